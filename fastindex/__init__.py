@@ -1,0 +1,84 @@
+"""fastindex: the index of an ONE (Open Neurophysiology Environment) folder tree, built fast and right.
+
+The words of this package:
+
+tree            folders and files below a *root*: `(lab/Subjects/)subject/date/number/...`
+session         one `.../date/number` folder; its *eid* names it, its *session_path* is where it is
+dataset         a file with an ALF name below a session; its *rel_path* is where it is in the session
+index           sessions.pqt and datasets.pqt, which the ONE client reads
+skip, problem   a name that does not belong into the index; a path that could not be indexed
+
+Everything public is loaded on first use, as start-up is part of the job.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastindex.compat import make_parquet_db
+    from fastindex.errors import (
+        EmptyTreeError,
+        ExampleError,
+        FastindexError,
+        InvalidIndexError,
+        LabConflictError,
+        LockedError,
+        PublishError,
+        RootError,
+        UsageError,
+        WorkerError,
+    )
+    from fastindex.ids import NAMESPACE, dataset_id, eid
+    from fastindex.index import Index, open
+    from fastindex.pipeline.build import Summary, build
+    from fastindex.problems import Problem, Reason, Skip
+
+__version__ = '0.1.0'
+
+__all__ = [
+    'NAMESPACE',
+    'EmptyTreeError',
+    'ExampleError',
+    'FastindexError',
+    'Index',
+    'InvalidIndexError',
+    'LabConflictError',
+    'LockedError',
+    'Problem',
+    'PublishError',
+    'Reason',
+    'RootError',
+    'Skip',
+    'Summary',
+    'UsageError',
+    'WorkerError',
+    'build',
+    'dataset_id',
+    'eid',
+    'make_parquet_db',
+    'open',
+]
+
+_MODULES = {
+    'fastindex.compat': ['make_parquet_db'],
+    'fastindex.errors': [name for name in __all__ if name.endswith('Error')],
+    'fastindex.ids': ['NAMESPACE', 'dataset_id', 'eid'],
+    'fastindex.index': ['Index', 'open'],
+    'fastindex.pipeline.build': ['Summary', 'build'],
+    'fastindex.problems': ['Problem', 'Reason', 'Skip'],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

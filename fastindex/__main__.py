@@ -1,0 +1,8 @@
+"""`python -m fastindex`."""
+
+import sys
+
+from fastindex.cli import main
+
+if __name__ == '__main__':
+    sys.exit(main())

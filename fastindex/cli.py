@@ -1,0 +1,294 @@
+"""The command line: arguments, exit codes, text or JSON out. Nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
+
+from fastindex import __version__
+from fastindex.alf import EXPECTED, SkipReason
+from fastindex.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_PROBLEMS,
+    EXIT_TERMINATED,
+    FastindexError,
+    UsageError,
+)
+from fastindex.problems import Skip, escape, to_text
+
+if TYPE_CHECKING:
+    from fastindex.pipeline.build import Summary
+
+__all__ = ['main']
+
+MAX_PROBLEMS = 10
+"""Problems that the summary names."""
+
+BUILD_EPILOG = """\
+examples:
+  python -m fastindex /data                          index /data with all CPUs
+  python -m fastindex /data --workers 16 --hash      and compute XXH3-128 digests
+  python -m fastindex /data --hash=xxh128,md5        MD5 too, which the ONE client checks at each load
+  python -m fastindex /mnt/read-only --out ~/index   leave the tree as it is
+  python -m fastindex /data --dry-run -v             what would be left out, and why
+
+commands (python -m fastindex COMMAND --help):
+  build      this one, also where no command is named
+  example    write an example tree of 74,000 files
+
+exit codes:
+  0  done
+  2  wrong usage, or it could not be done: the index that was there still is
+  3  done, but some paths are problems
+  4  another run is writing this index
+  130, 143  interrupted, terminated: the index that was there still is
+"""
+
+EXAMPLE_EPILOG = """\
+examples:
+  python -m fastindex example example-data           74,000 files, 218 MB
+  python -m fastindex example small --sessions 100   a small one
+  python -m fastindex example real --zip ONE.zip     unpack the published archive instead
+
+exit codes:
+  0  done, or it was there already
+  2  wrong usage, or it could not be done
+  130, 143  interrupted, terminated: nothing is left
+"""
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises where argparse would exit."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith('unrecognized arguments'):
+            message += ' (only one folder is expected; a digest is named with =, as in --hash=md5)'
+        raise UsageError(f'{message}. See {self.prog} --help')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        options = _parse(arguments)
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except FastindexError as error:
+        print(f'fastindex: error: {error}', file=sys.stderr)
+        if '-vv' in arguments:
+            raise
+        return error.exit_code
+    except KeyboardInterrupt:
+        print('fastindex: interrupted; nothing was changed', file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except _TerminatedError:
+        print('fastindex: terminated; nothing was changed', file=sys.stderr)
+        return EXIT_TERMINATED
+    except BrokenPipeError:  # the reader of our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    return code
+
+
+def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: let the clean-up run
+    raise _TerminatedError
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    command = 'build'
+    if arguments and arguments[0] in COMMANDS:
+        command, *arguments = arguments
+    end = arguments.index('--') if '--' in arguments else len(arguments)
+    # Without this, `--hash ROOT` would take ROOT for the name of a digest.
+    head = ['--hash=xxh128' if word == '--hash' else word for word in arguments[:end]]
+    return COMMANDS[command]().parse_args(head + arguments[end:])
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog='python -m fastindex',
+        usage='python -m fastindex [build] ROOT [options]',
+        description='Index the ONE sessions below ROOT: write sessions.pqt and datasets.pqt, which the ONE '
+        'client opens. Running it again is the update.',
+        epilog=BUILD_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add('root', metavar='ROOT', help='folder that has the labs or the subjects in it')
+    add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
+    add('--workers', metavar='N', type=_positive, help='processes that scan (default: one a CPU)')
+    add(
+        '--hash',
+        metavar='NAMES',
+        default='',
+        help='compute digests of all files: --hash is XXH3-128 (column xxh128), --hash=md5 is what the '
+        'client checks (column hash), --hash=xxh128,md5 both in one read',
+    )
+    add(
+        '--follow-symlinks',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='follow links to folders and files (default); --no-follow-symlinks stays inside ROOT',
+    )
+    add('--namespace', metavar='UUID', type=UUID, help='namespace of the eids, for trees that will be merged')
+    add('--dry-run', action='store_true', help='find out what would be indexed; write nothing')
+    add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
+    add('--json', action='store_true', help='print the summary as one JSON object')
+    add('--quiet', action='store_true', help='print nothing but errors')
+    add('-v', dest='verbose', action='count', default=0, help='name all that is left out; -vv: trace errors')
+    add('--version', action='version', version=f'fastindex {__version__}')
+    parser.set_defaults(run=_run_build)
+    return parser
+
+
+def _example_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog='python -m fastindex example',
+        description='Write a tree shaped like the published example "ibl-behavioral-data-Dec2019": '
+        'synthetic trials of 4,933 sessions, which any client can load.',
+        epilog=EXAMPLE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add('folder', metavar='DIR', help='folder to be made; never one that has something else in it')
+    add('--sessions', metavar='N', type=_positive, help='sessions, of 15 files each (default: 4933)')
+    add('--seed', metavar='S', type=int, help='seed of the random numbers (default: 0)')
+    add('--zip', metavar='FILE_OR_URL', help='unpack the published archive instead')
+    add('--workers', metavar='N', type=_positive, help='processes that write (default: one a CPU)')
+    add('--json', action='store_true', help='print the summary as one JSON object')
+    add('--quiet', action='store_true', help='print nothing but errors')
+    parser.set_defaults(run=_run_example)
+    return parser
+
+
+COMMANDS = {'build': _build_parser, 'example': _example_parser}
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'{text}: expected 1 or more')
+    return number
+
+
+def _run_build(options: argparse.Namespace) -> int:
+    from fastindex.hashing import parse_algorithms
+    from fastindex.ids import NAMESPACE
+    from fastindex.pipeline.build import build
+
+    summary = build(
+        options.root,
+        out=options.out,
+        workers=options.workers,
+        hash=parse_algorithms(options.hash) if options.hash else (),
+        progress=not options.quiet,
+        follow_symlinks=options.follow_symlinks,
+        namespace=options.namespace or NAMESPACE,
+        allow_empty=options.allow_empty,
+        dry_run=options.dry_run,
+        on_skip=_print_skip if options.verbose else None,
+    )
+    for warning in summary.warnings:
+        print(f'fastindex: warning: {warning}', file=sys.stderr)
+    if options.json:
+        print(json.dumps(_to_json(summary)))
+    elif not options.quiet:
+        print('\n'.join(_iter_lines(summary, options)))
+    return EXIT_PROBLEMS if summary.problem_count else EXIT_DONE
+
+
+def _print_skip(skip: Skip) -> None:
+    print(f'skipped {skip}', file=sys.stderr)
+
+
+def _to_json(summary: Summary) -> dict[str, Any]:
+    paths = {name: getattr(summary, f'{name}_path') for name in ('sessions', 'datasets', 'problems')}
+    return {
+        'root': summary.root,
+        'sessions': summary.sessions,
+        'datasets': summary.datasets,
+        'bytes': summary.bytes,
+        'skipped': dict(summary.skipped),
+        'problem_count': summary.problem_count,
+        'problems': [
+            {'path': problem.path, 'reason': problem.reason, 'errno': problem.errno}
+            for problem in summary.problems
+        ],
+        'warnings': summary.warnings,
+        'seconds': round(summary.seconds, 3),
+        'generation': summary.generation,
+        **{f'{name}_path': path and to_text(os.fspath(path)) for name, path in paths.items()},
+    }
+
+
+def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
+    rate = summary.datasets / summary.seconds
+    yield (
+        f'{"would index" if options.dry_run else "indexed"} {escape(summary.root)}: '
+        f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {_megabytes(summary.bytes)} '
+        f'in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
+    )
+    if summary.skipped:
+        yield f'skipped {sum(summary.skipped.values()):,}, which do not belong into an index:'
+        for reason, count in summary.skipped.items():
+            yield f'  {count:>9,}  {reason}: {EXPECTED[SkipReason(reason)]}'
+        if not options.verbose:
+            yield f'  to list them: python -m fastindex {shlex.quote(escape(options.root))} --dry-run -v'
+    if summary.problem_count:
+        yield f'{summary.problem_count:,} problems: paths that could not be indexed'
+        for problem in summary.problems[:MAX_PROBLEMS]:
+            yield f'  {problem}'
+        if summary.problems_path:
+            yield f'  all of them: {escape(os.fspath(summary.problems_path))}'
+    if summary.sessions_path:
+        yield f'wrote sessions.pqt and datasets.pqt in {escape(os.fspath(summary.sessions_path.parent))}'
+
+
+def _megabytes(count: int) -> str:
+    return f'{count / 1e6:,.1f} MB' if count < 1e9 else f'{count / 1e9:,.1f} GB'
+
+
+def _run_example(options: argparse.Namespace) -> int:
+    from fastindex.example import DEFAULT_SESSIONS, write_example
+
+    if options.zip:
+        from fastindex.archive import unpack_archive
+
+        if options.sessions is not None or options.seed is not None:
+            raise UsageError('--zip unpacks an archive as it is: leave --sessions and --seed out')
+        summary = unpack_archive(options.zip, options.folder, progress=not options.quiet)
+    else:
+        summary = write_example(
+            options.folder,
+            sessions=options.sessions or DEFAULT_SESSIONS,
+            seed=options.seed or 0,
+            workers=options.workers,
+            progress=not options.quiet,
+        )
+    if options.json:
+        print(json.dumps(asdict(summary)))
+    elif not options.quiet:
+        state = f'written in {summary.seconds:.1f} s' if summary.written else 'there already'
+        size = _megabytes(summary.bytes)
+        counts = f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {size}'
+        print(f'{escape(summary.root)}: {counts}, {state}')
+        print(f'index it: python -m fastindex {shlex.quote(escape(options.folder))}')
+    return EXIT_DONE

@@ -1,0 +1,89 @@
+"""What can go wrong with a run as a whole, and the exit code of each command.
+
+    FastindexError
+    ├── UsageError (ValueError)                  an option that makes no sense
+    ├── RootError (NotADirectoryError)           ROOT is no folder that can be listed
+    ├── EmptyTreeError (ValueError)              nothing to index below ROOT
+    ├── LabConflictError (AssertionError)        the tree names another lab than was asked for
+    ├── LockedError (BlockingIOError)            another run is writing this index
+    ├── PublishError (OSError)                   the tables could not be written
+    ├── WorkerError (RuntimeError)               worker processes cannot be kept alive
+    ├── InvalidIndexError (ValueError)           tables that are no index, or damaged
+    └── ExampleError (ValueError)                the example cannot be made there
+
+Trouble with a single path is no exception: it is a `Problem` in the summary.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    'EXIT_DIFFERENCES',
+    'EXIT_DONE',
+    'EXIT_FAILED',
+    'EXIT_INTERRUPTED',
+    'EXIT_LOCKED',
+    'EXIT_PROBLEMS',
+    'EXIT_TERMINATED',
+    'EmptyTreeError',
+    'ExampleError',
+    'FastindexError',
+    'InvalidIndexError',
+    'LabConflictError',
+    'LockedError',
+    'PublishError',
+    'RootError',
+    'UsageError',
+    'WorkerError',
+]
+
+EXIT_DONE = 0
+EXIT_DIFFERENCES = 1
+EXIT_FAILED = 2
+EXIT_PROBLEMS = 3
+EXIT_LOCKED = 4
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class FastindexError(Exception):
+    """Base of all errors of this package; `exit_code` is what the command line ends with."""
+
+    exit_code = EXIT_FAILED
+
+
+class UsageError(FastindexError, ValueError):
+    """An option or a combination of options makes no sense."""
+
+
+class RootError(FastindexError, NotADirectoryError):
+    """The root does not exist, is not a folder, or cannot be listed."""
+
+
+class EmptyTreeError(FastindexError, ValueError):
+    """There is nothing to index: the wrong folder, or a disk that is not mounted."""
+
+
+class LabConflictError(FastindexError, AssertionError):
+    """The tree names another lab than the one that is to fill the column; the client's builder asserts it."""
+
+
+class LockedError(FastindexError, BlockingIOError):
+    """Another run is writing the index in this folder."""
+
+    exit_code = EXIT_LOCKED
+
+
+class PublishError(FastindexError, OSError):
+    """The tables could not be staged or put in place; the index that was there still is."""
+
+
+class WorkerError(FastindexError, RuntimeError):
+    """Worker processes die and cannot be replaced."""
+
+
+class InvalidIndexError(FastindexError, ValueError):
+    """The tables are not an index that the ONE client could read, or are damaged."""
+
+
+class ExampleError(FastindexError, ValueError):
+    """The example cannot be written where it was asked for, or its archive is not to be trusted."""

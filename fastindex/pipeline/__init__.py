@@ -1,0 +1,1 @@
+"""How a tree is indexed: discover -> shard -> scan -> collect -> publish; `build` knows the order."""

@@ -1,0 +1,383 @@
+"""Build an index: the one place that knows the order of the stages."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+from uuid import UUID
+
+from fastindex import __version__
+from fastindex.alf import SkipReason, parse_session_path
+from fastindex.errors import EmptyTreeError, LabConflictError, RootError, UsageError
+from fastindex.hashing import ALGORITHMS
+from fastindex.ids import NAMESPACE, Identity, UuidIdentity
+from fastindex.pipeline.discover import Discovery, discover
+from fastindex.pipeline.executors import Pool, default_workers
+from fastindex.pipeline.publish import PROBLEMS, Stage, open_stage
+from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
+from fastindex.pipeline.shard import iter_shards
+from fastindex.problems import Problem, Skip, Tally, escape, to_text
+from fastindex.progress import open_bar
+from fastindex.roots import explain_empty_root, iter_root_warnings
+from fastindex.trees import Tree, open_tree
+from fastindex.trees.local import STATE_FOLDER
+
+__all__ = ['Options', 'Summary', 'build', 'build_index']
+
+MAX_PROBLEMS = 1000
+"""Problems that a summary holds; `problems.jsonl` has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a build did.
+
+    Parameters
+    ----------
+    root
+        Folder that was indexed.
+    sessions, datasets
+        Rows of the two tables.
+    bytes
+        Sum of the sizes of all datasets.
+    skipped
+        For each reason the number of names that do not belong into the index.
+    problems
+        The first thousand paths that could not be indexed.
+    problem_count
+        Number of all of them; `problems_path` has them in full.
+    warnings
+        What is wrong with the root, in sentences.
+    seconds
+        Wall time.
+    sessions_path, datasets_path, problems_path
+        The published files; None where there is none (a dry run; no problem).
+    generation
+        Token that both tables carry; the same rows have the same one.
+    """
+
+    root: str
+    sessions: int
+    datasets: int
+    bytes: int
+    skipped: Mapping[str, int]
+    problems: tuple[Problem, ...]
+    problem_count: int
+    warnings: tuple[str, ...]
+    seconds: float
+    sessions_path: Path | None = None
+    datasets_path: Path | None = None
+    problems_path: Path | None = None
+    generation: str | None = None
+
+
+def build(
+    root: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    hash: Collection[str] = (),
+    executor: Executor | None = None,
+    progress: bool = False,
+    follow_symlinks: bool = True,
+    namespace: UUID = NAMESPACE,
+    allow_empty: bool = False,
+    dry_run: bool = False,
+    on_skip: Callable[[Skip], None] | None = None,
+) -> Summary:
+    """Index the tree below `root`: write sessions.pqt and datasets.pqt, which the ONE client opens.
+
+    Parameters
+    ----------
+    root
+        The folder that has the labs or the subjects in it.
+    out
+        Folder for the tables, which must exist; the root if None. The root itself may then be read-only.
+    workers
+        Processes that scan; the CPUs that this process may use if None; 1 scans in this process.
+    hash
+        Digests to compute, of `xxh128` (column `xxh128`) and `md5` (column `hash`, which the client checks).
+    executor
+        Runs the shards instead of processes of our own: any `concurrent.futures.Executor`.
+    progress
+        Whether to show a progress bar if standard error is a terminal.
+    follow_symlinks
+        Whether links to folders and files are followed. Where not, nothing outside the root is read.
+    namespace
+        Namespace of the eids, to tell apart two trees without labs that are to be merged.
+    allow_empty
+        Whether an empty index may be written, also over one that has rows.
+    dry_run
+        Whether to write nothing.
+    on_skip
+        Called with each name that does not belong into the index.
+
+    Raises
+    ------
+    UsageError, RootError, EmptyTreeError, LockedError, PublishError, WorkerError
+        See `fastindex.errors`. The index that was there still is.
+
+    Examples
+    --------
+    >>> summary = build('/data', workers=16, hash=['xxh128'])  # doctest: +SKIP
+    >>> summary.sessions, summary.datasets  # doctest: +SKIP
+    (4933, 73995)
+    """
+    return build_index(
+        open_tree(root, follow_links=follow_symlinks),
+        out=None if dry_run else Path(os.path.realpath(root if out is None else out)),
+        options=Options(
+            identity=UuidIdentity(namespace.bytes),
+            algorithms=_check_algorithms(hash),
+            allow_empty=allow_empty,
+            progress=progress,
+            on_skip=on_skip,
+        ),
+        workers=workers,
+        executor=executor,
+    )
+
+
+def _check_algorithms(names: Collection[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise UsageError(f'hash={names!r} is a string: expected a collection, such as [{names!r}]')
+    if unknown := set(names).difference(ALGORITHMS):
+        raise UsageError(f'unknown digests {sorted(unknown)}: expected of {list(ALGORITHMS)}')
+    return tuple(name for name in ALGORITHMS if name in names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How an index is built, beyond what `build` offers; see there.
+
+    Parameters
+    ----------
+    identity
+        Names and orders the rows.
+    with_index
+        Whether `id` and (`eid`, `id`) become the index of the client's data frames.
+    lab
+        Fills the lab column; what the tree says if None.
+    """
+
+    identity: Identity
+    algorithms: tuple[str, ...] = ()
+    with_index: bool = True
+    lab: str | None = None
+    allow_empty: bool = False
+    progress: bool = False
+    on_skip: Callable[[Skip], None] | None = None
+
+
+def build_index(
+    tree: Tree,
+    *,
+    out: Path | None,
+    options: Options,
+    workers: int | None = None,
+    executor: Executor | None = None,
+) -> Summary:
+    """Index a tree: discover, shard, scan, collect, publish. See `build`.
+
+    Parameters
+    ----------
+    out
+        Folder for the tables; None writes nothing.
+    """
+    started = time.monotonic()
+    with Pool(_count_workers(workers, executor), executor) as pool:
+        found = _discover(tree, options, pool)
+        report = _Report(tree, options, found)
+        tasks = (
+            ScanTask(tree, options.identity, keys, options.algorithms, options.lab, report.wants_skips)
+            for keys in iter_shards(found.keys, pool.workers)
+        )
+        scanned = scan(pool, tasks)  # the workers begin here; what follows is imported meanwhile
+        with report:
+            if out is None:
+                for result, hashed in scanned:
+                    report.add(result, hashed)
+                return report.summary(started)
+            with open_stage(out) as stage:
+                generation = _write(scanned, stage, report)
+                _refuse_to_lose(out, report)
+                stage.publish()
+    return report.summary(started, out=out, generation=generation)
+
+
+def _count_workers(workers: int | None, executor: Executor | None) -> int:
+    if workers is not None and workers < 1:
+        raise UsageError(f'workers={workers}: expected 1 or more')
+    # The standard library's executors know their size, others do not say it.
+    return workers or getattr(executor, '_max_workers', None) or default_workers()
+
+
+def _discover(tree: Tree, options: Options, pool: Pool) -> Discovery:
+    """Discover all sessions, and load pyarrow meanwhile, for the workers that scan to inherit."""
+    pool.start()
+    loading = threading.Thread(target=import_module, args=('pyarrow',))
+    loading.start()
+    try:
+        found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None)
+    except OSError as error:
+        raise RootError(f'{escape(tree.root)}: the folder cannot be listed ({error.strerror})') from error
+    finally:
+        loading.join()
+    pool.renew()
+    if not (found.keys or options.allow_empty):
+        raise EmptyTreeError(_explain_empty(tree, found.tally))
+    if options.lab is not None:
+        _check_lab(found, options.identity, options.lab)
+    return found
+
+
+def _check_lab(found: Discovery, identity: Identity, lab: str) -> None:
+    labs = {parse_session_path(identity.session_path(key)).lab for key in found.keys}
+    if other := labs - {'', lab}:
+        raise LabConflictError(f'lab name conflict: {lab!r} was asked for, the tree has {sorted(other)}')
+
+
+def _explain_empty(tree: Tree, tally: Tally) -> str:
+    lines = [f'{escape(tree.root)}: no session found; {explain_empty_root(tree)}.']
+    lines += [f'problem: {problem}' for problem in tally.problems[:3]]
+    lines += ['The index that was there, if any, still is; --allow-empty writes an empty one.']
+    return '\n  '.join(lines)
+
+
+def _write(scanned: Iterator[tuple[ScanResult, list[HashResult]]], stage: Stage, report: _Report) -> str:
+    """Collect what was scanned into the stage; return the generation."""
+    from fastindex.pipeline.collect import PairWriter, complete
+
+    options = report.options
+    writer = PairWriter(
+        stage.folder,
+        algorithms=options.algorithms,
+        origin=to_text(report.tree.root),
+        date_created=_date_created(),
+        with_index=options.with_index,
+    )
+    try:
+        stage.write_problems(report.problems)
+        for result, hashed in scanned:
+            stage.write_problems(report.add(result, hashed))
+            writer.write(*complete(result, hashed, options.algorithms))
+        return writer.close(
+            {
+                'version': __version__,
+                'algorithms': list(options.algorithms),
+                'sessions': report.sessions,
+                'datasets': report.datasets,
+                'bytes': report.bytes,
+            }
+        )
+    finally:
+        writer.abort()
+
+
+def _refuse_to_lose(out: Path, report: _Report) -> None:
+    """Refuse to put an empty table over one that has rows."""
+    if report.datasets or report.options.allow_empty:
+        return
+    import pyarrow.parquet as pq
+
+    rows = 0
+    with suppress(FileNotFoundError, ValueError):  # a table that nobody can read is nothing to lose
+        rows = pq.read_metadata(out / 'datasets.pqt').num_rows
+    if rows:
+        raise EmptyTreeError(
+            f'{escape(report.tree.root)}: {report.sessions} sessions without a dataset. Is a disk not '
+            f'mounted? The index in {escape(os.fspath(out))} has datasets and still is there; '
+            '--allow-empty replaces it'
+        )
+
+
+def _date_created() -> str:
+    """Tell the time as the client wants it: to the minute, without a time zone."""
+    epoch = os.environ.get('SOURCE_DATE_EPOCH')
+    now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now()
+    return now.replace(tzinfo=None).isoformat(sep=' ', timespec='minutes')
+
+
+class _Report:
+    """Counts what the stages yield, and shows progress while it is open."""
+
+    def __init__(self, tree: Tree, options: Options, found: Discovery) -> None:
+        self.tree = tree
+        self.options = options
+        self.wants_skips = options.on_skip is not None
+        self.total = len(found.keys)
+        self.sessions = self.datasets = self.bytes = 0
+        self.skipped: Counter[SkipReason] = Counter()
+        self.problems: list[Problem] = []
+        self.problem_count = 0
+        self.started = time.monotonic()
+        self._take(found.tally)
+
+    def __enter__(self) -> Self:
+        self._bar = open_bar(
+            total=self.total, unit='session', description='indexing', enabled=self.options.progress
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def add(self, result: ScanResult, hashed: list[HashResult]) -> list[Problem]:
+        """Count what a shard gave; return its problems, sorted."""
+        self.sessions += result.session_count
+        self.datasets += result.dataset_count
+        self.bytes += result.total_bytes
+        tally = result.tally
+        for file, big in zip(result.big_files, hashed, strict=True):
+            tally.merge(big.tally)
+            if big.measured is None:
+                self.datasets -= 1
+                self.bytes -= file.size_bytes
+            else:
+                self.bytes += big.measured.size_bytes - file.size_bytes
+        seconds = time.monotonic() - self.started
+        self._bar.set_postfix_str(
+            f'{self.datasets / seconds:,.0f} files/s, {self.bytes / seconds / 1e6:,.0f} MB/s', refresh=False
+        )
+        self._bar.update(result.shard_sessions)
+        return self._take(tally)
+
+    def _take(self, tally: Tally) -> list[Problem]:
+        problems = sorted(tally.problems)
+        self.skipped += tally.skipped
+        self.problem_count += len(problems)
+        self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
+        if self.options.on_skip is not None:
+            for skip in tally.skips or ():
+                self.options.on_skip(skip)
+        return problems
+
+    def summary(self, started: float, *, out: Path | None = None, generation: str | None = None) -> Summary:
+        """Freeze the counts."""
+        has_problems = out is not None and self.problem_count > 0
+        return Summary(
+            root=to_text(self.tree.root),
+            sessions=self.sessions,
+            datasets=self.datasets,
+            bytes=self.bytes,
+            skipped=MappingProxyType({str(reason): self.skipped[reason] for reason in sorted(self.skipped)}),
+            problems=tuple(self.problems),
+            problem_count=self.problem_count,
+            warnings=tuple(iter_root_warnings(self.tree)),
+            seconds=time.monotonic() - started,
+            sessions_path=out / 'sessions.pqt' if out else None,
+            datasets_path=out / 'datasets.pqt' if out else None,
+            problems_path=out / STATE_FOLDER / PROBLEMS if out and has_problems else None,
+            generation=generation,
+        )

@@ -1,0 +1,121 @@
+"""Discover the sessions: list folders down to `date/`, stat nothing.
+
+Gives the keys of all sessions, sorted, which is the order of the tables. Leaves what is inside a session to
+the scan: a session in a session is a collection of the outer one.
+
+Two rounds, both in the workers: the folders in the root (a lab, or a subject of a tree without labs), then
+the subjects of the labs. Every folder is listed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from fastindex.alf import SkipReason, judge_date, judge_number
+from fastindex.ids import Identity
+from fastindex.pipeline.executors import Pool
+from fastindex.problems import Tally
+from fastindex.trees import Tree
+
+__all__ = ['DiscoverTask', 'Discovery', 'discover', 'discover_folders', 'discover_sessions']
+
+TASKS_PER_WORKER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoverTask:
+    """Folders to look into: of the root, or subjects."""
+
+    tree: Tree
+    identity: Identity
+    paths: tuple[str, ...]
+    list_skips: bool = False
+
+
+@dataclass(slots=True)
+class Discovery:
+    """What was discovered."""
+
+    keys: list[bytes]
+    """Of the sessions; sorted where all are known."""
+
+    subjects: list[str]
+    """Paths of subjects that are to be looked into yet."""
+
+    tally: Tally
+
+
+def discover(tree: Tree, identity: Identity, pool: Pool, *, list_skips: bool = False) -> Discovery:
+    """Discover all sessions of a tree.
+
+    Raises
+    ------
+    OSError
+        If the root cannot be listed.
+    """
+    found = Discovery([], [], Tally(list_skips=list_skips))
+    folders = tree.list_folders('', found.tally)
+    for function, paths in ((discover_folders, folders), (discover_sessions, found.subjects)):
+        tasks = (
+            DiscoverTask(tree, identity, part, list_skips)
+            for part in _split(paths, pool.workers * TASKS_PER_WORKER)
+        )
+        for part, _ in pool.run(function, tasks):
+            found.keys += part.keys
+            found.subjects += part.subjects
+            found.tally.merge(part.tally)
+    found.keys.sort()
+    return found
+
+
+def _split(paths: Sequence[str], parts: int) -> Iterator[tuple[str, ...]]:
+    size = max(1, -(-len(paths) // parts))
+    for start in range(0, len(paths), size):
+        yield tuple(paths[start : start + size])
+
+
+def discover_folders(task: DiscoverTask) -> Discovery:
+    """Look into folders of the root: the subjects of a lab, or the sessions of a subject without lab."""
+    found = Discovery([], [], Tally(list_skips=task.list_skips))
+    for path in task.paths:
+        names = _list_folders(task.tree, path, found.tally)
+        dates = [name for name in names if judge_date(name) is not SkipReason.NOT_DATE]
+        is_lab = 'Subjects' in names
+        if is_lab:
+            above = f'{path}/Subjects'
+            found.subjects += [f'{above}/{name}' for name in _list_folders(task.tree, above, found.tally)]
+        if dates:
+            found.keys += _iter_sessions(task, path, dates, found.tally)
+        elif not is_lab:
+            found.tally.skip(path, SkipReason.NOT_LAB_OR_SUBJECT)
+    return found
+
+
+def discover_sessions(task: DiscoverTask) -> Discovery:
+    """Look into the folders of subjects."""
+    found = Discovery([], [], Tally(list_skips=task.list_skips))
+    for path in task.paths:
+        found.keys += _iter_sessions(task, path, _list_folders(task.tree, path, found.tally), found.tally)
+    return found
+
+
+def _iter_sessions(task: DiscoverTask, subject: str, dates: Iterable[str], tally: Tally) -> Iterator[bytes]:
+    for date in dates:
+        path = f'{subject}/{date}'
+        if reason := judge_date(date):
+            tally.skip(path, reason)
+            continue
+        for number in _list_folders(task.tree, path, tally):
+            if reason := judge_number(number):
+                tally.skip(f'{path}/{number}', reason)
+            else:
+                yield task.identity.session_key(f'{path}/{number}')
+
+
+def _list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:
+    try:
+        return tree.list_folders(path, tally)
+    except OSError as error:
+        tally.error(path, error)
+        return []

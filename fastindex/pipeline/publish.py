@@ -1,0 +1,138 @@
+"""Put a new pair in place so that at every instant the index is the old one or the new one.
+
+    .fastindex/lock      held by the run that writes (flock: a killed holder leaves no lock)
+    .fastindex/stage/    the new pair while it grows; `ready` in it says that the pair is complete
+    .fastindex/problems.jsonl
+
+Order: write and fsync both tables and their folder; write `ready`; rename datasets, rename sessions; fsync
+the folder; drop the stage. A run that died before `ready` left rubbish, which the next one removes. One that
+died after it left a complete pair, which the next one moves into place (rolls forward). Nothing in the
+tables' own folder ever ends in `.pqt` but the two: the client opens every such file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastindex.errors import FastindexError, LockedError, PublishError
+from fastindex.problems import Problem, escape
+from fastindex.trees.local import STATE_FOLDER
+
+__all__ = ['PROBLEMS', 'TABLES', 'Stage', 'open_stage']
+
+TABLES = ('datasets.pqt', 'sessions.pqt')
+"""In the order in which they are put in place."""
+
+PROBLEMS = 'problems.jsonl'
+
+
+class Stage:
+    """The place where a new pair grows. Made by `open_stage`.
+
+    Parameters
+    ----------
+    out
+        The folder of the published tables.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.state = out / STATE_FOLDER
+        self.folder = self.state / 'stage'
+        self._problems = self.folder / PROBLEMS
+
+    def recover(self) -> None:
+        """Finish or remove what an earlier run left."""
+        if (self.folder / 'ready').exists():
+            self._move()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def write_problems(self, problems: Sequence[Problem]) -> None:
+        """Append problems to `problems.jsonl`, one JSON object a line."""
+        if not problems:
+            return
+        with self._problems.open('a', encoding='utf-8') as file:
+            for problem in problems:
+                record = {'path': problem.path, 'reason': problem.reason, 'errno': problem.errno}
+                file.write(json.dumps(record) + '\n')
+
+    def publish(self) -> None:
+        """Put the pair in place; it must be complete."""
+        for path in self.folder.iterdir():
+            _fsync(path)
+        _fsync(self.folder)
+        (self.folder / 'ready').touch()
+        _fsync(self.folder)
+        self._move()
+        shutil.rmtree(self.folder)
+
+    def _move(self) -> None:
+        for name in TABLES:
+            if (self.folder / name).exists():
+                (self.folder / name).replace(self.out / name)
+        _fsync(self.out)
+        if self._problems.exists():
+            self._problems.replace(self.state / PROBLEMS)
+        else:
+            (self.state / PROBLEMS).unlink(missing_ok=True)
+        _fsync(self.state)
+
+
+@contextmanager
+def open_stage(out: Path) -> Iterator[Stage]:
+    """Open the stage of an index: lock it, deal with what an earlier run left, make an empty one.
+
+    Leaving it without `Stage.publish` drops what was staged.
+
+    Raises
+    ------
+    LockedError
+        If another run writes the same index.
+    PublishError
+        If the folder cannot be written to.
+    """
+    stage = Stage(out)
+    try:
+        stage.state.mkdir(exist_ok=True)
+        with (stage.state / 'lock').open('a+') as lock:
+            _hold(lock.fileno(), out)
+            stage.recover()
+            stage.folder.mkdir()
+            try:
+                yield stage
+            finally:
+                shutil.rmtree(stage.folder, ignore_errors=True)
+    except FastindexError:
+        raise
+    except OSError as error:
+        raise PublishError(
+            f'{escape(os.fspath(out))}: the index could not be written ({error.strerror or error}); '
+            'the one that was there still is. Is there space, may this user write there? '
+            '--out DIR writes it elsewhere'
+        ) from error
+
+
+def _hold(fd: int, out: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(fd, 200, 0).decode('utf-8', 'replace').strip() or 'an unknown process'
+        raise LockedError(
+            f'{escape(os.fspath(out))}: {escape(holder)} is writing this index: wait for it, or end it'
+        ) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f'process {os.getpid()} on {os.uname().nodename}\n'.encode(), 0)
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

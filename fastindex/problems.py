@@ -1,0 +1,143 @@
+"""What is left out of an index: problems and skips, collected and counted, never an exception.
+
+A `Problem` is a path that could not be indexed, with the reason and the errno. A skip is a name that does
+not belong into the index (`fastindex.alf.SkipReason`). A `Tally` collects both, in a worker and for the run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fastindex.alf import SkipReason
+
+__all__ = ['Problem', 'Reason', 'Skip', 'Tally', 'escape', 'is_utf8', 'to_text']
+
+
+class Reason(StrEnum):
+    """Why a path could not be indexed."""
+
+    PERMISSION = 'permission-denied'
+    VANISHED = 'vanished'
+    DANGLING_LINK = 'dangling-link'
+    LINK_LOOP = 'link-loop'
+    NOT_REGULAR = 'not-a-regular-file'
+    NOT_UTF8 = 'name-not-utf8'
+    TOO_DEEP = 'too-deep'
+    CHANGED = 'changed-while-read'
+    IO = 'io-error'
+
+
+_REASON_OF_ERRNO = {
+    errno.EACCES: Reason.PERMISSION,
+    errno.EPERM: Reason.PERMISSION,
+    errno.ENOENT: Reason.VANISHED,
+    errno.ENOTDIR: Reason.VANISHED,
+    errno.ELOOP: Reason.LINK_LOOP,
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    r"""A path that could not be indexed.
+
+    Parameters
+    ----------
+    path
+        Relative to the root, POSIX; bytes that are not UTF-8 are written as `\xNN`.
+    reason
+        What is wrong with it.
+    errno
+        What the operating system said, 0 where it said nothing. Not part of equality.
+    """
+
+    path: str
+    reason: Reason
+    errno: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        said = f' ({os.strerror(self.errno)})' if self.errno else ''
+        return f'{escape(self.path)}: {self.reason}{said}'
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Skip:
+    """A path that does not belong into the index, and why."""
+
+    path: str
+    reason: SkipReason
+
+    def __str__(self) -> str:
+        return f'{escape(self.path)}: {self.reason}'
+
+
+class Tally:
+    """What was left out: skips counted by reason, and problems in full.
+
+    Parameters
+    ----------
+    list_skips
+        Whether to keep the path of each skip in `skips` too. There may be millions.
+    """
+
+    __slots__ = ('problems', 'skipped', 'skips')
+
+    def __init__(self, *, list_skips: bool = False) -> None:
+        self.skipped: Counter[SkipReason] = Counter()
+        self.skips: list[Skip] | None = [] if list_skips else None
+        self.problems: list[Problem] = []
+
+    def skip(self, path: str, reason: SkipReason) -> None:
+        """Count a name that does not belong into the index."""
+        self.skipped[reason] += 1
+        if self.skips is not None:
+            self.skips.append(Skip(to_text(path), reason))
+
+    def problem(self, path: str, reason: Reason, number: int = 0) -> None:
+        """Record a path that could not be indexed."""
+        self.problems.append(Problem(to_text(path), reason, number))
+
+    def error(self, path: str, error: OSError) -> None:
+        """Record what the operating system said about a path."""
+        number = error.errno or 0
+        self.problem(path, _REASON_OF_ERRNO.get(number, Reason.IO), number)
+
+    def merge(self, other: Tally) -> None:
+        """Add what another tally has."""
+        self.skipped += other.skipped
+        self.problems += other.problems
+        if self.skips is not None and other.skips is not None:
+            self.skips += other.skips
+
+
+def is_utf8(name: str) -> bool:
+    """Tell whether a name from the file system is valid UTF-8, which Arrow and Parquet require."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def to_text(path: str) -> str:
+    r"""Make a path that any encoder takes: bytes that are not UTF-8 become `\xNN`.
+
+    >>> to_text('s1/caf\udce9')
+    's1/caf\\xe9'
+    """
+    return path.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
+
+
+def escape(path: str) -> str:
+    r"""Make a path safe to print: control and direction characters become escapes.
+
+    >>> escape('a\x1b[31m')
+    'a\\x1b[31m'
+    """
+    text = to_text(path)
+    if text.isprintable():
+        return text
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode('ascii') for c in text)

@@ -1,0 +1,227 @@
+"""The two tables as the ONE client reads them: columns, types, metadata.
+
+Gives the Arrow schemas, record batches in them, their way between processes, and the metadata. Leaves the
+rows to the scan, the files to the collector. Source: the cache tables of ONE-api 3.6, tried column by column
+(`one.alf.cache`, `one.api`); the reasons stand beside what they decide.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    'QC_CATEGORIES',
+    'datasets_batch',
+    'datasets_schema',
+    'from_ipc',
+    'one_metadata',
+    'pandas_metadata',
+    'sessions_batch',
+    'sessions_schema',
+    'to_ipc',
+]
+
+QC_CATEGORIES = ('NOT_SET', 'PASS', 'WARNING', 'FAIL', 'CRITICAL')
+"""All five, in this order and ordered: the client compares with them and raises without."""
+
+
+def sessions_schema() -> pa.Schema:
+    """Build the schema of sessions.pqt: one row a session."""
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema(
+        [
+            pa.field('id', text),
+            pa.field('lab', text),
+            pa.field('subject', text),
+            pa.field('date', pa.date32()),
+            pa.field('number', pa.uint16()),
+            pa.field('task_protocol', text),
+            pa.field('projects', text),
+        ]
+    )
+
+
+def datasets_schema(algorithms: Sequence[str] = ()) -> pa.Schema:
+    """Build the schema of datasets.pqt: one row a dataset.
+
+    Parameters
+    ----------
+    algorithms
+        The digests that every row has. `hash` is MD5 or of type null: the client computes the MD5 of each
+        file it loads wherever `hash` is anything but None, an empty string included. `xxh128` is ours.
+    """
+    import pyarrow as pa
+
+    text = pa.string()
+    fields = [
+        pa.field('eid', text),
+        pa.field('id', text),
+        pa.field('rel_path', text),
+        pa.field('file_size', pa.uint64()),
+        pa.field('hash', text if 'md5' in algorithms else pa.null()),
+        pa.field('exists', pa.bool_()),
+        pa.field('qc', pa.dictionary(pa.int8(), text, ordered=True)),
+        pa.field('default_revision', pa.bool_()),
+    ]
+    if 'xxh128' in algorithms:
+        fields.append(pa.field('xxh128', text))
+    return pa.schema(fields)
+
+
+def sessions_batch(
+    ids: list[bytes],
+    labs: list[str],
+    subjects: list[str],
+    days: list[int],
+    numbers: list[int],
+) -> pa.RecordBatch:
+    """Build rows of sessions.pqt; `days` since 1970-01-01."""
+    import pyarrow as pa
+
+    empty = pa.array([''] * len(ids), pa.string())
+    columns = [
+        _strings(ids),
+        pa.array(labs, pa.string()),
+        pa.array(subjects, pa.string()),
+        pa.array(days, pa.date32()),
+        pa.array(numbers, pa.uint16()),
+        empty,
+        empty,
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=sessions_schema())
+
+
+def datasets_batch(
+    eids: list[bytes],
+    ids: list[bytes],
+    rel_paths: list[bytes],
+    sizes: list[int],
+    default_revisions: list[bool],
+    digests: dict[str, list[bytes]],
+) -> pa.RecordBatch:
+    """Build rows of datasets.pqt.
+
+    Parameters
+    ----------
+    eids, ids, rel_paths
+        Characters in UTF-8, one a row.
+    sizes
+        Bytes.
+    default_revisions
+        Whether the client loads this one where no revision is asked for.
+    digests
+        For each algorithm the digests of all rows, as bytes; `b''` where one is to be filled in later.
+    """
+    import pyarrow as pa
+
+    rows = len(ids)
+    md5 = digests.get('md5')
+    columns = [
+        _strings(eids),
+        _strings(ids),
+        _strings(rel_paths),
+        pa.Array.from_buffers(pa.uint64(), rows, [None, pa.py_buffer(array('Q', sizes))]),
+        pa.nulls(rows) if md5 is None else _strings([digest.hex().encode() for digest in md5]),
+        pa.array([True] * rows, pa.bool_()),
+        pa.DictionaryArray.from_arrays(
+            pa.Array.from_buffers(pa.int8(), rows, [None, pa.py_buffer(bytes(rows))]),
+            pa.array(QC_CATEGORIES, pa.string()),
+            ordered=True,
+        ),
+        pa.array(default_revisions, pa.bool_()),
+    ]
+    if 'xxh128' in digests:
+        columns.append(_strings([digest.hex().encode() for digest in digests['xxh128']]))
+    return pa.RecordBatch.from_arrays(columns, schema=datasets_schema(tuple(digests)))
+
+
+def _strings(values: list[bytes]) -> pa.StringArray:
+    """Build a string column of UTF-8 that is known to be valid, without decoding it."""
+    import pyarrow as pa
+
+    offsets = array('i', (0, *accumulate(map(len, values))))
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(b''.join(values)))
+
+
+def to_ipc(batch: pa.RecordBatch) -> bytes:
+    """Write a record batch as an Arrow IPC stream, schema included."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def from_ipc(data: bytes) -> pa.Table:
+    """Read an Arrow IPC stream, without copying it."""
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()
+
+
+def one_metadata(*, date_created: str, origin: str) -> bytes:
+    """Build the client's own metadata: exactly these two keys.
+
+    Parameters
+    ----------
+    date_created
+        `2026-11-22 11:06`: the client raises where there is a time zone.
+    origin
+        Where the tree is, or a name for it.
+    """
+    return json.dumps({'date_created': date_created, 'origin': origin}).encode()
+
+
+def pandas_metadata(schema: pa.Schema, index: Iterable[str]) -> bytes:
+    """Build the metadata by which pandas restores the index, as pandas would write it.
+
+    Without it the client takes each column with "id" in its name for a part of the index.
+    """
+    index = list(index)
+    return json.dumps(
+        {
+            'index_columns': index,
+            'column_indexes': [],
+            'columns': [_pandas_column(field) for field in schema],
+            'creator': {'library': 'fastindex', 'version': '1'},
+            'pandas_version': '2.0.0',
+        }
+    ).encode()
+
+
+def _pandas_column(field: pa.Field) -> dict[str, Any]:
+    import pyarrow as pa
+
+    names: dict[pa.DataType, tuple[str, str]] = {
+        pa.string(): ('unicode', 'object'),
+        pa.date32(): ('date', 'object'),
+        pa.null(): ('empty', 'object'),
+        pa.bool_(): ('bool', 'bool'),
+        pa.uint16(): ('uint16', 'uint16'),
+        pa.uint64(): ('uint64', 'uint64'),
+    }
+    metadata = None
+    if pa.types.is_dictionary(field.type):
+        metadata = {'num_categories': len(QC_CATEGORIES), 'ordered': True}
+        pandas_type, numpy_type = 'categorical', 'int8'
+    else:
+        pandas_type, numpy_type = names[field.type]
+    return {
+        'name': field.name,
+        'field_name': field.name,
+        'pandas_type': pandas_type,
+        'numpy_type': numpy_type,
+        'metadata': metadata,
+    }

@@ -1,0 +1,123 @@
+"""What can be indexed: a tree lists folders, walks sessions and opens files; it knows no command line.
+
+A tree is small and picklable: each worker process opens the root for itself. Paths are relative to the
+root, POSIX, and carry bytes that are not UTF-8 as the file system interface of Python does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fastindex.problems import Tally
+
+__all__ = ['Entry', 'Folder', 'Tree', 'open_tree']
+
+
+class Entry(Protocol):
+    """What a listing returned, not yet judged: the part of `os.DirEntry` that the scan uses."""
+
+    @property
+    def name(self) -> str: ...
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool: ...
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool: ...
+
+    def is_symlink(self) -> bool: ...
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result: ...
+
+
+@dataclass(slots=True)
+class Folder:
+    """An open folder of a session, while its entries are judged.
+
+    Parameters
+    ----------
+    path
+        Relative to the session; `''` is the session itself.
+    entries
+        Each entry once, in the order of the file system; iterating may raise OSError.
+    fd
+        File descriptor that names in the folder are relative to.
+    enter
+        Names of the subfolders to be walked next, and whether each is a link: the scan fills it.
+    """
+
+    path: str
+    entries: Iterable[Entry]
+    fd: int
+    enter: list[tuple[str, bool]] = field(default_factory=list)
+
+
+class Tree(Protocol):
+    """A tree of recordings. Picklable; safe to use from several processes at once."""
+
+    @property
+    def root(self) -> str:
+        """Where the tree is, absolute: `origin` in the published tables."""
+
+    @property
+    def follow_links(self) -> bool:
+        """Whether symbolic links to folders and files are followed."""
+
+    def list_folders(self, path: str, tally: Tally) -> list[str]:
+        """List the names of the folders in a folder; what is none of them goes into the tally.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be listed.
+        """
+
+    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
+        """Walk the folders of a session, parents first. Each is open until the next one is asked for.
+
+        Raises
+        ------
+        OSError
+            If the session's own folder cannot be opened; a folder below it is a problem instead.
+        """
+
+    def open_entry(self, folder: Folder, name: str, *, is_link: bool) -> int:
+        """Open an entry of an open folder for reading; the caller closes the file descriptor.
+
+        Raises
+        ------
+        OSError
+            If it cannot be opened, or is a link though `is_link` is False.
+        """
+
+    def open_file(self, path: str) -> AbstractContextManager[tuple[int, os.stat_result]]:
+        """Open a regular file for reading: its file descriptor and state.
+
+        Raises
+        ------
+        OSError
+            If it cannot be opened or is not a regular file.
+        """
+
+
+def open_tree(root: str | os.PathLike[str], *, follow_links: bool = True) -> Tree:
+    """Open the tree below `root`.
+
+    Parameters
+    ----------
+    root
+        The folder that has the labs or the subjects in it.
+    follow_links
+        Whether symbolic links to folders and files are followed. Where not, no byte outside the root is
+        read, not even while links change.
+
+    Raises
+    ------
+    RootError
+        If there is no such folder, or it cannot be listed.
+    """
+    from fastindex.trees.local import LocalTree
+
+    return LocalTree.open(os.fspath(root), follow_links=follow_links)

@@ -1,0 +1,186 @@
+"""Folders and files of this machine, by file descriptor.
+
+Names are opened relative to the descriptor of the folder above (`openat`): that saves the look-up of the
+path for each file, and a folder that is replaced by a link under the walk leads nowhere, as each step says
+`O_NOFOLLOW` unless a link is to be followed. Nothing is opened that the listing calls a FIFO, socket or
+device, and nothing is read before `fstat` calls it regular.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from stat import S_ISDIR, S_ISREG
+
+from fastindex.alf import SkipReason
+from fastindex.errors import RootError
+from fastindex.problems import Reason, Tally, escape, is_utf8
+from fastindex.trees import Folder
+
+__all__ = ['LocalTree']
+
+STATE_FOLDER = '.fastindex'
+"""Our own folder in the root: the one dot folder that is not counted as skipped."""
+
+MAX_DEPTH = 64
+"""Folders below a session that are open at once; deeper than the client could name (PATH_MAX)."""
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block
+
+
+@lru_cache(maxsize=8)
+def _root_fd(root: str, process: int) -> int:  # noqa: ARG001 - a forked worker opens its own
+    return os.open(root, _FOLDER_FLAGS)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTree:
+    """A tree on a disk or a mounted file system. See `fastindex.trees.Tree`."""
+
+    root: str
+    follow_links: bool = True
+
+    @classmethod
+    def open(cls, root: str, *, follow_links: bool = True) -> LocalTree:
+        """Open the tree below `root`; RootError where that is no folder that can be listed."""
+        resolved = os.path.realpath(root)
+        try:
+            os.close(os.open(resolved, _FOLDER_FLAGS))
+        except FileNotFoundError:
+            message = 'there is no such folder: is the disk mounted, the path complete?'
+        except NotADirectoryError:
+            message = 'this is a file: expected the folder that has the labs or the subjects in it'
+        except OSError as error:
+            message = f'the folder cannot be listed ({error.strerror}): may this user read it?'
+        else:
+            return cls(resolved, follow_links)
+        raise RootError(f'{escape(root)}: {message}')
+
+    def list_folders(self, path: str, tally: Tally) -> list[str]:
+        """List the names of the folders in `path`. See `fastindex.trees.Tree`."""
+        above = f'{path}/' if path else ''
+        fd = self._open_folder(path)
+        names = []
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if not self._is_folder(entry, fd, above + name, tally):
+                        continue
+                    if name.startswith('.'):
+                        if path or name != STATE_FOLDER:
+                            tally.skip(above + name, SkipReason.DOT_FOLDER)
+                    elif is_utf8(name):
+                        names.append(name)
+                    else:
+                        tally.problem(above + name, Reason.NOT_UTF8)
+        finally:
+            os.close(fd)
+        return names
+
+    def _is_folder(self, entry: os.DirEntry[str], fd: int, path: str, tally: Tally) -> bool:
+        try:
+            if not entry.is_symlink():
+                return entry.is_dir(follow_symlinks=False)
+            if self.follow_links:
+                return S_ISDIR(os.stat(entry.name, dir_fd=fd).st_mode)
+        except FileNotFoundError as error:
+            tally.problem(path, Reason.DANGLING_LINK, error.errno or 0)
+        except OSError as error:
+            tally.error(path, error)
+        else:
+            tally.skip(path, SkipReason.LINK)
+        return False
+
+    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
+        """Walk the folders of a session. See `fastindex.trees.Tree`."""
+        fd = self._open_folder(session_path)
+        opened = [fd]  # the folder and all above it, up to the session
+        pending: list[list[tuple[str, str, bool]]] = []  # for each of them, what is to be walked yet
+        path = ''
+        try:
+            while True:
+                with os.scandir(fd) as entries:
+                    folder = Folder(path, entries, fd)
+                    yield folder
+                above = f'{path}/' if path else ''
+                pending.append([(above + name, name, is_link) for name, is_link in folder.enter])
+                while True:
+                    while pending and not pending[-1]:
+                        pending.pop()
+                        os.close(opened.pop())
+                    if not pending:
+                        return
+                    path, name, is_link = pending[-1].pop()
+                    try:
+                        fd = self._open_subfolder(name, is_link, opened, session_path)
+                    except OSError as error:
+                        if error.errno == errno.EMLINK:
+                            tally.problem(f'{session_path}/{path}', Reason.TOO_DEEP)
+                        else:
+                            tally.error(f'{session_path}/{path}', error)
+                        continue
+                    opened.append(fd)
+                    break
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def _open_subfolder(self, name: str, is_link: bool, above: list[int], session_path: str) -> int:
+        if len(above) == MAX_DEPTH:
+            raise OSError(errno.EMLINK, 'too many folders in one another')
+        fd = os.open(name, _FOLDER_FLAGS | (0 if is_link else os.O_NOFOLLOW), dir_fd=above[-1])
+        if is_link and self._is_loop(fd, above, session_path):
+            os.close(fd)
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        return fd
+
+    def _is_loop(self, fd: int, above: list[int], session_path: str) -> bool:
+        """Tell whether a folder reached through a link is one of those that the walk stands in."""
+        root_fd = _root_fd(self.root, os.getpid())
+        ancestors = [os.fstat(root_fd), *map(os.fstat, above)]
+        parts = session_path.split('/')
+        for count in range(1, len(parts)):
+            with suppress(OSError):
+                ancestors.append(os.stat('/'.join(parts[:count]), dir_fd=root_fd))
+        target = os.fstat(fd)
+        return any((info.st_dev, info.st_ino) == (target.st_dev, target.st_ino) for info in ancestors)
+
+    def _open_folder(self, path: str) -> int:
+        root_fd = _root_fd(self.root, os.getpid())
+        if self.follow_links or not path:
+            return os.open(path or '.', _FOLDER_FLAGS, dir_fd=root_fd)
+        fd = os.dup(root_fd)
+        for name in path.split('/'):
+            try:
+                below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=fd)
+            finally:
+                os.close(fd)
+            fd = below
+        return fd
+
+    @contextmanager
+    def open_file(self, path: str) -> Iterator[tuple[int, os.stat_result]]:
+        """Open a regular file. See `fastindex.trees.Tree`."""
+        above, _, name = path.rpartition('/')
+        folder_fd = self._open_folder(above)
+        try:
+            fd = os.open(name, _FILE_FLAGS | (0 if self.follow_links else os.O_NOFOLLOW), dir_fd=folder_fd)
+        finally:
+            os.close(folder_fd)
+        try:
+            info = os.fstat(fd)
+            if not S_ISREG(info.st_mode):
+                raise OSError(errno.EINVAL, 'not a regular file')
+            yield fd, info
+        finally:
+            os.close(fd)
+
+    def open_entry(self, folder: Folder, name: str, *, is_link: bool) -> int:
+        """Open an entry of an open folder. See `fastindex.trees.Tree`."""
+        return os.open(name, _FILE_FLAGS | (0 if is_link else os.O_NOFOLLOW), dir_fd=folder.fd)

@@ -1,0 +1,140 @@
+"""Trees as dicts, and builds of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import fastindex
+from fastindex import Summary
+
+SESSION = 'lab/Subjects/s1/2024-01-01/001'
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A folder of this mode."""
+
+    mode: int
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """A file of this many bytes that takes no space."""
+
+    size_bytes: int
+
+
+class Fifo:
+    """A named pipe."""
+
+
+class Socket:
+    """A socket in the file system."""
+
+
+Tree = Mapping[str | bytes, Any]
+
+
+def grow(root: Path, tree: Tree) -> Path:
+    """Make the files and folders of a dict: a name that ends in / is a folder."""
+    for name, content in tree.items():
+        path = os.path.join(os.fsencode(root), os.fsencode(name))
+        is_folder = path.endswith(b'/')
+        os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
+        if isinstance(content, Link):
+            os.symlink(content.target, path)
+        elif isinstance(content, Fifo):
+            os.mkfifo(path)
+        elif isinstance(content, Socket):
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(path)
+        elif isinstance(content, Mode):
+            os.chmod(path, content.mode)
+        elif isinstance(content, Sparse):
+            with open(path, 'wb') as file:
+                file.truncate(content.size_bytes)
+        elif not is_folder:
+            with open(path, 'wb') as file:
+                file.write(content)
+    return root
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Where nothing may skip (CI), a skipped test has failed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and os.environ.get('FASTINDEX_NO_SKIP'):
+        report.outcome = 'failed'
+        report.longrepr = f'skipped, where no test may skip: {report.longrepr}'
+
+
+@pytest.fixture
+def make_tree(tmp_path: Path) -> Iterator[Callable[[Tree], Path]]:
+    """Make a tree of a dict; give its root."""
+    yield lambda tree: grow(tmp_path / 'root', tree)
+    for folder, names, _ in os.walk(tmp_path):  # what a test locked
+        for name in names:
+            if not os.path.islink(os.path.join(folder, name)):
+                os.chmod(os.path.join(folder, name), 0o755)
+
+
+@pytest.fixture(scope='session')
+def example_tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """An example of 60 sessions and its summary, to be read only."""
+    from fastindex.example import write_example
+
+    root = tmp_path_factory.mktemp('example') / 'tree'
+    return root, write_example(root, sessions=60, workers=1)
+
+
+@pytest.fixture
+def build() -> Callable[..., Summary]:
+    """`fastindex.build` in this process, unless told otherwise."""
+
+    def build(root: Path, **options: Any) -> Summary:
+        return fastindex.build(root, **{'workers': 1, **options})
+
+    return build
+
+
+def read(folder: Path, table: str) -> list[dict[str, Any]]:
+    """The rows of a published table."""
+    return pq.read_table(folder / f'{table}.pqt').to_pylist()
+
+
+def read_paths(folder: Path) -> set[str]:
+    """session_path/rel_path of each dataset in an index, with the lab level where there is one."""
+    sessions = {
+        row['id']: '/'.join(
+            [*([row['lab'], 'Subjects'] if row['lab'] else []), row['subject'], str(row['date'])]
+            + [f'{row["number"]:03}']
+        )
+        for row in read(folder, 'sessions')
+    }
+    return {f'{sessions[row["eid"]]}/{row["rel_path"]}' for row in read(folder, 'datasets')}
+
+
+def digest_of(root: Path) -> str:
+    """One digest of all folders, file names and bytes below `root`."""
+    total = hashlib.sha256()
+    for path in sorted(Path(root).rglob('*')):
+        content = path.read_bytes() if path.is_file() else b''
+        total.update(f'{path.relative_to(root)} {path.is_dir()} {len(content)}\n'.encode() + content)
+    return total.hexdigest()

@@ -1,0 +1,241 @@
+"""The command line as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from conftest import SESSION, Link, read
+
+import fastindex
+from fastindex import cli
+
+SPIKES = f'{SESSION}/alf/spikes.times.npy'
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run the command line here: exit code, stdout, stderr."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as error:  # --help, --version
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_a_folder_is_all_that_is_needed(make_tree, run):
+    root = make_tree({SPIKES: b'1234'})
+    code, out, err = run(root, '--workers', 1)
+    assert (code, err) == (0, '')
+    assert re.match(rf'indexed {root}: 1 sessions, 1 datasets, 0\.0 MB in [\d.]+ s', out)
+    assert f'wrote sessions.pqt and datasets.pqt in {root}' in out
+
+
+def test_build_is_the_same_command(make_tree, run):
+    root = make_tree({SPIKES: b'1234'})
+    assert run('build', root, '--workers', 1)[0] == 0
+    assert len(read(root, 'datasets')) == 1
+
+
+@pytest.mark.parametrize(
+    ('words', 'columns'),
+    [
+        (['--hash', 'ROOT'], {'xxh128'}),
+        (['ROOT', '--hash'], {'xxh128'}),
+        (['ROOT', '--hash=md5'], {'hash'}),
+        (['ROOT', '--hash=md5,xxh128'], {'hash', 'xxh128'}),
+        (['--hash=xxh128', '--', 'ROOT'], {'xxh128'}),
+        (['ROOT'], set()),
+    ],
+)
+def test_hash_is_asked_for_before_or_after_the_root(make_tree, run, words, columns):
+    root = make_tree({SPIKES: b'1234'})
+    assert run('--workers=1', *(root if word == 'ROOT' else word for word in words))[0] == 0
+    (row,) = read(root, 'datasets')
+    assert {name for name in ('hash', 'xxh128') if row.get(name)} == columns
+
+
+def test_json_is_one_object_with_the_summary(make_tree, run):
+    root = make_tree({SPIKES: b'1234', f'{SESSION}/notes.txt': b'', f'{SESSION}/a.b.npy': Link('nowhere')})
+    code, out, err = run(root, '--json', '--workers', 1)
+    summary = json.loads(out)
+    assert summary.pop('seconds') > 0
+    assert summary == {
+        'root': str(root),
+        'sessions': 1,
+        'datasets': 1,
+        'bytes': 4,
+        'skipped': {'not-a-dataset-name': 1},
+        'problem_count': 1,
+        'problems': [{'path': f'{SESSION}/a.b.npy', 'reason': 'dangling-link', 'errno': 2}],
+        'warnings': [],
+        'generation': fastindex.open(root).generation,
+        'sessions_path': f'{root}/sessions.pqt',
+        'datasets_path': f'{root}/datasets.pqt',
+        'problems_path': f'{root}/.fastindex/problems.jsonl',
+    }
+    assert (code, err) == (3, '')
+
+
+def test_problems_exit_3_and_the_first_ten_are_named(make_tree, run):
+    root = make_tree({SPIKES: b''} | {f'{SESSION}/a{i:02}.b.npy': Link('nowhere') for i in range(12)})
+    code, out, _ = run(root, '--workers', 1)
+    assert code == 3
+    assert '12 problems' in out
+    assert len(re.findall(r'a\d\d\.b\.npy: dangling-link', out)) == 10
+    assert f'{root}/.fastindex/problems.jsonl' in out
+
+
+def test_skips_are_counted_by_reason_and_listed_by_the_command_that_is_named(make_tree, run):
+    root = make_tree({SPIKES: b'', f'{SESSION}/notes.txt': b'', f'{SESSION}/.x.swp': b''})
+    _, out, err = run(root, '--workers', 1)
+    assert re.search(r'1  not-a-dataset-name: expected _namespace_object.attribute.extension', out)
+    assert f'python -m fastindex {root} --dry-run -v' in out
+    assert err == ''
+    _, _, err = run(root, '--dry-run', '-v', '--workers', 1)
+    assert sorted(err.splitlines()) == [
+        f'skipped {SESSION}/.x.swp: dot-file',
+        f'skipped {SESSION}/notes.txt: not-a-dataset-name',
+    ]
+
+
+def test_a_name_cannot_control_the_terminal(make_tree, run):
+    names = {f'{SESSION}/\x1b[31m\u202e\n.txt': b'', f'{SESSION}/\x9b.b': Link('nowhere')}
+    root = make_tree({SPIKES: b'', **names})
+    _, out, err = run(root, '-v', '--workers', 1)
+    assert not re.search('[\x1b\u202e\x9b]', out + err)
+    assert r'\x1b[31m\u202e\n.txt' in err
+
+
+def test_quiet_prints_nothing(make_tree, run):
+    root = make_tree({SPIKES: b''})
+    assert run(root, '--quiet', '--workers', 1) == (0, '', '')
+
+
+def test_dry_run_says_what_it_would_do_and_does_nothing(make_tree, run):
+    root = make_tree({SPIKES: b''})
+    _, out, _ = run(root, '--dry-run', '--workers', 1)
+    assert out.startswith('would index')
+    assert 'wrote' not in out
+    assert os.listdir(root) == ['lab']
+
+
+def test_a_warning_about_the_root_goes_to_stderr(make_tree, run):
+    root = make_tree({SPIKES: b''})
+    code, _, err = run(root / 'lab/Subjects', '--workers', 1)
+    assert code == 0
+    assert err.startswith('fastindex: warning: the root is the Subjects folder of a lab')
+
+
+@pytest.mark.parametrize(
+    ('words', 'says'),
+    [
+        ([], 'required: ROOT'),
+        (['/nowhere'], 'no such folder'),
+        (['ROOT', '--workers', '0'], 'expected 1 or more'),
+        (['ROOT', '--workers', 'many'], 'invalid'),
+        (['ROOT', '--hash=sha1'], "unknown digest 'sha1': expected xxh128 or md5"),
+        (['--hash', 'md5', 'ROOT'], 'named with =, as in --hash=md5'),
+        (['ROOT', '--namespace', 'mine'], 'invalid UUID'),
+        (['ROOT', '--out', '/nowhere'], '--out DIR'),
+        (['ROOT', '--unknown'], '--unknown'),
+        (['example'], 'required: DIR'),
+        (['example', 'x', '--zip', 'y', '--seed', '1'], 'leave --sessions and --seed out'),
+    ],
+)
+def test_wrong_usage_exits_2_and_says_what_was_expected(make_tree, run, words, says):
+    root = make_tree({SPIKES: b''})
+    code, out, err = run(*(root if word == 'ROOT' else word for word in words))
+    assert (code, out) == (2, '')
+    assert err.startswith('fastindex: error: ')
+    assert says in err
+
+
+def test_a_locked_index_exits_4(make_tree, run):
+    from fastindex.pipeline.publish import open_stage
+
+    root = make_tree({SPIKES: b''})
+    with open_stage(root):
+        code, _, err = run(root, '--workers', 1)
+    assert code == 4
+    assert f'process {os.getpid()}' in err
+
+
+def test_an_empty_tree_exits_2(tmp_path, run):
+    code, _, err = run(tmp_path)
+    assert code == 2
+    assert 'is the disk mounted' in err
+    assert run(tmp_path, '--allow-empty', '--workers', 1)[0] == 0
+
+
+def test_another_namespace_gives_other_ids(make_tree, run):
+    root = make_tree({SPIKES: b''})
+    run(root, '--workers', 1)
+    first = read(root, 'sessions')[0]['id']
+    run(root, '--workers', 1, '--namespace', '12345678-1234-5678-1234-567812345678')
+    assert read(root, 'sessions')[0]['id'] != first
+
+
+def test_help_shows_every_option_and_examples(run):
+    code, out, _ = run('--help')
+    assert code == 0
+    for word in ('--workers', '--hash', '--out', '--dry-run', 'examples:', 'exit codes:', 'example  '):
+        assert word in out
+    assert run('example', '--help')[0] == 0
+    assert run('--version')[1] == f'fastindex {fastindex.__version__}\n'
+
+
+def test_example_writes_a_tree_that_can_be_indexed(tmp_path, run):
+    code, out, _ = run('example', tmp_path / 'example', '--sessions', 3, '--workers', 1)
+    assert code == 0
+    assert '3 sessions, 45 datasets' in out
+    code, out, _ = run(tmp_path / 'example', '--json', '--workers', 1)
+    assert (code, json.loads(out)['datasets'], json.loads(out)['skipped']) == (0, 45, {})
+    assert 'there already' in run('example', tmp_path / 'example', '--sessions', 3)[1]
+
+
+def test_progress_is_shown_on_a_terminal_only(make_tree):
+    root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.npy': b'' for i in range(300)})
+    command = [sys.executable, '-m', 'fastindex', root, '--workers', '1']
+    assert subprocess.run(command, capture_output=True, check=True).stderr == b''
+    primary, secondary = pty.openpty()
+    termios.tcsetwinsize(secondary, (24, 80))
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=secondary, check=True)
+    shown = os.read(primary, 100_000).decode()
+    os.close(secondary)
+    os.close(primary)
+    assert 'indexing' in shown
+    assert '/300' in shown
+
+
+def loaded_by(*arguments: str, cwd: Path | None = None) -> set[str]:
+    """The top modules that a command imports, in its own process."""
+    code = (
+        'import sys\nfrom fastindex.cli import main\n'
+        'try: main(sys.argv[1:])\nexcept SystemExit: pass\n'
+        'print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)'
+    )
+    run = subprocess.run([sys.executable, '-c', code, *arguments], capture_output=True, check=True, text=True)
+    return set(run.stderr.split())
+
+
+def test_help_loads_nothing_heavy():
+    assert not loaded_by('--help') & {'pyarrow', 'polars', 'tqdm', 'numpy', 'pandas', 'multiprocessing'}
+
+
+def test_a_build_loads_neither_polars_nor_tqdm(make_tree):
+    root = make_tree({SPIKES: b''})
+    loaded = loaded_by(str(root))
+    assert 'pyarrow' in loaded
+    assert not loaded & {'polars', 'tqdm', 'pandas'}

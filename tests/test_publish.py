@@ -1,0 +1,162 @@
+"""Putting a pair in place: locked, atomic, recovered."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SESSION, Link, read_paths
+
+import fastindex
+from fastindex import InvalidIndexError, LockedError, PublishError
+from fastindex.pipeline.publish import open_stage
+
+FIRST, SECOND = f'{SESSION}/a.b.npy', f'{SESSION}/c.d.npy'
+
+
+def test_nothing_but_the_tables_and_our_folder_is_left(make_tree, build):
+    root = make_tree({FIRST: b''})
+    build(root)
+    assert sorted(os.listdir(root)) == ['.fastindex', 'datasets.pqt', 'lab', 'sessions.pqt']
+    assert os.listdir(root / '.fastindex') == ['lock']
+
+
+def test_no_file_beside_the_tables_ever_ends_like_one(make_tree, build, monkeypatch):
+    root = make_tree({FIRST: b''})
+    seen: set[str] = set()
+    replace = Path.replace
+
+    def look_and_replace(self, target):
+        seen.update(os.listdir(root))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, 'replace', look_and_replace)
+    build(root)
+    build(root)
+    assert {name for name in seen if name.endswith('.pqt')} == {'datasets.pqt', 'sessions.pqt'}
+
+
+def test_problems_are_kept_in_a_file_until_there_are_none(make_tree, build):
+    root = make_tree({FIRST: b'', SECOND: Link('nowhere')})
+    summary = build(root)
+    assert summary.problems_path == root / '.fastindex/problems.jsonl'
+    assert summary.problems_path.read_text() == (
+        f'{{"path": "{SECOND}", "reason": "dangling-link", "errno": 2}}\n'
+    )
+    (root / SECOND).unlink()
+    assert build(root).problems_path is None
+    assert not summary.problems_path.exists()
+
+
+def test_a_run_that_fails_leaves_the_index_and_no_stage(make_tree, build, monkeypatch):
+    root = make_tree({FIRST: b''})
+    build(root)
+    before = (root / 'datasets.pqt').read_bytes()
+    (root / SECOND).touch()
+
+    def fail(fd):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', fail)
+    with pytest.raises(PublishError, match=r'No space left on device.*still is'):
+        build(root)
+    assert (root / 'datasets.pqt').read_bytes() == before
+    assert os.listdir(root / '.fastindex') == ['lock']
+
+
+def test_a_pair_that_was_complete_when_its_run_died_is_put_in_place_by_the_next(make_tree, build):
+    root = make_tree({FIRST: b''})
+    build(root)
+    (root / SECOND).touch()
+    pid = os.fork()
+    if pid == 0:  # dies between the two renames
+        replace = Path.replace
+
+        def die(self, target):
+            if self.name == 'sessions.pqt':
+                os.kill(os.getpid(), signal.SIGKILL)
+            return replace(self, target)
+
+        Path.replace = die
+        build(root)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    with pytest.raises(InvalidIndexError, match='different generations'):
+        fastindex.open(root)
+    with open_stage(root):
+        pass
+    assert fastindex.open(root).generation
+    assert read_paths(root) == {FIRST, SECOND}
+
+
+def test_a_stage_that_was_not_complete_is_removed(make_tree, build):
+    root = make_tree({FIRST: b'', '.fastindex/stage/datasets.pqt': b'half'})
+    build(root)
+    assert os.listdir(root / '.fastindex') == ['lock']
+    assert read_paths(root) == {FIRST}
+
+
+def test_a_second_run_is_refused_and_the_holder_named(make_tree, build):
+    root = make_tree({FIRST: b''})
+    with open_stage(root), pytest.raises(LockedError, match=f'process {os.getpid()} on '):
+        build(root)
+    build(root)
+
+
+def test_a_killed_holder_leaves_no_lock(make_tree, build):
+    root = make_tree({FIRST: b''})
+    code = (
+        'import pathlib, sys, time\n'
+        'from fastindex.pipeline.publish import open_stage\n'
+        'with open_stage(pathlib.Path(sys.argv[1])): print(1, flush=True); time.sleep(60)'
+    )
+    with subprocess.Popen([sys.executable, '-c', code, root], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(LockedError):
+            build(root)
+        holder.kill()
+    build(root)
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error_that_names_out(make_tree, build, tmp_path):
+    root = make_tree({FIRST: b''})
+    with pytest.raises(PublishError, match='--out DIR'):
+        build(root, out=tmp_path / 'missing')
+
+
+def running(group: int) -> list[str]:
+    """The processes of a group that are alive; where nobody reaps orphans, dead ones stay listed."""
+    alive = []
+    for stat in Path('/proc').glob('[0-9]*/stat'):
+        with contextlib.suppress(OSError):
+            state, _, pgrp = stat.read_text().rpartition(')')[2].split()[:3]
+            if int(pgrp) == group and state != 'Z':
+                alive.append(stat.parent.name)
+    return alive
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_the_index_no_stage_and_no_child(make_tree, build, signal_number):
+    root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.npy': b'' for i in range(3000)})
+    build(root)
+    before = (root / 'datasets.pqt').stat().st_mtime_ns
+    command = [sys.executable, '-m', 'fastindex', str(root), '--workers', '2', '--hash']
+    for delay in (0.05, 0.15, 0.2, 0.3):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as run:
+            time.sleep(delay)
+            run.send_signal(signal_number)
+            _, stderr = run.communicate(timeout=10)
+        # Before our handler is there, Python's own answers; after the end, there is nothing to interrupt.
+        assert run.returncode in (128 + signal_number, -signal_number, 0, 1), stderr
+        assert not running(run.pid)
+        assert not (root / '.fastindex/stage').exists()
+        if run.returncode:
+            assert (root / 'datasets.pqt').stat().st_mtime_ns == before
+        before = (root / 'datasets.pqt').stat().st_mtime_ns
