@@ -94,10 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return error.exit_code
     except KeyboardInterrupt:
-        print('fastindex: interrupted; nothing was changed', file=sys.stderr)
+        print('fastindex: interrupted; what was there is whole', file=sys.stderr)
         return EXIT_INTERRUPTED
     except _TerminatedError:
-        print('fastindex: terminated; nothing was changed', file=sys.stderr)
+        print('fastindex: terminated; what was there is whole', file=sys.stderr)
         return EXIT_TERMINATED
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -189,7 +189,19 @@ def _positive(text: str) -> int:
     return number
 
 
+def _leave_numpy_out() -> None:
+    """Let pyarrow be imported without numpy, which it can do without, and a build does.
+
+    Where numpy is installed this saves 80 ms, a fifth of the whole run on the example; and OpenBLAS's
+    threads, with which this process could not be forked. Only the command line does it: its process does
+    nothing else.
+    """
+    if 'numpy' not in sys.modules:
+        sys.modules['numpy'] = None  # type: ignore[assignment]
+
+
 def _run_build(options: argparse.Namespace) -> int:
+    _leave_numpy_out()
     from fastindex.hashing import parse_algorithms
     from fastindex.ids import NAMESPACE
     from fastindex.pipeline.build import build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -11,6 +12,8 @@ from fastindex.pipeline.build import Options, build_index
 from fastindex.trees import open_tree
 
 __all__ = ['make_parquet_db']
+
+_logger = logging.getLogger(__name__)
 
 
 def make_parquet_db(
@@ -40,7 +43,7 @@ def make_parquet_db(
     Returns
     -------
     sessions_path, datasets_path
-        The full paths of the saved tables.
+        The paths of the saved tables, in `out_dir` as it was given or the resolved root.
 
     Raises
     ------
@@ -53,12 +56,12 @@ def make_parquet_db(
         If there are no sessions or no datasets; the tables are written all the same.
     """
     root = Path(root_dir).resolve()
-    out = Path(out_dir).resolve() if out_dir else root
+    out = Path(out_dir) if out_dir else root
     if not out.is_dir():
         raise AssertionError(f'{out} is no folder: expected one that exists')
     summary = build_index(
         open_tree(root),
-        out=out,
+        out=out.resolve(),
         options=Options(
             identity=UuidIdentity() if hash_ids else PathIdentity(),
             algorithms=('md5',) if hash_files else (),
@@ -67,6 +70,8 @@ def make_parquet_db(
             allow_empty=True,
         ),
     )
+    if summary.problem_count:
+        _logger.warning('%d paths could not be indexed: %s', summary.problem_count, summary.problems_path)
     if not (summary.sessions and summary.datasets):
         missing = 'datasets' if summary.sessions else 'sessions'
         warnings.warn(f'No {missing} found', RuntimeWarning, stacklevel=2)

@@ -245,12 +245,12 @@ def _write_shard(root: str, seed: int, session_paths: list[str]) -> tuple[int, i
 def _write_trials(folder: str, trials: dict[str, np.ndarray[Any, Any]]) -> int:
     """Write each array to `_ibl_trials.ATTRIBUTE.npy` in a new folder and return the bytes."""
     size = 0
-    os.makedirs(folder)
+    os.makedirs(folder, exist_ok=True)  # a worker that died may have begun it
     folder_fd = os.open(folder, os.O_RDONLY)
     try:
         for attribute, array in trials.items():
             data = _npy_header(array.dtype.str, array.shape) + array.tobytes()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             fd = os.open(f'_ibl_trials.{attribute}.npy', flags, 0o666, dir_fd=folder_fd)
             try:
                 if os.write(fd, data) != len(data):

@@ -8,7 +8,6 @@ digest. A small file is one `readv` and a one-shot digest; a large one goes thro
 
 from __future__ import annotations
 
-import hashlib
 import os
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -62,7 +61,11 @@ def parse_algorithms(text: str) -> tuple[str, ...]:
 
 
 def _new_digest(algorithm: str) -> _Digest:
-    return xxhash.xxh3_128() if algorithm == 'xxh128' else hashlib.md5(usedforsecurity=False)
+    if algorithm == 'xxh128':
+        return xxhash.xxh3_128()
+    import hashlib
+
+    return hashlib.md5(usedforsecurity=False)
 
 
 @lru_cache(maxsize=1)

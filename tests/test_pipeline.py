@@ -103,6 +103,8 @@ def test_a_subject_of_any_name_keeps_it(make_tree, build, subject):
         ('lab/Subjects/s1/2024-01-02/1000', 'not-a-session-number'),
         ('lab/Subjects/s1/2024-01-02/1a', 'not-a-session-number'),
         ('docs/s1/2024-01-02/001', 'not-a-lab-or-subject'),
+        ('lab/s2/2024-01-02/001', 'not-a-lab-or-subject'),
+        ('lab/2024-01-32/001', 'no-such-day'),
         ('.snapshot/lab/Subjects/s1/2024-01-02/001', 'dot-folder'),
         ('lab/Subjects/.Trash-0/2024-01-02/001', 'dot-folder'),
     ],
@@ -202,6 +204,13 @@ def test_a_dangling_link_is_a_problem(make_tree, build):
         Problem(f'{SESSION}/more', Reason.DANGLING_LINK),
     )
     assert read_paths(root) == {SPIKES}
+
+
+def test_a_dangling_link_with_a_dot_name_is_no_problem(make_tree, build):
+    lock = Link('user@host.123')  # as Emacs makes beside each file that is being edited
+    root = make_tree({SPIKES: b'', f'{SESSION}/alf/.#a.b.npy': lock, 'lab/.x': lock, '.y': lock})
+    summary = build(root)
+    assert (summary.problems, summary.skipped) == ((), {'dot-file': 1})
 
 
 def test_a_dangling_link_above_the_sessions_is_a_problem(make_tree, build):

@@ -81,13 +81,15 @@ def discover_folders(task: DiscoverTask) -> Discovery:
     for path in task.paths:
         names = _list_folders(task.tree, path, found.tally)
         dates = [name for name in names if judge_date(name) is not SkipReason.NOT_DATE]
-        is_lab = 'Subjects' in names
-        if is_lab:
+        if 'Subjects' in names:
             above = f'{path}/Subjects'
             found.subjects += [f'{above}/{name}' for name in _list_folders(task.tree, above, found.tally)]
-        if dates:
             found.keys += _iter_sessions(task, path, dates, found.tally)
-        elif not is_lab:
+            for name in set(names).difference(dates, ['Subjects']):
+                found.tally.skip(f'{path}/{name}', SkipReason.NOT_LAB_OR_SUBJECT)
+        elif dates:
+            found.keys += _iter_sessions(task, path, names, found.tally)
+        else:
             found.tally.skip(path, SkipReason.NOT_LAB_OR_SUBJECT)
     return found
 

@@ -1,33 +1,30 @@
-"""Run tasks on any `concurrent.futures.Executor`, a bounded number at a time, and yield results in order.
+"""Run tasks a bounded number at a time, and yield their results in order.
 
-A `Pool` is what the stages see. It wraps an executor that was passed in, or worker processes of its own:
-forked where this process has no threads, as a forked worker inherits what is imported; by forkserver where
-it has (a notebook). One worker means no process at all: the same code here, the oracle for parallel runs.
+A `Pool` is what the stages see. Behind it stand worker processes of our own, any
+`concurrent.futures.Executor` that was passed in, or, with one worker, nobody: the same code in this process,
+the oracle for the parallel runs.
 """
 
 from __future__ import annotations
 
 import heapq
 import os
-import signal
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 from fastindex.errors import WorkerError
+from fastindex.pipeline.workers import TASKS_PER_WORKER, Workers, may_fork
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 __all__ = ['FollowUp', 'Pool', 'default_workers']
 
 T = TypeVar('T')
 R = TypeVar('R')
-
-TASKS_PER_WORKER = 4
-"""Tasks in flight for each worker: enough that none waits while this process is busy for 30 ms."""
 
 MAX_HELD_BYTES = 64 * 2**20
 """Results that wait for an earlier one; beyond, no new task is started until that one is there."""
@@ -59,16 +56,65 @@ class _Job(Generic[T, R]):
     held_bytes: int = 0
 
 
-class _InlineExecutor(Executor):
-    """Runs each task in this process when it is submitted."""
+class _Backend(Protocol):
+    """Who runs the tasks. See `fastindex.pipeline.workers.Workers`."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+    def has_room(self) -> bool: ...
+
+    def submit(self, token: Any, function: Callable[[Any], Any], argument: Any, *, is_long: bool) -> None: ...
+
+    def collect(self) -> Iterator[tuple[Any, Any]]: ...
+
+    def stop(self, *, kill: bool) -> None: ...
+
+
+class _Here:
+    """Runs one task after the other in this process."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Any, Callable[[Any], Any], Any]] = deque()
+
+    def has_room(self) -> bool:
+        return not self._waiting
+
+    def submit(self, token: Any, function: Callable[[Any], Any], argument: Any, *, is_long: bool) -> None:
+        self._waiting.append((token, function, argument))
+
+    def collect(self) -> Iterator[tuple[Any, Any]]:
+        token, function, argument = self._waiting.popleft()
+        yield token, function(argument)
+
+    def stop(self, *, kill: bool) -> None:
+        self._waiting.clear()
+
+
+class _There:
+    """Runs tasks on an executor, which stays the caller's."""
+
+    def __init__(self, executor: Executor, workers: int) -> None:
+        self._executor = executor
+        self._max_tasks = workers * TASKS_PER_WORKER
+        self._futures: dict[Future[Any], Any] = {}
+
+    def has_room(self) -> bool:
+        return len(self._futures) < self._max_tasks
+
+    def submit(self, token: Any, function: Callable[[Any], Any], argument: Any, *, is_long: bool) -> None:
+        self._futures[self._executor.submit(function, argument)] = token
+
+    def collect(self) -> Iterator[tuple[Any, Any]]:
+        from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+
+        for future in wait(self._futures, return_when=FIRST_COMPLETED).done:
+            token = self._futures.pop(future)
+            try:
+                yield token, future.result()
+            except BrokenExecutor as error:
+                raise WorkerError(f'the executor broke ({error}): nothing was changed') from error
+
+    def stop(self, *, kill: bool) -> None:
+        for future in self._futures:
+            future.cancel()
 
 
 class Pool:
@@ -85,8 +131,7 @@ class Pool:
     def __init__(self, workers: int, executor: Executor | None = None) -> None:
         self.workers = workers
         self._executor = executor
-        self._is_own = executor is None
-        self._inherits = False
+        self._backend: _Backend | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -94,41 +139,31 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop(kill=kind is not None)
+        self._stop(kill=kind is not None)
 
-    def start(self) -> Executor:
-        """Start the workers, if they are not there yet: forked now, before this process has threads."""
-        if self._executor is None:
-            import multiprocessing
+    def _stop(self, *, kill: bool) -> None:
+        if self._backend is not None:
+            backend, self._backend = self._backend, None
+            backend.stop(kill=kill)
 
-            self._children = frozenset(multiprocessing.active_children())
-            self._inherits = self.workers > 1 and may_fork()
-            self._executor = _new_executor(self.workers, fork=self._inherits)
-            self._executor.submit(os.getpid)
-        return self._executor
+    def start(self) -> None:
+        """Start the workers, if they are not there yet: they inherit what is imported now."""
+        self._start()
+
+    def _start(self) -> _Backend:
+        if self._backend is None:
+            if self._executor is not None:
+                self._backend = _There(self._executor, self.workers)
+            elif self.workers > 1:
+                self._backend = Workers(self.workers)
+            else:
+                self._backend = _Here()
+        return self._backend
 
     def renew(self) -> None:
-        """Where workers are forked, let the next ones be new: they inherit what was imported meanwhile."""
-        if self._is_own and self._inherits:
-            self.stop()
-
-    def stop(self, *, kill: bool = False) -> None:
-        """End the workers of this pool; the next task starts new ones.
-
-        Parameters
-        ----------
-        kill
-            Do not wait for what they are doing.
-        """
-        if not self._is_own or self._executor is None:
-            return
-        executor, self._executor = self._executor, None
-        if kill and not isinstance(executor, _InlineExecutor):
-            import multiprocessing
-
-            for child in frozenset(multiprocessing.active_children()) - self._children:
-                child.terminate()
-        executor.shutdown(wait=True, cancel_futures=True)
+        """Let the next workers be new ones, where they inherit what was imported meanwhile."""
+        if isinstance(self._backend, Workers) and may_fork():
+            self._stop(kill=True)
 
     def run(
         self,
@@ -161,8 +196,7 @@ class Pool:
         WorkerError
             If a worker process died.
         """
-        executor = self.start()
-        run = _Run(executor, self.workers, function, iter(tasks), follow_ups, size_bytes)
+        run = _Run(self._start(), self.workers, function, iter(tasks), follow_ups, size_bytes)
         run.fill()
         return run.iter_results()
 
@@ -172,32 +206,30 @@ class _Run(Generic[T, R]):
 
     def __init__(
         self,
-        executor: Executor,
+        backend: _Backend,
         workers: int,
         function: Callable[[T], R],
         tasks: Iterator[T],
         follow_ups: Callable[[T, R], Iterable[FollowUp]],
         size_bytes: Callable[[R], int],
     ) -> None:
-        self.executor = executor
-        self.workers = workers
-        self.max_in_flight = 1 if isinstance(executor, _InlineExecutor) else workers * TASKS_PER_WORKER
+        self.backend = backend
+        self.max_long = max(1, workers - 1)
         self.function = function
         self.tasks: Iterator[T] | None = tasks
         self.follow_ups = follow_ups
         self.size_bytes = size_bytes
         self.jobs: deque[_Job[T, R]] = deque()
-        self.futures: dict[Future[Any], tuple[_Job[T, R], int | None]] = {}
         self.pending: list[tuple[int, int, _Job[T, R], int, FollowUp]] = []  # heap, largest cost first
         self.pushed = 0
         self.held_bytes = 0
-        self.follow_ups_in_flight = 0
+        self.long_in_flight = 0
 
     def fill(self) -> None:
-        """Submit tasks until enough are in flight."""
-        while len(self.futures) < self.max_in_flight:
+        """Submit tasks while there is room."""
+        while self.backend.has_room():
             # Follow-ups are the long ones: they start early, but leave a worker to find more of them.
-            if self.pending and (self.follow_ups_in_flight < self.workers - 1 or self.tasks is None):
+            if self.pending and (self.long_in_flight < self.max_long or self.tasks is None):
                 self._submit_follow_up()
             elif not self._submit_next():
                 if not self.pending:
@@ -214,39 +246,28 @@ class _Run(Generic[T, R]):
             return False
         job: _Job[T, R] = _Job(task)
         self.jobs.append(job)
-        self.futures[self.executor.submit(self.function, task)] = (job, None)
+        self.backend.submit((job, None), self.function, task, is_long=False)
         return True
 
     def _submit_follow_up(self) -> None:
         _, _, job, place, follow_up = heapq.heappop(self.pending)
-        self.follow_ups_in_flight += 1
-        self.futures[self.executor.submit(follow_up.function, follow_up.task)] = (job, place)
+        self.long_in_flight += 1
+        self.backend.submit((job, place), follow_up.function, follow_up.task, is_long=True)
 
     def iter_results(self) -> Iterator[tuple[R, list[Any]]]:
-        try:
-            while self.futures or self.jobs:
-                for future in wait(self.futures, return_when=FIRST_COMPLETED).done:
-                    self._take(future)
+        while self.jobs:
+            for (job, place), result in self.backend.collect():
+                self._take(job, place, result)
+            self.fill()
+            while self.jobs and self.jobs[0].is_done and not self.jobs[0].missing:
+                job = self.jobs.popleft()
+                self.held_bytes -= job.held_bytes
+                yield cast(R, job.result), job.follow_ups
                 self.fill()
-                while self.jobs and self.jobs[0].is_done and not self.jobs[0].missing:
-                    job = self.jobs.popleft()
-                    self.held_bytes -= job.held_bytes
-                    yield job.result, job.follow_ups  # type: ignore[misc]
-                    self.fill()
-        except BrokenExecutor as error:
-            raise WorkerError(
-                'a worker process died (killed, or out of memory): nothing was changed; '
-                'try again with fewer workers'
-            ) from error
-        finally:
-            for future in self.futures:
-                future.cancel()
 
-    def _take(self, future: Future[Any]) -> None:
-        job, place = self.futures.pop(future)
-        result = future.result()
+    def _take(self, job: _Job[T, R], place: int | None, result: Any) -> None:
         if place is not None:
-            self.follow_ups_in_flight -= 1
+            self.long_in_flight -= 1
             job.follow_ups[place] = result
             job.missing -= 1
             return
@@ -258,46 +279,3 @@ class _Run(Generic[T, R]):
             heapq.heappush(self.pending, (-follow_up.cost, self.pushed, job, job.missing, follow_up))
             job.follow_ups.append(None)
             job.missing += 1
-
-
-def _new_executor(workers: int, *, fork: bool) -> Executor:
-    if workers == 1:
-        return _InlineExecutor()
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    method = 'fork' if fork else 'spawn' if sys.platform == 'win32' else 'forkserver'
-    context = multiprocessing.get_context(method)
-    if method == 'forkserver':
-        context.set_forkserver_preload(['pyarrow', 'fastindex.pipeline.scan'])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-
-
-def may_fork() -> bool:
-    """Tell whether this process can be forked: no thread may hold a lock that a child would wait for.
-
-    jemalloc's own thread, which pyarrow brings, is made for forks (`pthread_atfork`).
-    """
-    if sys.platform != 'linux' or threading.active_count() > 1:
-        return False
-    names = []
-    for thread in os.listdir('/proc/self/task'):
-        with open(f'/proc/self/task/{thread}/comm') as file:
-            names.append(file.read().strip())
-    return len(names) - names.count('jemalloc_bg_thd') == 1
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and do not outlive it."""
-    from multiprocessing import parent_process
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
-
-
-def _exit_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)

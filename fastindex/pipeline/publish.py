@@ -15,9 +15,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastindex.errors import FastindexError, LockedError, PublishError
@@ -49,9 +48,20 @@ class Stage:
 
     def recover(self) -> None:
         """Finish or remove what an earlier run left."""
-        if (self.folder / 'ready').exists():
+        if self.is_ready():
             self._move()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.drop()
+
+    def is_ready(self) -> bool:
+        """Tell whether the pair in the stage is complete: from then on it is put in place, not dropped."""
+        return (self.folder / 'ready').exists()
+
+    def drop(self) -> None:
+        """Remove the stage and what is in it."""
+        with suppress(FileNotFoundError):
+            for path in self.folder.iterdir():
+                path.unlink()
+            self.folder.rmdir()
 
     def write_problems(self, problems: Sequence[Problem]) -> None:
         """Append problems to `problems.jsonl`, one JSON object a line."""
@@ -70,7 +80,7 @@ class Stage:
         (self.folder / 'ready').touch()
         _fsync(self.folder)
         self._move()
-        shutil.rmtree(self.folder)
+        self.drop()
 
     def _move(self) -> None:
         for name in TABLES:
@@ -107,7 +117,10 @@ def open_stage(out: Path) -> Iterator[Stage]:
             try:
                 yield stage
             finally:
-                shutil.rmtree(stage.folder, ignore_errors=True)
+                if (
+                    not stage.is_ready()
+                ):  # else something stopped us between the renames: the next run goes on
+                    stage.drop()
     except FastindexError:
         raise
     except OSError as error:

@@ -273,23 +273,22 @@ class _Session:
         hasher = self.hasher
         for entry in folder.entries:
             verdict = verdicts[entry.name]
-            if type(verdict) is not bytes:
-                self._pass_over(folder, entry, verdict)
-            elif not entry.is_file(follow_symlinks=False):
-                self._measure_other(folder, entry, verdict)
-            elif hasher is not None:
-                self._hash(folder, entry.name, verdict, hasher)
-            else:
-                try:
+            try:
+                if type(verdict) is not bytes:
+                    self._pass_over(folder, entry, verdict)
+                elif not entry.is_file(follow_symlinks=False):
+                    self._measure_other(folder, entry, verdict)
+                elif hasher is not None:
+                    self._hash(folder, entry.name, verdict, hasher)
+                else:
                     info = entry.stat(follow_symlinks=False)
-                except OSError as error:
-                    self.tally.error(self._path_of(folder, entry.name), error)
-                    continue
-                if info.st_mode & _TYPE_MASK == _REGULAR:
-                    add_path(verdict)
-                    add_size(info.st_size)
-                else:  # replaced since it was listed
-                    self.tally.problem(self._path_of(folder, entry.name), Reason.NOT_REGULAR)
+                    if info.st_mode & _TYPE_MASK == _REGULAR:
+                        add_path(verdict)
+                        add_size(info.st_size)
+                    else:  # replaced since it was listed
+                        self.tally.problem(self._path_of(folder, entry.name), Reason.NOT_REGULAR)
+            except OSError as error:
+                self.tally.error(self._path_of(folder, entry.name), error)
 
     def _pass_over(self, folder: Folder, entry: Entry, verdict: bytes | SkipReason | Reason) -> None:
         """Deal with an entry whose name is not a dataset's: a folder, or something to be left out."""
@@ -304,25 +303,21 @@ class _Session:
     def _enter(self, folder: Folder, entry: Entry) -> bool:
         """Deal with an entry that may be a folder; True where nothing is left to do about it."""
         name = entry.name
-        is_link = False
-        try:
-            if entry.is_symlink():
-                is_link = True
-                if not self.tree.follow_links:
-                    self.tally.skip(self._path_of(folder, name), SkipReason.LINK)
-                    return True
-                if not S_ISDIR(entry.stat().st_mode):
-                    return False
-            elif not entry.is_dir(follow_symlinks=False):
-                return False
-        except FileNotFoundError as error:
-            reason = Reason.DANGLING_LINK if is_link else Reason.VANISHED
-            self.tally.problem(self._path_of(folder, name), reason, error.errno or 0)
-            return True
-        except OSError as error:
-            self.tally.error(self._path_of(folder, name), error)
-            return True
         path = self._path_of(folder, name)
+        is_link = entry.is_symlink()
+        if is_link and not self.tree.follow_links:
+            self.tally.skip(path, SkipReason.LINK)
+            return True
+        try:
+            if not (S_ISDIR(entry.stat().st_mode) if is_link else entry.is_dir(follow_symlinks=False)):
+                return False
+        except OSError as error:
+            if name.startswith('.'):
+                return False  # an editor's lock, most often: what it leads to would be left out anyway
+            if not (is_link and isinstance(error, FileNotFoundError)):
+                raise
+            self.tally.problem(path, Reason.DANGLING_LINK, error.errno or 0)
+            return True
         if name.startswith('.'):
             self.tally.skip(path, SkipReason.DOT_FOLDER)
         elif is_opaque_folder(name):
@@ -350,27 +345,24 @@ class _Session:
         self, folder: Folder, name: str, rel_path: bytes, hasher: Hasher, *, is_link: bool = False
     ) -> None:
         """Measure and hash a dataset; a big one is left to a task of its own."""
+        fd = self.tree.open_entry(folder, name, is_link=is_link)
         try:
-            fd = self.tree.open_entry(folder, name, is_link=is_link)
-            try:
-                info = os.fstat(fd)
-                size_bytes = info.st_size
-                digests = None
-                if info.st_mode & _TYPE_MASK != _REGULAR:
-                    self.tally.problem(self._path_of(folder, name), Reason.NOT_REGULAR)
-                    return
-                if size_bytes < BIG_BYTES:
-                    size_bytes, digests = hasher.measure(fd, info)
-            finally:
-                os.close(fd)
+            info = os.fstat(fd)
+            size_bytes = info.st_size
+            digests = None
+            if info.st_mode & _TYPE_MASK != _REGULAR:
+                self.tally.problem(self._path_of(folder, name), Reason.NOT_REGULAR)
+                return
+            if size_bytes < BIG_BYTES:
+                size_bytes, digests = hasher.measure(fd, info)
         except FileChangedError:
             self.tally.problem(self._path_of(folder, name), Reason.CHANGED)
-        except OSError as error:
-            self.tally.error(self._path_of(folder, name), error)
-        else:
-            self.rel_paths.append(rel_path)
-            self.sizes.append(size_bytes)
-            self.digests.append(digests)
+            return
+        finally:
+            os.close(fd)
+        self.rel_paths.append(rel_path)
+        self.sizes.append(size_bytes)
+        self.digests.append(digests)
 
     def _path_of(self, folder: Folder, name: str) -> str:
         return '/'.join(part for part in (self.path, folder.path, name) if part)

@@ -89,10 +89,13 @@ class LocalTree:
                 return entry.is_dir(follow_symlinks=False)
             if self.follow_links:
                 return S_ISDIR(os.stat(entry.name, dir_fd=fd).st_mode)
-        except FileNotFoundError as error:
-            tally.problem(path, Reason.DANGLING_LINK, error.errno or 0)
         except OSError as error:
-            tally.error(path, error)
+            if entry.name.startswith('.'):
+                pass  # an editor's lock, most often: what it leads to would not be entered anyway
+            elif isinstance(error, FileNotFoundError):
+                tally.problem(path, Reason.DANGLING_LINK, error.errno or 0)
+            else:
+                tally.error(path, error)
         else:
             tally.skip(path, SkipReason.LINK)
         return False

@@ -1,0 +1,183 @@
+"""Worker processes: results in order, deaths, ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fastindex import WorkerError
+from fastindex.pipeline.executors import FollowUp, Pool
+from fastindex.pipeline.workers import Workers, may_fork
+
+
+def double(number: int) -> int:
+    time.sleep(0.001 * (number % 3))
+    return 2 * number
+
+
+def whoami(_: object) -> int:
+    return os.getpid()
+
+
+def fail(number: int) -> int:
+    raise ValueError(f'no {number}')
+
+
+def die_once(marker: str) -> str:
+    """Kill the worker in the middle of its work, the first time."""
+    if not os.path.exists(marker):
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 'alive'
+
+
+def die(_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def large(size: int) -> bytes:
+    return bytes(size)
+
+
+@pytest.fixture(params=['forked', 'spawned', 'executor', 'here'])
+def pool(request, monkeypatch):
+    if request.param == 'executor':
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(2) as executor, Pool(2, executor) as pool:
+            yield pool
+        return
+    monkeypatch.setattr('fastindex.pipeline.workers.may_fork', lambda: request.param == 'forked')
+    with Pool(1 if request.param == 'here' else 2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def two_workers(monkeypatch):
+    monkeypatch.setattr('fastindex.pipeline.workers.may_fork', lambda: True)
+    with Pool(2) as pool:
+        yield pool
+
+
+def test_results_come_in_the_order_of_the_tasks(pool):
+    assert [result for result, _ in pool.run(double, range(50))] == [2 * number for number in range(50)]
+
+
+def test_a_pool_runs_one_stage_after_the_other(pool):
+    for _ in range(2):
+        assert [result for result, _ in pool.run(double, range(5))] == [0, 2, 4, 6, 8]
+
+
+def test_a_result_waits_for_what_it_asked_for(pool):
+    def follow_ups(task, result):
+        return [FollowUp(double, result + i, cost=i) for i in range(task % 3)]
+
+    results = list(pool.run(double, range(20), follow_ups=follow_ups))
+    assert results == [(2 * i, [2 * (2 * i + j) for j in range(i % 3)]) for i in range(20)]
+
+
+def test_an_error_in_a_task_is_raised_here(pool):
+    with pytest.raises(ValueError, match=r'no [34]'):
+        list(pool.run(fail, [3, 4]))
+
+
+def test_work_is_shared(two_workers):
+    pids = {pid for pid, _ in two_workers.run(whoami, range(16))}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+
+
+def test_a_result_larger_than_a_pipe_comes_whole(pool):
+    sizes = [2**24, 0, 2**20, 1, 2**23] * 2
+    assert [len(result) for result, _ in pool.run(large, sizes)] == sizes
+
+
+def test_a_killed_worker_costs_a_retry(two_workers, tmp_path):
+    markers = [str(tmp_path / str(i)) for i in range(10)]
+    assert [result for result, _ in two_workers.run(die_once, markers)] == ['alive'] * 10
+
+
+def test_workers_killed_at_random_change_no_result(two_workers):
+    stop = threading.Event()
+
+    def kill() -> None:
+        while not stop.wait(0.02):
+            workers = list(two_workers._backend._workers)
+            os.kill(workers[0].pid, signal.SIGKILL)
+
+    results = two_workers.run(double, range(300))
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        assert [result for result, _ in results] == [2 * number for number in range(300)]
+    finally:
+        stop.set()
+        killer.join()
+
+
+def test_a_task_that_kills_its_worker_each_time_is_an_error(two_workers):
+    with pytest.raises(WorkerError, match='3 worker processes died'):
+        list(two_workers.run(die, [1]))
+
+
+def test_a_stopped_worker_is_gone(two_workers):
+    pids = {pid for pid, _ in two_workers.run(whoami, range(16))}
+    two_workers._stop(kill=False)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_busy_worker_is_gone_at_once_where_it_is_killed(monkeypatch):
+    monkeypatch.setattr('fastindex.pipeline.workers.may_fork', lambda: True)
+    workers = Workers(1)
+    workers.submit(None, time.sleep, 60, is_long=True)
+    started = time.monotonic()
+    workers.stop(kill=True)
+    assert time.monotonic() - started < 2
+
+
+def test_no_worker_outlives_a_killed_parent():
+    code = (
+        'import sys, time\n'
+        'from fastindex.pipeline.executors import Pool\n'
+        'pool = Pool(2)\n'
+        'results = pool.run(time.sleep, [60, 60])\n'
+        'print(*[worker.pid for worker in pool._backend._workers], flush=True)\n'
+        'next(results)'
+    )
+    with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while alive := [pid for pid in pids if is_alive(pid)]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def test_a_process_with_threads_is_not_forked():
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        assert not may_fork()
+    finally:
+        done.set()
+        thread.join()
+    code = 'from fastindex.pipeline.workers import may_fork; assert may_fork()'
+    subprocess.run([sys.executable, '-c', code], check=True)
