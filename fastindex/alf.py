@@ -35,6 +35,7 @@ __all__ = [
     'parse_dataset_name',
     'parse_session_path',
     'split_revision',
+    'split_session_path',
 ]
 
 SessionPath = NewType('SessionPath', str)
@@ -240,16 +241,22 @@ def parse_session_path(path: str) -> SessionParts:
     >>> parse_session_path('zadorlab/Subjects/CSH_ZAD_003/2019-08-11/001')
     SessionParts(lab='zadorlab', subject='CSH_ZAD_003', date=datetime.date(2019, 8, 11), number=1)
     """
-    match path.split('/'):
-        case [lab, 'Subjects', subject, date, number]:
-            pass
-        case [subject, date, number]:
-            lab = ''
-        case _:
-            raise ValueError(f'{path!r} is not (lab/Subjects/)subject/date/number')
-    if judge_date(date) or judge_number(number):
-        raise ValueError(f'{path!r} is not (lab/Subjects/)subject/date/number')
-    return SessionParts(lab, subject, Date.fromisoformat(date), int(number))
+    names = path.split('/')
+    if len(names) == 3 or (len(names) == 5 and names[1] == 'Subjects'):
+        lab, subject, date, number = split_session_path(SessionPath(path))
+        if not (judge_date(date) or judge_number(number)):
+            return SessionParts(lab, subject, Date.fromisoformat(date), int(number))
+    raise ValueError(f'{path!r} is not (lab/Subjects/)subject/date/number')
+
+
+def split_session_path(path: SessionPath) -> tuple[str, str, str, str]:
+    """Split a session path, which was judged, into lab ('' if there is none), subject, date and number.
+
+    >>> split_session_path(SessionPath('s1/2024-01-01/001'))
+    ('', 's1', '2024-01-01', '001')
+    """
+    names = path.split('/')
+    return names[0] if len(names) == 5 else '', names[-3], names[-2], names[-1]
 
 
 def split_revision(rel_path: str) -> tuple[str, str]:

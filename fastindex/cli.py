@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
@@ -221,7 +218,7 @@ def _run_build(options: argparse.Namespace) -> int:
     for warning in summary.warnings:
         print(f'fastindex: warning: {warning}', file=sys.stderr)
     if options.json:
-        print(json.dumps(_to_json(summary)))
+        _print_json(_to_json(summary))
     elif not options.quiet:
         print('\n'.join(_iter_lines(summary, options)))
     return EXIT_PROBLEMS if summary.problem_count else EXIT_DONE
@@ -263,7 +260,7 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
         for reason, count in summary.skipped.items():
             yield f'  {count:>9,}  {reason}: {EXPECTED[SkipReason(reason)]}'
         if not options.verbose:
-            yield f'  to list them: python -m fastindex {shlex.quote(escape(options.root))} --dry-run -v'
+            yield f'  to list them: python -m fastindex {_quote(options.root)} --dry-run -v'
     if summary.problem_count:
         yield f'{summary.problem_count:,} problems: paths that could not be indexed'
         for problem in summary.problems[:MAX_PROBLEMS]:
@@ -272,6 +269,18 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
             yield f'  all of them: {escape(os.fspath(summary.problems_path))}'
     if summary.sessions_path:
         yield f'wrote sessions.pqt and datasets.pqt in {escape(os.fspath(summary.sessions_path.parent))}'
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value))
+
+
+def _quote(path: str) -> str:
+    import shlex
+
+    return shlex.quote(escape(path))
 
 
 def _megabytes(count: int) -> str:
@@ -296,11 +305,11 @@ def _run_example(options: argparse.Namespace) -> int:
             progress=not options.quiet,
         )
     if options.json:
-        print(json.dumps(asdict(summary)))
+        _print_json({name: getattr(summary, name) for name in summary.__slots__})
     elif not options.quiet:
         state = f'written in {summary.seconds:.1f} s' if summary.written else 'there already'
         size = _megabytes(summary.bytes)
         counts = f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {size}'
         print(f'{escape(summary.root)}: {counts}, {state}')
-        print(f'index it: python -m fastindex {shlex.quote(escape(options.folder))}')
+        print(f'index it: python -m fastindex {_quote(options.folder)}')
     return EXIT_DONE

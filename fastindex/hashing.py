@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import xxhash
 
@@ -23,16 +23,15 @@ ALGORITHMS = ('xxh128', 'md5')
 
 BUFFER_BYTES = 4 * 2**20
 
+_XXH128_ALONE = ('xxh128',)
+
 
 class FileChangedError(Exception):
     """The file was written to while it was read, twice in a row."""
 
 
-class Measured(NamedTuple):
-    """A file's state, and its digests in the order in which they were asked for."""
-
-    size_bytes: int
-    digests: tuple[bytes, ...]
+Measured = tuple[int, tuple[bytes, ...]]
+"""Size of a file in bytes, and its digests in the order in which they were asked for."""
 
 
 class _Digest(Protocol):
@@ -85,7 +84,7 @@ class Hasher:
     def __init__(self, algorithms: tuple[str, ...]) -> None:
         self.algorithms = algorithms
         self._buffer = _buffer()
-        self._only_xxh128 = algorithms == ('xxh128',)
+        self._buffers = [self._buffer]
 
     def measure(self, fd: int, before: os.stat_result) -> Measured:
         """Read the whole of an open regular file, whose `fstat` was `before`.
@@ -98,36 +97,37 @@ class Hasher:
             If it cannot be read.
         """
         for _ in range(2):
-            size_bytes, digests = self._read(fd, before.st_size)
+            count = os.readv(fd, self._buffers)
+            if count == before.st_size < BUFFER_BYTES:  # no file is longer than it says: this was all
+                size_bytes, digests = count, self._digest(self._buffer[:count])
+            else:
+                size_bytes, digests = self._read_on(fd, count)
             after = os.fstat(fd)
             if (
                 size_bytes == after.st_size
                 and before.st_mtime_ns == after.st_mtime_ns
                 and before.st_ctime_ns == after.st_ctime_ns
             ):
-                return Measured(size_bytes, digests)
+                return size_bytes, digests
             before = after
             os.lseek(fd, 0, os.SEEK_SET)
         raise FileChangedError
 
-    def _read(self, fd: int, expected_bytes: int) -> tuple[int, tuple[bytes, ...]]:
-        buffer = self._buffer
-        count = os.readv(fd, [buffer])
-        if count == expected_bytes < BUFFER_BYTES:
-            if self._only_xxh128:
-                return count, (xxhash.xxh3_128_digest(buffer[:count]),)
-            return count, tuple(self._one_shot(name, buffer[:count]) for name in self.algorithms)
+    def _digest(self, data: memoryview) -> tuple[bytes, ...]:
+        if self.algorithms == _XXH128_ALONE:
+            return (xxhash.xxh3_128_digest(data),)
+        digests = [_new_digest(name) for name in self.algorithms]
+        for digest in digests:
+            digest.update(data)
+        return tuple(digest.digest() for digest in digests)
+
+    def _read_on(self, fd: int, count: int) -> tuple[int, tuple[bytes, ...]]:
+        """Digest a file that does not fit into the buffer, whose first `count` bytes are in it."""
         digests = [_new_digest(name) for name in self.algorithms]
         total = 0
         while count:
             total += count
             for digest in digests:
-                digest.update(buffer[:count])
-            count = os.readv(fd, [buffer])
+                digest.update(self._buffer[:count])
+            count = os.readv(fd, self._buffers)
         return total, tuple(digest.digest() for digest in digests)
-
-    @staticmethod
-    def _one_shot(algorithm: str, data: memoryview) -> bytes:
-        digest = _new_digest(algorithm)
-        digest.update(data)
-        return digest.digest()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from fastindex.alf import SkipReason
 
@@ -40,8 +40,7 @@ _REASON_OF_ERRNO = {
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(NamedTuple):
     r"""A path that could not be indexed.
 
     Parameters
@@ -56,15 +55,20 @@ class Problem:
 
     path: str
     reason: Reason
-    errno: int = field(default=0, compare=False)
+    errno: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Problem) and self[:2] == other[:2]
+
+    def __hash__(self) -> int:
+        return hash(self[:2])
 
     def __str__(self) -> str:
         said = f' ({os.strerror(self.errno)})' if self.errno else ''
         return f'{escape(self.path)}: {self.reason}{said}'
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Skip:
+class Skip(NamedTuple):
     """A path that does not belong into the index, and why."""
 
     path: str
@@ -115,6 +119,8 @@ class Tally:
 
 def is_utf8(name: str) -> bool:
     """Tell whether a name from the file system is valid UTF-8, which Arrow and Parquet require."""
+    if name.isascii():
+        return True
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
+
+from fastindex.ids import Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +79,7 @@ def datasets_schema(algorithms: Sequence[str] = ()) -> pa.Schema:
 
 
 def sessions_batch(
-    ids: list[bytes],
+    ids: Text,
     labs: list[str],
     subjects: list[str],
     days: list[int],
@@ -87,7 +88,7 @@ def sessions_batch(
     """Build rows of sessions.pqt; `days` since 1970-01-01."""
     import pyarrow as pa
 
-    empty = pa.array([''] * len(ids), pa.string())
+    empty = pa.array([''] * len(labs), pa.string())
     columns = [
         _strings(ids),
         pa.array(labs, pa.string()),
@@ -101,11 +102,11 @@ def sessions_batch(
 
 
 def datasets_batch(
-    eids: list[bytes],
-    ids: list[bytes],
-    rel_paths: list[bytes],
+    eids: Text,
+    ids: Text,
+    rel_paths: Text,
     sizes: list[int],
-    default_revisions: list[bool],
+    old_revisions: list[int],
     digests: dict[str, list[bytes]],
 ) -> pa.RecordBatch:
     """Build rows of datasets.pqt.
@@ -113,43 +114,58 @@ def datasets_batch(
     Parameters
     ----------
     eids, ids, rel_paths
-        Characters in UTF-8, one a row.
+        Characters in UTF-8, one string a row.
     sizes
         Bytes.
-    default_revisions
-        Whether the client loads this one where no revision is asked for.
+    old_revisions
+        Rows that the client does not load where no revision is asked for.
     digests
         For each algorithm the digests of all rows, as bytes; `b''` where one is to be filled in later.
     """
     import pyarrow as pa
 
-    rows = len(ids)
+    rows = len(sizes)
     md5 = digests.get('md5')
     columns = [
         _strings(eids),
         _strings(ids),
         _strings(rel_paths),
         pa.Array.from_buffers(pa.uint64(), rows, [None, pa.py_buffer(array('Q', sizes))]),
-        pa.nulls(rows) if md5 is None else _strings([digest.hex().encode() for digest in md5]),
-        pa.array([True] * rows, pa.bool_()),
+        pa.nulls(rows) if md5 is None else _hex_strings(md5),
+        _booleans(rows, ()),
         pa.DictionaryArray.from_arrays(
             pa.Array.from_buffers(pa.int8(), rows, [None, pa.py_buffer(bytes(rows))]),
             pa.array(QC_CATEGORIES, pa.string()),
             ordered=True,
         ),
-        pa.array(default_revisions, pa.bool_()),
+        _booleans(rows, old_revisions),
     ]
     if 'xxh128' in digests:
-        columns.append(_strings([digest.hex().encode() for digest in digests['xxh128']]))
+        columns.append(_hex_strings(digests['xxh128']))
     return pa.RecordBatch.from_arrays(columns, schema=datasets_schema(tuple(digests)))
 
 
-def _strings(values: list[bytes]) -> pa.StringArray:
+def _strings(text: Text) -> pa.StringArray:
     """Build a string column of UTF-8 that is known to be valid, without decoding it."""
     import pyarrow as pa
 
-    offsets = array('i', (0, *accumulate(map(len, values))))
-    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(b''.join(values)))
+    return pa.StringArray.from_buffers(
+        len(text.offsets) - 1, pa.py_buffer(text.offsets), pa.py_buffer(text.data)
+    )
+
+
+def _hex_strings(digests: list[bytes]) -> pa.StringArray:
+    return _strings(Text.join([digest.hex().encode() for digest in digests]))
+
+
+def _booleans(rows: int, false: Iterable[int]) -> pa.BooleanArray:
+    """Build a column that is True but for some rows."""
+    import pyarrow as pa
+
+    bits = bytearray(b'\xff' * -(-rows // 8))
+    for row in false:
+        bits[row // 8] &= ~(1 << row % 8)
+    return pa.Array.from_buffers(pa.bool_(), rows, [None, pa.py_buffer(bits)])
 
 
 def to_ipc(batch: pa.RecordBatch) -> bytes:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from uuid import UUID
 
 from fastindex import __version__
@@ -33,14 +31,16 @@ from fastindex.roots import explain_empty_root, iter_root_warnings
 from fastindex.trees import Tree, open_tree
 from fastindex.trees.local import STATE_FOLDER
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
 __all__ = ['Options', 'Summary', 'build', 'build_index']
 
 MAX_PROBLEMS = 1000
 """Problems that a summary holds; `problems.jsonl` has all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """What a build did.
 
     Parameters
@@ -157,8 +157,7 @@ def _check_algorithms(names: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in ALGORITHMS if name in names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(NamedTuple):
     """How an index is built, beyond what `build` offers; see there.
 
     Parameters
@@ -225,15 +224,12 @@ def _count_workers(workers: int | None, executor: Executor | None) -> int:
 
 def _discover(tree: Tree, options: Options, pool: Pool) -> Discovery:
     """Discover all sessions, and load pyarrow meanwhile, for the workers that scan to inherit."""
-    pool.start()
-    loading = threading.Thread(target=import_module, args=('pyarrow',))
-    loading.start()
+    list_skips = options.on_skip is not None
+    load = partial(import_module, 'pyarrow')
     try:
-        found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None)
+        found = discover(tree, options.identity, pool, list_skips=list_skips, meanwhile=load)
     except OSError as error:
         raise RootError(f'{escape(tree.root)}: the folder cannot be listed ({error.strerror})') from error
-    finally:
-        loading.join()
     pool.renew()
     if not (found.keys or options.allow_empty):
         raise EmptyTreeError(_explain_empty(tree, found.tally))
@@ -345,7 +341,7 @@ class _Report:
                 self.datasets -= 1
                 self.bytes -= file.size_bytes
             else:
-                self.bytes += big.measured.size_bytes - file.size_bytes
+                self.bytes += big.measured[0] - file.size_bytes
         seconds = time.monotonic() - self.started
         self._bar.set_postfix_str(
             f'{self.datasets / seconds:,.0f} files/s, {self.bytes / seconds / 1e6:,.0f} MB/s', refresh=False

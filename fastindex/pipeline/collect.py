@@ -192,8 +192,8 @@ def _fill_in(
     columns = ['hash' if name == 'md5' else name for name in algorithms]
     for row, values in zip(rows, measured, strict=True):
         if values is not None:
-            new['file_size'][row] = values.size_bytes
-            for column, digest in zip(columns, values.digests, strict=True):
+            new['file_size'][row], digests = values
+            for column, digest in zip(columns, digests, strict=True):
                 new.setdefault(column, {})[row] = digest.hex()
     for column, cells in new.items():
         place = datasets.schema.get_field_index(column)

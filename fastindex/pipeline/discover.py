@@ -9,8 +9,8 @@ the subjects of the labs. Every folder is listed once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from fastindex.alf import SkipReason, judge_date, judge_number
 from fastindex.ids import Identity
@@ -22,9 +22,11 @@ __all__ = ['DiscoverTask', 'Discovery', 'discover', 'discover_folders', 'discove
 
 TASKS_PER_WORKER = 4
 
+MANY = 50
+"""More folders than this in the root: then they are subjects, not labs, and most of the work."""
 
-@dataclass(frozen=True, slots=True)
-class DiscoverTask:
+
+class DiscoverTask(NamedTuple):
     """Folders to look into: of the root, or subjects."""
 
     tree: Tree
@@ -33,8 +35,7 @@ class DiscoverTask:
     list_skips: bool = False
 
 
-@dataclass(slots=True)
-class Discovery:
+class Discovery(NamedTuple):
     """What was discovered."""
 
     keys: list[bytes]
@@ -46,8 +47,15 @@ class Discovery:
     tally: Tally
 
 
-def discover(tree: Tree, identity: Identity, pool: Pool, *, list_skips: bool = False) -> Discovery:
+def discover(
+    tree: Tree, identity: Identity, pool: Pool, *, list_skips: bool = False, meanwhile: Callable[[], object]
+) -> Discovery:
     """Discover all sessions of a tree.
+
+    Parameters
+    ----------
+    meanwhile
+        Called once, when the workers have the larger part of the work.
 
     Raises
     ------
@@ -56,17 +64,32 @@ def discover(tree: Tree, identity: Identity, pool: Pool, *, list_skips: bool = F
     """
     found = Discovery([], [], Tally(list_skips=list_skips))
     folders = tree.list_folders('', found.tally)
-    for function, paths in ((discover_folders, folders), (discover_sessions, found.subjects)):
-        tasks = (
-            DiscoverTask(tree, identity, part, list_skips)
-            for part in _split(paths, pool.workers * TASKS_PER_WORKER)
-        )
-        for part, _ in pool.run(function, tasks):
-            found.keys += part.keys
-            found.subjects += part.subjects
-            found.tally.merge(part.tally)
+    _run(tree, identity, pool, found, discover_folders, folders, meanwhile if len(folders) > MANY else None)
+    subjects = list(found.subjects)
+    _run(tree, identity, pool, found, discover_sessions, subjects, None if len(folders) > MANY else meanwhile)
     found.keys.sort()
     return found
+
+
+def _run(
+    tree: Tree,
+    identity: Identity,
+    pool: Pool,
+    found: Discovery,
+    function: Callable[[DiscoverTask], Discovery],
+    paths: Sequence[str],
+    meanwhile: Callable[[], object] | None,
+) -> None:
+    """Look into folders in the workers; add what is there to `found`."""
+    list_skips = found.tally.skips is not None
+    parts = _split(paths, pool.workers * TASKS_PER_WORKER)
+    results = pool.run(function, (DiscoverTask(tree, identity, part, list_skips) for part in parts))
+    if meanwhile is not None:
+        meanwhile()
+    for part, _ in results:
+        found.keys.extend(part.keys)
+        found.subjects.extend(part.subjects)
+        found.tally.merge(part.tally)
 
 
 def _split(paths: Sequence[str], parts: int) -> Iterator[tuple[str, ...]]:
@@ -78,31 +101,36 @@ def _split(paths: Sequence[str], parts: int) -> Iterator[tuple[str, ...]]:
 def discover_folders(task: DiscoverTask) -> Discovery:
     """Look into folders of the root: the subjects of a lab, or the sessions of a subject without lab."""
     found = Discovery([], [], Tally(list_skips=task.list_skips))
+    sessions: list[str] = []
     for path in task.paths:
         names = _list_folders(task.tree, path, found.tally)
         dates = [name for name in names if judge_date(name) is not SkipReason.NOT_DATE]
         if 'Subjects' in names:
             above = f'{path}/Subjects'
-            found.subjects += [f'{above}/{name}' for name in _list_folders(task.tree, above, found.tally)]
-            found.keys += _iter_sessions(task, path, dates, found.tally)
+            subjects = _list_folders(task.tree, above, found.tally)
+            found.subjects.extend(f'{above}/{name}' for name in subjects)
+            sessions += _iter_sessions(task, path, dates, found.tally)
             for name in set(names).difference(dates, ['Subjects']):
                 found.tally.skip(f'{path}/{name}', SkipReason.NOT_LAB_OR_SUBJECT)
         elif dates:
-            found.keys += _iter_sessions(task, path, names, found.tally)
+            sessions += _iter_sessions(task, path, names, found.tally)
         else:
             found.tally.skip(path, SkipReason.NOT_LAB_OR_SUBJECT)
+    found.keys.extend(task.identity.session_keys(sessions))
     return found
 
 
 def discover_sessions(task: DiscoverTask) -> Discovery:
     """Look into the folders of subjects."""
     found = Discovery([], [], Tally(list_skips=task.list_skips))
+    sessions: list[str] = []
     for path in task.paths:
-        found.keys += _iter_sessions(task, path, _list_folders(task.tree, path, found.tally), found.tally)
+        sessions += _iter_sessions(task, path, _list_folders(task.tree, path, found.tally), found.tally)
+    found.keys.extend(task.identity.session_keys(sessions))
     return found
 
 
-def _iter_sessions(task: DiscoverTask, subject: str, dates: Iterable[str], tally: Tally) -> Iterator[bytes]:
+def _iter_sessions(task: DiscoverTask, subject: str, dates: Iterable[str], tally: Tally) -> Iterator[str]:
     for date in dates:
         path = f'{subject}/{date}'
         if reason := judge_date(date):
@@ -112,7 +140,7 @@ def _iter_sessions(task: DiscoverTask, subject: str, dates: Iterable[str], tally
             if reason := judge_number(number):
                 tally.skip(f'{path}/{number}', reason)
             else:
-                yield task.identity.session_key(f'{path}/{number}')
+                yield f'{path}/{number}'
 
 
 def _list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:

@@ -11,9 +11,8 @@ import heapq
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
 from fastindex.errors import WorkerError
 from fastindex.pipeline.workers import TASKS_PER_WORKER, Workers, may_fork
@@ -35,8 +34,7 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-@dataclass(frozen=True, slots=True)
-class FollowUp:
+class FollowUp(NamedTuple):
     """A further task that a result asks for; the largest `cost` of all that are known runs first."""
 
     function: Callable[[Any], Any]
@@ -44,16 +42,18 @@ class FollowUp:
     cost: int
 
 
-@dataclass(slots=True)
 class _Job(Generic[T, R]):
     """A task, its result, and what that asked for."""
 
-    task: T
-    result: R | None = None
-    is_done: bool = False
-    follow_ups: list[Any] = field(default_factory=list)
-    missing: int = 0
-    held_bytes: int = 0
+    __slots__ = ('follow_ups', 'held_bytes', 'is_done', 'missing', 'result', 'task')
+
+    def __init__(self, task: T) -> None:
+        self.task = task
+        self.result: R | None = None
+        self.is_done = False
+        self.follow_ups: list[Any] = []
+        self.missing = 0
+        self.held_bytes = 0
 
 
 class _Backend(Protocol):
@@ -145,10 +145,6 @@ class Pool:
         if self._backend is not None:
             backend, self._backend = self._backend, None
             backend.stop(kill=kill)
-
-    def start(self) -> None:
-        """Start the workers, if they are not there yet: they inherit what is imported now."""
-        self._start()
 
     def _start(self) -> _Backend:
         if self._backend is None:

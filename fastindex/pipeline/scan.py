@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
+from itertools import accumulate
 from stat import S_IFMT, S_IFREG, S_ISDIR, S_ISREG
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastindex.alf import (
     SkipReason,
@@ -23,11 +23,11 @@ from fastindex.alf import (
     is_revision_folder,
     judge_file,
     judge_folder,
-    parse_session_path,
     split_revision,
+    split_session_path,
 )
 from fastindex.hashing import FileChangedError, Hasher, Measured
-from fastindex.ids import Identity
+from fastindex.ids import Identity, Text
 from fastindex.pipeline.executors import FollowUp, Pool
 from fastindex.problems import Reason, Tally, is_utf8
 from fastindex.tables import datasets_batch, sessions_batch, to_ipc
@@ -60,8 +60,7 @@ _REGULAR = S_IFREG
 _EPOCH = Date(1970, 1, 1).toordinal()
 
 
-@dataclass(frozen=True, slots=True)
-class ScanTask:
+class ScanTask(NamedTuple):
     """A shard, and what to do with it."""
 
     tree: Tree
@@ -72,8 +71,7 @@ class ScanTask:
     list_skips: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BigFile:
+class BigFile(NamedTuple):
     """A dataset whose digests are to be computed by a task of its own."""
 
     row: int
@@ -81,8 +79,7 @@ class BigFile:
     size_bytes: int
 
 
-@dataclass(slots=True)
-class ScanResult:
+class ScanResult(NamedTuple):
     """What a shard gave."""
 
     sessions: bytes
@@ -92,7 +89,7 @@ class ScanResult:
     dataset_count: int
     total_bytes: int
     tally: Tally
-    big_files: list[BigFile] = field(default_factory=list)
+    big_files: list[BigFile]
 
 
 def scan(pool: Pool, tasks: Iterable[ScanTask]) -> Iterator[tuple[ScanResult, list[HashResult]]]:
@@ -153,7 +150,7 @@ def _verdicts_of(path: str) -> _Verdicts:
 
 
 class _Scan:
-    """The rows of one shard while they grow."""
+    """The rows of one shard while they grow, in the order of the listings; sorted at its end."""
 
     def __init__(self, task: ScanTask) -> None:
         self.task = task
@@ -163,96 +160,114 @@ class _Scan:
         # One element a session, in the order of the table:
         self.session_keys: list[bytes] = []
         self.counts: list[int] = []
-        # One element a dataset, in the order of the table:
-        self.keys: list[bytes] = []
+        # One element a dataset:
         self.rel_paths: list[bytes] = []
         self.sizes: list[int] = []
         self.digests: list[tuple[bytes, ...] | None] = []
-        self.default_revisions: list[bool] = []
-        self.big_files: list[BigFile] = []
+        self.revised: list[int] = []  # places of the sessions that have revisions
 
     def run(self) -> ScanResult:
         for key in self.task.keys:
             self._scan_session(key)
+        keys = self.task.identity.dataset_keys(self.session_keys, self.counts, self.rel_paths)
+        order = self._sort(keys)
         eids = self.task.identity.eids(self.session_keys)
         return ScanResult(
             sessions=to_ipc(self._sessions(eids)),
-            datasets=to_ipc(self._datasets(eids)),
+            datasets=to_ipc(self._datasets(eids, [keys[i] for i in order])),
             shard_sessions=len(self.task.keys),
             session_count=len(self.session_keys),
-            dataset_count=len(self.keys),
+            dataset_count=len(order),
             total_bytes=sum(self.sizes),
             tally=self.tally,
-            big_files=self.big_files,
+            big_files=self._big_files(),
         )
 
     def _scan_session(self, key: bytes) -> None:
+        first = len(self.rel_paths)
         session = _Session(self, self.task.identity.session_path(key))
         try:
             session.scan()
-        except FileNotFoundError as error:
-            self.tally.error(session.path, error)
-            return  # gone since it was listed: no row
         except OSError as error:
             self.tally.error(session.path, error)
-        self.session_keys.append(key)
-        self._add(key, session)
-
-    def _add(self, key: bytes, session: _Session) -> None:
-        """Add the datasets of a session, sorted."""
-        keys = self.task.identity.dataset_keys(key, session.rel_paths)
-        order = sorted(range(len(keys)), key=keys.__getitem__)
-        if len(set(keys)) != len(keys):  # a folder that changes may list a name twice
-            order = [i for place, i in enumerate(order) if not place or keys[i] != keys[order[place - 1]]]
-        first = len(self.keys)
-        self.counts.append(len(order))
-        self.keys += [keys[i] for i in order]
-        self.rel_paths += [session.rel_paths[i] for i in order]
-        self.sizes += [session.sizes[i] for i in order]
+            if isinstance(error, FileNotFoundError) and len(self.rel_paths) == first:
+                return  # gone since it was listed: no row
         if session.has_revisions:
-            self.default_revisions += _default_revisions(self.rel_paths[first:])
-        else:
-            self.default_revisions += [True] * len(order)
-        if self.hasher is None:
-            return
-        self.digests += [session.digests[i] for i in order]
-        for row, digests in enumerate(self.digests[first:], first):
-            if digests is None:
-                path = f'{session.path}/{self.rel_paths[row].decode()}'
-                self.big_files.append(BigFile(row, path, self.sizes[row]))
+            self.revised.append(len(self.counts))
+        self.session_keys.append(key)
+        self.counts.append(len(self.rel_paths) - first)
+
+    def _sort(self, keys: list[bytes]) -> list[int]:
+        """Sort the datasets of each session; return the order they were in."""
+        order: list[int] = []
+        end = 0
+        for session, count in enumerate(self.counts):
+            start, end = end, end + count
+            part = sorted(range(start, end), key=keys.__getitem__)
+            if len(set(keys[start:end])) != count:  # a folder that changes may list a name twice
+                part = [i for i, before in zip(part, [-1, *part], strict=False) if keys[i] != keys[before]]
+                self.counts[session] = len(part)
+            order += part
+        self.rel_paths = [self.rel_paths[i] for i in order]
+        self.sizes = [self.sizes[i] for i in order]
+        if self.hasher is not None:
+            self.digests = [self.digests[i] for i in order]
+        return order
 
     def _sessions(self, eids: list[bytes]) -> pa.RecordBatch:
         path_of = self.task.identity.session_path
-        parts = [parse_session_path(path_of(key)) for key in self.session_keys]
+        parts = [split_session_path(path_of(key)) for key in self.session_keys]
+        lab = self.task.lab
         return sessions_batch(
-            eids,
-            [part.lab if self.task.lab is None else self.task.lab for part in parts],
-            [part.subject for part in parts],
-            [part.date.toordinal() - _EPOCH for part in parts],
-            [part.number for part in parts],
+            Text.join(eids),
+            [part[0] if lab is None else lab for part in parts],
+            [part[1] for part in parts],
+            [Date.fromisoformat(part[2]).toordinal() - _EPOCH for part in parts],
+            [int(part[3]) for part in parts],
         )
 
-    def _datasets(self, eids: list[bytes]) -> pa.RecordBatch:
-        eids = [eid for eid, count in zip(eids, self.counts, strict=True) for _ in range(count)]
+    def _datasets(self, eids: list[bytes], keys: list[bytes]) -> pa.RecordBatch:
         columns = {
             name: [digests[i] if digests else b'' for digests in self.digests]
             for i, name in enumerate(self.task.algorithms)
         }
-        ids = self.task.identity.dataset_ids(self.keys)
-        return datasets_batch(eids, ids, self.rel_paths, self.sizes, self.default_revisions, columns)
+        return datasets_batch(
+            Text.join([eid for eid, count in zip(eids, self.counts, strict=True) for _ in range(count)]),
+            self.task.identity.dataset_ids(keys),
+            Text.join(self.rel_paths),
+            self.sizes,
+            self._old_revisions(),
+            columns,
+        )
+
+    def _old_revisions(self) -> list[int]:
+        ends = list(accumulate(self.counts)) if self.revised else []
+        ranges = (range(ends[place] - self.counts[place], ends[place]) for place in self.revised)
+        return [row for rows in ranges for row in _old_revisions(self.rel_paths, rows)]
+
+    def _big_files(self) -> list[BigFile]:
+        if self.hasher is None:
+            return []
+        paths = (self.task.identity.session_path(key) for key in self.session_keys)
+        paths_of_rows = (path for path, count in zip(paths, self.counts, strict=True) for _ in range(count))
+        return [
+            BigFile(row, f'{path}/{self.rel_paths[row].decode()}', self.sizes[row])
+            for row, (path, digests) in enumerate(zip(paths_of_rows, self.digests, strict=True))
+            if digests is None
+        ]
 
 
 class _Session:
-    """The datasets of one session while it is walked, in the order of the listings."""
+    """One session while it is walked; its datasets go into the rows of the shard."""
 
     def __init__(self, scan: _Scan, path: str) -> None:
         self.path = path
         self.tree = scan.tree
         self.tally = scan.tally
         self.hasher = scan.hasher
-        self.rel_paths: list[bytes] = []
-        self.sizes: list[int] = []
-        self.digests: list[tuple[bytes, ...] | None] = []
+        self.rel_paths = scan.rel_paths
+        self.sizes = scan.sizes
+        self.digests = scan.digests
         self.has_revisions = False
 
     def scan(self) -> None:
@@ -276,17 +291,17 @@ class _Session:
             try:
                 if type(verdict) is not bytes:
                     self._pass_over(folder, entry, verdict)
-                elif not entry.is_file(follow_symlinks=False):
-                    self._measure_other(folder, entry, verdict)
-                elif hasher is not None:
-                    self._hash(folder, entry.name, verdict, hasher)
-                else:
+                elif hasher is None:
                     info = entry.stat(follow_symlinks=False)
                     if info.st_mode & _TYPE_MASK == _REGULAR:
                         add_path(verdict)
                         add_size(info.st_size)
-                    else:  # replaced since it was listed
-                        self.tally.problem(self._path_of(folder, entry.name), Reason.NOT_REGULAR)
+                    else:
+                        self._measure_other(folder, entry, verdict)
+                elif entry.is_file(follow_symlinks=False):
+                    self._hash(folder, entry.name, verdict, hasher)
+                else:
+                    self._measure_other(folder, entry, verdict)
             except OSError as error:
                 self.tally.error(self._path_of(folder, entry.name), error)
 
@@ -302,31 +317,38 @@ class _Session:
 
     def _enter(self, folder: Folder, entry: Entry) -> bool:
         """Deal with an entry that may be a folder; True where nothing is left to do about it."""
-        name = entry.name
-        path = self._path_of(folder, name)
-        is_link = entry.is_symlink()
-        if is_link and not self.tree.follow_links:
+        if entry.is_symlink():
+            return self._enter_link(folder, entry)
+        if not entry.is_dir(follow_symlinks=False):
+            return False
+        self._enter_folder(folder, entry.name, is_link=False)
+        return True
+
+    def _enter_link(self, folder: Folder, entry: Entry) -> bool:
+        path = self._path_of(folder, entry.name)
+        if not self.tree.follow_links:
             self.tally.skip(path, SkipReason.LINK)
             return True
         try:
-            if not (S_ISDIR(entry.stat().st_mode) if is_link else entry.is_dir(follow_symlinks=False)):
+            if not S_ISDIR(entry.stat().st_mode):
                 return False
-        except OSError as error:
-            if name.startswith('.'):
+        except FileNotFoundError as error:
+            if entry.name.startswith('.'):
                 return False  # an editor's lock, most often: what it leads to would be left out anyway
-            if not (is_link and isinstance(error, FileNotFoundError)):
-                raise
             self.tally.problem(path, Reason.DANGLING_LINK, error.errno or 0)
-            return True
+        else:
+            self._enter_folder(folder, entry.name, is_link=True)
+        return True
+
+    def _enter_folder(self, folder: Folder, name: str, *, is_link: bool) -> None:
         if name.startswith('.'):
-            self.tally.skip(path, SkipReason.DOT_FOLDER)
+            self.tally.skip(self._path_of(folder, name), SkipReason.DOT_FOLDER)
         elif is_opaque_folder(name):
-            self.tally.skip(path, SkipReason.OPAQUE_FOLDER)
+            self.tally.skip(self._path_of(folder, name), SkipReason.OPAQUE_FOLDER)
         elif not is_utf8(name):
-            self.tally.problem(path, Reason.NOT_UTF8)
+            self.tally.problem(self._path_of(folder, name), Reason.NOT_UTF8)
         else:
             folder.enter.append((name, is_link))
-        return True
 
     def _measure_other(self, folder: Folder, entry: Entry, rel_path: bytes) -> None:
         """Measure an entry with a dataset's name that is no plain file: a link, most often."""
@@ -368,17 +390,16 @@ class _Session:
         return '/'.join(part for part in (self.path, folder.path, name) if part)
 
 
-def _default_revisions(rel_paths: list[bytes]) -> list[bool]:
-    """Tell for each dataset of a session whether it is the last revision, in lexicographical order."""
-    split = [split_revision(path.decode()) for path in rel_paths]
+def _old_revisions(rel_paths: list[bytes], rows: range) -> list[int]:
+    """List the datasets of a session that are not the last revision, in lexicographical order."""
+    split = [split_revision(rel_paths[row].decode()) for row in rows]
     last: dict[str, str] = {}
     for path, revision in split:
         last[path] = max(revision, last.get(path, ''))
-    return [last[path] == revision for path, revision in split]
+    return [row for row, (path, revision) in zip(rows, split, strict=True) if last[path] != revision]
 
 
-@dataclass(frozen=True, slots=True)
-class HashTask:
+class HashTask(NamedTuple):
     """A big file to be hashed by itself."""
 
     tree: Tree
@@ -386,8 +407,7 @@ class HashTask:
     algorithms: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class HashResult:
+class HashResult(NamedTuple):
     """The state of a big file; `measured` is None where it is a problem."""
 
     measured: Measured | None

@@ -25,8 +25,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from fastindex.errors import WorkerError
 
@@ -44,21 +43,22 @@ PIPE_BYTES = 2**20  # a result fits, so that a worker need not wait until it is 
 _LENGTH = struct.Struct('=Q')
 
 
-@dataclass(slots=True)
 class _Task:
-    token: Any
-    function: Callable[[Any], Any]
-    argument: Any
-    is_long: bool
-    deaths: int = 0
+    __slots__ = ('argument', 'deaths', 'function', 'is_long', 'token')
+
+    def __init__(self, token: Any, function: Callable[[Any], Any], argument: Any, is_long: bool) -> None:
+        self.token = token
+        self.function = function
+        self.argument = argument
+        self.is_long = is_long
+        self.deaths = 0
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(NamedTuple):
     pid: int
     task_fd: int
     result_fd: int
-    tasks: deque[_Task] = field(default_factory=deque)
+    tasks: deque[_Task]
 
 
 class Workers:
@@ -177,7 +177,7 @@ class Workers:
         finally:
             os.close(task_read)
             os.close(result_write)
-        self._workers.append(_Worker(pid, task_write, result_read))
+        self._workers.append(_Worker(pid, task_write, result_read, deque()))
         self._poll.register(result_read, select.POLLIN)
 
 
@@ -220,7 +220,6 @@ def _fork(task_fd: int, result_fd: int, close: list[int]) -> int:
 
 def _run_child(task_fd: int, result_fd: int, close: list[int], mask: set[Any]) -> NoReturn:
     try:
-        gc.freeze()  # what was inherited is shared with the parent until it is touched
         for fd in close:
             os.close(fd)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -247,6 +246,7 @@ def _spawn(task_fd: int, result_fd: int) -> int:
 def serve(task_fd: int, result_fd: int) -> None:
     """Run tasks until there are no more: what a worker does. Ends with its parent, even amid a task."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    gc.disable()  # a scan makes many objects and no cycles: collections cost it 8 %
     threading.Thread(target=_exit_with_parent, args=(task_fd,), daemon=True).start()
     with suppress(EOFError, BrokenPipeError):
         while True:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fastindex.problems import Tally
 
@@ -32,8 +31,7 @@ class Entry(Protocol):
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result: ...
 
 
-@dataclass(slots=True)
-class Folder:
+class Folder(NamedTuple):
     """An open folder of a session, while its entries are judged.
 
     Parameters
@@ -51,7 +49,7 @@ class Folder:
     path: str
     entries: Iterable[Entry]
     fd: int
-    enter: list[tuple[str, bool]] = field(default_factory=list)
+    enter: list[tuple[str, bool]]
 
 
 class Tree(Protocol):

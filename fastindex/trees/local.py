@@ -12,9 +12,9 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from stat import S_ISDIR, S_ISREG
+from typing import NamedTuple
 
 from fastindex.alf import SkipReason
 from fastindex.errors import RootError
@@ -34,12 +34,12 @@ _FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not bloc
 
 
 @lru_cache(maxsize=8)
-def _root_fd(root: str, process: int) -> int:  # noqa: ARG001 - a forked worker opens its own
+def _root_fd(root: str) -> int:
+    """Open the root, once a process; names are opened relative to it, so a forked worker may share it."""
     return os.open(root, _FOLDER_FLAGS)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalTree:
+class LocalTree(NamedTuple):
     """A tree on a disk or a mounted file system. See `fastindex.trees.Tree`."""
 
     root: str
@@ -70,7 +70,10 @@ class LocalTree:
             with os.scandir(fd) as entries:
                 for entry in entries:
                     name = entry.name
-                    if not self._is_folder(entry, fd, above + name, tally):
+                    if not (
+                        entry.is_dir(follow_symlinks=False)
+                        or (entry.is_symlink() and self._leads_to_folder(name, fd, above + name, tally))
+                    ):
                         continue
                     if name.startswith('.'):
                         if path or name != STATE_FOLDER:
@@ -83,56 +86,49 @@ class LocalTree:
             os.close(fd)
         return names
 
-    def _is_folder(self, entry: os.DirEntry[str], fd: int, path: str, tally: Tally) -> bool:
+    def _leads_to_folder(self, name: str, fd: int, path: str, tally: Tally) -> bool:
+        if not self.follow_links:
+            tally.skip(path, SkipReason.LINK)
+            return False
         try:
-            if not entry.is_symlink():
-                return entry.is_dir(follow_symlinks=False)
-            if self.follow_links:
-                return S_ISDIR(os.stat(entry.name, dir_fd=fd).st_mode)
+            return S_ISDIR(os.stat(name, dir_fd=fd).st_mode)
         except OSError as error:
-            if entry.name.startswith('.'):
+            if name.startswith('.'):
                 pass  # an editor's lock, most often: what it leads to would not be entered anyway
             elif isinstance(error, FileNotFoundError):
                 tally.problem(path, Reason.DANGLING_LINK, error.errno or 0)
             else:
                 tally.error(path, error)
-        else:
-            tally.skip(path, SkipReason.LINK)
         return False
 
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         """Walk the folders of a session. See `fastindex.trees.Tree`."""
-        fd = self._open_folder(session_path)
-        opened = [fd]  # the folder and all above it, up to the session
-        pending: list[list[tuple[str, str, bool]]] = []  # for each of them, what is to be walked yet
-        path = ''
+        return self._walk(self._open_folder(session_path), '', [], session_path, tally)
+
+    def _walk(
+        self, fd: int, path: str, above: list[int], session_path: str, tally: Tally
+    ) -> Iterator[Folder]:
+        """Walk an open folder, which is closed at the end; `above` are those above it, up to the session."""
         try:
-            while True:
-                with os.scandir(fd) as entries:
-                    folder = Folder(path, entries, fd)
-                    yield folder
-                above = f'{path}/' if path else ''
-                pending.append([(above + name, name, is_link) for name, is_link in folder.enter])
-                while True:
-                    while pending and not pending[-1]:
-                        pending.pop()
-                        os.close(opened.pop())
-                    if not pending:
-                        return
-                    path, name, is_link = pending[-1].pop()
-                    try:
-                        fd = self._open_subfolder(name, is_link, opened, session_path)
-                    except OSError as error:
-                        if error.errno == errno.EMLINK:
-                            tally.problem(f'{session_path}/{path}', Reason.TOO_DEEP)
-                        else:
-                            tally.error(f'{session_path}/{path}', error)
-                        continue
-                    opened.append(fd)
-                    break
+            with os.scandir(fd) as entries:
+                folder = Folder(path, entries, fd, [])
+                yield folder
+            if not folder.enter:
+                return
+            above = [*above, fd]
+            for name, is_link in folder.enter:
+                below = f'{path}/{name}' if path else name
+                try:
+                    below_fd = self._open_subfolder(name, is_link, above, session_path)
+                except OSError as error:
+                    if error.errno == errno.EMLINK:
+                        tally.problem(f'{session_path}/{below}', Reason.TOO_DEEP)
+                    else:
+                        tally.error(f'{session_path}/{below}', error)
+                else:
+                    yield from self._walk(below_fd, below, above, session_path, tally)
         finally:
-            for fd in opened:
-                os.close(fd)
+            os.close(fd)
 
     def _open_subfolder(self, name: str, is_link: bool, above: list[int], session_path: str) -> int:
         if len(above) == MAX_DEPTH:
@@ -145,7 +141,7 @@ class LocalTree:
 
     def _is_loop(self, fd: int, above: list[int], session_path: str) -> bool:
         """Tell whether a folder reached through a link is one of those that the walk stands in."""
-        root_fd = _root_fd(self.root, os.getpid())
+        root_fd = _root_fd(self.root)
         ancestors = [os.fstat(root_fd), *map(os.fstat, above)]
         parts = session_path.split('/')
         for count in range(1, len(parts)):
@@ -155,7 +151,7 @@ class LocalTree:
         return any((info.st_dev, info.st_ino) == (target.st_dev, target.st_ino) for info in ancestors)
 
     def _open_folder(self, path: str) -> int:
-        root_fd = _root_fd(self.root, os.getpid())
+        root_fd = _root_fd(self.root)
         if self.follow_links or not path:
             return os.open(path or '.', _FOLDER_FLAGS, dir_fd=root_fd)
         fd = os.dup(root_fd)
