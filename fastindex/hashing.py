@@ -9,6 +9,9 @@ digest. A small file is one `readv` and a one-shot digest; a large one goes thro
 from __future__ import annotations
 
 import os
+import stat
+import sys
+import time
 from functools import lru_cache
 from typing import Protocol
 
@@ -16,22 +19,33 @@ import xxhash
 
 from fastindex.errors import UsageError
 
-__all__ = ['ALGORITHMS', 'FileChangedError', 'Hasher', 'Measured', 'parse_algorithms']
+__all__ = ['ALGORITHMS', 'FileChangedError', 'Hasher', 'Measured', 'NotRegularError', 'parse_algorithms']
 
 ALGORITHMS = ('xxh128', 'md5')
 """The digests that can be asked for: what `xxh128sum` and `md5sum` print."""
 
 BUFFER_BYTES = 4 * 2**20
 
-_XXH128_ALONE = ('xxh128',)
+SETTLED_NS = 10 * 10**9
+"""A file that was not changed for this long is not being written: more than clocks differ and tick."""
+
+_TYPE_MASK = stat.S_IFMT(0xFFFF)
+_REGULAR = stat.S_IFREG
 
 
 class FileChangedError(Exception):
-    """The file was written to while it was read, twice in a row."""
+    """The file was written to each time that it was read."""
 
 
-Measured = tuple[int, tuple[bytes, ...]]
-"""Size of a file in bytes, and its digests in the order in which they were asked for."""
+class NotRegularError(Exception):
+    """The file is a FIFO, a socket or a device."""
+
+
+Digests = tuple[bytes, ...]
+"""In the order of the algorithms."""
+
+Measured = tuple[int, Digests | None]
+"""Size of a file in bytes, and its digests."""
 
 
 class _Digest(Protocol):
@@ -79,55 +93,70 @@ class Hasher:
     ----------
     algorithms
         Of `ALGORITHMS`; the digests are given in this order.
+    max_bytes
+        A file of this size or more gets no digests.
     """
 
-    def __init__(self, algorithms: tuple[str, ...]) -> None:
+    def __init__(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> None:
         self.algorithms = algorithms
+        self._is_xxh128_alone = algorithms == ('xxh128',)
         self._buffer = _buffer()
         self._buffers = [self._buffer]
+        self._max_bytes = max_bytes
+        self._settled_ns = time.time_ns() - SETTLED_NS
 
-    def measure(self, fd: int, before: os.stat_result) -> Measured:
-        """Read the whole of an open regular file, whose `fstat` was `before`.
+    def measure(self, fd: int) -> Measured:
+        """Read the whole of an open file, at whose begin `fd` stands.
+
+        A file that was last changed well before this object was made did not change while it was read: one
+        `fstat` after the read shows that. Any other one is read again between two that must agree.
 
         Raises
         ------
         FileChangedError
-            If the file changed while it was read, and again while it was read once more.
+            If the file changed while it was read, each time.
         OSError
-            If it cannot be read.
+            If it cannot be read, or is not a regular file.
         """
+        count = os.readv(fd, self._buffers)
+        info = os.fstat(fd)
+        size_bytes = info.st_size
+        if info.st_mode & _TYPE_MASK != _REGULAR:
+            raise NotRegularError
+        if size_bytes >= self._max_bytes:
+            return size_bytes, None
+        if (
+            count == size_bytes < BUFFER_BYTES  # no file is longer than it says: this was all of it
+            and info.st_ctime_ns < self._settled_ns
+            and info.st_mtime_ns < self._settled_ns  # on FAT, ctime is not what it should be
+        ):
+            return size_bytes, self._digest(self._buffer[:count])
         for _ in range(2):
-            count = os.readv(fd, self._buffers)
-            if count == before.st_size < BUFFER_BYTES:  # no file is longer than it says: this was all
-                size_bytes, digests = count, self._digest(self._buffer[:count])
-            else:
-                size_bytes, digests = self._read_on(fd, count)
+            os.lseek(fd, 0, os.SEEK_SET)
+            before = os.fstat(fd)
+            size_bytes, digests = self._read(fd, before.st_size)
             after = os.fstat(fd)
-            if (
-                size_bytes == after.st_size
-                and before.st_mtime_ns == after.st_mtime_ns
-                and before.st_ctime_ns == after.st_ctime_ns
+            if size_bytes == after.st_size and (before.st_mtime_ns, before.st_ctime_ns) == (
+                after.st_mtime_ns,
+                after.st_ctime_ns,
             ):
                 return size_bytes, digests
-            before = after
-            os.lseek(fd, 0, os.SEEK_SET)
         raise FileChangedError
 
-    def _digest(self, data: memoryview) -> tuple[bytes, ...]:
-        if self.algorithms == _XXH128_ALONE:
+    def _digest(self, data: memoryview) -> Digests:
+        if self._is_xxh128_alone:
             return (xxhash.xxh3_128_digest(data),)
         digests = [_new_digest(name) for name in self.algorithms]
         for digest in digests:
             digest.update(data)
         return tuple(digest.digest() for digest in digests)
 
-    def _read_on(self, fd: int, count: int) -> tuple[int, tuple[bytes, ...]]:
-        """Digest a file that does not fit into the buffer, whose first `count` bytes are in it."""
+    def _read(self, fd: int, expected_bytes: int) -> tuple[int, Digests]:
+        """Read a file of any size to its end, but not on and on where it grows; return what was read."""
         digests = [_new_digest(name) for name in self.algorithms]
         total = 0
-        while count:
+        while total <= expected_bytes and (count := os.readv(fd, self._buffers)):
             total += count
             for digest in digests:
                 digest.update(self._buffer[:count])
-            count = os.readv(fd, self._buffers)
         return total, tuple(digest.digest() for digest in digests)

@@ -104,6 +104,7 @@ class _TableWriter:
         self._metadata = metadata
         self._index = index
         self._repeated = repeated  # columns that are worth a dictionary
+        self._searched = repeated[:2] + index[:1]  # columns by which a reader may skip row groups
         self._sink = pa.OSFile(str(path), 'wb')
         self._writer: Any = None
         self._waiting: list[pa.Table] = []
@@ -139,6 +140,7 @@ class _TableWriter:
                 compression_level=1,
                 use_dictionary=[name for name in self._repeated if name in schema.names],
                 write_page_checksum=True,
+                write_statistics=self._searched,
             )
         return self._writer
 
@@ -193,7 +195,7 @@ def _fill_in(
     for row, values in zip(rows, measured, strict=True):
         if values is not None:
             new['file_size'][row], digests = values
-            for column, digest in zip(columns, digests, strict=True):
+            for column, digest in zip(columns, digests or (), strict=True):
                 new.setdefault(column, {})[row] = digest.hex()
     for column, cells in new.items():
         place = datasets.schema.get_field_index(column)

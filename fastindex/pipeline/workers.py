@@ -283,7 +283,9 @@ def _enlarge(fd: int) -> None:
 
 def _write_message(fd: int, message: object) -> None:
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    rest = memoryview(_LENGTH.pack(len(data)) + data)
+    head = _LENGTH.pack(len(data))
+    written = os.writev(fd, (head, data)) - len(head)
+    rest = memoryview(data)[written:]
     while rest:
         rest = rest[os.write(fd, rest) :]
 

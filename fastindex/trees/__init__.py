@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from fastindex.problems import Tally
@@ -81,7 +80,7 @@ class Tree(Protocol):
             If the session's own folder cannot be opened; a folder below it is a problem instead.
         """
 
-    def open_entry(self, folder: Folder, name: str, *, is_link: bool) -> int:
+    def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
         """Open an entry of an open folder for reading; the caller closes the file descriptor.
 
         Raises
@@ -90,13 +89,13 @@ class Tree(Protocol):
             If it cannot be opened, or is a link though `is_link` is False.
         """
 
-    def open_file(self, path: str) -> AbstractContextManager[tuple[int, os.stat_result]]:
-        """Open a regular file for reading: its file descriptor and state.
+    def open_file(self, path: str) -> int:
+        """Open a file for reading; the caller closes the file descriptor.
 
         Raises
         ------
         OSError
-            If it cannot be opened or is not a regular file.
+            If it cannot be opened.
         """
 
 

@@ -3,7 +3,7 @@
 Names are opened relative to the descriptor of the folder above (`openat`): that saves the look-up of the
 path for each file, and a folder that is replaced by a link under the walk leads nowhere, as each step says
 `O_NOFOLLOW` unless a link is to be followed. Nothing is opened that the listing calls a FIFO, socket or
-device, and nothing is read before `fstat` calls it regular.
+device, and what has become one since then does not block.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR
 from typing import NamedTuple
 
 from fastindex.alf import SkipReason
@@ -31,6 +31,7 @@ MAX_DEPTH = 64
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block
+_PLAIN_FILE_FLAGS = _FILE_FLAGS | os.O_NOFOLLOW
 
 
 @lru_cache(maxsize=8)
@@ -163,23 +164,16 @@ class LocalTree(NamedTuple):
             fd = below
         return fd
 
-    @contextmanager
-    def open_file(self, path: str) -> Iterator[tuple[int, os.stat_result]]:
-        """Open a regular file. See `fastindex.trees.Tree`."""
+    def open_file(self, path: str) -> int:
+        """Open a file. See `fastindex.trees.Tree`."""
         above, _, name = path.rpartition('/')
         folder_fd = self._open_folder(above)
         try:
-            fd = os.open(name, _FILE_FLAGS | (0 if self.follow_links else os.O_NOFOLLOW), dir_fd=folder_fd)
+            flags = _FILE_FLAGS if self.follow_links else _PLAIN_FILE_FLAGS
+            return os.open(name, flags, dir_fd=folder_fd)
         finally:
             os.close(folder_fd)
-        try:
-            info = os.fstat(fd)
-            if not S_ISREG(info.st_mode):
-                raise OSError(errno.EINVAL, 'not a regular file')
-            yield fd, info
-        finally:
-            os.close(fd)
 
-    def open_entry(self, folder: Folder, name: str, *, is_link: bool) -> int:
+    def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
         """Open an entry of an open folder. See `fastindex.trees.Tree`."""
-        return os.open(name, _FILE_FLAGS | (0 if is_link else os.O_NOFOLLOW), dir_fd=folder.fd)
+        return os.open(name, _FILE_FLAGS if is_link else _PLAIN_FILE_FLAGS, dir_fd=folder.fd)
