@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format clean
+.PHONY: help run bench test lint types format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -21,6 +21,9 @@ run: $(INSTALLED)  ## the main job on an example of 74,000 files: write it, inde
 	$(BIN)/python -m fastindex example-data
 	$(BIN)/python -m fastindex example-data --hash
 	$(BIN)/python examples/first_look.py example-data
+
+bench: run  ## time the main job against other programs on the example, in pairs
+	$(BIN)/python benchmarks/compare.py example-data
 
 test: $(INSTALLED)  ## all tests but those that inject faults, in less than 90 s
 	$(BIN)/python -m pytest
