@@ -16,12 +16,13 @@ import sys
 import tempfile
 import time
 
+HASH_ALL = 'find {root} -type f -print0 | xargs -0 -P2 xxh128sum'
 # What fastindex is compared with: options of fastindex, name, needed program, shell command, pairs at most.
 PEERS = (
     ('', "find -printf '%s %p'", 'find', "find {root} -type f -printf '%s %p\\n'", 99),
     ('', 'bfs -printf', 'bfs', "bfs {root} -type f -printf '%s %p\\n'", 99),
     ('', 'fdfind with sizes', 'fdfind', 'fdfind -u -t f --size +0b . {root}', 99),
-    ('--hash', 'xargs -P2 xxh128sum', 'xxh128sum', 'find {root} -type f -print0 | xargs -0 -P2 xxh128sum', 99),
+    ('--hash', 'xargs -P2 xxh128sum', 'xxh128sum', HASH_ALL, 99),
     ('', "ONE's make_parquet_db", sys.executable, '{python} -c {builder} {root} {out}', 1),
 )
 BUILDER = 'import sys; from one.alf.cache import make_parquet_db; make_parquet_db(sys.argv[1], sys.argv[2])'
@@ -48,11 +49,12 @@ def compare(ours: str, theirs: str, pairs: int) -> tuple[float, float, float]:
 
 
 def main() -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('root', help='the tree, for instance the one of `make run`')
     parser.add_argument('--pairs', type=int, default=9)
     options = parser.parse_args()
-    print(f'{os.cpu_count()} CPUs, Python {sys.version.split()[0]}, {options.pairs} pairs, whole commands, wall')
+    print(f'{os.cpu_count()} CPUs, Python {sys.version.split()[0]}, medians of {options.pairs} pairs')
     print('| fastindex | other | seconds | other, seconds | ratio |\n| --- | --- | --- | --- | --- |')
     with tempfile.TemporaryDirectory() as out:
         words = {'root': options.root, 'out': out, 'python': sys.executable, 'builder': BUILDER}

@@ -125,22 +125,20 @@ class Hasher:
             raise NotRegularError
         if size_bytes >= self._max_bytes:
             return size_bytes, None
-        if (
-            count == size_bytes < BUFFER_BYTES  # no file is longer than it says: this was all of it
-            and info.st_ctime_ns < self._settled_ns
-            and info.st_mtime_ns < self._settled_ns  # on FAT, ctime is not what it should be
-        ):
+        # On FAT, ctime is not what it should be.
+        is_settled = info.st_ctime_ns < self._settled_ns and info.st_mtime_ns < self._settled_ns
+        if is_settled and count == size_bytes < BUFFER_BYTES:  # no file is longer than it says: this was all
             return size_bytes, self._digest(self._buffer[:count])
-        for _ in range(2):
+        if not is_settled:  # it may have changed between the read and the look at it
             os.lseek(fd, 0, os.SEEK_SET)
-            before = os.fstat(fd)
-            size_bytes, digests = self._read(fd, before.st_size)
-            after = os.fstat(fd)
-            if size_bytes == after.st_size and (before.st_mtime_ns, before.st_ctime_ns) == (
-                after.st_mtime_ns,
-                after.st_ctime_ns,
-            ):
-                return size_bytes, digests
+            count = os.readv(fd, self._buffers)
+        for _ in range(2):
+            total_bytes, digests = self._read_on(fd, count, info.st_size)
+            before, info = info, os.fstat(fd)
+            if total_bytes == info.st_size and _times(before) == _times(info):
+                return total_bytes, digests
+            os.lseek(fd, 0, os.SEEK_SET)
+            count = os.readv(fd, self._buffers)
         raise FileChangedError
 
     def _digest(self, data: memoryview) -> Digests:
@@ -151,12 +149,17 @@ class Hasher:
             digest.update(data)
         return tuple(digest.digest() for digest in digests)
 
-    def _read(self, fd: int, expected_bytes: int) -> tuple[int, Digests]:
-        """Read a file of any size to its end, but not on and on where it grows; return what was read."""
+    def _read_on(self, fd: int, count: int, expected_bytes: int) -> tuple[int, Digests]:
+        """Digest a file whose first `count` bytes are in the buffer, to its end, but not on and on."""
         digests = [_new_digest(name) for name in self.algorithms]
         total = 0
-        while total <= expected_bytes and (count := os.readv(fd, self._buffers)):
+        while count and total <= expected_bytes:
             total += count
             for digest in digests:
                 digest.update(self._buffer[:count])
+            count = os.readv(fd, self._buffers)
         return total, tuple(digest.digest() for digest in digests)
+
+
+def _times(info: os.stat_result) -> tuple[int, int]:
+    return info.st_mtime_ns, info.st_ctime_ns

@@ -21,7 +21,7 @@ ORDER = [
     *('errors', 'alf', 'problems', 'progress', 'ids', 'hashing', 'tables'),
     *('trees', 'trees.local', 'roots'),
     *('pipeline', 'pipeline.workers', 'pipeline.executors', 'pipeline.discover', 'pipeline.shard'),
-    *('pipeline.scan', 'pipeline.collect', 'pipeline.publish', 'pipeline.build'),
+    *('pipeline.verdicts', 'pipeline.scan', 'pipeline.collect', 'pipeline.publish', 'pipeline.build'),
     *('compat', 'index', 'newfolder', 'example', 'archive'),
     *('cli', '__main__'),
 ]

@@ -3,9 +3,6 @@
 Runs in a worker. Takes one picklable argument and gives the rows of both tables as Arrow IPC streams, with
 the counts and what was left out. Leaves sorting to nobody: the sessions come in the order of the table, and
 the datasets of a session are sorted here.
-
-Names are few and files are many: the same 15 file names stand in each of the example's 4,933 sessions. A
-name is judged, joined to its folder and encoded once a process, not once a file.
 """
 
 from __future__ import annotations
@@ -20,15 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastindex.alf import (
     SkipReason,
     is_opaque_folder,
-    is_revision_folder,
-    judge_file,
-    judge_folder,
     split_revision,
     split_session_path,
 )
 from fastindex.hashing import Digests, FileChangedError, Hasher, Measured, NotRegularError
 from fastindex.ids import Identity, Text
 from fastindex.pipeline.executors import FollowUp, Pool
+from fastindex.pipeline.verdicts import Verdict, verdicts_of
 from fastindex.problems import Reason, Tally, is_utf8
 from fastindex.tables import datasets_batch, sessions_batch, to_ipc
 from fastindex.trees import Entry, Folder, Tree
@@ -49,10 +44,6 @@ __all__ = [
 
 BIG_BYTES = 16 * 2**20
 """A file from this size on is hashed as a task of its own, so that no shard waits for it."""
-
-MAX_NAMES = 10_000
-MAX_FOLDERS = 1_000
-"""Names a folder, and folders, whose verdicts a process remembers: a few hundred bytes each."""
 
 _TYPE_MASK = S_IFMT(0xFFFF)
 _REGULAR = S_IFREG
@@ -118,39 +109,6 @@ def scan_shard(task: ScanTask) -> ScanResult:
     Never raises for what is on the disk: what cannot be indexed is in the tally of the result.
     """
     return _Scan(task).run()
-
-
-class _Verdicts(dict[str, bytes | SkipReason | Reason]):
-    """What is thought of each name in folders of one path: a dataset's rel_path, or why it is left out."""
-
-    __slots__ = ('above', 'is_revision', 'reason')
-
-    def __init__(self, path: str) -> None:
-        self.above = f'{path}/' if path else ''
-        self.reason = judge_folder(path)
-        self.is_revision = is_revision_folder(path.rpartition('/')[2])
-
-    def __missing__(self, name: str) -> bytes | SkipReason | Reason:
-        verdict: bytes | SkipReason | Reason
-        if not is_utf8(name):
-            verdict = Reason.NOT_UTF8
-        else:
-            verdict = judge_file(name) or self.reason or (self.above + name).encode()
-        if len(self) < MAX_NAMES:
-            self[name] = verdict
-        return verdict
-
-
-_verdicts_by_folder: dict[str, _Verdicts] = {}
-
-
-def _verdicts_of(path: str) -> _Verdicts:
-    verdicts = _verdicts_by_folder.get(path)
-    if verdicts is None:
-        if len(_verdicts_by_folder) >= MAX_FOLDERS:
-            _verdicts_by_folder.clear()
-        verdicts = _verdicts_by_folder[path] = _Verdicts(path)
-    return verdicts
 
 
 class _Scan:
@@ -286,7 +244,7 @@ class _Session:
 
         Longer than a function of this house: each call that it makes for a file costs 2 % of the scan.
         """
-        verdicts = _verdicts_of(folder.path)
+        verdicts = verdicts_of(folder.path)
         self.has_revisions |= verdicts.is_revision
         add_path, add_size, add_digests = self.rel_paths.append, self.sizes.append, self.digests.append
         hasher = self.hasher
@@ -323,7 +281,7 @@ class _Session:
             except NotRegularError:
                 self.tally.problem(self._path_of(folder, entry.name), Reason.NOT_REGULAR)
 
-    def _pass_over(self, folder: Folder, entry: Entry, verdict: bytes | SkipReason | Reason) -> None:
+    def _pass_over(self, folder: Folder, entry: Entry, verdict: Verdict) -> None:
         """Deal with an entry whose name is not a dataset's: a folder, or something to be left out."""
         if self._enter(folder, entry):
             return

@@ -1,0 +1,59 @@
+"""Judge each name once a process, not once a file.
+
+Names are few and files are many: the same 15 file names stand in each of the example's 4,933 sessions. What
+is thought of a name in a folder is remembered: for a dataset its rel_path, joined and encoded.
+"""
+
+from __future__ import annotations
+
+from fastindex.alf import SkipReason, is_revision_folder, judge_file, judge_folder
+from fastindex.problems import Reason, is_utf8
+
+__all__ = ['Verdict', 'Verdicts', 'verdicts_of']
+
+Verdict = bytes | SkipReason | Reason
+"""The rel_path of a dataset in UTF-8; or why the file is a skip, or a problem."""
+
+MAX_NAMES = 10_000
+MAX_FOLDERS = 1_000
+"""Names a folder, and folders, whose verdicts a process remembers: a few hundred bytes each."""
+
+
+class Verdicts(dict[str, Verdict]):
+    """The verdicts on names in folders of one path. Look a name up to have it judged.
+
+    Parameters
+    ----------
+    path
+        Of the folder, relative to its session; `''` for the session itself.
+    """
+
+    __slots__ = ('above', 'is_revision', 'reason')
+
+    def __init__(self, path: str) -> None:
+        self.above = f'{path}/' if path else ''
+        self.reason = judge_folder(path)
+        self.is_revision = is_revision_folder(path.rpartition('/')[2])
+
+    def __missing__(self, name: str) -> Verdict:
+        verdict: Verdict
+        if not is_utf8(name):
+            verdict = Reason.NOT_UTF8
+        else:
+            verdict = judge_file(name) or self.reason or (self.above + name).encode()
+        if len(self) < MAX_NAMES:
+            self[name] = verdict
+        return verdict
+
+
+_verdicts_by_folder: dict[str, Verdicts] = {}
+
+
+def verdicts_of(path: str) -> Verdicts:
+    """Get the verdicts on names in the folder `path` of any session."""
+    verdicts = _verdicts_by_folder.get(path)
+    if verdicts is None:
+        if len(_verdicts_by_folder) >= MAX_FOLDERS:
+            _verdicts_by_folder.clear()
+        verdicts = _verdicts_by_folder[path] = Verdicts(path)
+    return verdicts

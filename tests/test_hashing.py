@@ -1,0 +1,112 @@
+"""Digests of an open file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+import xxhash
+
+from fastindex import UsageError
+from fastindex.hashing import (
+    BUFFER_BYTES,
+    SETTLED_NS,
+    FileChangedError,
+    Hasher,
+    NotRegularError,
+    parse_algorithms,
+)
+
+LATER_NS = 2 * SETTLED_NS
+
+
+@pytest.fixture(params=['settled', 'young'])
+def hasher(request, monkeypatch):
+    """One that takes every file for settled, or for young."""
+    now = time.time_ns()
+    monkeypatch.setattr(
+        time, 'time_ns', lambda: now + (LATER_NS if request.param == 'settled' else -LATER_NS)
+    )
+    return Hasher(('xxh128', 'md5'))
+
+
+def measure(hasher: Hasher, path: Path):
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return hasher.measure(fd)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    'size', [0, 1, 1000, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 3 * BUFFER_BYTES]
+)
+def test_digests_are_those_of_the_whole_file(tmp_path, hasher, size):
+    data = random.Random(size).randbytes(size)
+    (tmp_path / 'x').write_bytes(data)
+    expected = (xxhash.xxh3_128_digest(data), hashlib.md5(data).digest())
+    assert measure(hasher, tmp_path / 'x') == (size, expected)
+
+
+def test_a_settled_small_file_costs_one_read_and_one_fstat(tmp_path, monkeypatch):
+    (tmp_path / 'x').write_bytes(b'data')
+    now = time.time_ns()
+    monkeypatch.setattr(time, 'time_ns', lambda: now + LATER_NS)
+    calls = []
+    for name in ('readv', 'fstat', 'lseek'):
+        call = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, c=call: (calls.append(n), c(*a))[1])
+    measure(Hasher(('xxh128',)), tmp_path / 'x')
+    assert calls == ['readv', 'fstat']
+
+
+def test_a_file_that_was_just_written_is_read_between_two_looks(tmp_path, monkeypatch):
+    path = tmp_path / 'x'
+    path.write_bytes(b'old!')
+    readv = os.readv
+
+    def write_once(fd, buffers):
+        count = readv(fd, buffers)
+        monkeypatch.setattr(os, 'readv', readv)
+        path.write_bytes(b'new!')  # same size, while it is read
+        return count
+
+    monkeypatch.setattr(os, 'readv', write_once)
+    assert measure(Hasher(('md5',)), path) == (4, (hashlib.md5(b'new!').digest(),))
+
+
+@pytest.mark.parametrize('size', [10, 2 * BUFFER_BYTES])
+def test_a_file_that_grows_at_each_read_is_given_up(tmp_path, monkeypatch, size):
+    path = tmp_path / 'x'
+    path.write_bytes(bytes(size))
+    readv = os.readv
+
+    def grow(fd, buffers):
+        with path.open('ab') as file:
+            file.write(b'more')
+        return readv(fd, buffers)
+
+    monkeypatch.setattr(os, 'readv', grow)
+    with pytest.raises(FileChangedError):
+        measure(Hasher(('md5',)), path)
+
+
+def test_a_file_above_the_limit_gets_no_digests(tmp_path):
+    (tmp_path / 'x').write_bytes(bytes(100))
+    assert measure(Hasher(('md5',), max_bytes=100), tmp_path / 'x') == (100, None)
+
+
+def test_a_fifo_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / 'x')
+    with pytest.raises(NotRegularError):
+        measure(Hasher(('md5',)), tmp_path / 'x')
+
+
+@pytest.mark.parametrize('text', ['sha1', 'md5,', '', 'md5 xxh128'])
+def test_an_unknown_algorithm_is_a_usage_error(text):
+    with pytest.raises(UsageError, match='expected xxh128 or md5'):
+        parse_algorithms(text)
