@@ -14,6 +14,7 @@ more than linear time (its pattern is exponential in the number of dots).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from enum import StrEnum
 from typing import NamedTuple, NewType
@@ -32,6 +33,7 @@ __all__ = [
     'judge_file',
     'judge_folder',
     'judge_number',
+    'list_old_revisions',
     'parse_dataset_name',
     'parse_session_path',
     'split_revision',
@@ -257,6 +259,21 @@ def split_session_path(path: SessionPath) -> tuple[str, str, str, str]:
     """
     names = path.split('/')
     return names[0] if len(names) == 5 else '', names[-3], names[-2], names[-1]
+
+
+def list_old_revisions(rel_paths: Sequence[str]) -> list[int]:
+    """List the places of the datasets of one session that are not the last revision of theirs.
+
+    The last in lexicographical order is the one that the client loads where none is asked for.
+
+    >>> list_old_revisions(['a.b.npy', '#2#/a.b.npy', '#1#/a.b.npy', 'c.d.npy'])
+    [0, 2]
+    """
+    split = [split_revision(path) for path in rel_paths]
+    last: dict[str, str] = {}
+    for path, revision in split:
+        last[path] = max(revision, last.get(path, ''))
+    return [place for place, (path, revision) in enumerate(split) if last[path] != revision]
 
 
 def split_revision(rel_path: str) -> tuple[str, str]:

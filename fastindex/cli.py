@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
@@ -80,31 +82,76 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, _terminate)
+    _mend_streams()
     try:
+        with suppress(ValueError):  # not in the main thread: then signals are nobody's business here
+            signal.signal(signal.SIGINT, _interrupt)
+            signal.signal(signal.SIGTERM, _terminate)
         options = _parse(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
     except FastindexError as error:
-        print(f'fastindex: error: {error}', file=sys.stderr)
+        _complain(f'error: {error}')
         if '-vv' in arguments:
             raise
         return error.exit_code
     except KeyboardInterrupt:
-        print('fastindex: interrupted; what was there is whole', file=sys.stderr)
+        _complain('interrupted; what was there is whole')
         return EXIT_INTERRUPTED
     except _TerminatedError:
-        print('fastindex: terminated; what was there is whole', file=sys.stderr)
+        _complain('terminated; what was there is whole')
         return EXIT_TERMINATED
-    except BrokenPipeError:  # the reader of our output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if '-vv' in arguments:
+            raise
+        _complain(f'error: unexpected {type(error).__name__}: {error} (-vv shows where)')
         return EXIT_FAILED
     return code
 
 
+def _interrupt(*_: object) -> NoReturn:
+    _ignore_signals()
+    raise KeyboardInterrupt
+
+
 def _terminate(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: let the clean-up run
+    _ignore_signals()
     raise _TerminatedError
+
+
+def _ignore_signals() -> None:
+    """Once is enough: let the clean-up run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _mend_streams() -> None:
+    """Make closed streams swallow what they get, and any name printable."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115 - as long as we live
+    sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
+
+
+def _complain(message: str) -> None:
+    with suppress(OSError):
+        print('fastindex: ' + '\n'.join(map(escape, message.split('\n'))), file=sys.stderr, flush=True)
+
+
+def _show(text: str) -> None:
+    """Print what was asked for. The work is done: that nobody takes the text does not undo it."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _complain(f'warning: the summary could not be written ({error.strerror})')
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -134,7 +181,6 @@ def _build_parser() -> argparse.ArgumentParser:
     add(
         '--hash',
         metavar='NAMES',
-        default='',
         help='compute digests of all files: --hash is XXH3-128 (column xxh128), --hash=md5 is what the '
         'client checks (column hash), --hash=xxh128,md5 both in one read',
     )
@@ -180,10 +226,9 @@ COMMANDS = {'build': _build_parser, 'example': _example_parser}
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{text}: expected 1 or more')
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, 1 or more')
+    return int(text)
 
 
 def _leave_numpy_out() -> None:
@@ -207,7 +252,7 @@ def _run_build(options: argparse.Namespace) -> int:
         options.root,
         out=options.out,
         workers=options.workers,
-        hash=parse_algorithms(options.hash) if options.hash else (),
+        hash=() if options.hash is None else parse_algorithms(options.hash),
         progress=not options.quiet,
         follow_symlinks=options.follow_symlinks,
         namespace=options.namespace or NAMESPACE,
@@ -216,16 +261,17 @@ def _run_build(options: argparse.Namespace) -> int:
         on_skip=_print_skip if options.verbose else None,
     )
     for warning in summary.warnings:
-        print(f'fastindex: warning: {warning}', file=sys.stderr)
+        _complain(f'warning: {warning}')
     if options.json:
         _print_json(_to_json(summary))
     elif not options.quiet:
-        print('\n'.join(_iter_lines(summary, options)))
+        _show('\n'.join(_iter_lines(summary, options)))
     return EXIT_PROBLEMS if summary.problem_count else EXIT_DONE
 
 
 def _print_skip(skip: Skip) -> None:
-    print(f'skipped {skip}', file=sys.stderr)
+    with suppress(OSError):
+        print(f'skipped {skip}', file=sys.stderr)
 
 
 def _to_json(summary: Summary) -> dict[str, Any]:
@@ -260,7 +306,8 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
         for reason, count in summary.skipped.items():
             yield f'  {count:>9,}  {reason}: {EXPECTED[SkipReason(reason)]}'
         if not options.verbose:
-            yield f'  to list them: python -m fastindex {_quote(options.root)} --dry-run -v'
+            links = '' if options.follow_symlinks else ' --no-follow-symlinks'
+            yield f'  to list them: python -m fastindex {_quote(options.root)}{links} --dry-run -v'
     if summary.problem_count:
         yield f'{summary.problem_count:,} problems: paths that could not be indexed'
         for problem in summary.problems[:MAX_PROBLEMS]:
@@ -274,7 +321,7 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
 def _print_json(value: object) -> None:
     import json
 
-    print(json.dumps(value))
+    _show(json.dumps(value))
 
 
 def _quote(path: str) -> str:
@@ -310,6 +357,8 @@ def _run_example(options: argparse.Namespace) -> int:
         state = f'written in {summary.seconds:.1f} s' if summary.written else 'there already'
         size = _megabytes(summary.bytes)
         counts = f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {size}'
-        print(f'{escape(summary.root)}: {counts}, {state}')
-        print(f'index it: python -m fastindex {_quote(options.folder)}')
+        _show(
+            f'{escape(summary.root)}: {counts}, {state}\n'
+            f'index it: python -m fastindex {_quote(options.folder)}'
+        )
     return EXIT_DONE

@@ -2,7 +2,7 @@
 
 Gives the digests and the state of the file that they are of. Leaves opening, and which files, to the tree.
 
-The buffer is one a process and reused: a fresh 1 MiB object for each file costs four times as much as the
+The buffer is one a thread and reused: a fresh 1 MiB object for each file costs four times as much as the
 digest. A small file is one `readv` and a one-shot digest; a large one goes through the same buffer in steps.
 """
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
 import time
-from functools import lru_cache
 from typing import Protocol
 
 import xxhash
@@ -81,9 +81,14 @@ def _new_digest(algorithm: str) -> _Digest:
     return hashlib.md5(usedforsecurity=False)
 
 
-@lru_cache(maxsize=1)
-def _buffer() -> memoryview:
-    return memoryview(bytearray(BUFFER_BYTES))
+class _Buffer(threading.local):
+    """One a thread: it is filled and read while other threads run."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(BUFFER_BYTES))
+
+
+_buffer = _Buffer()
 
 
 class Hasher:
@@ -100,7 +105,7 @@ class Hasher:
     def __init__(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> None:
         self.algorithms = algorithms
         self._is_xxh128_alone = algorithms == ('xxh128',)
-        self._buffer = _buffer()
+        self._buffer = _buffer.view
         self._buffers = [self._buffer]
         self._max_bytes = max_bytes
         self._settled_ns = time.time_ns() - SETTLED_NS

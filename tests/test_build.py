@@ -19,6 +19,7 @@ import fastindex
 from fastindex import Problem, Reason, UsageError
 from fastindex.pipeline import scan as scan_module
 from fastindex.pipeline import shard as shard_module
+from fastindex.problems import Tally
 
 TREE = {
     f'lab{lab}/Subjects/s{subject}/2024-01-{day:02}/00{number}/{name}': bytes([lab]) * (day + number)
@@ -188,6 +189,24 @@ def test_a_big_file_that_cannot_be_read_is_a_problem_and_no_row(make_tree, build
     assert summary.problems == (Problem(f'{SESSION}/c.b.npy', Reason.VANISHED),)
     assert read_paths(root) == {f'{SESSION}/{name}' for name in ('a.b.npy', 'd.b.npy', 'x.y.npy')}
     assert (summary.datasets, summary.bytes) == (3, 2 * big + 1)
+
+
+def test_the_last_revision_that_is_left_becomes_the_default(make_tree, build, monkeypatch):
+    big = scan_module.BIG_BYTES
+    root = make_tree({f'{SESSION}/#1#/a.b.npy': b'', f'{SESSION}/#2#/a.b.npy': Sparse(big)})
+    monkeypatch.setattr(scan_module, 'hash_big_file', lambda task: scan_module.HashResult(None, Tally()))
+    build(root, hash=['xxh128'])
+    assert [(row['rel_path'], row['default_revision']) for row in read(root, 'datasets')] == [
+        ('#1#/a.b.npy', True)
+    ]
+
+
+def test_threads_do_not_share_a_buffer(tmp_path):
+    names = {f'lab/Subjects/s{i}/2024-01-01/001/{c}.b.npy': i for i in range(20) for c in 'acde'}
+    root = grow(tmp_path / 'root', {name: bytes([i]) * 300_000 for name, i in names.items()})
+    with ThreadPoolExecutor(4) as executor:
+        parallel = fastindex.build(root, hash=['xxh128', 'md5'], executor=executor)
+    assert parallel.generation == fastindex.build(root, hash=['xxh128', 'md5'], workers=1).generation
 
 
 class ChangingFile:

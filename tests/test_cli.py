@@ -18,6 +18,7 @@ import fastindex
 from fastindex import cli
 
 SPIKES = f'{SESSION}/alf/spikes.times.npy'
+IMPORTABLE = {**os.environ, 'PYTHONPATH': str(Path(fastindex.__file__).parent.parent)}
 
 
 @pytest.fixture
@@ -143,12 +144,15 @@ def test_a_warning_about_the_root_goes_to_stderr(make_tree, run):
     [
         ([], 'required: ROOT'),
         (['/nowhere'], 'no such folder'),
-        (['ROOT', '--workers', '0'], 'expected 1 or more'),
-        (['ROOT', '--workers', 'many'], 'invalid'),
+        (['ROOT', '--workers', '0'], 'expected a whole number'),
+        (['ROOT', '--workers', 'many'], 'expected a whole number'),
         (['ROOT', '--hash=sha1'], "unknown digest 'sha1': expected xxh128 or md5"),
         (['--hash', 'md5', 'ROOT'], 'named with =, as in --hash=md5'),
         (['ROOT', '--namespace', 'mine'], 'invalid UUID'),
-        (['ROOT', '--out', '/nowhere'], '--out DIR'),
+        (['ROOT', '--out', '/nowhere'], 'no such folder for the tables'),
+        (['ROOT', '--out', ''], 'expected a name'),
+        ([''], 'expected a folder'),
+        (['ROOT', '--hash='], 'expected xxh128 or md5'),
         (['ROOT', '--unknown'], '--unknown'),
         (['example'], 'required: DIR'),
         (['example', 'x', '--zip', 'y', '--seed', '1'], 'leave --sessions and --seed out'),
@@ -160,6 +164,70 @@ def test_wrong_usage_exits_2_and_says_what_was_expected(make_tree, run, words, s
     assert (code, out) == (2, '')
     assert err.startswith('fastindex: error: ')
     assert says in err
+
+
+def test_a_date_that_is_none_is_wrong_usage(make_tree, run, monkeypatch):
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', 'yesterday')
+    code, _, err = run(make_tree({SPIKES: b''}), '--workers', 1)
+    assert (code, err) == (
+        2,
+        "fastindex: error: SOURCE_DATE_EPOCH='yesterday': expected seconds since 1970\n",
+    )
+
+
+def in_shell(root: Path, words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        f'{sys.executable} -m fastindex {words}',
+        shell=True,
+        cwd=root,
+        env=IMPORTABLE,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ('words', 'code'),
+    [
+        ('. >&-', 0),
+        ('. 2>&-', 0),
+        ('. <&- >&- 2>&-', 0),
+        ('. > /dev/full', 0),
+        ('. | head -c0', 0),
+        ('nope 2>/dev/full', 2),
+        ('nope 2>&-', 2),
+    ],
+)
+def test_the_exit_code_is_that_of_the_work_and_not_of_the_output(make_tree, words, code):
+    root = make_tree({SPIKES: b''})
+    done = in_shell(root, words)
+    assert done.returncode == code
+    assert 'error' not in done.stdout
+    assert 'Traceback' not in done.stderr
+    if not code:
+        assert fastindex.open(root).generation
+
+
+def test_a_root_of_any_name_is_indexed(make_tree, tmp_path):
+    root = make_tree({SPIKES: b''})
+    os.rename(root, os.fsencode(tmp_path) + b'/caf\xe9 \xd0\xbc')
+    done = subprocess.run(
+        [sys.executable.encode(), b'-m', b'fastindex', os.fsencode(tmp_path) + b'/caf\xe9 \xd0\xbc'],
+        capture_output=True,
+        env={**IMPORTABLE, 'PYTHONIOENCODING': 'ascii'},
+    )
+    assert (done.returncode, done.stderr) == (0, b'')
+
+
+def test_memory_that_runs_out_is_an_error_in_a_sentence(make_tree):
+    root = make_tree({SPIKES: b''})
+    done = in_shell(root, '. --workers 1 --hash')
+    assert done.returncode == 0
+    command = f'ulimit -v 130000; exec {sys.executable} -m fastindex . --workers 1'
+    done = subprocess.run(command, shell=True, cwd=root, env=IMPORTABLE, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr
+    assert fastindex.open(root).generation
 
 
 def test_a_locked_index_exits_4(make_tree, run):

@@ -230,6 +230,13 @@ def test_a_link_to_a_folder_above_is_a_problem_not_a_loop(make_tree, build, targ
     assert read_paths(root) == {SPIKES}
 
 
+def test_links_that_double_the_folders_at_each_step_end(make_tree, build):
+    links = {f'{SESSION}/d{i}/{name}': Link(f'../d{i + 1}') for i in range(24) for name in 'ab'}
+    summary = build(make_tree({**links, f'{SESSION}/d24/a.b.npy': b''}))
+    assert 0 < summary.datasets < 1000
+    assert {problem.reason for problem in summary.problems} == {Reason.LINK_LOOP}
+
+
 def test_links_that_lead_to_each_other_end(make_tree, build):
     root = make_tree({f'{SESSION}/a/to': Link('../b'), f'{SESSION}/b/to': Link('../a')})
     summary = build(root)
@@ -414,6 +421,54 @@ def test_out_leaves_the_root_as_it_is(make_tree, build, tmp_path):
     build(root, out=out)
     assert os.listdir(root) == ['lab']
     assert read_paths(out) == {SPIKES}
+
+
+def test_another_folder_in_the_same_place_is_read_afresh_and_nothing_stays_open(make_tree, build, tmp_path):
+    root = make_tree({SPIKES: b''})
+    build(root)
+    open_files = len(os.listdir('/proc/self/fd'))
+    for number in range(3):
+        root.rename(tmp_path / f'old{number}')
+        grow(root, {f'lab/Subjects/new{number}/2024-01-01/001/a.b.npy': b''})
+        build(root)
+        assert read_paths(root) == {f'lab/Subjects/new{number}/2024-01-01/001/a.b.npy'}
+    assert len(os.listdir('/proc/self/fd')) == open_files
+
+
+def test_a_name_that_a_listing_gives_twice_is_one_row(make_tree, build, monkeypatch):
+    root = make_tree({f'{SESSION}/{name}.b.npy': b'' for name in 'acdefg'})
+    scandir = os.scandir
+
+    class Twice:
+        def __init__(self, fd):
+            self.inner = scandir(fd)
+
+        def __enter__(self):
+            return iter([*(entries := list(self.inner)), *entries])
+
+        def __exit__(self, *_):
+            self.inner.close()
+
+    monkeypatch.setattr(os, 'scandir', Twice)
+    assert build(root).sessions == 1
+    assert read_paths(root) == {f'{SESSION}/{name}.b.npy' for name in 'acdefg'}
+
+
+def test_a_folder_that_cannot_be_listed_is_a_problem_and_its_siblings_are_indexed(
+    make_tree, build, monkeypatch
+):
+    root = make_tree({f'{SESSION}/{name}/a.b.npy': b'' for name in 'abc'})
+    bad = os.stat(root / SESSION / 'b').st_ino
+    scandir = os.scandir
+
+    def fail(fd):
+        if os.fstat(fd).st_ino == bad:
+            raise OSError(24, 'Too many open files')
+        return scandir(fd)
+
+    monkeypatch.setattr(os, 'scandir', fail)
+    assert build(root).problems == (Problem(f'{SESSION}/b', Reason.IO),)
+    assert read_paths(root) == {f'{SESSION}/a/a.b.npy', f'{SESSION}/c/a.b.npy'}
 
 
 def test_our_own_folder_in_the_root_is_not_counted_as_skipped(make_tree, build):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SESSION, Link, read_paths
+from conftest import SESSION, Link, grow, read_paths
 
 import fastindex
 from fastindex import InvalidIndexError, LockedError, PublishError
@@ -150,8 +150,11 @@ def test_a_killed_holder_leaves_no_lock(make_tree, build):
 
 def test_a_folder_that_cannot_be_written_to_is_an_error_that_names_out(make_tree, build, tmp_path):
     root = make_tree({FIRST: b''})
-    with pytest.raises(PublishError, match='--out DIR'):
+    with pytest.raises(PublishError, match='no such folder'):
         build(root, out=tmp_path / 'missing')
+    (root / '.fastindex').touch()
+    with pytest.raises(PublishError, match=r'.fastindex: .*--out DIR'):
+        build(root)
 
 
 def running(group: int) -> list[str]:
@@ -163,6 +166,46 @@ def running(group: int) -> list[str]:
             if int(pgrp) == group and state != 'Z':
                 alive.append(stat.parent.name)
     return alive
+
+
+@pytest.mark.parametrize('name', ['', 'lock', 'stage'])
+def test_nothing_is_written_or_removed_through_a_planted_link(make_tree, build, tmp_path, name):
+    victim = tmp_path / 'victim'
+    if name == 'lock':
+        victim.write_text('precious')
+    else:
+        grow(victim, {'precious': b'precious'})
+    planted = Path('.fastindex', name)
+    root = make_tree({FIRST: b'', str(planted): Link(str(victim))})
+    with pytest.raises(PublishError):
+        build(root)
+    if name == 'lock':
+        assert victim.read_text() == 'precious'
+    else:
+        assert os.listdir(victim) == ['precious']
+
+
+def test_a_hard_link_in_the_place_of_the_lock_is_refused(make_tree, build, tmp_path):
+    root = make_tree({FIRST: b'', '.fastindex/': None})
+    (tmp_path / 'victim').write_text('precious')
+    os.link(tmp_path / 'victim', root / '.fastindex/lock')
+    with pytest.raises(PublishError, match='no plain file of ours'):
+        build(root)
+    assert (tmp_path / 'victim').read_text() == 'precious'
+
+
+@pytest.mark.parametrize('name', ['sessions.pqt', 'datasets.pqt', '.fastindex/problems.jsonl'])
+def test_a_folder_in_the_way_of_a_table_is_named_before_anything_is_replaced(make_tree, build, name):
+    root = make_tree({FIRST: b''})
+    build(root)
+    before = (root / 'datasets.pqt').read_bytes()
+    with contextlib.suppress(FileNotFoundError):
+        (root / name).unlink()
+    (root / name).mkdir()
+    with pytest.raises(PublishError, match=f'{name}: a folder is in the way'):
+        build(root)
+    if name != 'datasets.pqt':
+        assert (root / 'datasets.pqt').read_bytes() == before
 
 
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])

@@ -99,6 +99,42 @@ def test_a_result_larger_than_a_pipe_comes_whole(pool):
     assert [len(result) for result, _ in pool.run(large, sizes)] == sizes
 
 
+def echo(data: bytes) -> bytes:
+    return data
+
+
+def test_large_tasks_and_large_results_at_once_do_not_wait_for_each_other(pool):
+    tasks = [bytes([i]) * 3_000_000 for i in range(12)]
+    assert [result for result, _ in pool.run(echo, tasks)] == tasks
+
+
+def test_workers_that_cannot_be_started_are_an_error_and_none_stays():
+    code = (
+        'import resource, os\n'
+        'from fastindex.pipeline.workers import Workers\n'
+        'from fastindex import WorkerError\n'
+        'resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))\n'
+        'before = len(os.listdir("/proc/self/fd"))\n'
+        'try: Workers(8)\n'
+        'except WorkerError as error: print(error)\n'
+        'assert len(os.listdir("/proc/self/fd")) == before\n'
+        'try: os.waitpid(-1, os.WNOHANG)\n'
+        'except ChildProcessError: print("alone")\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert 'more open files' in done.stdout
+    assert done.stdout.endswith('alone\n')
+
+
+def test_a_new_interpreter_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / 'pickle.py').write_text(f'open({str(tmp_path / "ran")!r}, "w")')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('fastindex.pipeline.workers.may_fork', lambda: False)
+    with Pool(2) as pool:
+        assert [result for result, _ in pool.run(double, [1])] == [2]
+    assert not (tmp_path / 'ran').exists()
+
+
 def test_a_killed_worker_costs_a_retry(two_workers, tmp_path):
     markers = [str(tmp_path / str(i)) for i in range(10)]
     assert [result for result, _ in two_workers.run(die_once, markers)] == ['alive'] * 10

@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -17,7 +17,7 @@ from uuid import UUID
 
 from fastindex import __version__
 from fastindex.alf import SkipReason, parse_session_path
-from fastindex.errors import EmptyTreeError, LabConflictError, RootError, UsageError
+from fastindex.errors import EmptyTreeError, LabConflictError, PublishError, UsageError
 from fastindex.hashing import ALGORITHMS
 from fastindex.ids import NAMESPACE, Identity, UuidIdentity
 from fastindex.pipeline.discover import Discovery, discover
@@ -134,6 +134,8 @@ def build(
     >>> summary.sessions, summary.datasets  # doctest: +SKIP
     (4933, 73995)
     """
+    if out is not None and not os.fspath(out):
+        raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
     return build_index(
         open_tree(root, follow_links=follow_symlinks),
         out=None if dry_run else Path(os.path.realpath(root if out is None else out)),
@@ -195,7 +197,10 @@ def build_index(
         Folder for the tables; None writes nothing.
     """
     started = time.monotonic()
-    with Pool(_count_workers(workers, executor), executor) as pool:
+    date_created = _date_created()
+    if out is not None and not out.is_dir():
+        raise PublishError(f'{escape(os.fspath(out))}: there is no such folder for the tables: make it')
+    with closing(tree), Pool(_count_workers(workers, executor), executor) as pool:
         found = _discover(tree, options, pool)
         report = _Report(tree, options, found)
         tasks = (
@@ -209,7 +214,7 @@ def build_index(
                     report.add(result, hashed)
                 return report.summary(started)
             with open_stage(out) as stage:
-                generation = _write(scanned, stage, report)
+                generation = _write(scanned, stage, report, date_created)
                 _refuse_to_lose(out, report)
                 stage.publish()
     return report.summary(started, out=out, generation=generation)
@@ -226,10 +231,7 @@ def _discover(tree: Tree, options: Options, pool: Pool) -> Discovery:
     """Discover all sessions, and load pyarrow meanwhile, for the workers that scan to inherit."""
     list_skips = options.on_skip is not None
     load = partial(import_module, 'pyarrow')
-    try:
-        found = discover(tree, options.identity, pool, list_skips=list_skips, meanwhile=load)
-    except OSError as error:
-        raise RootError(f'{escape(tree.root)}: the folder cannot be listed ({error.strerror})') from error
+    found = discover(tree, options.identity, pool, list_skips=list_skips, meanwhile=load)
     pool.renew()
     if not (found.keys or options.allow_empty):
         raise EmptyTreeError(_explain_empty(tree, found.tally))
@@ -251,7 +253,9 @@ def _explain_empty(tree: Tree, tally: Tally) -> str:
     return '\n  '.join(lines)
 
 
-def _write(scanned: Iterator[tuple[ScanResult, list[HashResult]]], stage: Stage, report: _Report) -> str:
+def _write(
+    scanned: Iterator[tuple[ScanResult, list[HashResult]]], stage: Stage, report: _Report, date_created: str
+) -> str:
     """Collect what was scanned into the stage; return the generation."""
     from fastindex.pipeline.collect import PairWriter, complete
 
@@ -260,7 +264,7 @@ def _write(scanned: Iterator[tuple[ScanResult, list[HashResult]]], stage: Stage,
         stage.folder,
         algorithms=options.algorithms,
         origin=to_text(report.tree.root),
-        date_created=_date_created(),
+        date_created=date_created,
         with_index=options.with_index,
     )
     try:
@@ -301,7 +305,10 @@ def _refuse_to_lose(out: Path, report: _Report) -> None:
 def _date_created() -> str:
     """Tell the time as the client wants it: to the minute, without a time zone."""
     epoch = os.environ.get('SOURCE_DATE_EPOCH')
-    now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now()
+    try:
+        now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f'SOURCE_DATE_EPOCH={epoch!r}: expected seconds since 1970') from None
     return now.replace(tzinfo=None).isoformat(sep=' ', timespec='minutes')
 
 
@@ -318,6 +325,7 @@ class _Report:
         self.problems: list[Problem] = []
         self.problem_count = 0
         self.started = time.monotonic()
+        found.tally.problems.sort()
         self._take(found.tally)
 
     def __enter__(self) -> Self:
@@ -350,7 +358,7 @@ class _Report:
         return self._take(tally)
 
     def _take(self, tally: Tally) -> list[Problem]:
-        problems = sorted(tally.problems)
+        problems = tally.problems
         self.skipped += tally.skipped
         self.problem_count += len(problems)
         self.problems += problems[: MAX_PROBLEMS - len(self.problems)]

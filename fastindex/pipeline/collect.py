@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastindex.alf import list_old_revisions
 from fastindex.tables import datasets_schema, from_ipc, one_metadata, pandas_metadata, sessions_schema
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ class _TableWriter:
         self._index = index
         self._repeated = repeated  # columns that are worth a dictionary
         self._searched = repeated[:2] + index[:1]  # columns by which a reader may skip row groups
-        self._sink = pa.OSFile(str(path), 'wb')
+        # Not `pa.OSFile`, which takes no path that is not UTF-8.
+        self._file = path.open('wb', buffering=2**20)
+        self._sink = pa.PythonFile(self._file, 'w')
         self._writer: Any = None
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
@@ -155,7 +158,7 @@ class _TableWriter:
             # No row at all: the client adds its own column of categories, and fails on an empty one of ours.
             schema = schema.remove(schema.get_field_index('qc'))
         self._open(schema)
-        self._sink.flush()
+        self._file.flush()
         digest = xxh3_128()
         with self._path.open('rb') as file:
             while data := file.read(2**20):
@@ -165,12 +168,12 @@ class _TableWriter:
     def close(self, metadata: str) -> None:
         self._writer.add_key_value_metadata({'fastindex': metadata})
         self._writer.close()
-        self._sink.close()
+        self._file.close()
 
     def abort(self) -> None:
         if self._writer is not None:
             self._writer.is_open = False  # no footer: the file is dropped
-        self._sink.close()
+        self._file.close()
 
 
 def complete(
@@ -204,13 +207,28 @@ def _fill_in(
             data[row] = value
         field = datasets.schema.field(place)
         datasets = datasets.set_column(place, field, pa.array(data, field.type))
-    return _drop(datasets, [row for row, values in zip(rows, measured, strict=True) if values is None])
+    lost = [row for row, values in zip(rows, measured, strict=True) if values is None]
+    return _mark_revisions(_drop(datasets, lost)) if lost else datasets
+
+
+def _mark_revisions(datasets: pa.Table) -> pa.Table:
+    """Mark the default revisions again, as the one that was it may be lost."""
+    import pyarrow as pa
+
+    places: dict[str, list[int]] = {}
+    for place, eid in enumerate(datasets.column('eid').to_pylist()):
+        places.setdefault(eid, []).append(place)
+    paths = datasets.column('rel_path').to_pylist()
+    marks = [True] * len(paths)
+    for session in places.values():
+        for old in list_old_revisions([paths[place] for place in session]):
+            marks[session[old]] = False
+    column = datasets.schema.get_field_index('default_revision')
+    return datasets.set_column(column, 'default_revision', pa.array(marks, pa.bool_()))
 
 
 def _drop(table: pa.Table, rows: list[int]) -> pa.Table:
     import pyarrow as pa
 
-    if not rows:
-        return table
     bounds = [-1, *rows, table.num_rows]
     return pa.concat_tables([table.slice(a + 1, b - a - 1) for a, b in pairwise(bounds)])

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fastindex.alf import SkipReason, judge_date, judge_number
+from fastindex.errors import RootError
 from fastindex.ids import Identity
 from fastindex.pipeline.executors import Pool
-from fastindex.problems import Tally
+from fastindex.problems import Tally, escape
 from fastindex.trees import Tree
 
 __all__ = ['DiscoverTask', 'Discovery', 'discover', 'discover_folders', 'discover_sessions']
@@ -59,15 +60,18 @@ def discover(
 
     Raises
     ------
-    OSError
+    RootError
         If the root cannot be listed.
     """
     found = Discovery([], [], Tally(list_skips=list_skips))
-    folders = tree.list_folders('', found.tally)
+    try:
+        folders = tree.list_folders('', found.tally)
+    except OSError as error:
+        raise RootError(f'{escape(tree.root)}: the folder cannot be listed ({error.strerror})') from error
     _run(tree, identity, pool, found, discover_folders, folders, meanwhile if len(folders) > MANY else None)
     subjects = list(found.subjects)
     _run(tree, identity, pool, found, discover_sessions, subjects, None if len(folders) > MANY else meanwhile)
-    found.keys.sort()
+    found.keys[:] = sorted(set(found.keys))  # a folder that changes may list a name twice
     return found
 
 
@@ -110,7 +114,7 @@ def discover_folders(task: DiscoverTask) -> Discovery:
             subjects = _list_folders(task.tree, above, found.tally)
             found.subjects.extend(f'{above}/{name}' for name in subjects)
             sessions += _iter_sessions(task, path, dates, found.tally)
-            for name in set(names).difference(dates, ['Subjects']):
+            for name in sorted(set(names).difference(dates, ['Subjects'])):
                 found.tally.skip(f'{path}/{name}', SkipReason.NOT_LAB_OR_SUBJECT)
         elif dates:
             sessions += _iter_sessions(task, path, names, found.tally)

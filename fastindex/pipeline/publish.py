@@ -18,6 +18,8 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
+from typing import IO
 
 from fastindex.errors import FastindexError, LockedError, PublishError
 from fastindex.problems import Problem, escape
@@ -58,6 +60,7 @@ class Stage:
 
     def drop(self) -> None:
         """Remove the stage and what is in it."""
+        _check_no_link(self.folder)
         with suppress(FileNotFoundError):
             for path in self.folder.iterdir():
                 path.unlink()
@@ -109,8 +112,12 @@ def open_stage(out: Path) -> Iterator[Stage]:
     """
     stage = Stage(out)
     try:
+        _check_no_link(stage.state)
         stage.state.mkdir(exist_ok=True)
-        with (stage.state / 'lock').open('a+') as lock:
+        for path in (*(out / name for name in TABLES), stage.state / PROBLEMS):
+            if path.is_dir():
+                raise PublishError(f'{escape(os.fspath(path))}: a folder is in the way of a file: move it')
+        with _open_lock(stage.state / 'lock') as lock:
             _hold(lock.fileno(), out)
             stage.recover()
             stage.folder.mkdir()
@@ -124,11 +131,33 @@ def open_stage(out: Path) -> Iterator[Stage]:
     except FastindexError:
         raise
     except OSError as error:
+        where = error.filename if isinstance(error.filename, str) else os.fspath(out)
+        was = (
+            'the new one is staged, the next run goes on'
+            if stage.is_ready()
+            else 'the one that was there still is'
+        )
         raise PublishError(
-            f'{escape(os.fspath(out))}: the index could not be written ({error.strerror or error}); '
-            'the one that was there still is. Is there space, may this user write there? '
-            '--out DIR writes it elsewhere'
+            f'{escape(where)}: the index could not be written ({error.strerror or error}); {was}. '
+            'Is there space, may this user write there? --out DIR writes it elsewhere'
         ) from error
+
+
+def _check_no_link(path: Path) -> None:
+    """Refuse a link in the place of a folder of ours: what is behind it is not ours to change."""
+    if path.is_symlink():
+        raise PublishError(f'{escape(os.fspath(path))}: this is a link, expected a folder: remove it')
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    # A link, be it a hard one, or a FIFO that a stranger put there: nothing is written to it.
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    lock = os.fdopen(fd, 'r+b', buffering=0)
+    info = os.fstat(fd)
+    if not S_ISREG(info.st_mode) or info.st_nlink != 1:
+        lock.close()
+        raise PublishError(f'{escape(os.fspath(path))}: this is no plain file of ours: remove it')
+    return lock
 
 
 def _hold(fd: int, out: Path) -> None:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from stat import S_IFMT, S_IFREG, S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastindex.alf import (
     SkipReason,
     is_opaque_folder,
-    split_revision,
+    list_old_revisions,
     split_session_path,
 )
 from fastindex.hashing import Digests, FileChangedError, Hasher, Measured, NotRegularError
@@ -146,7 +146,7 @@ class _Scan:
         )
 
     def _scan_session(self, key: bytes) -> None:
-        first = len(self.rel_paths)
+        first, first_problem = len(self.rel_paths), len(self.tally.problems)
         session = _Session(self, self.task.identity.session_path(key))
         try:
             session.scan()
@@ -154,6 +154,7 @@ class _Scan:
             self.tally.error(session.path, error)
             if isinstance(error, FileNotFoundError) and len(self.rel_paths) == first:
                 return  # gone since it was listed: no row
+        self.tally.problems[first_problem:] = sorted(self.tally.problems[first_problem:])
         if session.has_revisions:
             self.revised.append(len(self.counts))
         self.session_keys.append(key)
@@ -167,7 +168,7 @@ class _Scan:
             start, end = end, end + count
             part = sorted(range(start, end), key=keys.__getitem__)
             if len(set(keys[start:end])) != count:  # a folder that changes may list a name twice
-                part = [i for i, before in zip(part, [-1, *part], strict=False) if keys[i] != keys[before]]
+                part = part[:1] + [i for before, i in pairwise(part) if keys[i] != keys[before]]
                 self.counts[session] = len(part)
             order += part
         self.rel_paths = [self.rel_paths[i] for i in order]
@@ -204,8 +205,12 @@ class _Scan:
 
     def _old_revisions(self) -> list[int]:
         ends = list(accumulate(self.counts)) if self.revised else []
-        ranges = (range(ends[place] - self.counts[place], ends[place]) for place in self.revised)
-        return [row for rows in ranges for row in _old_revisions(self.rel_paths, rows)]
+        rows = []
+        for place in self.revised:
+            start = ends[place] - self.counts[place]
+            paths = [path.decode() for path in self.rel_paths[start : ends[place]]]
+            rows += [start + old for old in list_old_revisions(paths)]
+        return rows
 
     def _big_files(self) -> list[BigFile]:
         if self.hasher is None:
@@ -338,15 +343,6 @@ class _Session:
 
     def _path_of(self, folder: Folder, name: str) -> str:
         return '/'.join(part for part in (self.path, folder.path, name) if part)
-
-
-def _old_revisions(rel_paths: list[bytes], rows: range) -> list[int]:
-    """List the datasets of a session that are not the last revision, in lexicographical order."""
-    split = [split_revision(rel_paths[row].decode()) for row in rows]
-    last: dict[str, str] = {}
-    for path, revision in split:
-        last[path] = max(revision, last.get(path, ''))
-    return [row for row, (path, revision) in zip(rows, split, strict=True) if last[path] != revision]
 
 
 class HashTask(NamedTuple):

@@ -14,9 +14,8 @@ __all__ = ['Verdict', 'Verdicts', 'verdicts_of']
 Verdict = bytes | SkipReason | Reason
 """The rel_path of a dataset in UTF-8; or why the file is a skip, or a problem."""
 
-MAX_NAMES = 10_000
-MAX_FOLDERS = 1_000
-"""Names a folder, and folders, whose verdicts a process remembers: a few hundred bytes each."""
+MAX_NAMES = 20_000
+"""Names whose verdicts a process remembers, and about as many more in one folder: 300 bytes each."""
 
 
 class Verdicts(dict[str, Verdict]):
@@ -43,17 +42,22 @@ class Verdicts(dict[str, Verdict]):
             verdict = judge_file(name) or self.reason or (self.above + name).encode()
         if len(self) < MAX_NAMES:
             self[name] = verdict
+            global _remembered
+            _remembered += 1
         return verdict
 
 
 _verdicts_by_folder: dict[str, Verdicts] = {}
+_remembered = 0
 
 
 def verdicts_of(path: str) -> Verdicts:
     """Get the verdicts on names in the folder `path` of any session."""
     verdicts = _verdicts_by_folder.get(path)
     if verdicts is None:
-        if len(_verdicts_by_folder) >= MAX_FOLDERS:
+        global _remembered
+        if _remembered > MAX_NAMES or len(_verdicts_by_folder) >= MAX_NAMES:
             _verdicts_by_folder.clear()
+            _remembered = 0
         verdicts = _verdicts_by_folder[path] = Verdicts(path)
     return verdicts

@@ -24,7 +24,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple, NoReturn
 
 from fastindex.errors import WorkerError
@@ -59,6 +59,7 @@ class _Worker(NamedTuple):
     task_fd: int
     result_fd: int
     tasks: deque[_Task]
+    unsent: bytearray
 
 
 class Workers:
@@ -74,8 +75,15 @@ class Workers:
         self._workers: list[_Worker] = []
         self._poll = select.poll()
         self._retry: deque[_Task] = deque()
-        for _ in range(count):
-            self._add_worker()
+        try:
+            for _ in range(count):
+                self._add_worker()
+        except OSError as error:
+            self.stop(kill=True)
+            raise WorkerError(
+                f'{count} worker processes cannot be started ({error.strerror}): nothing was changed; '
+                'try fewer workers, or more open files and processes (ulimit -n, ulimit -u)'
+            ) from error
 
     def has_room(self) -> bool:
         """Tell whether a task that is submitted now would not wait for long."""
@@ -102,8 +110,19 @@ class Workers:
     def _send(self, task: _Task) -> None:
         worker = max(self._workers, key=self._room)
         worker.tasks.append(task)
-        with suppress(BrokenPipeError):  # it died: its end of the other pipe will tell
-            _write_message(worker.task_fd, (task.function, task.argument))
+        worker.unsent.extend(_to_message((task.function, task.argument)))
+        self._send_on(worker)
+
+    def _send_on(self, worker: _Worker) -> None:
+        """Send what the pipe takes now. To wait here for a worker that waits for us would be for ever."""
+        with suppress(BlockingIOError, BrokenPipeError):  # dead: its end of the other pipe will tell
+            while worker.unsent:
+                del worker.unsent[: os.write(worker.task_fd, worker.unsent)]
+        if worker.unsent:
+            self._poll.register(worker.task_fd, select.POLLOUT)
+        else:
+            with suppress(KeyError):
+                self._poll.unregister(worker.task_fd)
 
     def collect(self) -> Iterator[tuple[Any, Any]]:
         """Wait until there are results; iterate over their tokens and values.
@@ -113,9 +132,14 @@ class Workers:
         WorkerError
             If a task has killed its worker time and again.
         """
-        by_fd = {worker.result_fd: worker for worker in self._workers}
+        by_fd = {fd: worker for worker in self._workers for fd in (worker.result_fd, worker.task_fd)}
         for fd, _ in self._poll.poll():
             worker = by_fd[fd]
+            if worker not in self._workers:
+                continue  # it died, as the event before this one said
+            if fd == worker.task_fd:
+                self._send_on(worker)
+                continue
             try:
                 is_error, value = _read_message(fd)
             except EOFError:
@@ -158,6 +182,8 @@ class Workers:
     def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         self._poll.unregister(worker.result_fd)
+        with suppress(KeyError):
+            self._poll.unregister(worker.task_fd)
         os.close(worker.task_fd)
         os.close(worker.result_fd)
         while not _is_reaped(worker.pid):
@@ -165,19 +191,22 @@ class Workers:
 
     def _add_worker(self) -> None:
         task_read, task_write = os.pipe()
-        result_read, result_write = os.pipe()
-        _enlarge(result_write)
-        try:
+        with ExitStack() as theirs, ExitStack() as ours:
+            theirs.callback(os.close, task_read)
+            ours.callback(os.close, task_write)
+            result_read, result_write = os.pipe()
+            theirs.callback(os.close, result_write)
+            ours.callback(os.close, result_read)
+            _enlarge(result_write)
             if may_fork():
                 # Of the pipes of the others it must hold no end, or their ends would never be seen.
                 foreign = [fd for worker in self._workers for fd in (worker.task_fd, worker.result_fd)]
                 pid = _fork(task_read, result_write, [task_write, result_read, *foreign])
             else:
                 pid = _spawn(task_read, result_write)
-        finally:
-            os.close(task_read)
-            os.close(result_write)
-        self._workers.append(_Worker(pid, task_write, result_read, deque()))
+            ours.pop_all()
+        os.set_blocking(task_write, False)
+        self._workers.append(_Worker(pid, task_write, result_read, deque(), bytearray()))
         self._poll.register(result_read, select.POLLIN)
 
 
@@ -189,7 +218,7 @@ def may_fork() -> bool:
     if sys.platform != 'linux':
         return False
     for _ in range(20):
-        if threading.active_count() > 1:
+        if threading.active_count() > 1 or not os.path.isdir('/proc/self/task'):
             return False
         names = list(_iter_thread_names())
         if len(names) - names.count('jemalloc_bg_thd') == 1:
@@ -237,7 +266,10 @@ def _spawn(task_fd: int, result_fd: int) -> int:
     code = f'from fastindex.pipeline.workers import serve; serve({task_fd}, {result_fd})'
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, '-c', code], pass_fds=(task_fd, result_fd), env=environment, stdin=subprocess.DEVNULL
+        [sys.executable, '-P', '-c', code],
+        pass_fds=(task_fd, result_fd),
+        env=environment,
+        stdin=subprocess.DEVNULL,
     )
     process.returncode = 0  # we reap it ourselves
     return process.pid
@@ -279,6 +311,11 @@ def _enlarge(fd: int) -> None:
 
     with suppress(AttributeError, OSError):  # not on this system, or not for this user
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def _to_message(message: object) -> bytes:
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(data)) + data
 
 
 def _write_message(fd: int, message: object) -> None:

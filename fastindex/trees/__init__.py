@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
+from fastindex.errors import UsageError
 from fastindex.problems import Tally
 
 __all__ = ['Entry', 'Folder', 'Tree', 'open_tree']
@@ -61,6 +62,9 @@ class Tree(Protocol):
     @property
     def follow_links(self) -> bool:
         """Whether symbolic links to folders and files are followed."""
+
+    def close(self) -> None:
+        """Give back what this process holds of the tree; using it again opens it again."""
 
     def list_folders(self, path: str, tally: Tally) -> list[str]:
         """List the names of the folders in a folder; what is none of them goes into the tally.
@@ -114,7 +118,11 @@ def open_tree(root: str | os.PathLike[str], *, follow_links: bool = True) -> Tre
     ------
     RootError
         If there is no such folder, or it cannot be listed.
+    UsageError
+        If it has no name.
     """
     from fastindex.trees.local import LocalTree
 
+    if not os.fspath(root):
+        raise UsageError("the root is '': expected a folder ('.' is the current one)")
     return LocalTree.open(os.fspath(root), follow_links=follow_links)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import lru_cache
 from stat import S_ISDIR
 from typing import NamedTuple
 
@@ -29,15 +29,28 @@ STATE_FOLDER = '.fastindex'
 MAX_DEPTH = 64
 """Folders below a session that are open at once; deeper than the client could name (PATH_MAX)."""
 
+MAX_LINKS = 16
+"""Times that one folder is entered through links in one session: links to links double at each step."""
+
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block
 _PLAIN_FILE_FLAGS = _FILE_FLAGS | os.O_NOFOLLOW
 
 
-@lru_cache(maxsize=8)
-def _root_fd(root: str) -> int:
-    """Open the root, once a process; names are opened relative to it, so a forked worker may share it."""
-    return os.open(root, _FOLDER_FLAGS)
+_root_fds: dict[tuple[str, str], int] = {}
+"""Of the trees in use. Names are opened relative to them, so a forked worker may share them."""
+
+MAX_ROOTS = 32
+"""Trees in use in one process at most; a worker that serves many runs closes the oldest."""
+
+
+class _Walk(NamedTuple):
+    """The walk of one session."""
+
+    session_path: str
+    tally: Tally
+    linked: Counter[tuple[int, int]]
+    """For each folder that was reached through a link, how often."""
 
 
 class LocalTree(NamedTuple):
@@ -45,6 +58,8 @@ class LocalTree(NamedTuple):
 
     root: str
     follow_links: bool = True
+    run: str = ''
+    """Tells this tree from an earlier one in the same place, which may have been another disk."""
 
     @classmethod
     def open(cls, root: str, *, follow_links: bool = True) -> LocalTree:
@@ -59,8 +74,21 @@ class LocalTree(NamedTuple):
         except OSError as error:
             message = f'the folder cannot be listed ({error.strerror}): may this user read it?'
         else:
-            return cls(resolved, follow_links)
+            return cls(resolved, follow_links, os.urandom(8).hex())
         raise RootError(f'{escape(root)}: {message}')
+
+    def close(self) -> None:
+        """Close the root in this process. See `fastindex.trees.Tree`."""
+        with suppress(KeyError):
+            os.close(_root_fds.pop((self.root, self.run)))
+
+    def _root_fd(self) -> int:
+        fd = _root_fds.get((self.root, self.run))
+        if fd is None:
+            if len(_root_fds) >= MAX_ROOTS:
+                os.close(_root_fds.pop(next(iter(_root_fds))))
+            fd = _root_fds[self.root, self.run] = os.open(self.root, _FOLDER_FLAGS)
+        return fd
 
     def list_folders(self, path: str, tally: Tally) -> list[str]:
         """List the names of the folders in `path`. See `fastindex.trees.Tree`."""
@@ -104,14 +132,19 @@ class LocalTree(NamedTuple):
 
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         """Walk the folders of a session. See `fastindex.trees.Tree`."""
-        return self._walk(self._open_folder(session_path), '', [], session_path, tally)
+        walk = _Walk(session_path, tally, Counter())
+        return self._walk(walk, self._open_folder(session_path), '', [])
 
-    def _walk(
-        self, fd: int, path: str, above: list[int], session_path: str, tally: Tally
-    ) -> Iterator[Folder]:
+    def _walk(self, walk: _Walk, fd: int, path: str, above: list[int]) -> Iterator[Folder]:
         """Walk an open folder, which is closed at the end; `above` are those above it, up to the session."""
+        session_path, tally = walk.session_path, walk.tally
         try:
-            with os.scandir(fd) as entries:
+            try:
+                listing = os.scandir(fd)
+            except OSError as error:
+                tally.error(f'{session_path}/{path}' if path else session_path, error)
+                return
+            with listing as entries:
                 folder = Folder(path, entries, fd, [])
                 yield folder
             if not folder.enter:
@@ -120,39 +153,42 @@ class LocalTree(NamedTuple):
             for name, is_link in folder.enter:
                 below = f'{path}/{name}' if path else name
                 try:
-                    below_fd = self._open_subfolder(name, is_link, above, session_path)
+                    below_fd = self._open_subfolder(walk, name, is_link, above)
                 except OSError as error:
                     if error.errno == errno.EMLINK:
                         tally.problem(f'{session_path}/{below}', Reason.TOO_DEEP)
                     else:
                         tally.error(f'{session_path}/{below}', error)
                 else:
-                    yield from self._walk(below_fd, below, above, session_path, tally)
+                    yield from self._walk(walk, below_fd, below, above)
         finally:
             os.close(fd)
 
-    def _open_subfolder(self, name: str, is_link: bool, above: list[int], session_path: str) -> int:
+    def _open_subfolder(self, walk: _Walk, name: str, is_link: bool, above: list[int]) -> int:
         if len(above) == MAX_DEPTH:
             raise OSError(errno.EMLINK, 'too many folders in one another')
         fd = os.open(name, _FOLDER_FLAGS | (0 if is_link else os.O_NOFOLLOW), dir_fd=above[-1])
-        if is_link and self._is_loop(fd, above, session_path):
+        if is_link and self._is_loop(walk, fd, above):
             os.close(fd)
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         return fd
 
-    def _is_loop(self, fd: int, above: list[int], session_path: str) -> bool:
-        """Tell whether a folder reached through a link is one of those that the walk stands in."""
-        root_fd = _root_fd(self.root)
+    def _is_loop(self, walk: _Walk, fd: int, above: list[int]) -> bool:
+        """Tell whether a link leads to where the walk stands, or was too often."""
+        root_fd = self._root_fd()
         ancestors = [os.fstat(root_fd), *map(os.fstat, above)]
-        parts = session_path.split('/')
+        parts = walk.session_path.split('/')
         for count in range(1, len(parts)):
             with suppress(OSError):
                 ancestors.append(os.stat('/'.join(parts[:count]), dir_fd=root_fd))
         target = os.fstat(fd)
-        return any((info.st_dev, info.st_ino) == (target.st_dev, target.st_ino) for info in ancestors)
+        walk.linked[target.st_dev, target.st_ino] += 1
+        return walk.linked[target.st_dev, target.st_ino] > MAX_LINKS or any(
+            (info.st_dev, info.st_ino) == (target.st_dev, target.st_ino) for info in ancestors
+        )
 
     def _open_folder(self, path: str) -> int:
-        root_fd = _root_fd(self.root)
+        root_fd = self._root_fd()
         if self.follow_links or not path:
             return os.open(path or '.', _FOLDER_FLAGS, dir_fd=root_fd)
         fd = os.dup(root_fd)
