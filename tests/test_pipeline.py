@@ -11,6 +11,7 @@ import pytest
 from conftest import SESSION, Fifo, Link, Mode, Socket, Sparse, grow, read, read_paths
 
 from fastindex import EmptyTreeError, Problem, Reason, RootError, Skip
+from fastindex.trees.local import LocalTree
 
 SPIKES = f'{SESSION}/alf/spikes.times.npy'
 
@@ -405,6 +406,31 @@ def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path, build, root):
     (tmp_path / 'file').write_text('')
     with pytest.raises(RootError, match=root):
         build(tmp_path / root)
+
+
+def test_all_problems_are_in_the_file_and_the_first_thousand_in_the_summary(make_tree, build):
+    links = {f'lab/Subjects/s{i:04}': Link('nowhere') for i in range(1200)}
+    root = make_tree({SPIKES: b'', **links, f'{SESSION}/a.b.npy': Link('nowhere')})
+    summary = build(root)
+    assert (summary.problem_count, len(summary.problems)) == (1201, 1000)
+    assert summary.problems_path is not None
+    assert len(summary.problems_path.read_text().splitlines()) == 1201
+
+
+def test_a_disk_that_goes_away_after_its_folders_were_listed_costs_no_index(make_tree, build, monkeypatch):
+    root = make_tree({SPIKES: b''})
+    build(root)
+    before = (root / 'datasets.pqt').read_bytes()
+    walk = LocalTree.walk
+
+    def walk_in_nothing(self, session_path, tally):
+        (root / 'lab').rename(root / '.gone')
+        return walk(self, session_path, tally)
+
+    monkeypatch.setattr(LocalTree, 'walk', walk_in_nothing)
+    with pytest.raises(EmptyTreeError, match='all sessions vanished'):
+        build(root)
+    assert (root / 'datasets.pqt').read_bytes() == before
 
 
 def test_a_dry_run_writes_nothing(make_tree, build):

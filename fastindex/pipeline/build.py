@@ -268,7 +268,7 @@ def _write(
         with_index=options.with_index,
     )
     try:
-        stage.write_problems(report.problems)
+        stage.write_problems(report.first_problems)
         for result, hashed in scanned:
             stage.write_problems(report.add(result, hashed))
             writer.write(*complete(result, hashed, options.algorithms))
@@ -286,9 +286,11 @@ def _write(
 
 
 def _refuse_to_lose(out: Path, report: _Report) -> None:
-    """Refuse to put an empty table over one that has rows."""
+    """Refuse to publish what a disk leaves that goes away: no session, or no dataset where some were."""
     if report.datasets or report.options.allow_empty:
         return
+    if not report.sessions:
+        raise EmptyTreeError(f'{escape(report.tree.root)}: all sessions vanished. Was the disk unmounted?')
     import pyarrow.parquet as pq
 
     rows = 0
@@ -326,7 +328,7 @@ class _Report:
         self.problem_count = 0
         self.started = time.monotonic()
         found.tally.problems.sort()
-        self._take(found.tally)
+        self.first_problems = self._take(found.tally)
 
     def __enter__(self) -> Self:
         self._bar = open_bar(
