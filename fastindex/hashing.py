@@ -16,6 +16,7 @@ import time
 from typing import Protocol
 
 import xxhash
+from xxhash import xxh3_128_digest
 
 from fastindex.errors import UsageError
 
@@ -108,6 +109,7 @@ class Hasher:
         self._buffer = _buffer.view
         self._buffers = [self._buffer]
         self._max_bytes = max_bytes
+        self._whole_bytes = min(max_bytes, BUFFER_BYTES)  # less than this is read as a whole
         self._settled_ns = time.time_ns() - SETTLED_NS
 
     def measure(self, fd: int) -> Measured:
@@ -126,14 +128,16 @@ class Hasher:
         count = os.readv(fd, self._buffers)
         info = os.fstat(fd)
         size_bytes = info.st_size
-        if info.st_mode & _TYPE_MASK != _REGULAR:
+        is_regular = info.st_mode & _TYPE_MASK == _REGULAR
+        # On FAT, ctime is not what it should be.
+        is_settled = info.st_ctime_ns < self._settled_ns and info.st_mtime_ns < self._settled_ns
+        if is_settled and is_regular and count == size_bytes < self._whole_bytes:
+            data = self._buffer[:count]  # no file is longer than it says: this is all of it
+            return size_bytes, (xxh3_128_digest(data),) if self._is_xxh128_alone else self._digest(data)
+        if not is_regular:
             raise NotRegularError
         if size_bytes >= self._max_bytes:
             return size_bytes, None
-        # On FAT, ctime is not what it should be.
-        is_settled = info.st_ctime_ns < self._settled_ns and info.st_mtime_ns < self._settled_ns
-        if is_settled and count == size_bytes < BUFFER_BYTES:  # no file is longer than it says: this was all
-            return size_bytes, self._digest(self._buffer[:count])
         if not is_settled:  # it may have changed between the read and the look at it
             os.lseek(fd, 0, os.SEEK_SET)
             count = os.readv(fd, self._buffers)
@@ -147,8 +151,6 @@ class Hasher:
         raise FileChangedError
 
     def _digest(self, data: memoryview) -> Digests:
-        if self._is_xxh128_alone:
-            return (xxhash.xxh3_128_digest(data),)
         digests = [_new_digest(name) for name in self.algorithms]
         for digest in digests:
             digest.update(data)
