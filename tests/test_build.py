@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import random
 import shutil
 import subprocess
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -199,6 +200,16 @@ def test_the_last_revision_that_is_left_becomes_the_default(make_tree, build, mo
     assert [(row['rel_path'], row['default_revision']) for row in read(root, 'datasets')] == [
         ('#1#/a.b.npy', True)
     ]
+
+
+def test_an_executor_that_stays_reads_a_new_folder_in_the_same_place(tmp_path):
+    root = grow(tmp_path / 'root', {f'{SESSION}/a.b.npy': b''})
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as executor:
+        fastindex.build(root, executor=executor)
+        root.rename(tmp_path / 'old')
+        grow(root, {'s2/2024-01-01/001/c.d.npy': b''})
+        fastindex.build(root, executor=executor)
+    assert read_paths(root) == {'s2/2024-01-01/001/c.d.npy'}
 
 
 def test_threads_do_not_share_a_buffer(tmp_path):

@@ -477,6 +477,7 @@ def test_a_name_that_a_listing_gives_twice_is_one_row(make_tree, build, monkeypa
 
     monkeypatch.setattr(os, 'scandir', Twice)
     assert build(root).sessions == 1
+    assert len(read(root, 'datasets')) == 6
     assert read_paths(root) == {f'{SESSION}/{name}.b.npy' for name in 'acdefg'}
 
 

@@ -247,7 +247,7 @@ class _Session:
     def _scan_folder(self, folder: Folder) -> None:
         """Judge and measure the entries of a folder: the hot loop.
 
-        Longer than a function of this house: each call that it makes for a file costs 2 % of the scan.
+        Longer than a function of this house: each call that it makes for a file is 0.1 us of its 5.5.
         """
         verdicts = verdicts_of(folder.path)
         self.has_revisions |= verdicts.is_revision
