@@ -13,6 +13,7 @@ import stat
 import sys
 import threading
 import time
+from functools import cached_property
 from typing import Protocol
 
 import xxhash
@@ -83,10 +84,11 @@ def _new_digest(algorithm: str) -> _Digest:
 
 
 class _Buffer(threading.local):
-    """One a thread: it is filled and read while other threads run."""
+    """One a thread: it is filled and read while other threads run. Made on first use."""
 
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(BUFFER_BYTES))
+    @cached_property
+    def view(self) -> memoryview:
+        return memoryview(bytearray(BUFFER_BYTES))
 
 
 _buffer = _Buffer()

@@ -15,8 +15,11 @@ Ids are made in bulk: `uuid.uuid3` takes 6.9 us, an MD5 0.4 us, the 36 character
 from __future__ import annotations
 
 from array import array
-from itertools import accumulate, islice
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, chain, repeat
+from operator import concat, mul
+from struct import iter_unpack
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 try:
@@ -27,6 +30,8 @@ except ImportError:  # pragma: no cover - an interpreter built without its own M
 from fastindex.alf import SessionPath
 
 __all__ = ['NAMESPACE', 'Identity', 'PathIdentity', 'Text', 'UuidIdentity', 'dataset_id', 'eid']
+
+T = TypeVar('T')
 
 NAMESPACE = UUID('4a3ea44e-3757-4acb-821f-cdb419c23249')
 """The namespace of all session paths, unless `--namespace` names another."""
@@ -85,6 +90,12 @@ class Text(NamedTuple):
         return cls(b''.join(values), array('i', (0, *accumulate(map(len, values)))))
 
     @classmethod
+    def repeat(cls, values: list[bytes], counts: list[int]) -> Text:
+        """Join strings of which `values[i]` stands `counts[i]` times in a row."""
+        lengths = _repeat_each(map(len, values), counts)
+        return cls(b''.join(map(mul, values, counts)), array('i', (0, *accumulate(lengths))))
+
+    @classmethod
     def cut(cls, data: bytes, width: int) -> Text:
         """Take `data` for strings of `width` bytes each."""
         return cls(data, array('i', range(0, len(data) + 1, width)))
@@ -130,12 +141,9 @@ class UuidIdentity(NamedTuple):
     def dataset_keys(
         self, session_keys: list[bytes], counts: list[int], rel_paths: list[bytes]
     ) -> list[bytes]:
-        digests: list[bytes] = []
-        rest = iter(rel_paths)
-        for key, count in zip(session_keys, counts, strict=True):
-            namespace = key[:16]
-            digests += [md5(namespace + path).digest() for path in islice(rest, count)]
-        return _cut(as_version_3(b''.join(digests)), 16)
+        namespaces = _repeat_each([key[:16] for key in session_keys], counts)
+        names = map(concat, namespaces, rel_paths)
+        return _cut(as_version_3(b''.join([md5(name).digest() for name in names])), 16)
 
     def dataset_ids(self, keys: list[bytes]) -> Text:
         return Text.cut(to_characters(b''.join(keys)), 36)
@@ -163,4 +171,9 @@ class PathIdentity:
 
 
 def _cut(data: bytes, width: int) -> list[bytes]:
-    return [data[i : i + width] for i in range(0, len(data), width)]
+    return [part for (part,) in iter_unpack(f'{width}s', data)]
+
+
+def _repeat_each(values: Iterable[T], counts: list[int]) -> Iterator[T]:
+    """Iterate over values, `values[i]` `counts[i]` times in a row."""
+    return chain.from_iterable(map(repeat, values, counts))

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     NOT_UTF8 = 'name-not-utf8'
     TOO_DEEP = 'too-deep'
     CHANGED = 'changed-while-read'
+    WORKER_DIED = 'worker-died'
     IO = 'io-error'
 
 

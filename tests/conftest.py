@@ -131,6 +131,13 @@ def read_paths(folder: Path) -> set[str]:
     return {f'{sessions[row["eid"]]}/{row["rel_path"]}' for row in read(folder, 'datasets')}
 
 
+def tables_digest(folder: Path) -> str:
+    """One digest of the bytes of both tables in a folder."""
+    return hashlib.sha256(
+        b''.join((folder / f'{name}.pqt').read_bytes() for name in ('sessions', 'datasets'))
+    ).hexdigest()
+
+
 def digest_of(root: Path) -> str:
     """One digest of all folders, file names and bytes below `root`."""
     total = hashlib.sha256()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import SESSION, Sparse, grow, read, read_paths
+from conftest import SESSION, Sparse, grow, read, read_paths, tables_digest
 
 import fastindex
 from fastindex import Problem, Reason, UsageError
@@ -42,11 +42,6 @@ def fixed_date(monkeypatch):
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
 
 
-def digest(folder: Path) -> str:
-    tables = ((folder / f'{name}.pqt').read_bytes() for name in ('sessions', 'datasets'))
-    return hashlib.sha256(b''.join(tables)).hexdigest()
-
-
 @pytest.fixture
 def bytes_of(tmp_path, tree):
     """The digest of an index made with these options."""
@@ -56,7 +51,7 @@ def bytes_of(tmp_path, tree):
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         fastindex.build(tree, out=out, **options)
-        return digest(out)
+        return tables_digest(out)
 
     return bytes_of
 

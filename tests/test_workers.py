@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fastindex import WorkerError
-from fastindex.pipeline.executors import FollowUp, Pool
+from fastindex.pipeline.executors import FollowUp, Pool, Successor
 from fastindex.pipeline.workers import Workers, may_fork
 
 
@@ -40,6 +40,12 @@ def die_once(marker: str) -> str:
 
 def die(_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_of_7(numbers: list[int]) -> list[int]:
+    if 7 in numbers:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return numbers
 
 
 def large(size: int) -> bytes:
@@ -81,6 +87,27 @@ def test_a_result_waits_for_what_it_asked_for(pool):
 
     results = list(pool.run(double, range(20), follow_ups=follow_ups))
     assert results == [(2 * i, [2 * (2 * i + j) for j in range(i % 3)]) for i in range(20)]
+
+
+def test_successors_have_their_turn_behind_the_task_that_they_come_from(pool):
+    def successors(doubled: int) -> list[Successor]:
+        return [Successor(double, doubled * 10 + digit) for digit in (1, 2)] if doubled < 10 else []
+
+    results = [result for result, _ in pool.run(double, [1, 30, 4], successors=successors)]
+    assert results == [2, *(2 * 21, 2 * 22), 60, 8, *(2 * 81, 2 * 82)]
+
+
+def test_successors_are_started_before_the_tasks_that_stand_behind_them(monkeypatch):
+    """Else the results of all those would have to be held meanwhile."""
+    started = []
+
+    def note(number: int) -> int:
+        started.append(number)
+        return number
+
+    with Pool(1) as pool:
+        list(pool.run(note, [1, 2], successors=lambda n: [Successor(note, 11)] if n == 1 else []))
+    assert started == [1, 11, 2]
 
 
 def test_an_error_in_a_task_is_raised_here(pool):
@@ -161,6 +188,17 @@ def test_workers_killed_at_random_change_no_result(two_workers):
 def test_a_task_that_kills_its_worker_each_time_is_an_error(two_workers):
     with pytest.raises(WorkerError, match='3 worker processes died'):
         list(two_workers.run(die, [1]))
+
+
+def test_a_task_that_kills_its_worker_is_tried_in_parts_and_only_the_guilty_one_given_up(two_workers):
+    def rescue(_: object, numbers: list[int]) -> object:
+        if len(numbers) > 1:
+            return [Successor(die_of_7, [number]) for number in numbers]
+        return f'{numbers} given up'
+
+    tasks = [[1, 2], [3], [6, 7, 8], [9]]
+    results = [result for result, _ in two_workers.run(die_of_7, tasks, rescue=rescue)]
+    assert results == [[1, 2], [3], [6], '[7] given up', [8], [9]]
 
 
 def test_a_stopped_worker_is_gone(two_workers):

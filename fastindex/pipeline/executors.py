@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
 from fastindex.errors import WorkerError
-from fastindex.pipeline.workers import TASKS_PER_WORKER, Workers, may_fork
+from fastindex.pipeline.workers import DEATHS, MAX_DEATHS, TASKS_PER_WORKER, Workers, may_fork
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
-__all__ = ['FollowUp', 'Pool', 'default_workers']
+__all__ = ['FollowUp', 'Pool', 'Successor', 'default_workers']
 
 T = TypeVar('T')
 R = TypeVar('R')
@@ -35,21 +35,30 @@ def default_workers() -> int:
 
 
 class FollowUp(NamedTuple):
-    """A further task that a result asks for; the largest `cost` of all that are known runs first."""
+    """A further task that a result asks for and waits for; the largest `cost` of all known runs first."""
 
     function: Callable[[Any], Any]
     task: Any
     cost: int
 
 
+class Successor(NamedTuple):
+    """A further task whose result has its turn right behind that of the task that it comes from."""
+
+    function: Callable[[Any], Any]
+    task: Any
+
+
 class _Job(Generic[T, R]):
     """A task, its result, and what that asked for."""
 
-    __slots__ = ('follow_ups', 'held_bytes', 'is_done', 'missing', 'result', 'task')
+    __slots__ = ('follow_ups', 'function', 'held_bytes', 'is_done', 'is_sent', 'missing', 'result', 'task')
 
-    def __init__(self, task: T) -> None:
+    def __init__(self, function: Callable[[T], R], task: T) -> None:
+        self.function = function
         self.task = task
         self.result: R | None = None
+        self.is_sent = False
         self.is_done = False
         self.follow_ups: list[Any] = []
         self.missing = 0
@@ -167,6 +176,8 @@ class Pool:
         tasks: Iterable[T],
         *,
         follow_ups: Callable[[T, R], Iterable[FollowUp]] = lambda _task, _result: (),
+        successors: Callable[[R], Iterable[Successor]] = lambda _result: (),
+        rescue: Callable[[Callable[[Any], Any], Any], Any] | None = None,
         size_bytes: Callable[[R], int] = lambda _: 0,
     ) -> Iterator[tuple[R, list[Any]]]:
         """Start tasks at once; iterate over their results in the order of the tasks.
@@ -179,6 +190,11 @@ class Pool:
             Taken one by one as workers become free.
         follow_ups
             The further tasks that a task's result asks for. Its own turn comes when they are done.
+        successors
+            The further tasks that come behind a task, before the next one.
+        rescue
+            Called with the function and the task that killed its worker time and again. Gives the smaller
+            tasks to try in its place, a list of `Successor`, or what is to be its result.
         size_bytes
             Memory that a result takes while it waits for its turn.
 
@@ -190,9 +206,11 @@ class Pool:
         Raises
         ------
         WorkerError
-            If a worker process died.
+            If workers die of a task time and again, and there is no `rescue`.
         """
-        run = _Run(self._start(), self.workers, function, iter(tasks), follow_ups, size_bytes)
+        run = _Run(
+            self._start(), self.workers, function, iter(tasks), follow_ups, successors, rescue, size_bytes
+        )
         run.fill()
         return run.iter_results()
 
@@ -207,6 +225,8 @@ class _Run(Generic[T, R]):
         function: Callable[[T], R],
         tasks: Iterator[T],
         follow_ups: Callable[[T, R], Iterable[FollowUp]],
+        successors: Callable[[R], Iterable[Successor]],
+        rescue: Callable[[Callable[[Any], Any], Any], Any] | None,
         size_bytes: Callable[[R], int],
     ) -> None:
         self.backend = backend
@@ -214,8 +234,11 @@ class _Run(Generic[T, R]):
         self.function = function
         self.tasks: Iterator[T] | None = tasks
         self.follow_ups = follow_ups
+        self.successors = successors
+        self.rescue = rescue
         self.size_bytes = size_bytes
-        self.jobs: deque[_Job[T, R]] = deque()
+        self.jobs: deque[_Job[T, R]] = deque()  # in the order of their turns
+        self.unsent = 0  # jobs that came in between
         self.pending: list[tuple[int, int, _Job[T, R], int, FollowUp]] = []  # heap, largest cost first
         self.pushed = 0
         self.held_bytes = 0
@@ -233,16 +256,22 @@ class _Run(Generic[T, R]):
                 self._submit_follow_up()
 
     def _submit_next(self) -> bool:
-        if self.tasks is None or self.held_bytes > MAX_HELD_BYTES:
+        job = next(job for job in self.jobs if not job.is_sent) if self.unsent else None
+        if self.held_bytes > MAX_HELD_BYTES and (job is None or job is not self.jobs[0]):
             return False
-        try:
-            task = next(self.tasks)
-        except StopIteration:
-            self.tasks = None
-            return False
-        job: _Job[T, R] = _Job(task)
-        self.jobs.append(job)
-        self.backend.submit((job, None), self.function, task, is_long=False)
+        if job is not None:
+            self.unsent -= 1
+        else:
+            if self.tasks is None:
+                return False
+            try:
+                job = _Job(self.function, next(self.tasks))
+            except StopIteration:
+                self.tasks = None
+                return False
+            self.jobs.append(job)
+        job.is_sent = True
+        self.backend.submit((job, None), job.function, job.task, is_long=False)
         return True
 
     def _submit_follow_up(self) -> None:
@@ -258,20 +287,43 @@ class _Run(Generic[T, R]):
             while self.jobs and self.jobs[0].is_done and not self.jobs[0].missing:
                 job = self.jobs.popleft()
                 self.held_bytes -= job.held_bytes
-                yield cast(R, job.result), job.follow_ups
+                yield cast(R, job.result), [result for _, result in job.follow_ups]
                 self.fill()
 
     def _take(self, job: _Job[T, R], place: int | None, result: Any) -> None:
         if place is not None:
             self.long_in_flight -= 1
-            job.follow_ups[place] = result
+            follow_up = job.follow_ups[place][0]
+            if result is DEATHS:
+                result = self._rescue(follow_up.function, follow_up.task)
+            job.follow_ups[place] = follow_up, result
             job.missing -= 1
             return
+        if result is DEATHS:
+            result = self._rescue(job.function, job.task)
+            if isinstance(result, list):
+                self._insert(job, result)
+                self.jobs.remove(job)
+                return
         job.result, job.is_done = result, True
         job.held_bytes = self.size_bytes(result)
         self.held_bytes += job.held_bytes
+        self._insert(job, self.successors(result))
         for follow_up in self.follow_ups(job.task, result):
             self.pushed += 1
             heapq.heappush(self.pending, (-follow_up.cost, self.pushed, job, job.missing, follow_up))
-            job.follow_ups.append(None)
+            job.follow_ups.append((follow_up, None))
             job.missing += 1
+
+    def _rescue(self, function: Callable[[Any], Any], task: Any) -> Any:
+        if self.rescue is None:
+            raise WorkerError(
+                f'{MAX_DEATHS} worker processes died of the same task (killed, or out of memory): '
+                'nothing was changed; try again with fewer workers'
+            )
+        return self.rescue(function, task)
+
+    def _insert(self, job: _Job[T, R], successors: Iterable[Successor]) -> None:
+        for place, successor in enumerate(successors, self.jobs.index(job) + 1):
+            self.jobs.insert(place, _Job(*successor))
+            self.unsent += 1

@@ -8,9 +8,10 @@ the datasets of a session are sorted here.
 from __future__ import annotations
 
 import os
+from bisect import bisect
 from collections.abc import Iterable, Iterator
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, islice, pairwise, repeat
 from stat import S_IFMT, S_IFREG, S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ from fastindex.alf import (
 )
 from fastindex.hashing import Digests, FileChangedError, Hasher, Measured, NotRegularError
 from fastindex.ids import Identity, Text
-from fastindex.pipeline.executors import FollowUp, Pool
+from fastindex.pipeline.executors import FollowUp, Pool, Successor
 from fastindex.pipeline.verdicts import Verdict, verdicts_of
 from fastindex.problems import Reason, Tally, is_utf8
 from fastindex.tables import datasets_batch, sessions_batch, to_ipc
@@ -35,12 +36,20 @@ __all__ = [
     'BigFile',
     'HashResult',
     'HashTask',
+    'PartTask',
     'ScanResult',
     'ScanTask',
     'hash_big_file',
     'scan',
+    'scan_part',
     'scan_shard',
 ]
+
+MAX_ENTRIES = 2**15
+"""Of a folder that are measured by the task that lists it; the files beyond are shared among the workers."""
+
+PART_ROWS = 2**14
+"""Datasets of a session that are measured by one task, where they are shared."""
 
 BIG_BYTES = 16 * 2**20
 """A file from this size on is hashed as a task of its own, so that no shard waits for it."""
@@ -74,8 +83,25 @@ class BigFile(NamedTuple):
     size_bytes: int
 
 
+Row = tuple[bytes, int, Digests | None]
+"""The rel_path of a dataset, its size in bytes and its digests."""
+
+
+class PartTask(NamedTuple):
+    """Datasets of one session that is too large for one task: a range in the order of the table."""
+
+    shard: ScanTask
+    """Of this one session."""
+
+    paths: list[bytes]
+    """Of files that are to be measured, relative to the session, as the file system has them."""
+
+    measured: list[Row]
+    """Those that are measured already."""
+
+
 class ScanResult(NamedTuple):
-    """What a shard gave."""
+    """What a shard gave, or a part of a session."""
 
     sessions: bytes
     datasets: bytes
@@ -85,6 +111,8 @@ class ScanResult(NamedTuple):
     total_bytes: int
     tally: Tally
     big_files: list[BigFile]
+    successors: list[Successor]
+    """What is left to be scanned, and stands behind these rows in the table."""
 
 
 def scan(pool: Pool, tasks: Iterable[ScanTask]) -> Iterator[tuple[ScanResult, list[HashResult]]]:
@@ -96,19 +124,45 @@ def scan(pool: Pool, tasks: Iterable[ScanTask]) -> Iterator[tuple[ScanResult, li
         The latter are the big files of the shard, in the order of `result.big_files`.
     """
 
-    def follow_ups(task: ScanTask, result: ScanResult) -> Iterator[FollowUp]:
+    def follow_ups(task: ScanTask | PartTask, result: ScanResult) -> Iterator[FollowUp]:
+        shard = task.shard if isinstance(task, PartTask) else task
         for file in result.big_files:
-            yield FollowUp(hash_big_file, HashTask(task.tree, file.path, task.algorithms), file.size_bytes)
+            yield FollowUp(hash_big_file, HashTask(shard.tree, file.path, shard.algorithms), file.size_bytes)
 
-    return pool.run(scan_shard, tasks, follow_ups=follow_ups, size_bytes=lambda result: len(result.datasets))
+    return pool.run(
+        scan_shard,
+        tasks,
+        follow_ups=follow_ups,
+        successors=lambda result: result.successors,
+        rescue=_rescue,
+        size_bytes=lambda result: len(result.datasets),
+    )
+
+
+def _rescue(_: object, task: ScanTask | PartTask | HashTask) -> object:
+    """Scan the sessions one by one of a shard that kills its worker; the one that does it is a problem."""
+    tally = Tally()
+    if isinstance(task, HashTask):
+        tally.problem(task.path, Reason.WORKER_DIED)
+        return HashResult(None, tally)
+    shard = task.shard if isinstance(task, PartTask) else task
+    if len(shard.keys) > 1:
+        return [Successor(scan_shard, shard._replace(keys=[key])) for key in shard.keys]
+    tally.problem(shard.identity.session_path(shard.keys[0]), Reason.WORKER_DIED)
+    return scan_shard(shard._replace(keys=[]))._replace(shard_sessions=1, tally=tally)
 
 
 def scan_shard(task: ScanTask) -> ScanResult:
-    """Scan the sessions of a shard.
+    """Scan the sessions of a shard, up to the first one that is too large for one task.
 
     Never raises for what is on the disk: what cannot be indexed is in the tally of the result.
     """
-    return _Scan(task).run()
+    return _Scan(task).scan_sessions()
+
+
+def scan_part(task: PartTask) -> ScanResult:
+    """Measure some datasets of a session. Gives no row of the session itself."""
+    return _Scan(task.shard).scan_part(task.paths, task.measured)
 
 
 class _Scan:
@@ -128,37 +182,95 @@ class _Scan:
         self.digests: list[Digests | None] = []
         self.revised: list[int] = []  # places of the sessions that have revisions
 
-    def run(self) -> ScanResult:
-        for key in self.task.keys:
-            self._scan_session(key)
-        keys = self.task.identity.dataset_keys(self.session_keys, self.counts, self.rel_paths)
-        order = self._sort(keys)
-        eids = self.task.identity.eids(self.session_keys)
-        return ScanResult(
-            sessions=to_ipc(self._sessions(eids)),
-            datasets=to_ipc(self._datasets(eids, [keys[i] for i in order])),
-            shard_sessions=len(self.task.keys),
-            session_count=len(self.session_keys),
-            dataset_count=len(order),
-            total_bytes=sum(self.sizes),
-            tally=self.tally,
-            big_files=self._big_files(),
-        )
+    def scan_sessions(self) -> ScanResult:
+        """Scan session by session, up to the first one that is too large for one task."""
+        rest = list(reversed(self.task.keys))
+        successors: list[Successor] = []
+        while rest and not successors:
+            successors = self._scan_session(rest.pop())
+        if rest:
+            successors.append(Successor(scan_shard, self.task._replace(keys=rest[::-1])))
+        done = len(self.task.keys) - len(rest)
+        return self._result(self.session_keys)._replace(shard_sessions=done, successors=successors)
 
-    def _scan_session(self, key: bytes) -> None:
+    def scan_part(self, paths: list[bytes], measured: list[Row]) -> ScanResult:
+        """Measure datasets of the one session of the task; take over those that are measured."""
+        (key,) = self.task.keys
+        self._add(measured)
+        session = _Session(self, self.task.identity.session_path(key))
+        session.measure(paths)
+        self._close(session, key, 0, 0)
+        return self._result([])
+
+    def _scan_session(self, key: bytes) -> list[Successor]:
+        """Scan a session; return the tasks that scan its datasets, where they are too many for this one."""
         first, first_problem = len(self.rel_paths), len(self.tally.problems)
         session = _Session(self, self.task.identity.session_path(key))
+        parts: list[Successor] = []
         try:
             session.scan()
         except OSError as error:
             self.tally.error(session.path, error)
             if isinstance(error, FileNotFoundError) and len(self.rel_paths) == first:
-                return  # gone since it was listed: no row
+                return []  # gone since it was listed: no row
+        if session.deferred and session.has_revisions:  # the last one shows when all are measured
+            session.measure(session.deferred)
+        elif session.deferred:
+            parts = self._cut(key, self._take(first), session.deferred)
+        self._close(session, key, first, first_problem)
+        return parts
+
+    def _close(self, session: _Session, key: bytes, first: int, first_problem: int) -> None:
         self.tally.problems[first_problem:] = sorted(self.tally.problems[first_problem:])
         if session.has_revisions:
             self.revised.append(len(self.counts))
         self.session_keys.append(key)
         self.counts.append(len(self.rel_paths) - first)
+
+    def _add(self, rows: list[Row]) -> None:
+        self.rel_paths += [path for path, _, _ in rows]
+        self.sizes += [size_bytes for _, size_bytes, _ in rows]
+        if self.hasher is not None:
+            self.digests += [digests for _, _, digests in rows]
+
+    def _take(self, first: int) -> list[Row]:
+        """Take the rows from `first` on out again."""
+        digests = self.digests[first:] if self.hasher is not None else repeat(None)
+        rows = list(zip(self.rel_paths[first:], self.sizes[first:], digests))  # noqa: B905 - may be endless
+        del self.rel_paths[first:], self.sizes[first:], self.digests[first:]
+        return rows
+
+    def _cut(self, key: bytes, measured: list[Row], deferred: list[bytes]) -> list[Successor]:
+        """Cut the datasets of a session into parts that stand one behind the other in the table."""
+        paths = [path for path, _, _ in measured] + deferred
+        sort_keys = self.task.identity.dataset_keys([key], [len(paths)], paths)
+        count = -(-len(paths) // PART_ROWS)
+        sample = sorted(sort_keys[:: len(paths) // (count * 64) + 1])
+        bounds = [sample[len(sample) * i // count] for i in range(1, count)]
+        shard = self.task._replace(keys=[key])
+        parts = [PartTask(shard, [], []) for _ in range(count)]
+        places = [bisect(bounds, sort_key) for sort_key in sort_keys]
+        for row, place in zip(measured, places, strict=False):
+            parts[place].measured.append(row)
+        for path, place in zip(deferred, places[len(measured) :], strict=True):
+            parts[place].paths.append(path)
+        return [Successor(scan_part, part) for part in parts]
+
+    def _result(self, session_rows: list[bytes]) -> ScanResult:
+        """Make rows of what there is; those of `session_rows` in the table of the sessions."""
+        keys = self.task.identity.dataset_keys(self.session_keys, self.counts, self.rel_paths)
+        order = self._sort(keys)
+        return ScanResult(
+            sessions=to_ipc(self._sessions(session_rows)),
+            datasets=to_ipc(self._datasets([keys[i] for i in order])),
+            shard_sessions=0,
+            session_count=len(session_rows),
+            dataset_count=len(order),
+            total_bytes=sum(self.sizes),
+            tally=self.tally,
+            big_files=self._big_files(),
+            successors=[],
+        )
 
     def _sort(self, keys: list[bytes]) -> list[int]:
         """Sort the datasets of each session; return the order they were in."""
@@ -177,26 +289,26 @@ class _Scan:
             self.digests = [self.digests[i] for i in order]
         return order
 
-    def _sessions(self, eids: list[bytes]) -> pa.RecordBatch:
-        path_of = self.task.identity.session_path
-        parts = [split_session_path(path_of(key)) for key in self.session_keys]
-        lab = self.task.lab
+    def _sessions(self, keys: list[bytes]) -> pa.RecordBatch:
+        identity, lab = self.task.identity, self.task.lab
+        parts = [split_session_path(identity.session_path(key)) for key in keys]
         return sessions_batch(
-            Text.join(eids),
+            Text.join(identity.eids(keys)),
             [part[0] if lab is None else lab for part in parts],
             [part[1] for part in parts],
             [Date.fromisoformat(part[2]).toordinal() - _EPOCH for part in parts],
             [int(part[3]) for part in parts],
         )
 
-    def _datasets(self, eids: list[bytes], keys: list[bytes]) -> pa.RecordBatch:
+    def _datasets(self, keys: list[bytes]) -> pa.RecordBatch:
+        identity = self.task.identity
         columns = {
             name: b''.join([digests[i] if digests else NO_DIGEST for digests in self.digests])
             for i, name in enumerate(self.task.algorithms)
         }
         return datasets_batch(
-            Text.join([eid for eid, count in zip(eids, self.counts, strict=True) for _ in range(count)]),
-            self.task.identity.dataset_ids(keys),
+            Text.repeat(identity.eids(self.session_keys), self.counts),
+            identity.dataset_ids(keys),
             Text.join(self.rel_paths),
             self.sizes,
             self._old_revisions(),
@@ -236,16 +348,49 @@ class _Session:
         self.sizes = scan.sizes
         self.digests = scan.digests
         self.has_revisions = False
+        self.deferred: list[bytes] = []
+        """Paths of files that are too many to be measured by this task."""
 
     def scan(self) -> None:
         for folder in self.tree.walk(self.path, self.tally):
             try:
                 self._scan_folder(folder)
             except OSError as error:  # the listing broke off: what it gave is kept
-                self.tally.error(self._path_of(folder, ''), error)
+                self.tally.error(self._path_of(folder.path, ''), error)
+
+    def measure(self, paths: list[bytes]) -> None:
+        """Judge and measure files that were listed before, in whatever folders."""
+        names_by_folder: dict[str, list[str]] = {}
+        for path in paths:
+            above, _, name = os.fsdecode(path).rpartition('/')
+            names_by_folder.setdefault(above, []).append(name)
+        for above, names in names_by_folder.items():
+            try:
+                with self.tree.revisit(self.path, above, names) as folder:
+                    self._scan_entries(folder, folder.entries)
+                    for name, _ in folder.enter:  # a folder has come in the place of a file
+                        self.tally.problem(self._path_of(above, name), Reason.CHANGED)
+            except OSError as error:
+                for name in names:
+                    self.tally.error(self._path_of(above, name), error)
 
     def _scan_folder(self, folder: Folder) -> None:
-        """Judge and measure the entries of a folder: the hot loop.
+        entries = iter(folder.entries)
+        self._scan_entries(folder, islice(entries, MAX_ENTRIES))
+        for entry in entries:  # too many for one task
+            self._scan_entries(folder, self._defer(folder, chain((entry,), entries)))
+
+    def _defer(self, folder: Folder, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Leave plain files to be measured later; iterate over the other entries."""
+        above = os.fsencode(f'{folder.path}/') if folder.path else b''
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                self.deferred.append(above + os.fsencode(entry.name))
+            else:
+                yield entry
+
+    def _scan_entries(self, folder: Folder, entries: Iterable[Entry]) -> None:
+        """Judge and measure entries of a folder: the hot loop.
 
         Longer than a function of this house: each call that it makes for a file is 0.1 us of its 5.5.
         """
@@ -254,7 +399,7 @@ class _Session:
         add_path, add_size, add_digests = self.rel_paths.append, self.sizes.append, self.digests.append
         hasher = self.hasher
         open_entry = self.tree.open_entry
-        for entry in folder.entries:
+        for entry in entries:
             verdict = verdicts[entry.name]
             try:
                 if type(verdict) is not bytes:
@@ -280,17 +425,17 @@ class _Session:
                     add_digests(digests)
                 add_path(verdict)
             except OSError as error:
-                self.tally.error(self._path_of(folder, entry.name), error)
+                self.tally.error(self._path_of(folder.path, entry.name), error)
             except FileChangedError:
-                self.tally.problem(self._path_of(folder, entry.name), Reason.CHANGED)
+                self.tally.problem(self._path_of(folder.path, entry.name), Reason.CHANGED)
             except NotRegularError:
-                self.tally.problem(self._path_of(folder, entry.name), Reason.NOT_REGULAR)
+                self.tally.problem(self._path_of(folder.path, entry.name), Reason.NOT_REGULAR)
 
     def _pass_over(self, folder: Folder, entry: Entry, verdict: Verdict) -> None:
         """Deal with an entry whose name is not a dataset's: a folder, or something to be left out."""
         if self._enter(folder, entry):
             return
-        path = self._path_of(folder, entry.name)
+        path = self._path_of(folder.path, entry.name)
         if isinstance(verdict, Reason):
             self.tally.problem(path, verdict)
         elif isinstance(verdict, SkipReason):
@@ -306,7 +451,7 @@ class _Session:
         return True
 
     def _enter_link(self, folder: Folder, entry: Entry) -> bool:
-        path = self._path_of(folder, entry.name)
+        path = self._path_of(folder.path, entry.name)
         if not self.tree.follow_links:
             self.tally.skip(path, SkipReason.LINK)
             return True
@@ -323,11 +468,11 @@ class _Session:
 
     def _enter_folder(self, folder: Folder, name: str, *, is_link: bool) -> None:
         if name.startswith('.'):
-            self.tally.skip(self._path_of(folder, name), SkipReason.DOT_FOLDER)
+            self.tally.skip(self._path_of(folder.path, name), SkipReason.DOT_FOLDER)
         elif is_opaque_folder(name):
-            self.tally.skip(self._path_of(folder, name), SkipReason.OPAQUE_FOLDER)
+            self.tally.skip(self._path_of(folder.path, name), SkipReason.OPAQUE_FOLDER)
         elif not is_utf8(name):
-            self.tally.problem(self._path_of(folder, name), Reason.NOT_UTF8)
+            self.tally.problem(self._path_of(folder.path, name), Reason.NOT_UTF8)
         else:
             folder.enter.append((name, is_link))
 
@@ -338,11 +483,11 @@ class _Session:
         if entry.is_symlink() and S_ISREG(entry.stat().st_mode):
             return True
         # A FIFO, a socket, a device: never opened.
-        self.tally.problem(self._path_of(folder, entry.name), Reason.NOT_REGULAR)
+        self.tally.problem(self._path_of(folder.path, entry.name), Reason.NOT_REGULAR)
         return False
 
-    def _path_of(self, folder: Folder, name: str) -> str:
-        return '/'.join(part for part in (self.path, folder.path, name) if part)
+    def _path_of(self, above: str, name: str) -> str:
+        return '/'.join(part for part in (self.path, above, name) if part)
 
 
 class HashTask(NamedTuple):

@@ -29,13 +29,16 @@ from typing import Any, NamedTuple, NoReturn
 
 from fastindex.errors import WorkerError
 
-__all__ = ['Workers', 'may_fork', 'serve']
+__all__ = ['DEATHS', 'MAX_DEATHS', 'Workers', 'may_fork', 'serve']
 
 TASKS_PER_WORKER = 4
 """Tasks that a worker has at once: enough that none waits while this process is busy for 30 ms."""
 
 MAX_DEATHS = 3
 """Workers that may die of one task."""
+
+DEATHS = object()
+"""What `Workers.collect` gives for a task of which `MAX_DEATHS` workers died, in place of a result."""
 
 STOP_SECONDS = 2.0
 PIPE_BYTES = 2**20  # a result fits, so that a worker need not wait until it is read
@@ -127,10 +130,7 @@ class Workers:
     def collect(self) -> Iterator[tuple[Any, Any]]:
         """Wait until there are results; iterate over their tokens and values.
 
-        Raises
-        ------
-        WorkerError
-            If a task has killed its worker time and again.
+        The value is `DEATHS` for a task that has killed its worker time and again.
         """
         by_fd = {fd: worker for worker in self._workers for fd in (worker.result_fd, worker.task_fd)}
         for fd, _ in self._poll.poll():
@@ -143,7 +143,8 @@ class Workers:
             try:
                 is_error, value = _read_message(fd)
             except EOFError:
-                self._replace(worker)
+                if guilty := self._replace(worker):
+                    yield guilty.token, DEATHS
                 continue
             task = worker.tasks.popleft()
             if is_error:
@@ -152,19 +153,23 @@ class Workers:
         while self._retry and any(self._room(worker) for worker in self._workers):
             self._send(self._retry.popleft())
 
-    def _replace(self, worker: _Worker) -> None:
-        """Put a new worker in the place of a dead one, which was at the first of its tasks."""
+    def _replace(self, worker: _Worker) -> _Task | None:
+        """Put a new worker in the place of a dead one, which was at the first of its tasks.
+
+        Returns
+        -------
+        guilty
+            That task, where it is not to be tried again.
+        """
         self._remove(worker)
         self._add_worker()
+        guilty = None
         if worker.tasks:
-            guilty = worker.tasks[0]
-            guilty.deaths += 1
-            if guilty.deaths == MAX_DEATHS:
-                raise WorkerError(
-                    f'{MAX_DEATHS} worker processes died of the same task (killed, or out of memory): '
-                    'nothing was changed; try again with fewer workers'
-                )
+            worker.tasks[0].deaths += 1
+            if worker.tasks[0].deaths == MAX_DEATHS:
+                guilty = worker.tasks.popleft()
         self._retry.extend(worker.tasks)
+        return guilty
 
     def stop(self, *, kill: bool) -> None:
         """End the workers: when they are done, or at once. They hold nothing that could be left half done."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from fastindex.errors import UsageError
@@ -82,6 +83,15 @@ class Tree(Protocol):
         ------
         OSError
             If the session's own folder cannot be opened; a folder below it is a problem instead.
+        """
+
+    def revisit(self, session_path: str, path: str, names: Iterable[str]) -> AbstractContextManager[Folder]:
+        """Open a folder of a session again, for some of its entries: those of the given names.
+
+        Raises
+        ------
+        OSError
+            If it cannot be opened.
         """
 
     def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
-from stat import S_ISDIR
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import NamedTuple
 
 from fastindex.alf import SkipReason
@@ -51,6 +51,33 @@ class _Walk(NamedTuple):
     tally: Tally
     linked: Counter[tuple[int, int]]
     """For each folder that was reached through a link, how often."""
+
+
+class _NamedEntry:
+    """What `os.DirEntry` is, of a file whose name is known already."""
+
+    __slots__ = ('_fd', '_info', 'name')
+
+    def __init__(self, fd: int, name: str) -> None:
+        self._fd = fd
+        self._info: os.stat_result | None = None
+        self.name = name
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        if follow_symlinks and self.is_symlink():
+            return os.stat(self.name, dir_fd=self._fd)
+        if self._info is None:
+            self._info = os.stat(self.name, dir_fd=self._fd, follow_symlinks=False)
+        return self._info
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        return S_ISREG(self.stat(follow_symlinks=follow_symlinks).st_mode)
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        return S_ISDIR(self.stat(follow_symlinks=follow_symlinks).st_mode)
+
+    def is_symlink(self) -> bool:
+        return S_ISLNK(self.stat(follow_symlinks=False).st_mode)
 
 
 class LocalTree(NamedTuple):
@@ -199,6 +226,15 @@ class LocalTree(NamedTuple):
                 os.close(fd)
             fd = below
         return fd
+
+    @contextmanager
+    def revisit(self, session_path: str, path: str, names: Iterable[str]) -> Iterator[Folder]:
+        """Open a folder of a session again. See `fastindex.trees.Tree`."""
+        fd = self._open_folder(f'{session_path}/{path}' if path else session_path)
+        try:
+            yield Folder(path, (_NamedEntry(fd, name) for name in names), fd, [])
+        finally:
+            os.close(fd)
 
     def open_file(self, path: str) -> int:
         """Open a file. See `fastindex.trees.Tree`."""
