@@ -205,7 +205,7 @@ def build_index(
         report = _Report(tree, options, found)
         tasks = (
             ScanTask(tree, options.identity, keys, options.algorithms, options.lab, report.wants_skips)
-            for keys in iter_shards(found.keys, pool.workers)
+            for keys in iter_shards(found.iter_keys(), found.count_sessions(), pool.workers)
         )
         scanned = scan(pool, tasks)  # the workers begin here; what follows is imported meanwhile
         with report:
@@ -233,7 +233,7 @@ def _discover(tree: Tree, options: Options, pool: Pool) -> Discovery:
     load = partial(import_module, 'pyarrow')
     found = discover(tree, options.identity, pool, list_skips=list_skips, meanwhile=load)
     pool.renew()
-    if not (found.keys or options.allow_empty):
+    if not (found.count_sessions() or options.allow_empty):
         raise EmptyTreeError(_explain_empty(tree, found.tally))
     if options.lab is not None:
         _check_lab(found, options.identity, options.lab)
@@ -241,7 +241,7 @@ def _discover(tree: Tree, options: Options, pool: Pool) -> Discovery:
 
 
 def _check_lab(found: Discovery, identity: Identity, lab: str) -> None:
-    labs = {parse_session_path(identity.session_path(key)).lab for key in found.keys}
+    labs = {parse_session_path(identity.session_path(key)).lab for key in found.iter_keys()}
     if other := labs - {'', lab}:
         raise LabConflictError(f'lab name conflict: {lab!r} was asked for, the tree has {sorted(other)}')
 
@@ -321,7 +321,7 @@ class _Report:
         self.tree = tree
         self.options = options
         self.wants_skips = options.on_skip is not None
-        self.total = len(found.keys)
+        self.total = found.count_sessions()
         self.sessions = self.datasets = self.bytes = 0
         self.skipped: Counter[SkipReason] = Counter()
         self.problems: list[Problem] = []

@@ -1,7 +1,8 @@
 """Discover the sessions: list folders down to `date/`, stat nothing.
 
-Gives the keys of all sessions, sorted, which is the order of the tables. Leaves what is inside a session to
-the scan: a session in a session is a collection of the outer one.
+Gives the keys of all sessions, sorted, which is the order of the tables; packed, so that ten million datasets
+take no more memory than one. Leaves what is inside a session to the scan: a session in a session is a
+collection of the outer one.
 
 Two rounds, both in the workers: the folders in the root (a lab, or a subject of a tree without labs), then
 the subjects of the labs. Every folder is listed once.
@@ -9,7 +10,10 @@ the subjects of the labs. Every folder is listed once.
 
 from __future__ import annotations
 
+import heapq
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from fastindex.alf import SkipReason, judge_date, judge_number
@@ -19,9 +23,12 @@ from fastindex.pipeline.executors import Pool
 from fastindex.problems import Tally, escape
 from fastindex.trees import Tree
 
-__all__ = ['DiscoverTask', 'Discovery', 'discover', 'discover_folders', 'discover_sessions']
+__all__ = ['DiscoverTask', 'Discovery', 'Sessions', 'discover', 'discover_folders', 'discover_sessions']
 
 TASKS_PER_WORKER = 4
+
+BLOCK_SESSIONS = 1024
+"""Sessions that are unpacked at once."""
 
 MANY = 50
 """More folders than this in the root: then they are subjects, not labs, and most of the work."""
@@ -36,16 +43,48 @@ class DiscoverTask(NamedTuple):
     list_skips: bool = False
 
 
+class Sessions(NamedTuple):
+    """Sessions in the order of their keys: 8 bytes each, as their paths in blocks that are compressed."""
+
+    identity: Identity
+    total: int
+    blocks: list[bytes]
+
+    @classmethod
+    def pack(cls, identity: Identity, paths: list[str]) -> Sessions:
+        """Sort and pack sessions of these paths."""
+        keys = sorted(identity.session_keys(paths))
+        blocks = [
+            zlib.compress('\0'.join(map(identity.session_path, keys[i : i + BLOCK_SESSIONS])).encode(), 1)
+            for i in range(0, len(keys), BLOCK_SESSIONS)
+        ]
+        return cls(identity, len(keys), blocks)
+
+    def iter_keys(self) -> Iterator[bytes]:
+        """Iterate over the keys, sorted."""
+        for block in self.blocks:
+            yield from self.identity.session_keys(zlib.decompress(block).decode().split('\0'))
+
+
 class Discovery(NamedTuple):
     """What was discovered."""
 
-    keys: list[bytes]
-    """Of the sessions; sorted where all are known."""
+    sessions: list[Sessions]
+    """Each in order, but not one behind the other."""
 
     subjects: list[str]
     """Paths of subjects that are to be looked into yet."""
 
     tally: Tally
+
+    def count_sessions(self) -> int:
+        """Count the sessions, those twice that a changing folder listed twice."""
+        return sum(part.total for part in self.sessions)
+
+    def iter_keys(self) -> Iterator[bytes]:
+        """Iterate over the keys of all sessions, sorted, each once."""
+        merged = heapq.merge(*(part.iter_keys() for part in self.sessions))
+        return (key for key, _ in groupby(merged))
 
 
 def discover(
@@ -71,7 +110,6 @@ def discover(
     _run(tree, identity, pool, found, discover_folders, folders, meanwhile if len(folders) > MANY else None)
     subjects = list(found.subjects)
     _run(tree, identity, pool, found, discover_sessions, subjects, None if len(folders) > MANY else meanwhile)
-    found.keys[:] = sorted(set(found.keys))  # a folder that changes may list a name twice
     return found
 
 
@@ -91,7 +129,7 @@ def _run(
     if meanwhile is not None:
         meanwhile()
     for part, _ in results:
-        found.keys.extend(part.keys)
+        found.sessions.extend(part.sessions)
         found.subjects.extend(part.subjects)
         found.tally.merge(part.tally)
 
@@ -120,7 +158,7 @@ def discover_folders(task: DiscoverTask) -> Discovery:
             sessions += _iter_sessions(task, path, names, found.tally)
         else:
             found.tally.skip(path, SkipReason.NOT_LAB_OR_SUBJECT)
-    found.keys.extend(task.identity.session_keys(sessions))
+    found.sessions.append(Sessions.pack(task.identity, sessions))
     return found
 
 
@@ -130,7 +168,7 @@ def discover_sessions(task: DiscoverTask) -> Discovery:
     sessions: list[str] = []
     for path in task.paths:
         sessions += _iter_sessions(task, path, _list_folders(task.tree, path, found.tally), found.tally)
-    found.keys.extend(task.identity.session_keys(sessions))
+    found.sessions.append(Sessions.pack(task.identity, sessions))
     return found
 
 

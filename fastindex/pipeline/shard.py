@@ -6,7 +6,8 @@ it is scanned. Their size changes no byte of the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 __all__ = ['iter_shards']
 
@@ -15,15 +16,21 @@ MAX_SESSIONS = 192
 
 
 def iter_shards(
-    keys: Sequence[bytes], workers: int, *, max_sessions: int = MAX_SESSIONS
+    keys: Iterable[bytes], count: int, workers: int, *, max_sessions: int = MAX_SESSIONS
 ) -> Iterator[list[bytes]]:
     """Cut `keys` into contiguous shards for `workers`, large ones first.
 
-    >>> [len(shard) for shard in iter_shards([b''] * 20, 2, max_sessions=8)]
+    Parameters
+    ----------
+    count
+        Number of the keys, or a little more.
+
+    Examples
+    --------
+    >>> [len(shard) for shard in iter_shards([b''] * 20, 20, 2, max_sessions=8)]
     [5, 4, 3, 2, 2, 1, 1, 1, 1]
     """
-    start = 0
-    while start < len(keys):
-        size = min(max_sessions, max(1, -(-(len(keys) - start) // (2 * workers))))
-        yield list(keys[start : start + size])
-        start += size
+    rest = iter(keys)
+    while shard := list(islice(rest, min(max_sessions, max(1, -(-count // (2 * workers)))))):
+        count -= len(shard)
+        yield shard
