@@ -208,6 +208,57 @@ def test_a_folder_in_the_way_of_a_table_is_named_before_anything_is_replaced(mak
         assert (root / 'datasets.pqt').read_bytes() == before
 
 
+def stage_a_complete_pair(root: Path, build) -> None:
+    """Leave what a run leaves that was killed before the first rename."""
+    (root / SECOND).touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, 'replace', lambda self, target: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            build(root)
+
+
+def test_a_complete_stage_is_put_in_place(make_tree, build):
+    root = make_tree({FIRST: b''})
+    build(root)
+    stage_a_complete_pair(root, build)
+    with open_stage(root):
+        assert read_paths(root) == {FIRST, SECOND}
+
+
+@pytest.mark.parametrize(
+    ('name', 'damage'),
+    [
+        ('datasets.pqt', lambda path: path.write_bytes(path.read_bytes()[:-1])),
+        ('sessions.pqt', lambda path: path.write_bytes(path.read_bytes().replace(b's1', b's2', 1))),
+        ('sessions.pqt', lambda path: path.unlink()),
+        ('datasets.pqt', lambda path: (path.rename(path.parent.parent / 'x'), path.symlink_to('../x'))),
+        ('ready', lambda path: path.write_bytes(path.read_bytes()[:-9])),
+        ('ready', lambda path: path.write_text('[]')),
+        ('ready', lambda path: path.write_text('{}')),
+        ('ready', lambda path: (path.unlink(), os.mkfifo(path))),
+    ],
+)
+def test_a_complete_stage_that_was_damaged_does_not_replace_a_good_index(make_tree, build, name, damage):
+    root = make_tree({FIRST: b''})
+    build(root)
+    stage_a_complete_pair(root, build)
+    damage(root / '.fastindex/stage' / name)
+    with open_stage(root):
+        assert fastindex.open(root).generation
+        assert read_paths(root) == {FIRST}
+        assert os.listdir(root / '.fastindex/stage') == []
+
+
+def test_problems_that_are_in_place_stay_when_the_end_of_a_killed_run_is_made_up_for(make_tree, build):
+    root = make_tree({FIRST: b'', SECOND: Link('nowhere')})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('fastindex.pipeline.publish.Stage.drop', lambda self: None)
+        build(root)
+    assert (root / '.fastindex/stage/ready').exists()
+    with open_stage(root):
+        assert (root / '.fastindex/problems.jsonl').exists()
+
+
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_the_index_no_stage_and_no_child(make_tree, build, signal_number):
     root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.npy': b'' for i in range(3000)})

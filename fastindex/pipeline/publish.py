@@ -1,17 +1,19 @@
 """Put a new pair in place so that at every instant the index is the old one or the new one.
 
     .fastindex/lock      held by the run that writes (flock: a killed holder leaves no lock)
-    .fastindex/stage/    the new pair while it grows; `ready` in it says that the pair is complete
+    .fastindex/stage/    the new pair while it grows; the seal in it, `ready`, says that the pair is complete
     .fastindex/problems.jsonl
 
-Order: write and fsync both tables and their folder; write `ready`; rename datasets, rename sessions; fsync
-the folder; drop the stage. A run that died before `ready` left rubbish, which the next one removes. One that
-died after it left a complete pair, which the next one moves into place (rolls forward). Nothing in the
-tables' own folder ever ends in `.pqt` but the two: the client opens every such file.
+Order: write and fsync both tables; write and fsync the seal, which has a digest of each file, and fsync their
+folder; rename datasets, rename sessions; fsync the folder; drop the stage. A run that died before the seal
+left rubbish, which the next one removes. One that died after it left a complete pair, which the next one
+moves into place (rolls forward), once the digests say that it is whole. Nothing in the tables' own folder
+ever ends in `.pqt` but the two: the client opens every such file.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,6 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO
+
+from xxhash import xxh3_128
 
 from fastindex.errors import FastindexError, LockedError, PublishError
 from fastindex.problems import Problem, escape
@@ -32,6 +36,11 @@ TABLES = ('datasets.pqt', 'sessions.pqt')
 
 PROBLEMS = 'problems.jsonl'
 
+SEAL = 'ready'
+
+MAX_SEAL_BYTES = 4096
+"""A seal has three lines' worth of digests; what is longer is none of ours."""
+
 
 class Stage:
     """The place where a new pair grows. Made by `open_stage`.
@@ -40,23 +49,46 @@ class Stage:
     ----------
     out
         The folder of the published tables.
+    force
+        Whether a table that is a link is replaced.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, force: bool = False) -> None:
         self.out = out
         self.state = out / STATE_FOLDER
         self.folder = self.state / 'stage'
-        self._problems = self.folder / PROBLEMS
+        self.is_sealed = False
+        """Whether the pair in the stage is complete: from then on it is put in place, not dropped."""
+        self._force = force
+        self._places = {**{name: out / name for name in TABLES}, PROBLEMS: self.state / PROBLEMS}
+
+    def check_places(self) -> None:
+        """Refuse to replace what is no file of an index.
+
+        Raises
+        ------
+        PublishError
+            If a folder is in the way, or a table is a link: to replace it would leave what it leads to as
+            it is, to write through it would change a file that may be anybody's.
+        """
+        for name, path in self._places.items():
+            if path.is_symlink() and name in TABLES and not self._force:
+                raise PublishError(
+                    f'{escape(os.fspath(path))}: this is a link to {escape(os.readlink(path))}, expected a '
+                    'file: remove it, or let --force put a file in the place of the link; --out DIR writes '
+                    'the index elsewhere'
+                )
+            if path.is_dir() and not path.is_symlink():
+                raise PublishError(f'{escape(os.fspath(path))}: a folder is in the way of a file: move it')
 
     def recover(self) -> None:
         """Finish or remove what an earlier run left."""
-        if self.is_ready():
-            self._move()
+        _check_no_link(self.folder)
+        sealed = self._read_seal()
+        self.is_sealed = sealed is not None
+        if sealed is not None:
+            self._move(sealed)
         self.drop()
-
-    def is_ready(self) -> bool:
-        """Tell whether the pair in the stage is complete: from then on it is put in place, not dropped."""
-        return (self.folder / 'ready').exists()
 
     def drop(self) -> None:
         """Remove the stage and what is in it."""
@@ -65,76 +97,107 @@ class Stage:
             for path in self.folder.iterdir():
                 path.unlink()
             self.folder.rmdir()
+        self.is_sealed = False
 
     def write_problems(self, problems: Sequence[Problem]) -> None:
         """Append problems to `problems.jsonl`, one JSON object a line."""
         if not problems:
             return
-        with self._problems.open('a', encoding='utf-8') as file:
+        with (self.folder / PROBLEMS).open('a', encoding='utf-8') as file:
             for problem in problems:
                 record = {'path': problem.path, 'reason': problem.reason, 'errno': problem.errno}
                 file.write(json.dumps(record) + '\n')
 
     def publish(self) -> None:
         """Put the pair in place; it must be complete."""
+        self.check_places()  # again: the scan took its time
         for path in self.folder.iterdir():
             _fsync(path)
-        _fsync(self.folder)
-        (self.folder / 'ready').touch()
-        _fsync(self.folder)
-        self._move()
-        self.drop()
+        sealed = self._seal()
+        self._move(sealed)
+        with suppress(OSError):  # the index is in place: what is left here, the next run removes
+            self.drop()
 
-    def _move(self) -> None:
+    def _seal(self) -> dict[str, str]:
+        """Say that the stage is complete, and how to tell that it still is."""
+        sealed = {path.name: _digest(path) for path in sorted(self.folder.iterdir())}
+        with (self.folder / SEAL).open('x', encoding='ascii') as file:
+            json.dump(sealed, file)
+            file.flush()
+            os.fsync(file.fileno())
+        _fsync(self.folder)
+        self.is_sealed = True
+        return sealed
+
+    def _read_seal(self) -> dict[str, str] | None:
+        """Read the seal; None where there is none, or a file is not as it says, here or in its place."""
+        try:
+            with _open_plain(self.folder / SEAL) as file:
+                sealed = json.loads(file.read(MAX_SEAL_BYTES))
+            if not isinstance(sealed, dict) or not set(TABLES) <= set(sealed) <= set(self._places):
+                return None
+            for name, digest in sealed.items():
+                staged = self.folder / name
+                path = staged if os.path.lexists(staged) else self._places[name]
+                if _digest(path) != digest:
+                    return None
+        except (FileNotFoundError, ValueError):  # never sealed, or damaged
+            return None
+        return sealed
+
+    def _move(self, sealed: dict[str, str]) -> None:
+        """Put in place what is not there yet."""
         for name in TABLES:
-            if (self.folder / name).exists():
-                (self.folder / name).replace(self.out / name)
+            with suppress(FileNotFoundError):
+                (self.folder / name).replace(self._places[name])
         _fsync(self.out)
-        if self._problems.exists():
-            self._problems.replace(self.state / PROBLEMS)
+        if PROBLEMS in sealed:
+            with suppress(FileNotFoundError):
+                (self.folder / PROBLEMS).replace(self._places[PROBLEMS])
         else:
-            (self.state / PROBLEMS).unlink(missing_ok=True)
+            self._places[PROBLEMS].unlink(missing_ok=True)
         _fsync(self.state)
 
 
 @contextmanager
-def open_stage(out: Path) -> Iterator[Stage]:
+def open_stage(out: Path, *, force: bool = False) -> Iterator[Stage]:
     """Open the stage of an index: lock it, deal with what an earlier run left, make an empty one.
 
     Leaving it without `Stage.publish` drops what was staged.
+
+    Parameters
+    ----------
+    force
+        Whether a table that is a link may be replaced by a file. What it leads to is left alone.
 
     Raises
     ------
     LockedError
         If another run writes the same index.
     PublishError
-        If the folder cannot be written to.
+        If the folder cannot be written to, or has something else in the place of a table.
     """
-    stage = Stage(out)
+    stage = Stage(out, force=force)
     try:
         _check_no_link(stage.state)
         stage.state.mkdir(exist_ok=True)
-        for path in (*(out / name for name in TABLES), stage.state / PROBLEMS):
-            if path.is_dir():
-                raise PublishError(f'{escape(os.fspath(path))}: a folder is in the way of a file: move it')
         with _open_lock(stage.state / 'lock') as lock:
             _hold(lock.fileno(), out)
+            stage.check_places()
             stage.recover()
             stage.folder.mkdir()
             try:
                 yield stage
             finally:
-                if (
-                    not stage.is_ready()
-                ):  # else something stopped us between the renames: the next run goes on
+                if not stage.is_sealed:  # else something stopped us at the renames: the next run goes on
                     stage.drop()
     except FastindexError:
         raise
     except OSError as error:
         where = error.filename if isinstance(error.filename, str) else os.fspath(out)
         was = (
-            'the new one is staged, the next run goes on'
-            if stage.is_ready()
+            'the new one is complete, and the next run puts it in place'
+            if stage.is_sealed
             else 'the one that was there still is'
         )
         raise PublishError(
@@ -147,6 +210,29 @@ def _check_no_link(path: Path) -> None:
     """Refuse a link in the place of a folder of ours: what is behind it is not ours to change."""
     if path.is_symlink():
         raise PublishError(f'{escape(os.fspath(path))}: this is a link, expected a folder: remove it')
+
+
+def _open_plain(path: Path) -> IO[bytes]:
+    """Open a regular file for reading; ValueError where a link, a FIFO or the like is in its place."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket
+            raise ValueError(f'{path} is no regular file') from error
+        raise
+    file = os.fdopen(fd, 'rb')
+    if S_ISREG(os.fstat(fd).st_mode):
+        return file
+    file.close()
+    raise ValueError(f'{path} is no regular file')
+
+
+def _digest(path: Path) -> str:
+    digest = xxh3_128()
+    with _open_plain(path) as file:
+        while data := file.read(2**20):
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def _open_lock(path: Path) -> IO[bytes]:
