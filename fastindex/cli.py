@@ -194,6 +194,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add('--namespace', metavar='UUID', type=UUID, help='namespace of the eids, for trees that will be merged')
     add('--dry-run', action='store_true', help='find out what would be indexed; write nothing')
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
+    add('--force', action='store_true', help='put files in the place of tables that are links')
     add('--json', action='store_true', help='print the summary as one JSON object')
     add('--quiet', action='store_true', help='print nothing but errors')
     add('-v', dest='verbose', action='count', default=0, help='name all that is left out; -vv: trace errors')
@@ -259,6 +260,7 @@ def _run_build(options: argparse.Namespace) -> int:
         follow_symlinks=options.follow_symlinks,
         namespace=options.namespace or NAMESPACE,
         allow_empty=options.allow_empty,
+        force=options.force,
         dry_run=options.dry_run,
         on_skip=_print_skip if options.verbose else None,
     )

@@ -208,6 +208,20 @@ def test_a_folder_in_the_way_of_a_table_is_named_before_anything_is_replaced(mak
         assert (root / 'datasets.pqt').read_bytes() == before
 
 
+@pytest.mark.parametrize('table', ['sessions.pqt', 'datasets.pqt'])
+def test_a_table_that_is_a_link_is_replaced_where_this_is_said_only(make_tree, build, tmp_path, table):
+    root = make_tree({FIRST: b''})
+    (tmp_path / 'elsewhere').write_text('precious')
+    os.symlink('../elsewhere', root / table)
+    with pytest.raises(PublishError, match=f'{table}: this is a link to ../elsewhere, .*--force'):
+        build(root)
+    assert os.readlink(root / table) == '../elsewhere'
+    build(root, force=True)
+    assert not (root / table).is_symlink()
+    assert read_paths(root) == {FIRST}
+    assert (tmp_path / 'elsewhere').read_text() == 'precious'
+
+
 def stage_a_complete_pair(root: Path, build) -> None:
     """Leave what a run leaves that was killed before the first rename."""
     (root / SECOND).touch()

@@ -93,6 +93,7 @@ def build(
     follow_symlinks: bool = True,
     namespace: UUID = NAMESPACE,
     allow_empty: bool = False,
+    force: bool = False,
     dry_run: bool = False,
     on_skip: Callable[[Skip], None] | None = None,
 ) -> Summary:
@@ -118,6 +119,8 @@ def build(
         Namespace of the eids, to tell apart two trees without labs that are to be merged.
     allow_empty
         Whether an empty index may be written, also over one that has rows.
+    force
+        Whether a table that is a link may be replaced by a file; what it leads to is left alone.
     dry_run
         Whether to write nothing.
     on_skip
@@ -143,6 +146,7 @@ def build(
             identity=UuidIdentity(namespace.bytes),
             algorithms=_check_algorithms(hash),
             allow_empty=allow_empty,
+            force=force,
             progress=progress,
             on_skip=on_skip,
         ),
@@ -177,6 +181,7 @@ class Options(NamedTuple):
     with_index: bool = True
     lab: str | None = None
     allow_empty: bool = False
+    force: bool = False
     progress: bool = False
     on_skip: Callable[[Skip], None] | None = None
 
@@ -213,7 +218,7 @@ def build_index(
                 for result, hashed in scanned:
                     report.add(result, hashed)
                 return report.summary(started)
-            with open_stage(out) as stage:
+            with open_stage(out, force=options.force) as stage:
                 generation = _write(scanned, stage, report, date_created)
                 _refuse_to_lose(out, report)
                 stage.publish()
