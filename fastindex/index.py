@@ -1,16 +1,17 @@
 """Open a published index: the door for all that reads one.
 
-Gives the two tables as polars lazy frames, and paths. Leaves what they mean to the reader.
+Gives the two tables, checked, as polars lazy frames. Leaves what they mean to the reader.
 """
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastindex.checks import Stamp, check_pair, open_table, stamp_of
 from fastindex.errors import InvalidIndexError
 from fastindex.problems import escape
 
@@ -22,7 +23,7 @@ __all__ = ['Index', 'open']
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A published pair of tables. Made by `fastindex.open`.
+    """A published pair of tables, which was checked. Made by `fastindex.open`.
 
     Parameters
     ----------
@@ -30,33 +31,59 @@ class Index:
         Where the tables are.
     generation
         Token that both carry; None where another program wrote them.
+    stamps
+        Tell the files that were checked from others that took their place.
     """
 
     folder: Path
     generation: str | None
+    stamps: Mapping[str, Stamp]
 
     @property
     def sessions(self) -> pl.LazyFrame:
-        """The sessions: id, lab, subject, date, number, task_protocol, projects."""
-        import polars as pl
+        """The sessions: id, lab, subject, date, number, task_protocol, projects.
 
-        return pl.scan_parquet(self.folder / 'sessions.pqt', glob=False)
+        Raises
+        ------
+        InvalidIndexError
+            If the table is not the one that was checked: open the index again.
+        """
+        return self._scan('sessions.pqt')
 
     @property
     def datasets(self) -> pl.LazyFrame:
-        """The datasets: eid, id, rel_path, file_size (bytes), hash, exists, qc, default_revision, xxh128."""
+        """The datasets: eid, id, rel_path, file_size (bytes), hash, exists, qc, default_revision, xxh128.
+
+        Raises
+        ------
+        InvalidIndexError
+            If the table is not the one that was checked: open the index again.
+        """
+        return self._scan('datasets.pqt')
+
+    def _scan(self, name: str) -> pl.LazyFrame:
         import polars as pl
 
-        return pl.scan_parquet(self.folder / 'datasets.pqt', glob=False)
+        path = self.folder / name
+        with open_table(path) as file:
+            if stamp_of(file) != self.stamps[name]:
+                raise InvalidIndexError(
+                    f'{escape(os.fspath(path))}: this table was replaced since it was opened: open it again'
+                )
+            return pl.scan_parquet(file, glob=False)  # keeps the file, whatever becomes of its name
 
 
 def open(folder: str | os.PathLike[str]) -> Index:
-    """Open the index in a folder.
+    """Open the index in a folder, once it has been checked: no row of a damaged one is ever given.
+
+    Reads both tables once, a row group at a time: 0.1 s for 74,000 datasets, 1 s for a million. A table of
+    ours is checked to the bit; one of the client's own builder, or of any other program, as far as it can
+    be: columns, types, ids, and that no path leads out of its session. Limits: see `fastindex.checks`.
 
     Raises
     ------
     InvalidIndexError
-        If a table is missing or no Parquet file, or the two are not of one generation.
+        If a table is missing, damaged or no table of an index, or the two are not of one generation.
 
     Examples
     --------
@@ -65,27 +92,5 @@ def open(folder: str | os.PathLike[str]) -> Index:
     98
     """
     path = Path(folder)
-    sessions, datasets = (_read_generation(path / name) for name in ('sessions.pqt', 'datasets.pqt'))
-    if sessions != datasets:
-        raise InvalidIndexError(
-            f'{escape(os.fspath(path))}: sessions.pqt and datasets.pqt are of different generations '
-            f'({sessions} and {datasets}): run fastindex on it again'
-        )
-    return Index(path, sessions)
-
-
-def _read_generation(path: Path) -> str | None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        metadata = pq.read_metadata(path).metadata or {}
-    except FileNotFoundError:
-        raise InvalidIndexError(
-            f'{escape(os.fspath(path))}: there is no such table: python -m fastindex makes it'
-        ) from None
-    except (pa.ArrowException, OSError) as error:
-        raise InvalidIndexError(f'{escape(os.fspath(path))}: not Parquet, or damaged ({error})') from error
-    facts = json.loads(metadata.get(b'fastindex', b'{}'))
-    generation: str | None = facts.get('generation')
-    return generation
+    pair = check_pair(path)
+    return Index(path, pair.generation, pair.stamps)

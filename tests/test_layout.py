@@ -22,7 +22,7 @@ ORDER = [
     *('trees', 'trees.local', 'roots'),
     *('pipeline', 'pipeline.workers', 'pipeline.executors', 'pipeline.discover', 'pipeline.shard'),
     *('pipeline.verdicts', 'pipeline.scan', 'pipeline.collect', 'pipeline.publish', 'pipeline.build'),
-    *('compat', 'index', 'newfolder', 'example', 'archive'),
+    *('compat', 'checks', 'index', 'newfolder', 'example', 'archive'),
     *('cli', '__main__'),
 ]
 STAGES = {'discover', 'shard', 'scan', 'collect', 'publish'}
