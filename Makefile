@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run bench test lint types format clean
+.PHONY: help run bench test faults faults-long lint types format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -27,6 +27,12 @@ bench: run  ## time the main job against other programs on the example, in pairs
 
 test: $(INSTALLED)  ## all tests but those that inject faults, in less than 90 s
 	$(BIN)/python -m pytest
+
+faults: $(INSTALLED)  ## prove each promise: kill, fail, fill, damage; one line with its figure for each
+	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault tests/faults
+
+faults-long: $(INSTALLED)  ## the same with ten times as many tries (half an hour)
+	FASTINDEX_FAULTS=long FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault --timeout 1800 tests/faults
 
 lint: $(INSTALLED)  ## style and format
 	$(BIN)/ruff check .

@@ -39,6 +39,9 @@ MAX_ROWS_PER_BYTE = 4
 MAX_ROW_GROUP_BYTES = 2**30
 """Uncompressed. Ours have 16 MB, those of the client's builder (a million rows) 0.2 GB."""
 
+MAX_ROW_BYTES = 2**14
+"""Uncompressed, on average over a row group, beyond a first megabyte: a row of ours has at most 5 KB."""
+
 MAX_COLUMNS = 100
 
 MAX_PATH_BYTES = 4096
@@ -157,14 +160,13 @@ class _Table:
         self.stamp = stamp_of(file)
         self.content_bytes = self._find_footer()
         try:
-            self.parquet = pq.ParquetFile(
+            parquet = pq.ParquetFile(
                 pa.PythonFile(file, 'r'),
-                page_checksum_verification=True,
                 thrift_string_size_limit=MAX_FOOTER_BYTES,
                 thrift_container_size_limit=MAX_FOOTER_BYTES // 16,
             )
-            self.footer = self.parquet.metadata
-            self.schema: pa.Schema = self.parquet.schema_arrow
+            self.footer = parquet.metadata
+            self.schema: pa.Schema = parquet.schema_arrow
         except _DAMAGES as error:
             self.refuse(f'not Parquet, or damaged ({error})')
         self._check_limits()
@@ -199,8 +201,10 @@ class _Table:
             self.refuse('damaged: the numbers of rows in its footer do not agree')
         if self.footer.num_columns > MAX_COLUMNS:
             self.refuse(f'{self.footer.num_columns} columns: expected {MAX_COLUMNS} at most')
-        if any(group.total_byte_size > MAX_ROW_GROUP_BYTES for group in groups):
-            self.refuse(f'a row group of more than {MAX_ROW_GROUP_BYTES} bytes')
+        for group in groups:
+            limit_bytes = min(MAX_ROW_GROUP_BYTES, 2**20 + group.num_rows * MAX_ROW_BYTES)
+            if not 0 <= group.total_byte_size <= limit_bytes:
+                self.refuse(f'{group.total_byte_size} bytes in {group.num_rows} rows: no index has so many')
 
     def _groups(self) -> list[Any]:
         return [self.footer.row_group(i) for i in range(self.footer.num_row_groups)]
@@ -246,12 +250,20 @@ class _Table:
     def iter_batches(self, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Iterate over batches of rows: the number of the row group, and the columns, none with a null."""
         import pyarrow as pa
+        import pyarrow.parquet as pq
 
-        text = (pa.large_string(), pa.string_view())
+        # A value that is stored once and meant a million times stays one until its length is known.
+        text = [name for name in columns if self._is_text(name)]
+        parquet = pq.ParquetFile(
+            pa.PythonFile(self.file, 'r'),
+            metadata=self.footer,
+            read_dictionary=text,
+            page_checksum_verification=True,
+        )
         try:
             for i in range(self.footer.num_row_groups):
                 rows = 0
-                for batch in self.parquet.iter_batches(BATCH_ROWS, row_groups=[i], columns=columns):
+                for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[i], columns=columns):
                     if not batch.num_rows:
                         continue
                     rows += batch.num_rows
@@ -259,15 +271,31 @@ class _Table:
                     for name, column in found.items():
                         if column.null_count and column.type != pa.null():
                             self.refuse(f'column {name} has nulls')
-                        if column.type in text or (
-                            pa.types.is_dictionary(column.type) and name not in ('qc', 'hash')
-                        ):
-                            found[name] = column.cast(pa.string())
+                    for name in text:
+                        found[name] = self._to_text(name, found[name])
                     yield i, found
                 if rows != self.footer.row_group(i).num_rows:
                     self.refuse('damaged: rows are missing')
         except _DAMAGES as error:
             self.refuse(f'damaged ({error})')
+
+    def _is_text(self, name: str) -> bool:
+        import pyarrow as pa
+
+        found = self.schema.field(name).type
+        if pa.types.is_dictionary(found):
+            found = found.value_type
+        return name != 'qc' and found in (pa.string(), pa.large_string(), pa.string_view())
+
+    def _to_text(self, name: str, column: Any) -> pa.StringArray:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if pa.types.is_dictionary(column.type):
+            lengths = pc.binary_length(column.dictionary)
+            if (pc.max(lengths).as_py() or 0) > MAX_PATH_BYTES:
+                self.refuse(f'column {name} has more than {MAX_PATH_BYTES} bytes in a row')
+        return column.cast(pa.string())
 
     def check_match(self, name: str, column: Any, pattern: str, expected: str, *, match: bool = True) -> None:
         """Check that each value of a column matches a pattern, or that none does."""
@@ -280,7 +308,7 @@ class _Table:
             self.refuse(f'column {name} has {value[:200]!r}: expected {expected}')
 
 
-_DAMAGES = (ArithmeticError, LookupError, MemoryError, NotImplementedError, OSError, TypeError, ValueError)
+_DAMAGES = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 """What pyarrow raises where a file is not what it should be, and what Python does with what it gives."""
 
 _SESSIONS_OF_OTHERS = {'id': 'string', 'subject': 'string', 'date': 'date32', 'number': 'int'}
@@ -393,8 +421,6 @@ def _check_datasets(table: _Table, eids: pa.Array) -> None:
         table.check_match('id', ids, _UUID, 'a UUID of version 3 or 4')
         table.check_match('eid', owners, _UUID, 'a UUID of version 3 or 4')
         table.check_match('rel_path', paths, _UNSAFE, 'a path below its session', match=False)
-        if pc.max(pc.binary_length(paths)).as_py() > MAX_PATH_BYTES:
-            table.refuse(f'column rel_path has more than {MAX_PATH_BYTES} bytes in a row')
         if table.is_ours:
             _check_rel_paths(table, paths)
             if not _all(pc.is_in(owners, value_set=eids)):

@@ -1,0 +1,55 @@
+"""Index a tree that is on no disk, and print the peak memory of this process: SESSIONS FILES OUT."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastindex.ids import UuidIdentity
+from fastindex.pipeline.build import Options, build_index
+from fastindex.problems import Tally
+from fastindex.trees import Folder
+from fastindex.trees.local import LocalTree
+
+INFO = os.stat(__file__)
+
+
+class File:
+    """A file that is on no disk."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        return INFO
+
+
+class SyntheticTree(LocalTree):
+    """Sessions of the same files: their number is in the root's name."""
+
+    __slots__ = ()
+
+    def list_folders(self, path: str, tally: Tally) -> list[str]:
+        sessions, _ = map(int, self.root.split())
+        names = [f's{i}' for i in range(sessions)], ['2024-01-01'], ['001']
+        return names[path.count('/') + 1 if path else 0]
+
+    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
+        _, files = map(int, self.root.split())
+        yield Folder('', [File(f'a{i}.b.npy') for i in range(files)], -1, [])  # type: ignore[misc]
+
+
+def main() -> None:
+    tree = SyntheticTree(f'{sys.argv[1]} {sys.argv[2]}')
+    summary = build_index(tree, out=Path(sys.argv[3]), options=Options(identity=UuidIdentity()), workers=2)
+    # Not `ru_maxrss`, which begins with that of the process that started this one.
+    [peak] = re.findall(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())
+    print(json.dumps({'peak_mb': int(peak) / 1024, 'datasets': summary.datasets}))
+
+
+if __name__ == '__main__':
+    main()

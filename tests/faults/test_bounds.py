@@ -1,0 +1,194 @@
+"""P6 bounded memory, P7 deterministic, P13 rerun = rebuild."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import grow
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+import fastindex
+from fastindex.ids import UuidIdentity
+from fastindex.pipeline.build import Options, build_index
+from fastindex.problems import Tally
+from fastindex.trees import Folder
+from fastindex.trees.local import LocalTree
+
+from .injectors import digests, environment, scaled
+
+pytestmark = pytest.mark.fault
+
+
+def peaks(sessions: int, files: int, out: Path) -> tuple[float, int]:
+    """Peak memory in MB of the process that collects, for a tree of so many datasets, and their number."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name('synthetic.py'), str(sessions), str(files), out],
+        capture_output=True, text=True, env=environment(), timeout=1500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    return report['peak_mb'], report['datasets']
+
+
+def test_the_memory_of_the_collecting_process_does_not_grow_with_the_number_of_datasets(tmp_path, figure):
+    sessions = scaled(4_000, 20_000)
+    small, small_count = peaks(sessions, scaled(50, 50), tmp_path)
+    large, large_count = peaks(sessions, scaled(250, 500), tmp_path)
+    assert large < 1.1 * small
+    figure('P6', f'{small:.0f} MB for {small_count:,} datasets, {large:.0f} MB for {large_count:,}')
+
+
+class ShuffledTree(LocalTree):
+    """A tree whose listings come in any order."""
+
+    __slots__ = ()
+
+    def list_folders(self, path: str, tally: Tally) -> list[str]:
+        names = super().list_folders(path, tally)
+        random.shuffle(names)
+        return names
+
+    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
+        for folder in super().walk(session_path, tally):
+            entries = list(folder.entries)
+            random.shuffle(entries)
+            yield folder._replace(entries=entries)
+            random.shuffle(folder.enter)
+
+
+def make_varied_tree(root: Path) -> Path:
+    tree: dict[str | bytes, Any] = {}
+    for i in range(60):
+        session = f'{"lab/Subjects/" if i % 3 else ""}s{i % 7}/2024-01-{1 + i % 28:02}/{1 + i // 28:03}'
+        for name in (
+            'a.b.c',
+            'alf/a.b.c',
+            'alf/#1#/a.b.c',
+            'alf/#2#/a.b.c',
+            'notes.txt',
+            'my alf/a.b.c',
+            '.x/a.b.c',
+        ):
+            tree[f'{session}/{name}'] = name.encode() * i
+        tree[f'{session}/gone.b.{i}'] = b''
+    grow(root, tree)
+    for path in root.rglob('gone.b.*'):
+        path.unlink()
+        path.symlink_to('nowhere')
+    return root
+
+
+def test_workers_shards_executors_and_listing_order_change_no_byte(tmp_path, figure, monkeypatch):
+    root = make_varied_tree(tmp_path / 'root')
+    seen: dict[str, set[Any]] = {'tables': set(), 'problems': set()}
+    combinations = 0
+
+    def build(tree: LocalTree, **options: Any) -> None:
+        nonlocal combinations
+        summary = build_index(
+            tree,
+            out=tmp_path,
+            options=Options(identity=UuidIdentity(), algorithms=('xxh128', 'md5')),
+            **options,
+        )
+        assert summary.problems_path
+        seen['tables'].add(digests(tmp_path))
+        seen['problems'].add(summary.problems_path.read_bytes())
+        combinations += 1
+
+    plain = LocalTree.open(str(root))
+    for max_sessions in (1, 7, 192):
+        monkeypatch.setattr(
+            'fastindex.pipeline.shard.iter_shards.__kwdefaults__', {'max_sessions': max_sessions}
+        )
+        for workers in (1, 2):
+            build(ShuffledTree(*plain), workers=workers)
+        with ThreadPoolExecutor(3) as threads:
+            build(ShuffledTree(*plain), executor=threads)
+    build(plain, workers=5)
+    with ProcessPoolExecutor(2) as processes:
+        build(plain, executor=processes)
+    for seed in range(scaled(20, 200)):
+        random.seed(seed)
+        build(ShuffledTree(*plain), workers=1)
+    assert len(seen['tables']) == len(seen['problems']) == 1
+    figure('P7', f'1 SHA-256 over {combinations} runs of other workers, shards, executors and orders')
+
+
+class Rerun(RuleBasedStateMachine):
+    """Any history of changes, with runs in between."""
+
+    paths = st.builds(
+        '{}/2024-01-0{}/001/{}{}'.format,
+        st.sampled_from(['s1', 'lab/Subjects/s2']),
+        st.integers(1, 2),
+        st.sampled_from(['', 'alf/', 'alf/#1#/', 'alf/#2#/', 'my alf/']),
+        st.sampled_from(['a.b.c', 'd.e.f', 'notes.txt']),
+    )
+    folder: Path
+
+    @initialize()
+    def start(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.root = grow(self.folder / 'root', {'s1/2024-01-01/001/a.b.c': b''})
+
+    @rule(path=paths, data=st.binary(max_size=3))
+    def write(self, path: str, data: bytes) -> None:
+        """Create or modify; of the same size, in one tick of the clock, as it happens."""
+        grow(self.root, {path: data})
+
+    @rule(path=paths, data=st.binary(min_size=1, max_size=1))
+    def rewrite_and_hide_it(self, path: str, data: bytes) -> None:
+        if (self.root / path).exists():
+            info = (self.root / path).stat()
+            (self.root / path).write_bytes(data * info.st_size)
+            os.utime(self.root / path, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+    @rule(path=paths)
+    def delete(self, path: str) -> None:
+        (self.root / path).unlink(missing_ok=True)
+
+    @rule(path=paths, to=paths)
+    def rename(self, path: str, to: str) -> None:
+        if (self.root / path).exists() and (self.root / to).parent.is_dir():
+            (self.root / path).replace(self.root / to)
+
+    @rule(path=paths, seconds=st.integers(0, 2**32))
+    def touch(self, path: str, seconds: int) -> None:
+        if (self.root / path).exists():
+            os.utime(self.root / path, (seconds, seconds))
+
+    @rule(hash=st.sampled_from([(), ('xxh128',), ('md5', 'xxh128')]))
+    def run(self, hash: tuple[str, ...]) -> None:
+        fastindex.build(self.root, workers=1, hash=hash, allow_empty=True)
+        fresh = self.folder / 'fresh'
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        fastindex.build(self.root, workers=1, hash=hash, allow_empty=True, out=fresh)
+        assert digests(self.root) == digests(fresh)
+        reruns.append(1)
+
+
+reruns: list[int] = []
+
+
+def test_a_rerun_writes_what_a_first_run_would_write(tmp_path, figure):
+    Rerun.folder = tmp_path / 'machine'
+    count = scaled(25, 300)
+    run_state_machine_as_test(
+        Rerun, settings=settings(max_examples=count, stateful_step_count=12, deadline=None)
+    )
+    assert len(reruns) > count
+    figure('P13', f'{len(reruns)} of {len(reruns)} reruns in {count} histories (no digest is reused yet)')

@@ -1,0 +1,270 @@
+"""P1 atomic, P2 durable, P3 paired: a run that is killed or fails at any point of the publish step."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import one.alf.cache
+import pyarrow.parquet as pq
+import pytest
+from conftest import SESSION, Link, grow
+
+import fastindex
+from fastindex import InvalidIndexError
+from fastindex.pipeline.publish import open_stage
+
+from .injectors import (
+    TABLES,
+    command,
+    digests,
+    environment,
+    mounted,
+    need_mounts,
+    need_tools,
+    processes_of,
+    run,
+    scaled,
+)
+
+pytestmark = pytest.mark.fault
+
+OLD = {f'{SESSION}/a.b.npy': b'x'}
+NEW = {f'{SESSION}/c.d.npy': b'xy', f'{SESSION}/e.f.npy': Link('nowhere')}
+
+
+def prepare(tmp_path: Path, before: str) -> tuple[Path, Path]:
+    """Make a tree, and the folder of its tables as they were before a run that finds more."""
+    root, template = grow(tmp_path / 'root', OLD), tmp_path / 'template'
+    template.mkdir()
+    if before == 'theirs':
+        one.alf.cache.make_parquet_db(root, out_dir=template)
+    elif before != 'nothing':
+        fastindex.build(root, workers=1, out=template)
+    if before == 'links':
+        for name in TABLES:
+            (template / name).rename(template / f'.{name}.target')
+            (template / name).symlink_to(f'.{name}.target')
+    grow(root, NEW)
+    return root, template
+
+
+@pytest.mark.parametrize('number', [0, errno.EIO, errno.ENOSPC], ids=['killed', 'EIO', 'ENOSPC'])
+@pytest.mark.parametrize('before', ['nothing', 'ours', 'theirs', 'links'])
+def test_a_publish_that_stops_at_any_call_leaves_the_old_index_or_the_new(
+    tmp_path, failcalls, figure, before, number
+):
+    root, template = prepare(tmp_path, before)
+    old = digests(template)
+    targets = {name: (template / name).read_bytes() for name in TABLES if before == 'links'}
+    (tmp_path / 'undisturbed').mkdir()
+    fastindex.build(root, workers=1, out=tmp_path / 'undisturbed')
+    new = digests(tmp_path / 'undisturbed')
+    force = 'force' if before == 'links' else ''
+    driver = [sys.executable, str(Path(__file__).with_name('publish_points.py')), str(failcalls), str(root)]
+    done = subprocess.run(
+        [*driver, str(template), str(tmp_path / 'cases'), str(number), force],
+        env=environment(LD_PRELOAD=str(failcalls)),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    *points, end = map(json.loads, done.stdout.splitlines())
+    assert end['code'] == 100
+    assert len(points) > 25
+    mixed = 0
+    for point in points:
+        out = tmp_path / 'cases' / str(point['n'])
+        found = digests(out)
+        if number == 0:
+            assert point['code'] == -signal.SIGKILL, point
+        elif point['code'] == 2:
+            assert os.strerror(number) in point['message'], point
+            assert 'next run' in point['message'] or ('still is' in point['message'] and found == old), point
+        else:
+            assert point['code'] == 0, point  # after the end, when nothing but the sweeping is left
+            assert found == new, point
+        assert found in (old, new, (new[0], old[1])), point
+        if found not in (old, new):
+            mixed += 1
+            with pytest.raises(InvalidIndexError, match=r'different generations|no such table'):
+                fastindex.open(out)
+            with open_stage(out, force=bool(force)):  # what the next command does first
+                assert digests(out) == new, point
+        elif found != (None, None):
+            assert fastindex.open(out).sessions.collect().height == 1
+            assert pq.read_table(out / 'datasets.pqt').num_rows in (1, 2)
+        if number == 0:
+            fastindex.build(root, workers=1, out=out, force=bool(force))
+            assert digests(out) == new
+            assert sorted(os.listdir(out / '.fastindex')) == ['lock', 'problems.jsonl']
+        elif point['code']:
+            with open_stage(out, force=bool(force)):
+                assert digests(out) in (old, new)
+            assert 'stage' not in os.listdir(out / '.fastindex')
+        if before == 'links':
+            assert all((out / f'.{name}.target').read_bytes() == data for name, data in targets.items())
+    assert mixed <= 2
+    words = {0: 'kill', errno.EIO: 'EIO', errno.ENOSPC: 'ENOSPC'}
+    figure('P1', f'{len(points)} of {len(points)} {words[number]} points old-or-new over {before}')
+    if number == 0:
+        figure('P3', f'{mixed} of {mixed} mixed pairs over {before} noticed and rolled forward')
+
+
+CHANGING = 'rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,ftruncate,pwrite64'
+
+
+def test_the_kernel_sees_no_call_that_changes_something_but_those_that_are_enumerated(tmp_path, figure):
+    need_tools('strace')
+    root, template = prepare(tmp_path, 'ours')
+    old = digests(template)
+    calls = trace(root, template, tmp_path)
+    new = digests(template)
+    assert old != new
+    kills = 0
+    seen: dict[str, int] = {}
+    for call in calls:
+        seen[call] = seen.get(call, 0) + 1
+        out = tmp_path / f'out-{kills}'
+        shutil.copytree(tmp_path / 'copy', out)
+        inject = f'--inject={call}:signal=SIGKILL:when={seen[call]}'
+        done = run(root, '--out', out, '--workers', '1', before=['strace', '-f', '-o', '/dev/null', inject])
+        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), (call, done)
+        found = digests(out)
+        assert found in (old, new, (new[0], old[1])), call
+        with open_stage(out):
+            assert digests(out) in (old, new)
+        assert fastindex.open(out).generation
+        kills += 1
+    figure('P1', f'{kills} of {kills} kills by the kernel (strace) old-or-new')
+
+
+def trace(root: Path, template: Path, tmp_path: Path) -> list[str]:
+    """The names of the calls of a whole run that change a file, in order."""
+    shutil.copytree(template, tmp_path / 'copy')
+    log = tmp_path / 'log'
+    done = run(
+        root, '--out', template, '--workers', '1',
+        before=['strace', '-f', '-y', '-o', str(log), f'--trace={CHANGING}'],
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr  # e.f.npy is a problem
+    return re.findall(rf'^\d+ +({CHANGING.replace(",", "|")})\(', log.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize('before', ['nothing', 'ours'])
+def test_what_is_renamed_was_synced_before_and_its_folder_is_after(tmp_path, figure, before):
+    need_tools('strace')
+    root, out = prepare(tmp_path, before)
+    log = tmp_path / 'log'
+    run(
+        root, '--out', out, '--workers', '1',
+        before=['strace', '-f', '-y', '-o', str(log), '--trace=/^(f|fdata)sync$|^rename|^write$'],
+    )  # fmt: skip
+    events = []
+    for line in log.read_text().splitlines():
+        if sync := re.search(r'f(?:data)?sync\(\d+<(.*?)>\) += 0', line):
+            events.append(('sync', sync[1], ''))
+        elif rename := re.search(r'rename\("(.*?)", "(.*?)"\) += 0', line):
+            events.append(('rename', rename[1], rename[2]))
+        elif write := re.search(r'write\(\d+<(.*?)>', line):
+            events.append(('write', write[1], ''))
+    renames = [(place, event) for place, event in enumerate(events) if event[0] == 'rename']
+    assert [os.path.basename(target) for _, (_, _, target) in renames] == [*TABLES, 'problems.jsonl']
+    stage = str(out / '.fastindex/stage')
+    for place, (_, source, target) in renames:
+        earlier, later = events[:place], events[place:]
+        last_write = max(i for i, event in enumerate(earlier) if event[:2] == ('write', source))
+        assert ('sync', source, '') in earlier[last_write:]
+        assert ('sync', f'{stage}/ready', '') in earlier
+        assert ('sync', stage, '') in earlier[earlier.index(('sync', f'{stage}/ready', '')) :]
+        assert ('sync', os.path.dirname(target), '') in later
+    figure('P2', f'{len(renames)} of {len(renames)} renames between the fsyncs they need, over {before}')
+
+
+def test_a_run_that_is_killed_at_any_time_leaves_the_old_index_or_the_new_and_no_child(tmp_path, figure):
+    root = grow(
+        tmp_path / 'root', {f's{i}/2024-01-01/001/a.b.{j}': b'x' for i in range(300) for j in range(5)}
+    )
+    fastindex.build(root, workers=1)
+    old = digests(root)
+    started = time.monotonic()
+    assert run(root, '--hash', '--workers', '2').returncode == 0
+    seconds = time.monotonic() - started
+    new = digests(root)
+    fastindex.build(root, workers=1)
+    rounds, published = scaled(20, 200), 0
+    chance = random.Random(1)
+    for _ in range(rounds):
+        with subprocess.Popen(
+            command(root, '--hash', '--workers', '2', '--quiet'), start_new_session=True, env=environment()
+        ) as running:
+            time.sleep(chance.uniform(0, seconds))
+            running.kill()
+        ended = time.monotonic() + 5
+        while alive := processes_of(running.pid):
+            assert time.monotonic() < ended, alive
+            time.sleep(0.01)
+        if digests(root) not in (old, new):
+            with pytest.raises(InvalidIndexError, match='different generations'):
+                fastindex.open(root)
+        with open_stage(root):
+            found = digests(root)
+            assert found in (old, new)
+        fastindex.open(root)
+        published += found == new
+        fastindex.build(root, workers=1)
+        assert digests(root) == old
+    figure('P1', f'{rounds} of {rounds} runs killed at random times old-or-new ({published} new)')
+    figure('P10', f'no child outlived {rounds} killed parents')
+
+
+FULL = """
+mount -t tmpfs -o "$4" x "$1"
+cp "$2"/*.pqt "$1"
+"$3" -m fastindex "$5" --out "$1" --workers 1 2> "$6/stderr" || echo $? > "$6/code"
+cp "$1"/*.pqt "$6"
+ls -A "$1/.fastindex" > "$6/left" || true
+"""
+
+
+def test_a_full_disk_leaves_the_old_index_or_the_new(tmp_path, figure):
+    need_mounts()
+    root = grow(
+        tmp_path / 'root', {f's{i}/2024-01-01/001/a.b.{j}': b'' for i in range(100) for j in range(9)}
+    )
+    old, mount = tmp_path / 'old', tmp_path / 'mount'
+    for folder in (old, mount):
+        folder.mkdir()
+    fastindex.build(root, workers=1, out=old)
+    grow(root, {f's{i}/2024-01-01/001/c.d.{j}': b'' for i in range(100) for j in range(9)})
+    (tmp_path / 'new').mkdir()
+    fastindex.build(root, workers=1, out=tmp_path / 'new')
+    index_bytes = sum((tmp_path / 'new' / name).stat().st_size for name in TABLES)
+    options = [f'size={kib}k' for kib in range(44, scaled(160, 320), scaled(8, 4))]
+    options += [f'size=1m,nr_inodes={count}' for count in range(4, 12)]
+    full = 0
+    for option in options:
+        case = tmp_path / option
+        case.mkdir()
+        done = mounted(FULL, mount, old, sys.executable, option, root, case)
+        assert done.returncode == 0, done.stderr
+        if (case / 'code').exists():
+            assert (case / 'code').read_text() == '2\n'
+            assert 'No space left on device' in (case / 'stderr').read_text()
+            assert digests(case) == digests(old)
+            assert (case / 'left').read_text() in ('', 'lock\n')
+            full += 1
+        else:
+            assert digests(case) == digests(tmp_path / 'new')
+    assert 2 < full < len(options), index_bytes
+    figure('P1', f'{len(options)} of {len(options)} small disks old-or-new ({full} full)')

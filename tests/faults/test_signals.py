@@ -1,0 +1,141 @@
+"""P17 one writer, P18 clean stop."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SESSION, grow
+
+import fastindex
+from fastindex import LockedError
+from fastindex.pipeline.publish import open_stage
+
+from .injectors import command, digests, environment, processes_of, run, scaled
+
+pytestmark = pytest.mark.fault
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    tree = {f's{i}/2024-01-01/001/alf/a.b.{j}': b'x' for i in range(400) for j in range(10)}
+    return grow(tmp_path / 'root', tree)
+
+
+def test_of_many_runs_at_once_one_writes_and_the_others_name_it(root, figure):
+    rounds, locked, done = scaled(5, 50), 0, 0
+    for _ in range(rounds):
+        runs = [
+            subprocess.Popen(
+                command(root, '--workers', '1'),
+                env=environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        outcomes = [(running.pid, *running.communicate(timeout=60), running.returncode) for running in runs]
+        pids = {pid for pid, *_ in outcomes}
+        for _, _, stderr, code in outcomes:
+            assert code in (0, 4), stderr
+            locked += code == 4
+            done += code == 0
+            if code == 4:
+                # Between the lock and the name in it, the holder is unknown.
+                named = re.search(
+                    rf'(process (\d+) on {os.uname().nodename}|an unknown process) is writing', stderr
+                )
+                assert named, stderr
+                assert named[2] is None or int(named[2]) in pids
+        assert fastindex.open(root).generation
+        assert os.listdir(root / '.fastindex') == ['lock']
+    assert locked
+    assert done >= rounds
+    figure('P17', f'{rounds * 4} runs, 4 at once: {done} wrote, {locked} ended with 4 and named the holder')
+
+
+HOLDER = """
+import pathlib, sys, time
+from fastindex.pipeline.publish import open_stage
+with open_stage(pathlib.Path(sys.argv[1])):
+    print(1, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_holder_that_is_killed_leaves_no_lock_and_a_stopped_one_keeps_it(tmp_path, figure):
+    root = grow(tmp_path, {f'{SESSION}/a.b.c': b''})
+    rounds = scaled(5, 100)
+    for _ in range(rounds):
+        with subprocess.Popen(
+            [sys.executable, '-c', HOLDER, root], stdout=subprocess.PIPE, env=environment()
+        ) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            holder.send_signal(signal.SIGSTOP)
+            with pytest.raises(LockedError, match=f'process {holder.pid} on '):
+                fastindex.build(root, workers=1)
+            holder.kill()
+        with open_stage(root):
+            pass
+    figure('P17', f'{rounds} of {rounds} killed holders left no lock')
+
+
+# Sent before our handler is there, a signal is answered by Python, or by the kernel.
+EARLY = {signal.SIGINT: (-signal.SIGINT, 1, 130), signal.SIGTERM: (-signal.SIGTERM, 143)}
+
+
+def test_a_signal_at_any_time_stops_the_run_and_leaves_nothing_behind(root, figure):
+    fastindex.build(root, workers=1)
+    old = digests(root)
+    started = time.monotonic()
+    assert run(root, '--hash', '--workers', '2').returncode == 0
+    seconds = time.monotonic() - started
+    new = digests(root)
+    chance = random.Random(0)
+    rounds, slowest, stopped = scaled(24, 100), 0.0, 0
+    for turn in range(rounds):
+        if digests(root) != old:
+            fastindex.build(root, workers=1)
+        number = (signal.SIGINT, signal.SIGTERM)[turn % 2]
+        with subprocess.Popen(
+            command(root, '--hash', '--workers', '2'),
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as running:
+            time.sleep(chance.uniform(0, 1.1 * seconds))
+            sent = time.monotonic()
+            if turn % 4 < 2:
+                os.killpg(running.pid, number)  # what a terminal does: to the children too
+            else:
+                running.send_signal(number)
+            _, stderr = running.communicate(timeout=10)
+            while processes_of(running.pid):
+                assert time.monotonic() < sent + 2
+                time.sleep(0.01)
+            slowest = max(slowest, time.monotonic() - sent)
+        assert running.returncode in (0, *EARLY[number]), stderr
+        if running.returncode in (130, 143):
+            stopped += 1
+            assert 'Traceback' not in stderr
+        assert not (root / '.fastindex/stage').exists() or digests(root) not in (old, new)
+        if digests(root) not in (old, new):  # between the renames: the next run goes on
+            with open_stage(root):
+                pass
+        assert digests(root) in (old, new)
+    assert stopped > rounds // 4
+    figure(
+        'P18',
+        f'{rounds} of {rounds} random times: {stopped} stopped with 130 or 143, all gone in {slowest:.1f} s',
+    )
