@@ -1,0 +1,107 @@
+"""The commands that are compared, on which tree, and the goals: by how much fastindex should be ahead.
+
+    python benchmarks/peers.py scandir-rs ROOT
+
+runs one of those that are Python libraries, as a command of their own. Timing is the business of `speed.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+from measure import Command
+
+FASTINDEX = Command('fastindex', '{python} -m fastindex {root} --out {out} --workers 2 --quiet')
+FASTINDEX_HASH = Command('fastindex --hash', FASTINDEX.template + ' --hash')
+
+FLOOR = Command('floor.c, 2 threads', '{floor} -t 2 {root}', ('floor',))
+FIND = Command("find -printf '%s %p'", "find {root} -type f -printf '%s %p\\n'", ('find',))
+BFS = Command("bfs -printf '%s %p'", "bfs {root} -type f -printf '%s %p\\n'", ('bfs',))
+FD = Command('fdfind with sizes', 'fdfind -u -t f --size +0b . {root}', ('fdfind',))
+SCANDIR = Command('scandir-rs, Ext', '{python} {peers} scandir-rs {root}', ('scandir_rs',))
+BUILDER = Command("ONE's make_parquet_db", '{python} {peers} make_parquet_db {root} {out}', ('one',))
+
+FLOOR_HASH = Command('floor.c -x, 2 threads', '{floor} -t 2 -x {root}', ('floor',))
+XXHSUM = Command(
+    'xargs -P2 xxh128sum', 'find {root} -type f -print0 | xargs -0 -P2 xxh128sum', ('xxh128sum', 'xargs')
+)
+XXHSUM_BIG = Command(
+    'xxh128sum of the 8 GB file', 'find {root} -name "*.raw.bin" -exec xxh128sum {{}} +', ('xxh128sum',)
+)
+SPREAD = Command('the same number over sessions', FASTINDEX.template.replace('{root}', '{spread}'))
+PLAIN_RERUN = Command(
+    'rerun without hashes', '{python} -m fastindex {root} --out {indexed_plain} --workers 2 --quiet'
+)
+HASH_RERUN = Command(
+    'fastindex --hash, rerun', '{python} -m fastindex {root} --out {indexed} --workers 2 --quiet --hash'
+)
+
+
+class Scenario(NamedTuple):
+    """What is raced.
+
+    Parameters
+    ----------
+    title
+        As it stands in the table.
+    tree
+        One of `trees.TREES`.
+    peers
+        What our command is compared with, each with its goal for ours / theirs.
+    """
+
+    title: str
+    tree: str
+    ours: Command
+    peers: tuple[tuple[Command, str], ...]
+    note: str = ''
+
+
+SCENARIOS = {
+    'example': Scenario(
+        'example, 74k files',
+        'example',
+        FASTINDEX,
+        ((FIND, '<= 1.0'), (FLOOR, ''), (BFS, ''), (FD, ''), (SCANDIR, ''), (BUILDER, '<= 0.02')),
+    ),
+    'example-hash': Scenario(
+        'example, `--hash`', 'example', FASTINDEX_HASH, ((XXHSUM, '<= 1.0'), (FLOOR_HASH, '<= 1.5'))
+    ),
+    'example-rerun': Scenario(
+        'example, `--hash`, nothing changed',
+        'example',
+        HASH_RERUN,
+        ((PLAIN_RERUN, '<= 1.15'),),
+        note='to come: digests are not reused yet',
+    ),
+    '1m': Scenario(
+        '1 M files',
+        '1m',
+        FASTINDEX,
+        ((FIND, '<= 0.7'), (FLOOR, '<= 1.8'), (BFS, '<= 1.0'), (FD, '<= 1.0'), (SCANDIR, '<= 1.0')),
+    ),
+    '1m-hash': Scenario('1 M files, `--hash`', '1m', FASTINDEX_HASH, ((FLOOR_HASH, '<= 1.5'), (XXHSUM, ''))),
+    '1m-one-folder': Scenario(
+        '1 M files in one folder', '1m-one-folder', FASTINDEX, ((SPREAD, '<= 1.3'), (FLOOR, ''))
+    ),
+    'big': Scenario(
+        'one 8 GB file among small ones, `--hash`', 'big', FASTINDEX_HASH, ((XXHSUM_BIG, '<= 0.714'),)
+    ),
+}
+
+
+def _run_scandir_rs(root: str) -> None:
+    from scandir_rs import ReturnType, Scandir
+
+    Scandir(root, return_type=ReturnType.Ext).collect()
+
+
+def _run_make_parquet_db(root: str, out: str) -> None:
+    from one.alf.cache import make_parquet_db
+
+    make_parquet_db(root, out)
+
+
+if __name__ == '__main__':
+    {'scandir-rs': _run_scandir_rs, 'make_parquet_db': _run_make_parquet_db}[sys.argv[1]](*sys.argv[2:])
