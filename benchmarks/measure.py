@@ -164,9 +164,14 @@ def seconds_of(command: Command, words: Mapping[str, str], scratch: Path) -> flo
 
 
 def race(
-    commands: Sequence[Command], words: Mapping[str, str], scratch: Path, *, rounds: int
+    commands: Sequence[Command], words: Mapping[str, str], scratch: Path, *, rounds: int, warm_up: bool = True
 ) -> dict[str, list[float]]:
     """Time commands in turn, round after round, each round beginning with another one, after a warm-up.
+
+    Parameters
+    ----------
+    warm_up
+        Whether each command runs once before, untimed: its tree and its modules are read from memory then.
 
     Returns
     -------
@@ -175,7 +180,7 @@ def race(
     """
     there = [command for command in commands if not is_missing(command, words)]
     seconds: dict[str, list[float]] = {command.name: [] for command in commands}
-    for command in there:
+    for command in there if warm_up else ():
         seconds_of(command, words, scratch)
     for turn in range(rounds):
         first = turn % len(there)

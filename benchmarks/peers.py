@@ -1,8 +1,9 @@
 """The commands that are compared, on which tree, and the goals: by how much fastindex should be ahead.
 
     python benchmarks/peers.py scandir-rs ROOT
+    python benchmarks/peers.py make_parquet_db ROOT OUT
 
-runs one of those that are Python libraries, as a command of their own. Timing is the business of `speed.py`.
+run those that are Python libraries, as commands of their own. Timing is the business of `speed.py`.
 """
 
 from __future__ import annotations
@@ -104,4 +105,7 @@ def _run_make_parquet_db(root: str, out: str) -> None:
 
 
 if __name__ == '__main__':
-    {'scandir-rs': _run_scandir_rs, 'make_parquet_db': _run_make_parquet_db}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == 'scandir-rs':
+        _run_scandir_rs(*sys.argv[2:])
+    else:
+        _run_make_parquet_db(*sys.argv[2:])

@@ -1,0 +1,66 @@
+"""Measure how much more workers help where each call waits 1 ms, as on a network file system.
+
+    python benchmarks/waiting.py --data bench-data --rounds 3
+
+`slowcalls.c` does the waiting, before the C library is called. One worker takes minutes, and nothing is warmed
+up: it waits more than it works.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from measure import (
+    Command,
+    Measurement,
+    compile_tool,
+    make_words,
+    race,
+    ratio_of,
+    scratch_folder,
+    write_results,
+)
+from trees import make_tree
+
+SLOW = (
+    'SLOWCALLS_ROOT={root} SLOWCALLS_US=1000 LD_PRELOAD={slowcalls} '
+    '{python} -m fastindex {root} --out {out} --quiet --workers '
+)
+GOALS = {16: '>= 13', 64: '>= 40'}
+
+
+def measure_waiting(tree: str, data: Path, *, rounds: int) -> list[Measurement]:
+    """Compare 16 and 64 workers with one."""
+    commands = [Command(str(workers), f'{SLOW}{workers}') for workers in (1, *GOALS)]
+    with scratch_folder() as scratch:
+        shim = compile_tool('slowcalls.so', scratch, '-shared', '-fPIC', '-ldl')
+        words = make_words(scratch, root=make_tree(tree, data), slowcalls=shim)
+        seconds = race(commands, words, scratch, rounds=rounds, warm_up=False)
+    return [
+        Measurement(
+            '1 ms per call',
+            f'{workers} workers: times the speed of 1',
+            ratio_of(seconds['1'], seconds[str(workers)]),
+            goal,
+            ours=seconds[str(workers)],
+            theirs=seconds['1'],
+            commands=[f'{SLOW}{workers}', f'{SLOW}1'],
+        )
+        for workers, goal in GOALS.items()
+    ]
+
+
+def main() -> None:
+    """Measure and keep the result."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
+    parser.add_argument('--data', type=Path, default=Path('bench-data'), help='folder of the trees')
+    parser.add_argument('--tree', default='100k')
+    parser.add_argument('--rounds', type=int, default=3)
+    options = parser.parse_args()
+    measurements = measure_waiting(options.tree, options.data, rounds=options.rounds)
+    write_results('waiting', measurements, options.data)
+
+
+if __name__ == '__main__':
+    main()
