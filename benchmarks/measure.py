@@ -68,7 +68,9 @@ class Measurement:
     goal
         Operator and number, `'<= 0.7'`; or nothing.
     ours, theirs
-        What was measured, run by run, in seconds unless `unit` says something else.
+        What was measured, run by run.
+    measured_in
+        Unit of these.
     commands
         What was run, with placeholders.
     """
@@ -80,6 +82,7 @@ class Measurement:
     unit: str = 'ratio'
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
+    measured_in: str = 's'
     commands: list[str] = field(default_factory=list)
     note: str = ''
 
@@ -246,3 +249,13 @@ def write_results(name: str, measurements: Sequence[Measurement], folder: Path) 
         value = row.note if row.value is None else f'{row.value:.3g} {row.unit}'
         judged = {None: '', True: 'met', False: 'NOT MET'}[row.is_met]
         print(f'{row.tree}: {row.name}: {value} {row.goal and f"(goal {row.goal}) "}{judged}', flush=True)
+
+
+def replace_between(text: str, name: str, new: str) -> str:
+    """Replace what stands between the lines `<!-- NAME -->` and `<!-- end of NAME -->`."""
+    begin, end = f'<!-- {name} -->\n', f'<!-- end of {name} -->'
+    before, _, rest = text.partition(begin)
+    _, marker, after = rest.partition(end)
+    if not marker:
+        raise SystemExit(f'expected the lines {begin.strip()} and {end}')
+    return f'{before}{begin}{new}\n{end}{after}'

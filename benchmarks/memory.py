@@ -97,8 +97,8 @@ def measure_invented() -> list[Measurement]:
             '<= 1.1',
             ours=[round(many[i], 1)],
             theirs=[round(few[i], 1)],
+            measured_in='MB',
             commands=[INVENTED],
-            note='ours and theirs are the peaks in MB',
         )
         for i, name in enumerate(('collecting process', 'all processes'))
     ]

@@ -2,7 +2,7 @@
 
     python benchmarks/waiting.py --data bench-data --rounds 3
 
-`slowcalls.c` does the waiting, before the C library is called. One worker takes minutes, and nothing is warmed
+`slowcalls.c` does the waiting, in front of the C library. One worker takes minutes, and nothing is warmed
 up: it waits more than it works.
 """
 

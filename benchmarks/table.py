@@ -1,0 +1,93 @@
+"""Make the README's table of measurements from the kept results.
+
+    python benchmarks/table.py            # writes it between the two markers in README.md
+    python benchmarks/table.py --check    # exits 1 where README.md is not what the results say
+
+What was not measured, or could not be, has a row that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from measure import HERE, RESULTS, replace_between
+from peers import SCENARIOS
+
+README = HERE.parent / 'README.md'
+ORDER = [*(f'speed-{name}' for name in (*SCENARIOS, 'growth')), 'memory', 'waiting', 'client', 'calls']
+"""Of the result files: that of the table."""
+
+_SYMBOLS = {'<=': '≤', '>=': '≥', '==': '='}
+_WORDS = {True: 'yes', False: '**no**', None: ''}
+
+
+def make_table(results: Path) -> str:
+    """Make the table, and a line for each machine that was measured on."""
+    lines = ['| measured on | against | fastindex | other | | goal | met |', '| --- ' * 7 + '|']
+    machines = []
+    for name in ORDER:
+        path = results / f'{name}.json'
+        if not path.exists():
+            lines.append(f'| {name} | | | | not measured yet | | |')
+            continue
+        content = json.loads(path.read_text())
+        lines += [_row(measurement) for measurement in content['measurements']]
+        machines.append(_describe(content))
+    return '\n'.join([*lines, '', *dict.fromkeys(machines)])
+
+
+def _row(row: dict[str, Any]) -> str:
+    symbol, _, number = row['goal'].partition(' ')
+    cells = (
+        row['tree'],
+        row['name'],
+        _median(row, 'ours'),
+        _median(row, 'theirs'),
+        row['note'] if row['value'] is None else _value(row),
+        f'{_SYMBOLS[symbol]} {number}' if symbol else '',
+        _WORDS[row['met']] if row['value'] is None else f'{_WORDS[row["met"]]} {row["note"]}'.strip(),
+    )
+    return f'| {" | ".join(cells)} |'
+
+
+def _median(row: dict[str, Any], whose: str) -> str:
+    value = row.get(f'median_{whose}')
+    return '' if value is None else f'{value:.3g} {row["measured_in"]}'
+
+
+def _value(row: dict[str, Any]) -> str:
+    return f'{row["value"]:.3g} {row["unit"]}'.removesuffix(' ratio')
+
+
+def _describe(content: dict[str, Any]) -> str:
+    machine = content['machine']
+    return (
+        f'{content["date"]}: {machine["cores"]} cores of {machine["cpu"]}, {machine["ram_gib"]} GiB, '
+        f'Linux {machine["kernel"]}, {machine["file_system"]}, Python {machine["python"]}, '
+        f'pyarrow {machine["pyarrow"]}.'
+    )
+
+
+def main() -> int:
+    """Write the table, or check it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
+    parser.add_argument(
+        '--check', action='store_true', help='change nothing; exit 1 if there is a difference'
+    )
+    options = parser.parse_args()
+    old = README.read_text()
+    new = replace_between(old, 'measurements', make_table(RESULTS))
+    if options.check:
+        if new != old:
+            print('README.md is not what the results say: run benchmarks/table.py', file=sys.stderr)
+        return int(new != old)
+    README.write_text(new)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
