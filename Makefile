@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run bench test faults faults-long lint types format clean
+.PHONY: help run bench bench-large bench-check test faults faults-long lint types format clean
 
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,8 +23,25 @@ run: $(INSTALLED)  ## the main job on an example of 74,000 files: write it, inde
 	$(BIN)/python -m fastindex example-data --hash
 	$(BIN)/python examples/first_look.py example-data
 
-bench: run  ## time the main job against other programs on the example, in pairs
-	$(BIN)/python benchmarks/compare.py example-data
+$(PEERS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+bench: $(PEERS)  ## measure on the example against all yardsticks: a few minutes; updates the README
+	$(BIN)/python benchmarks/speed.py example example-hash example-rerun --data bench-data
+	$(BIN)/python benchmarks/client.py --data bench-data
+	$(BIN)/python benchmarks/calls.py --data bench-data
+	$(BIN)/python benchmarks/table.py
+
+bench-large: $(PEERS)  ## the same on 1 M files, 8 GB and 10 M invented datasets: an hour, 20 GB of disk
+	$(BIN)/python benchmarks/speed.py 1m 1m-hash 1m-one-folder big growth --data bench-data
+	$(BIN)/python benchmarks/memory.py --data bench-data
+	$(BIN)/python benchmarks/waiting.py --data bench-data
+	PATH=$(BIN):$$PATH $(BIN)/python benchmarks/stages.py example 1m --data bench-data --write
+	$(BIN)/python benchmarks/table.py
+
+bench-check: $(INSTALLED)  ## fail if the run has become 15 % slower than the baseline, in less than a minute
+	$(BIN)/python benchmarks/check.py --data bench-data --rounds 7
 
 test: $(INSTALLED)  ## all tests but those that inject faults, in less than 90 s
 	$(BIN)/python -m pytest
@@ -46,4 +64,4 @@ format: $(INSTALLED)  ## format the code
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove what was made here: the environment, the example, caches
-	rm -rf $(VENV) example-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) example-data bench-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
