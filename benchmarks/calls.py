@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from measure import Measurement, scratch_folder, write_results
+from peers import FASTINDEX
 from trees import make_tree
 
 # For instance `openat(3</data>, "lab", O_RDONLY|O_DIRECTORY) = 4</data/lab>`.
@@ -84,7 +85,7 @@ def measure_calls(root: Path) -> list[Measurement]:
         ('opened', 'a file', calls.opened_files, files, '== 0'),
     )
     return [
-        Measurement('system calls', name, counter.total() / count, goal, unit, commands=['fastindex'])
+        Measurement('system calls', name, counter.total() / count, goal, unit, commands=[FASTINDEX.template])
         for name, unit, counter, count, goal in rows
     ]
 

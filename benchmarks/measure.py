@@ -185,7 +185,7 @@ def race(
     seconds: dict[str, list[float]] = {command.name: [] for command in commands}
     for command in there if warm_up else ():
         seconds_of(command, words, scratch)
-    for turn in range(rounds):
+    for turn in range(rounds if there else 0):
         first = turn % len(there)
         for command in there[first:] + there[:first]:
             seconds[command.name].append(seconds_of(command, words, scratch))
@@ -213,7 +213,7 @@ def describe_machine(folder: Path) -> dict[str, object]:
         'python': platform.python_version(),
         'fastindex': fastindex.__version__,
         **{name: _version(name) for name in packages},
-        **{name: _output(name, '--version') if shutil.which(name) else None for name in programs},
+        **{name: _output(name, '--version') for name in programs},
     }
 
 
@@ -224,10 +224,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _output(*words: str) -> str:
-    """Give the first line that a program prints."""
+def _output(*words: str) -> str | None:
+    """Give the first line that a program prints; None where it is missing."""
+    if shutil.which(words[0]) is None:
+        return None
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    return (done.stdout + done.stderr).partition('\n')[0]
+    return (done.stdout + done.stderr).partition('\n')[0].strip()
 
 
 def write_results(name: str, measurements: Sequence[Measurement], folder: Path) -> None:

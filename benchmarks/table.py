@@ -18,8 +18,15 @@ from measure import HERE, RESULTS, replace_between
 from peers import SCENARIOS
 
 README = HERE.parent / 'README.md'
-ORDER = [*(f'speed-{name}' for name in (*SCENARIOS, 'growth')), 'memory', 'waiting', 'client', 'calls']
-"""Of the result files: that of the table."""
+TITLES = {
+    **{f'speed-{name}': scenario.title for name, scenario in SCENARIOS.items()},
+    'speed-growth': 'files a second, start-up taken off: 1 M / 100k',
+    'memory': 'peak memory',
+    'waiting': '1 ms per call',
+    'client': "the ONE client's `load_object`",
+    'calls': 'system calls',
+}
+"""Of the result files, in the order of the table: what to call them while they are not there."""
 
 _SYMBOLS = {'<=': '≤', '>=': '≥', '==': '='}
 _WORDS = {True: 'yes', False: '**no**', None: ''}
@@ -27,12 +34,15 @@ _WORDS = {True: 'yes', False: '**no**', None: ''}
 
 def make_table(results: Path) -> str:
     """Make the table, and a line for each machine that was measured on."""
-    lines = ['| measured on | against | fastindex | other | | goal | met |', '| --- ' * 7 + '|']
+    lines = [
+        '| measured on | against | fastindex | other | ratio or value | goal | met |',
+        '| --- ' * 7 + '|',
+    ]
     machines = []
-    for name in ORDER:
+    for name, title in TITLES.items():
         path = results / f'{name}.json'
         if not path.exists():
-            lines.append(f'| {name} | | | | not measured yet | | |')
+            lines.append(f'| {title} | | | | not measured yet | | |')
             continue
         content = json.loads(path.read_text())
         lines += [_row(measurement) for measurement in content['measurements']]

@@ -29,7 +29,7 @@ from measure import (
     replace_between,
 )
 from memory import measure_peaks
-from table import ORDER, make_table
+from table import TITLES, make_table
 from trees import InventedTree, write_one_folder, write_spread
 
 from fastindex.ids import UuidIdentity
@@ -66,11 +66,11 @@ def test_the_table_has_a_row_for_what_is_missing_and_for_what_was_not_measured(t
     (tmp_path / 'speed-1m.json').write_text(json.dumps(content))
     lines = make_table(tmp_path).splitlines()
     assert '| 1 M files | bfs |  |  | missing | ≤ 1.0 |  |' in lines
-    assert sum('not measured yet' in line for line in lines) == len(ORDER) - 1
+    assert sum('not measured yet' in line for line in lines) == len(TITLES) - 1
 
 
 def test_every_result_is_in_the_table_and_names_no_path_of_its_machine():
-    assert {path.stem for path in RESULTS.glob('*.json')} <= set(ORDER)
+    assert {path.stem for path in RESULTS.glob('*.json')} <= TITLES.keys()
     for path in RESULTS.glob('*.json'):
         assert os.sep + 'tmp' not in path.read_text()
         assert sys.prefix not in path.read_text()
@@ -101,6 +101,7 @@ def test_commands_run_in_turn_after_a_warm_up_and_what_is_missing_has_no_times(t
     assert [len(seconds[name]) for name in 'abc'] == [2, 2, 2]
     assert seconds['nobody'] == []
     assert is_missing(missing, words)
+    assert race([missing], words, tmp_path, rounds=2) == {'nobody': []}
 
 
 def test_a_command_that_fails_is_not_timed(tmp_path):
@@ -112,6 +113,22 @@ def test_the_ratio_is_the_median_of_the_pairs():
     assert ratio_of([1, 2, 9], [2, 2, 3]) == 1  # that of the medians is 1 too, that of the means is not
     assert ratio_of([1, 10, 10], [1, 1, 20]) == 1  # that of the medians is 10
     assert ratio_of([1], []) is None
+
+
+@pytest.mark.parametrize('program', ['waiting.py', 'calls.py'])
+def test_a_program_without_its_tools_says_what_is_missing(spread_tree, tmp_path, program):
+    (tmp_path / 'bin').mkdir()
+    copy = shutil.copytree(BENCHMARKS, tmp_path / 'benchmarks')  # that keeps its results elsewhere
+    (spread_tree.parent / 'example').symlink_to(spread_tree)
+    done = subprocess.run(
+        [sys.executable, copy / program, '--data', spread_tree.parent],
+        env={**os.environ, 'PATH': str(tmp_path / 'bin'), 'PYTHONPATH': str(BENCHMARKS.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 'missing: ' in done.stdout
+    assert 'met' not in done.stdout
 
 
 def test_text_between_markers_is_replaced():
@@ -136,13 +153,13 @@ def test_the_gate_lets_a_build_pass_that_is_as_fast_as_before_and_stops_a_slow_o
     shared += ('--baseline', baseline)
     assert run('check.py', *shared, '--update').returncode == 0
     ours = '{python} -m fastindex {root} --out {out} --workers 2 --quiet'
-    spin = 'import time; end = time.perf_counter() + 1500 * 0.0005\nwhile time.perf_counter() < end: pass'
+    spin = 'import time; end = time.perf_counter() + 1500 * 0.0007\nwhile time.perf_counter() < end: pass'
     done = run('check.py', *shared, '--command', f"{ours} && {{python}} -c '{spin}'")
     assert done.returncode == 1, done.stdout
     assert done.stdout.count('plain:') == 2  # it measured again before it said so
 
     kept = json.loads(baseline.read_text())
-    kept['ratios']['plain'] = {name: 1.4 * ratio for name, ratio in kept['ratios']['plain'].items()}
+    kept['ratios']['plain'] = {name: 3 * ratio for name, ratio in kept['ratios']['plain'].items()}
     baseline.write_text(json.dumps(kept))  # this test is not about the noise of the machine
     assert run('check.py', *shared).returncode == 0
 
@@ -238,9 +255,9 @@ def test_an_invented_tree_is_indexed_like_one_on_a_disk(tmp_path, workers):
 
 
 def test_the_peak_of_memory_is_that_of_the_process_and_of_all():
-    child = 'import time; x = b"x" * 50_000_000; time.sleep(0.3)'
+    child = 'import time; x = b"x" * 200_000_000; time.sleep(0.3)'
     code = 'import subprocess, sys; x = b"x" * 100_000_000; del x; '
     code += f'subprocess.run([sys.executable, "-c", {child!r}])'
     own, total = measure_peaks(shlex.join([sys.executable, '-c', code]))
     assert 100 < own < 130
-    assert 60 < total < own
+    assert 200 < total < 260
