@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fastindex
-from fastindex import Summary
+from fastindex import Summary, cli
 
 SESSION = 'lab/Subjects/s1/2024-01-01/001'
 
@@ -112,6 +113,31 @@ def build() -> Callable[..., Summary]:
         return fastindex.build(root, **{'workers': 1, **options})
 
     return build
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that any user may write to, as a user who may not read everything (root may)."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        user = os.geteuid()
+        os.seteuid(user or 65534)
+        yield Path(folder)
+        os.seteuid(user)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line here: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as error:  # --help, --version
+            code = int(error.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
 
 
 def read(folder: Path, table: str) -> list[dict[str, Any]]:

@@ -15,24 +15,9 @@ import pytest
 from conftest import SESSION, Link, read
 
 import fastindex
-from fastindex import cli
 
 SPIKES = f'{SESSION}/alf/spikes.times.npy'
 IMPORTABLE = {**os.environ, 'PYTHONPATH': str(Path(fastindex.__file__).parent.parent)}
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Run the command line here: exit code, stdout, stderr."""
-
-    def run(*arguments) -> tuple[int, str, str]:
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as error:  # --help, --version
-            code = error.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_a_folder_is_all_that_is_needed(make_tree, run):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -283,17 +281,6 @@ def test_a_file_of_any_size_is_indexed(make_tree, build):
     summary = build(root)
     assert summary.bytes == 2**43
     assert {row['file_size'] for row in read(root, 'datasets')} == {2**43, 0}
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that any user may write to, as a user who may not read everything (root may)."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o777)
-        user = os.geteuid()
-        os.seteuid(user or 65534)
-        yield Path(folder)
-        os.seteuid(user)
 
 
 @pytest.mark.parametrize('hash', [(), ('xxh128',)])
