@@ -7,6 +7,7 @@ session         one `.../date/number` folder; its *eid* names it, its *session_p
 dataset         a file with an ALF name below a session; its *rel_path* is where it is in the session
 index           sessions.pqt and datasets.pqt, which the ONE client reads
 skip, problem   a name that does not belong into the index; a path that could not be indexed
+finding         one thing that `validate` says is wrong with one path; its code names the *rule*
 
 Everything public is loaded on first use, as start-up is part of the job.
 """
@@ -33,15 +34,20 @@ if TYPE_CHECKING:
     from fastindex.ids import NAMESPACE, dataset_id, eid
     from fastindex.index import Index, open
     from fastindex.pipeline.build import Summary, build
+    from fastindex.pipeline.validate import Findings, validate
     from fastindex.problems import Problem, Reason, Skip
+    from fastindex.rules import RULES, Finding, Rule, Severity
 
 __version__ = '0.1.0'
 
 __all__ = [
     'NAMESPACE',
+    'RULES',
     'EmptyTreeError',
     'ExampleError',
     'FastindexError',
+    'Finding',
+    'Findings',
     'Index',
     'InvalidIndexError',
     'LabConflictError',
@@ -50,6 +56,8 @@ __all__ = [
     'PublishError',
     'Reason',
     'RootError',
+    'Rule',
+    'Severity',
     'Skip',
     'Summary',
     'UsageError',
@@ -59,6 +67,7 @@ __all__ = [
     'eid',
     'make_parquet_db',
     'open',
+    'validate',
 ]
 
 _MODULES = {
@@ -67,7 +76,9 @@ _MODULES = {
     'fastindex.ids': ['NAMESPACE', 'dataset_id', 'eid'],
     'fastindex.index': ['Index', 'open'],
     'fastindex.pipeline.build': ['Summary', 'build'],
+    'fastindex.pipeline.validate': ['Findings', 'validate'],
     'fastindex.problems': ['Problem', 'Reason', 'Skip'],
+    'fastindex.rules': ['RULES', 'Finding', 'Rule', 'Severity'],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -59,6 +59,7 @@ class SkipReason(StrEnum):
     NO_SUCH_DAY = 'no-such-day'
     NOT_NUMBER = 'not-a-session-number'
     NOT_DATASET = 'not-a-dataset-name'
+    OUTSIDE_SESSION = 'outside-of-a-session'
     COLLECTION = 'collection-not-representable'
     REVISION = 'revision-not-representable'
     REVISION_NOT_LAST = 'revision-not-last-folder'
@@ -74,6 +75,7 @@ EXPECTED = {
     SkipReason.NO_SUCH_DAY: 'the date is not in the calendar',
     SkipReason.NOT_NUMBER: 'expected a session number of one to three ASCII digits, best 001',
     SkipReason.NOT_DATASET: 'expected _namespace_object.attribute.extension',
+    SkipReason.OUTSIDE_SESSION: 'a dataset lies in a session',
     SkipReason.COLLECTION: 'a collection may have letters, digits, _ . - only: the client cannot name it',
     SkipReason.REVISION: 'a revision is #letters, digits, _ . -#: the client cannot name it',
     SkipReason.REVISION_NOT_LAST: 'a #revision# folder must be the last one above the file',

@@ -318,7 +318,9 @@ def test_every_reason_says_what_was_expected():
 
 
 @pytest.mark.parametrize(
-    'module', ['alf', 'ids', 'problems', 'hashing', 'pipeline.shard'], ids=lambda name: f'fastindex.{name}'
+    'module',
+    ['alf', 'diagnose', 'ids', 'problems', 'hashing', 'pipeline.shard'],
+    ids=lambda name: f'fastindex.{name}',
 )
 def test_examples_in_the_docstrings_are_true(module):
     results = doctest.testmod(import_module(f'fastindex.{module}'))

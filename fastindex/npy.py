@@ -1,0 +1,52 @@
+"""The header of a `.npy` file: the shape of the array, and nothing of its contents.
+
+numpy is not needed for it, and nothing is unpickled: the header is a Python literal of a few fixed forms,
+read with bounds. Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+
+__all__ = ['BadHeaderError', 'read_shape']
+
+MAX_HEADER_BYTES = 2**16
+"""More than any header but those of arrays with thousands of named fields, which are no attributes."""
+
+_MAGIC = b'\x93NUMPY'
+_LENGTHS = {1: struct.Struct('<H'), 2: struct.Struct('<I'), 3: struct.Struct('<I')}
+_SHAPE = re.compile(rb"'shape': *\( *(|[0-9]{1,19} *,?|[0-9]{1,19} *(?:, *[0-9]{1,19} *){1,63},?) *\)")
+
+
+class BadHeaderError(ValueError):
+    """The file does not begin as a `.npy` file does."""
+
+
+def read_shape(fd: int) -> tuple[int, ...]:
+    """Read the shape of the array in an open `.npy` file: `()` for a scalar.
+
+    Raises
+    ------
+    BadHeaderError
+        If there is no header of a known version, or it is not whole.
+    OSError
+        If the file cannot be read.
+    """
+    start = os.pread(fd, 12, 0)
+    if len(start) < 12 or not start.startswith(_MAGIC):
+        raise BadHeaderError('the file is empty' if not start else 'it does not begin as a .npy file does')
+    length = _LENGTHS.get(start[6])
+    if length is None:
+        raise BadHeaderError(f'version {start[6]} of the format is not known')
+    size = length.unpack_from(start, 8)[0]
+    if size > MAX_HEADER_BYTES:
+        raise BadHeaderError(f'a header of {size:,} bytes')
+    header = os.pread(fd, size, 8 + length.size)
+    if len(header) < size:
+        raise BadHeaderError('the header is cut off')
+    match = _SHAPE.search(header)
+    if match is None or not header.startswith(b'{'):
+        raise BadHeaderError('the header has no shape')
+    return tuple(int(number) for number in match[1].split(b',') if number.strip())
