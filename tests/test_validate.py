@@ -5,7 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import termios
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -20,8 +26,8 @@ from one.alf import spec
 from test_alf import folder_paths, names
 
 import fastindex
-from fastindex import RULES, Finding, RootError, Severity, UsageError
-from fastindex.alf import judge_folder
+from fastindex import RULES, EmptyTreeError, Finding, RootError, Severity, Skip, UsageError
+from fastindex.alf import SkipReason, judge_folder
 from fastindex.diagnose import (
     diagnose_date,
     diagnose_file,
@@ -523,6 +529,84 @@ def test_the_sessions_are_those_of_a_build(make_tree, build):
     findings = fastindex.validate(root, workers=1)
     list(findings)
     assert findings.sessions == build(root, dry_run=True).sessions
+
+
+parts = st.sampled_from(
+    ['lab', 'Subjects', 's1', 's 1', '2024-01-01', '2024-1-1', '2021-02-30', '001', '1', '0001', 'alf', 'a b']
+    + ['#r#', '#r', '.dot', 'x.zarr', 'caf\udce9']
+)
+sessions = st.sampled_from(
+    [SESSION, 's1/2024-01-01/001', 's1/2024-01-01/1', 'lab/Subjects/s 1/2024-01-01/02']
+)
+folders = st.builds(
+    '/'.join,
+    st.one_of(st.lists(parts, max_size=5), st.tuples(sessions, st.lists(parts, max_size=3).map('/'.join))),
+)
+file_names = st.sampled_from(
+    [
+        'spikes.times.npy',
+        'Spikes.times.npy',
+        'a b.c.npy',
+        'x',
+        '.x.swp',
+        'a.b.npy.part',
+        '_nsa.b.npy',
+        'caf\udce9.a.b',
+    ]
+)
+trees = st.dictionaries(
+    st.tuples(folders, file_names).map('/'.join),
+    st.sampled_from([b'', b'', b'', Link('nowhere'), Link('.'), Fifo()]),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(trees)
+@settings(deadline=None, max_examples=100)
+def test_whatever_a_build_leaves_out_of_a_session_has_a_finding(tree):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, 'root')
+        for path, content in tree.items():
+            with suppress(OSError):  # a file where another path has a folder
+                grow(root, {os.path.normpath(path).lstrip('/'): content})
+        skips: list[Skip] = []
+        with suppress(EmptyTreeError):
+            problems = fastindex.build(root, workers=1, dry_run=True, on_skip=skips.append).problems
+            findings = {finding.path for finding in validate(root)}
+            for path, reason, *_ in [*skips, *problems]:
+                above = {path, *map(str, Path(path).parents)}
+                if reason == SkipReason.NOT_LAB_OR_SUBJECT:  # said of what is in it, where that tells more
+                    assert any((finding + '/').startswith(path + '/') for finding in findings)
+                else:
+                    assert above & findings, (path, reason)
+
+
+@pytest.mark.skipif(not shutil.which('strace'), reason='strace is not installed')
+def test_no_file_is_opened_or_asked_for_its_size(make_tree, tmp_path):
+    root = make_tree({**GOOD, f'{SESSION}/notes.txt': b'', f'{DATE}/x.y.npy': b''})
+    trace = tmp_path / 'trace'
+    command = [sys.executable, '-m', 'fastindex', 'validate', root, '--workers', '1']
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    subprocess.run(['strace', '-f', '-o', trace, '-e', 'trace=%file', *command], check=True, env=environment)
+    calls = trace.read_text()
+    assert '"alf", O_RDONLY' in calls
+    assert not re.search('"[^"]*(spikes.times.npy|notes.txt|x.y.npy)"', calls)
+
+
+def test_progress_is_shown_on_a_terminal_only(make_tree):
+    root = make_tree({f's{i}/2024-01-01/001/a.b.npy': b'' for i in range(300)})
+    command = [sys.executable, '-m', 'fastindex', 'validate', root, '--workers', '1']
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    assert subprocess.run(command, capture_output=True, check=True, env=environment).stderr == b''
+    primary, secondary = pty.openpty()
+    termios.tcsetwinsize(secondary, (24, 80))
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=secondary, check=True, env=environment)
+    shown = os.read(primary, 100_000).decode()
+    os.close(secondary)
+    os.close(primary)
+    assert 'checking' in shown
+    assert '/300' in shown
 
 
 def test_what_is_renamed_as_told_has_no_findings_left_but_those_without_a_fix(make_tree):
