@@ -145,6 +145,7 @@ CASES = {
         ({f'{SESSION}/#a#/raw/a.b.npy': b''}, f'{SESSION}/#a#/raw', f'{SESSION}/raw/#a#'),
         ({f'{SESSION}/alf/#a#/raw/a.b.npy': b''}, f'{SESSION}/alf/#a#/raw', f'{SESSION}/alf/raw/#a#'),
         ({f'{SESSION}/#a#/#b#/a.b.npy': b''}, f'{SESSION}/#a#/#b#', ''),
+        ({f'{SESSION}/#a#/raw/a.b.npy': b'', f'{SESSION}/raw/#a#/c.d.npy': b''}, f'{SESSION}/#a#/raw', ''),
     ],
     'ALF204': [
         ({f'{SESSION}/.snapshot/a.b.npy': b''}, f'{SESSION}/.snapshot', ''),
@@ -203,7 +204,10 @@ CASES = {
             *('Thumbs.db', 'desktop.ini', '.DS_Store', 'spikes.times.npy.tmp', 'spikes.times.npy.part'),
             *('.spikes.times.npy.a1B2c3', '.nfs0000000012ab', '~$notes.docx'),
         )
-    ] + [({f'{DATE}/._x': b''}, f'{DATE}/._x', '')],
+    ] + [
+        ({f'{DATE}/._x': b''}, f'{DATE}/._x', ''),
+        ({f'{SESSION}/.#x': Link('user@host.1234')}, f'{SESSION}/.#x', ''),  # Emacs locks by such links
+    ],
     'ALF309': [({f'{SESSION}/.gitignore': b''}, f'{SESSION}/.gitignore', '')],
     'ALF402': [
         ({f'{SESSION}/a.b.npy': Link('nowhere')}, f'{SESSION}/a.b.npy', ''),
@@ -241,6 +245,39 @@ def test_each_code_has_a_tree_with_exactly_that_finding_and_fix(make_tree, code,
     assert found(root) == [(code, path, fix)]
 
 
+def test_names_that_are_one_to_the_eye_are_twins_and_none_is_the_fix_of_the_other(make_tree):
+    root = make_tree({**GOOD, f'{SESSION}/e\u0301/a.b.npy': b'', f'{SESSION}/\u00e9/a.b.npy': b''})
+    assert found(root) == [
+        ('ALF201', f'{SESSION}/e\u0301', ''),
+        ('ALF306', f'{SESSION}/\u00e9', ''),
+    ]
+
+
+def test_no_two_sessions_get_the_same_number(make_tree):
+    root = make_tree(
+        {**GOOD, f'{DATE}/01/a.b.npy': b'', f'{DATE}/1/a.b.npy': b'', 's2/2024-01-01/1/a.b.npy': b''}
+    )
+    grow(root, {'s2/2024-01-01/0001/': None})
+    assert found(root) == [
+        ('ALF121', f'{DATE}/01', f'{DATE}/002'),
+        ('ALF121', f'{DATE}/1', f'{DATE}/003'),
+        ('ALF116', 's2/2024-01-01/0001', ''),
+        ('ALF117', 's2/2024-01-01/1', 's2/2024-01-01/001'),
+    ]
+
+
+def test_a_session_whose_datasets_the_client_cannot_name_has_none(make_tree):
+    root = make_tree({**GOOD, f'{DATE}/002/a b/c.d.npy': b''})
+    assert [code for code, *_ in found(root)] == ['ALF124', 'ALF201']
+
+
+def test_the_files_of_one_recording_of_spikeglx_belong_together(make_tree):
+    root = make_tree(
+        {f'{SESSION}/_spikeglx_ephysData_g0_t0.imec.ap.{e}': b'' for e in ('cbin', 'ch', 'meta')}
+    )
+    assert found(root) == []
+
+
 # The root
 
 
@@ -275,6 +312,10 @@ def test_dates_that_are_all_wrong_are_named_though_no_session_is_left(make_tree)
         ('ALF114', 's1/2024-1-1', 's1/2024-01-01'),
         ('ALF111', 's2', ''),
     ]
+
+
+def test_a_date_without_sessions_makes_no_other_root_of_this_one(make_tree):
+    assert found(make_tree({'s1/2024-01-01/': None})) == [('ALF103', '.', '')]
 
 
 def test_a_root_that_is_no_folder_is_an_error(tmp_path):
@@ -345,6 +386,7 @@ def objects(**arrays: bytes) -> dict[str, bytes]:
         ({'times': (3,), 'clusters': (1,)}, []),
         ({'times': (3,), 'clusters': (2,), 'depths': (3,)}, ['clusters']),
         ({'times': (3,), 'clusters': (2,)}, ['clusters']),
+        ({'times': (3,), 'clusters': (2,), 'depths': (1,)}, ['clusters']),
         ({'times': (2,), 'timestamps': (2, 2)}, []),
         ({'times': (9,), 'timestamps': (2, 2)}, []),
         ({'times': (9,), 'timestamps': (9, 1)}, []),
@@ -371,6 +413,7 @@ def test_deep_finds_what_the_client_calls_inconsistent(make_tree, shapes, odd):
         (b'\x93NUMPY\x02\x00\xff\xff\xff\xff' + npy(3)[10:], 'a header of 4,294,967,295 bytes'),
         (npy(3).replace(b'(3,)', b'os()'), 'the header has no shape'),
     ],
+    ids=['empty', 'text', 'cut', 'version', 'size', 'shape'],
 )
 def test_deep_names_a_damaged_array(make_tree, content, says):
     root = make_tree(objects(times=content, clusters=npy(3)))
@@ -491,7 +534,9 @@ def test_a_clean_tree_has_no_findings(example_tree):
 
 
 def test_findings_are_sorted_by_path_whatever_the_workers_and_the_order_of_listings(make_tree, monkeypatch):
-    root = make_tree({**AWKWARD, **{f'm{i}/2024-01-01/1/x': b'' for i in range(40)}})
+    root = make_tree(
+        {**AWKWARD, **{f'm{i}/2024-01-01/1/x': b'' for i in range(40)}, 's1-b/2024-01-01/1/x': b''}
+    )
     expected = validate(root)
     assert len(expected) > 90
     assert [f.path for f in expected] == sorted(f.path for f in expected)
@@ -602,8 +647,8 @@ def test_progress_is_shown_on_a_terminal_only(make_tree):
     primary, secondary = pty.openpty()
     termios.tcsetwinsize(secondary, (24, 80))
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=secondary, check=True, env=environment)
+    os.close(secondary)  # so that reading ends
     shown = os.read(primary, 100_000).decode()
-    os.close(secondary)
     os.close(primary)
     assert 'checking' in shown
     assert '/300' in shown
@@ -715,14 +760,14 @@ def test_the_example_of_a_rule_breaks_it_and_has_that_fix(code):
 
 def test_text_is_grouped_by_code_with_counts_and_first_paths(make_tree, run):
     root = make_tree(
-        {**GOOD, **{f'{SESSION}/notes{i}.txt': b'' for i in range(5)}, f'{SESSION}/a b/c.d.npy': b''}
+        {**GOOD, **{f'{SESSION}/notes{i}.txt': b'' for i in range(5)}, f'{SESSION}/x y/c.d.npy': b''}
     )
     code, out, err = run('validate', root, '--workers', 1)
     *lines, last, hint = out.splitlines()
     assert (code, err) == (1, '')
     assert lines == [
         'ALF201 error: name of a collection (1)',
-        f"  {SESSION}/a b: a space in the collection 'a b' -> a_b",
+        f"  {SESSION}/x y: a space in the collection 'x y' -> x_y",
         '',
         'ALF301 warning: fewer than two dots (5)',
         *[
@@ -736,6 +781,11 @@ def test_text_is_grouped_by_code_with_counts_and_first_paths(make_tree, run):
     assert '--explain' in hint
     _, out, _ = run('validate', root, '--workers', 1, '--all')
     assert out.count('notes') == 5
+
+
+def test_a_fix_in_another_folder_is_shown_in_full(make_tree, run):
+    root = make_tree({**GOOD, 'lab/s2/2024-01-01/001/a.b.npy': b''})
+    assert ' -> lab/Subjects/s2\n' in run('validate', root, '--workers', 1)[1]
 
 
 def test_json_is_one_finding_a_line(make_tree, run):
