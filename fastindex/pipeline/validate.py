@@ -103,7 +103,6 @@ class Findings(Iterator[Finding]):
     def __init__(
         self, tree: Tree, codes: frozenset[str], *, workers: int, deep: bool, progress: bool
     ) -> None:
-        self.root = tree.root
         self.sessions = 0
         self.folders = 0
         self.files = 0
