@@ -12,8 +12,9 @@ import argparse
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import date, timedelta
 from functools import partial
 from itertools import repeat
@@ -168,6 +169,9 @@ class InventedTree(NamedTuple):
 
     def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
         raise FileNotFoundError(name)
+
+    def revisit(self, session_path: str, path: str, names: Iterable[str]) -> AbstractContextManager[Folder]:
+        raise FileNotFoundError(path)
 
     def open_file(self, path: str) -> int:
         raise FileNotFoundError(path)

@@ -352,6 +352,11 @@ _RULES = [
         '--no-follow-symlinks opens nothing through a link.',
         f'{_SESSION}/alf, a link',
     ),
+    Rule(
+        *('ALF410', _ERROR, 'worker died'),
+        'Each process that looked at this session was killed, or ran out of memory: it is left out.',
+        f'{_SESSION}, with too many files for the memory',
+    ),
     # Contents
     Rule(
         *('ALF501', _ERROR, 'attributes of different length'),
@@ -380,6 +385,7 @@ RULE_OF_REASON = {
     Reason.VANISHED: 'ALF407',
     Reason.CHANGED: 'ALF407',
     Reason.IO: 'ALF408',
+    Reason.WORKER_DIED: 'ALF410',
 }
 """The codes of what the file system says."""
 

@@ -13,6 +13,9 @@ from fastindex import Problem, Reason
 from fastindex.ids import UuidIdentity
 from fastindex.pipeline import scan as scan_module
 from fastindex.pipeline.build import Options, build_index
+from fastindex.pipeline.check import CheckTask, check
+from fastindex.pipeline.executors import Pool
+from fastindex.rules import RULES
 from fastindex.trees import open_tree
 
 
@@ -141,3 +144,17 @@ def test_what_kills_its_worker_each_time_is_a_problem_and_all_else_is_indexed(
     assert set(lost.problems) - set(whole.problems) == {Problem(poison, Reason.WORKER_DIED)}
     assert expected - read_paths(tmp_path / 'out') == {path for path in expected if path.startswith(poison)}
     assert read_paths(tmp_path / 'out') < expected
+
+
+def test_validate_names_a_session_that_kills_its_worker_each_time(make_tree, inheriting):
+    root = make_tree({f's{i}/2024-01-01/001/alf/x.npy': b'' for i in range(6)})
+    tree = Poison(open_tree(root), 's3/2024-01-01/001')
+    paths = [f's{i}/2024-01-01/001'.encode() for i in range(6)]
+    with Pool(2) as pool:
+        results = list(check(pool, [CheckTask(tree, paths, frozenset(RULES), deep=False)]))
+    assert {finding.path: finding.code for result in results for finding in result.findings} == {
+        **{f's{i}/2024-01-01/001/alf/x.npy': 'ALF301' for i in (0, 1, 2, 4, 5)},
+        **{f's{i}/2024-01-01/001': 'ALF124' for i in (0, 1, 2, 4, 5)},
+        's3/2024-01-01/001': 'ALF410',
+    }
+    assert sum(result.sessions for result in results) == 6

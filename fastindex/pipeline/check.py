@@ -25,7 +25,7 @@ from fastindex.alf import (
 )
 from fastindex.diagnose import Diagnosis, describe_twin, diagnose_file, diagnose_folder, fold
 from fastindex.npy import BadHeaderError, read_shape
-from fastindex.pipeline.executors import Pool
+from fastindex.pipeline.executors import Pool, Successor
 from fastindex.problems import Problem, Reason, Tally
 from fastindex.rules import RULE_OF_REASON, RULES, Finding
 from fastindex.trees import Entry, Folder, Tree
@@ -90,8 +90,21 @@ _parse_name = lru_cache(maxsize=MAX_NAMES)(parse_dataset_name)
 
 def check(pool: Pool, tasks: Iterable[CheckTask]) -> Iterator[CheckResult]:
     """Check shards in the workers, which begin at once; iterate over the results in order."""
-    results = pool.run(check_shard, tasks, size_bytes=lambda result: FINDING_BYTES * len(result.findings))
+    results = pool.run(
+        check_shard,
+        tasks,
+        rescue=_rescue,
+        size_bytes=lambda result: FINDING_BYTES * len(result.findings),
+    )
     return (result for result, _ in results)
+
+
+def _rescue(_: object, task: CheckTask) -> object:
+    """Check the sessions one by one of a shard that kills its worker; the one that does it is a finding."""
+    if len(task.paths) > 1:
+        return [Successor(check_shard, task._replace(paths=[path])) for path in task.paths]
+    finding = make_finding(Problem(task.paths[0].decode(), Reason.WORKER_DIED))
+    return CheckResult(1, 0, 0, [finding] if finding.code in task.codes else [])
 
 
 def check_shard(task: CheckTask) -> CheckResult:

@@ -145,7 +145,11 @@ def discover_folders(task: DiscoverTask) -> Discovery:
     found = Discovery([], [], Tally(list_skips=task.list_skips))
     sessions: list[str] = []
     for path in task.paths:
-        names = _list_folders(task.tree, path, found.tally)
+        try:
+            names = task.tree.list_folders(path, found.tally)
+        except OSError as error:
+            found.tally.error(path, error)
+            continue
         dates = [name for name in names if judge_date(name) is not SkipReason.NOT_DATE]
         if 'Subjects' in names:
             above = f'{path}/Subjects'

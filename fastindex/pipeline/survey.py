@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import NamedTuple
 
@@ -74,6 +75,9 @@ class NotingTree(NamedTuple):
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         return self.tree.walk(session_path, tally)
 
+    def revisit(self, session_path: str, path: str, names: Iterable[str]) -> AbstractContextManager[Folder]:
+        return self.tree.revisit(session_path, path, names)
+
     def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
         return self.tree.open_entry(folder, name, is_link)
 
@@ -105,8 +109,7 @@ def survey(tree: Tree, sessions: Sequence[str], tally: Tally) -> list[Finding]:
     elif not sessions:
         found.append(Finding.make('ALF103', '.', 'no session was found: is this the right folder?'))
     if sessions or not wrong:  # under a wrong root every name is wrong
-        unread = {problem.path for problem in tally.problems}  # nobody knows what is in them
-        found += _iter_skip_findings(tree, [skip for skip in tally.skips or () if skip.path not in unread])
+        found += _iter_skip_findings(tree, tally.skips or [])
         found += _iter_name_findings(tree, sessions)
         found += _iter_number_findings(sessions)
         found += _iter_lab_findings(sessions)

@@ -127,8 +127,8 @@ class Findings(Iterator[Finding]):
         with closing(self._tree), Pool(workers) as pool:
             noting = NotingTree(self._tree)
             found = discover(noting, identity, pool, list_skips=True, meanwhile=lambda: None)
-            sessions = sorted(identity.session_path(key) for key in found.keys)
-            shards = iter_shards([path.encode() for path in sessions], pool.workers)
+            sessions = sorted(map(identity.session_path, found.iter_keys()))
+            shards = iter_shards((path.encode() for path in sessions), len(sessions), pool.workers)
             tasks = (CheckTask(self._tree, shard, self._codes, self._deep) for shard in shards)
             results = check(pool, tasks)  # the workers begin here
             above = [f for f in survey(self._tree, sessions, found.tally) if f.code in self._codes]
