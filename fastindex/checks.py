@@ -81,9 +81,17 @@ class Pair(NamedTuple):
     stamps: dict[str, Stamp]
     """Of the files that were checked, by name."""
 
+    facts: dict[str, Any]
+    """What the tables say of themselves; nothing where another program wrote them."""
 
-def check_pair(folder: Path) -> Pair:
+
+def check_pair(folder: Path, *, rows: bool = True) -> Pair:
     """Check sessions.pqt and datasets.pqt in a folder.
+
+    Parameters
+    ----------
+    rows
+        Whether to look at each row. Tables of ours are known to the bit without.
 
     Raises
     ------
@@ -96,7 +104,7 @@ def check_pair(folder: Path) -> Pair:
                 _Table(folder / name, stack.enter_context(open_table(folder / name)))
                 for name in ('sessions.pqt', 'datasets.pqt')
             )
-            return _check(folder, sessions, datasets)
+            return _check(folder, sessions, datasets, rows=rows)
     except InvalidIndexError:
         raise
     except _DAMAGES as error:  # there is no end to what a footer can claim
@@ -105,7 +113,7 @@ def check_pair(folder: Path) -> Pair:
         ) from error
 
 
-def _check(folder: Path, sessions: _Table, datasets: _Table) -> Pair:
+def _check(folder: Path, sessions: _Table, datasets: _Table, *, rows: bool) -> Pair:
     generation = _check_generations(folder, sessions, datasets)
     if generation is not None:
         _check_footers(sessions, datasets)
@@ -113,9 +121,10 @@ def _check(folder: Path, sessions: _Table, datasets: _Table) -> Pair:
     else:
         sessions.check_columns(_SESSIONS_OF_OTHERS)
         datasets.check_columns(_DATASETS_OF_OTHERS)
-    eids = _check_sessions(sessions)
-    _check_datasets(datasets, eids)
-    return Pair(generation, {table.path.name: table.stamp for table in (sessions, datasets)})
+    if rows:
+        _check_datasets(datasets, _check_sessions(sessions))
+    stamps = {table.path.name: table.stamp for table in (sessions, datasets)}
+    return Pair(generation, stamps, sessions.facts)
 
 
 def open_table(path: Path) -> IO[bytes]:

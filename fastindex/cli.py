@@ -212,6 +212,7 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     add('--namespace', metavar='UUID', type=UUID, help='namespace of the eids, for trees that will be merged')
     add('--dry-run', action='store_true', help='find out what would be indexed; write nothing')
+    add('--rehash', action='store_true', help='read all files again, also those that are as they were')
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
     add('--force', action='store_true', help='put files in the place of tables that are links')
     add('--json', action='store_true', help='print the summary as one JSON object')
@@ -308,6 +309,7 @@ def _run_build(options: argparse.Namespace) -> int:
         progress=not options.quiet,
         follow_symlinks=options.follow_symlinks,
         namespace=options.namespace or NAMESPACE,
+        rehash=options.rehash,
         allow_empty=options.allow_empty,
         force=options.force,
         dry_run=options.dry_run,
@@ -341,6 +343,7 @@ def _to_json(summary: Summary) -> dict[str, Any]:
             for problem in summary.problems
         ],
         'warnings': summary.warnings,
+        'digests_reused': summary.digests_reused,
         'seconds': round(summary.seconds, 3),
         'generation': summary.generation,
         **{f'{name}_path': path and to_text(os.fspath(path)) for name, path in paths.items()},
@@ -354,6 +357,9 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
         f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {_megabytes(summary.bytes)} '
         f'in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
     )
+    if options.hash:
+        computed = summary.datasets - summary.digests_reused
+        yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
     if summary.skipped:
         yield f'skipped {sum(summary.skipped.values()):,}, which do not belong into an index:'
         for reason, count in summary.skipped.items():

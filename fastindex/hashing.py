@@ -21,7 +21,16 @@ from xxhash import xxh3_128_digest
 
 from fastindex.errors import UsageError
 
-__all__ = ['ALGORITHMS', 'FileChangedError', 'Hasher', 'Measured', 'NotRegularError', 'parse_algorithms']
+__all__ = [
+    'ALGORITHMS',
+    'NO_FINGERPRINT',
+    'FileChangedError',
+    'Fingerprint',
+    'Hasher',
+    'Measured',
+    'NotRegularError',
+    'parse_algorithms',
+]
 
 ALGORITHMS = ('xxh128', 'md5')
 """The digests that can be asked for: what `xxh128sum` and `md5sum` print."""
@@ -46,8 +55,14 @@ class NotRegularError(Exception):
 Digests = tuple[bytes, ...]
 """In the order of the algorithms."""
 
-Measured = tuple[int, Digests | None]
-"""Size of a file in bytes, and its digests."""
+Fingerprint = tuple[int, int, int]
+"""mtime and ctime in nanoseconds, inode: with the size they tell whether a file is as it was."""
+
+NO_FINGERPRINT: Fingerprint = (0, 0, 0)
+"""Of a file that may be written to in the same tick of the clock: never that of a file (no inode is 0)."""
+
+Measured = tuple[int, Digests | None, Fingerprint]
+"""Size of a file in bytes, its digests, and by which to know it again."""
 
 
 class _Digest(Protocol):
@@ -131,15 +146,15 @@ class Hasher:
         info = os.fstat(fd)
         size_bytes = info.st_size
         is_regular = info.st_mode & _TYPE_MASK == _REGULAR
-        # On FAT, ctime is not what it should be.
-        is_settled = info.st_ctime_ns < self._settled_ns and info.st_mtime_ns < self._settled_ns
+        is_settled = self._is_settled(info)
         if is_settled and is_regular and count == size_bytes < self._whole_bytes:
             data = self._buffer[:count]  # no file is longer than it says: this is all of it
-            return size_bytes, (xxh3_128_digest(data),) if self._is_xxh128_alone else self._digest(data)
+            digests = (xxh3_128_digest(data),) if self._is_xxh128_alone else self._digest(data)
+            return size_bytes, digests, (info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
         if not is_regular:
             raise NotRegularError
         if size_bytes >= self._max_bytes:
-            return size_bytes, None
+            return size_bytes, None, NO_FINGERPRINT
         if not is_settled:  # it may have changed between the read and the look at it
             os.lseek(fd, 0, os.SEEK_SET)
             count = os.readv(fd, self._buffers)
@@ -147,10 +162,15 @@ class Hasher:
             total_bytes, digests = self._read_on(fd, count, info.st_size)
             before, info = info, os.fstat(fd)
             if total_bytes == info.st_size and _times(before) == _times(info):
-                return total_bytes, digests
+                known_by = (*_times(info), info.st_ino) if self._is_settled(info) else NO_FINGERPRINT
+                return total_bytes, digests, known_by
             os.lseek(fd, 0, os.SEEK_SET)
             count = os.readv(fd, self._buffers)
         raise FileChangedError
+
+    def _is_settled(self, info: os.stat_result) -> bool:
+        # On FAT, ctime is not what it should be.
+        return info.st_ctime_ns < self._settled_ns and info.st_mtime_ns < self._settled_ns
 
     def _digest(self, data: memoryview) -> Digests:
         digests = [_new_digest(name) for name in self.algorithms]

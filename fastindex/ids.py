@@ -29,7 +29,7 @@ except ImportError:  # pragma: no cover - an interpreter built without its own M
 
 from fastindex.alf import SessionPath
 
-__all__ = ['NAMESPACE', 'Identity', 'PathIdentity', 'Text', 'UuidIdentity', 'dataset_id', 'eid']
+__all__ = ['NAMESPACE', 'Identity', 'PathIdentity', 'Text', 'UuidIdentity', 'cut_ids', 'dataset_id', 'eid']
 
 T = TypeVar('T')
 
@@ -99,6 +99,11 @@ class Text(NamedTuple):
     def cut(cls, data: bytes, width: int) -> Text:
         """Take `data` for strings of `width` bytes each."""
         return cls(data, array('i', range(0, len(data) + 1, width)))
+
+
+def cut_ids(ids: Text) -> list[bytes]:
+    """Take UUIDs that stand in one piece apart, 36 characters each."""
+    return _cut(ids.data, 36)
 
 
 class Identity(Protocol):

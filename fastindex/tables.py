@@ -21,6 +21,8 @@ __all__ = [
     'QC_CATEGORIES',
     'datasets_batch',
     'datasets_schema',
+    'fingerprints_batch',
+    'fingerprints_schema',
     'from_ipc',
     'one_metadata',
     'pandas_metadata',
@@ -76,6 +78,32 @@ def datasets_schema(algorithms: Sequence[str] = ()) -> pa.Schema:
     if 'xxh128' in algorithms:
         fields.append(pa.field('xxh128', text))
     return pa.schema(fields)
+
+
+def fingerprints_schema() -> pa.Schema:
+    """Build the schema of the fingerprints: what to know files again by, row for row beside datasets.pqt.
+
+    With `file_size` in datasets.pqt they tell whether a digest still holds. All three are 0 for a file that
+    was changed so shortly before it was read that a later change may not show.
+    """
+    import pyarrow as pa
+
+    return pa.schema([('mtime_ns', pa.int64()), ('ctime_ns', pa.int64()), ('inode', pa.uint64())])
+
+
+def fingerprints_batch(
+    mtimes_ns: Sequence[int], ctimes_ns: Sequence[int], inodes: Sequence[int]
+) -> pa.RecordBatch:
+    """Build rows of the fingerprints."""
+    import pyarrow as pa
+
+    schema = fingerprints_schema()
+    columns = array('q', mtimes_ns), array('q', ctimes_ns), array('Q', inodes)
+    arrays = [
+        pa.Array.from_buffers(field.type, len(inodes), [None, pa.py_buffer(column)])
+        for field, column in zip(schema, columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def sessions_batch(
@@ -168,13 +196,13 @@ def _booleans(rows: int, false: Iterable[int]) -> pa.BooleanArray:
     return pa.Array.from_buffers(pa.bool_(), rows, [None, pa.py_buffer(bits)])
 
 
-def to_ipc(batch: pa.RecordBatch) -> bytes:
-    """Write a record batch as an Arrow IPC stream, schema included."""
+def to_ipc(batch: pa.RecordBatch | pa.Table) -> bytes:
+    """Write rows as an Arrow IPC stream, schema included."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+        writer.write(batch)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

@@ -21,11 +21,18 @@ PACKAGE = ROOT / 'fastindex'
 ORDER = [
     *('errors', 'alf', 'problems', 'rules', 'groups', 'diagnose', 'npy'),
     *('progress', 'ids', 'hashing', 'tables'),
-    *('trees', 'trees.local', 'roots'),
+    *('trees', 'trees.local', 'roots', 'checks'),
     *('pipeline', 'pipeline.workers', 'pipeline.executors', 'pipeline.discover', 'pipeline.shard'),
-    *('pipeline.verdicts', 'pipeline.scan', 'pipeline.collect', 'pipeline.publish', 'pipeline.build'),
+    *(
+        'pipeline.verdicts',
+        'pipeline.known',
+        'pipeline.scan',
+        'pipeline.collect',
+        'pipeline.publish',
+        'pipeline.build',
+    ),
     *('pipeline.check', 'pipeline.survey', 'pipeline.validate'),
-    *('compat', 'checks', 'index', 'newfolder', 'example', 'archive'),
+    *('compat', 'index', 'newfolder', 'example', 'archive'),
     *('cli', '__main__'),
 ]
 STAGES = {'discover', 'shard', 'scan', 'collect', 'publish', 'check', 'survey'}

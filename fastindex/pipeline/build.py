@@ -6,10 +6,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -22,6 +20,7 @@ from fastindex.hashing import ALGORITHMS
 from fastindex.ids import NAMESPACE, Identity, UuidIdentity
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.executors import Pool, default_workers
+from fastindex.pipeline.known import KnownIndex
 from fastindex.pipeline.publish import PROBLEMS, Stage, open_stage
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import iter_shards
@@ -59,6 +58,8 @@ class Summary(NamedTuple):
         Number of all of them; `problems_path` has them in full.
     warnings
         What is wrong with the root, in sentences.
+    digests_reused
+        Datasets whose digests are those of the index before, as the file is as it was.
     seconds
         Wall time.
     sessions_path, datasets_path, problems_path
@@ -75,6 +76,7 @@ class Summary(NamedTuple):
     problems: tuple[Problem, ...]
     problem_count: int
     warnings: tuple[str, ...]
+    digests_reused: int
     seconds: float
     sessions_path: Path | None = None
     datasets_path: Path | None = None
@@ -92,6 +94,7 @@ def build(
     progress: bool = False,
     follow_symlinks: bool = True,
     namespace: UUID = NAMESPACE,
+    rehash: bool = False,
     allow_empty: bool = False,
     force: bool = False,
     dry_run: bool = False,
@@ -117,6 +120,9 @@ def build(
         Whether links to folders and files are followed. Where not, nothing outside the root is read.
     namespace
         Namespace of the eids, to tell apart two trees without labs that are to be merged.
+    rehash
+        Whether all files are read again. Where not, a digest of the published index is reused if the file's
+        size, mtime, ctime and inode are as they were, and were older than that scan.
     allow_empty
         Whether an empty index may be written, also over one that has rows.
     force
@@ -145,6 +151,7 @@ def build(
         options=Options(
             identity=UuidIdentity(namespace.bytes),
             algorithms=_check_algorithms(hash),
+            reuse=not rehash,
             allow_empty=allow_empty,
             force=force,
             progress=progress,
@@ -174,12 +181,15 @@ class Options(NamedTuple):
         Whether `id` and (`eid`, `id`) become the index of the client's data frames.
     lab
         Fills the lab column; what the tree says if None.
+    reuse
+        Whether digests of the published index are reused where they still hold; for `UuidIdentity` only.
     """
 
     identity: Identity
     algorithms: tuple[str, ...] = ()
     with_index: bool = True
     lab: str | None = None
+    reuse: bool = False
     allow_empty: bool = False
     force: bool = False
     progress: bool = False
@@ -205,12 +215,21 @@ def build_index(
     date_created = _date_created()
     if out is not None and not out.is_dir():
         raise PublishError(f'{escape(os.fspath(out))}: there is no such folder for the tables: make it')
-    with closing(tree), Pool(_count_workers(workers, executor), executor) as pool:
-        found = _discover(tree, options, pool)
+    with closing(tree), ExitStack() as files, Pool(_count_workers(workers, executor), executor) as pool:
+        found, known = _discover(tree, out, options, pool, files)
         report = _Report(tree, options, found)
+        shards = iter_shards(found.iter_keys(), found.count_sessions(), pool.workers)
         tasks = (
-            ScanTask(tree, options.identity, keys, options.algorithms, options.lab, report.wants_skips)
-            for keys in iter_shards(found.iter_keys(), found.count_sessions(), pool.workers)
+            ScanTask(
+                tree,
+                options.identity,
+                keys,
+                options.algorithms,
+                options.lab,
+                report.wants_skips,
+                known.take(keys) if known else None,
+            )
+            for keys in shards
         )
         scanned = scan(pool, tasks)  # the workers begin here; what follows is imported meanwhile
         with report:
@@ -232,17 +251,26 @@ def _count_workers(workers: int | None, executor: Executor | None) -> int:
     return workers or getattr(executor, '_max_workers', None) or default_workers()
 
 
-def _discover(tree: Tree, options: Options, pool: Pool) -> Discovery:
-    """Discover all sessions, and load pyarrow meanwhile, for the workers that scan to inherit."""
-    list_skips = options.on_skip is not None
-    load = partial(import_module, 'pyarrow')
-    found = discover(tree, options.identity, pool, list_skips=list_skips, meanwhile=load)
+def _discover(
+    tree: Tree, out: Path | None, options: Options, pool: Pool, files: ExitStack
+) -> tuple[Discovery, KnownIndex | None]:
+    """Discover all sessions; meanwhile load pyarrow, for the workers to inherit, and what is known."""
+    known = None
+
+    def load() -> None:
+        nonlocal known
+        import pyarrow  # noqa: F401
+
+        if options.algorithms and options.reuse and out is not None:
+            known = KnownIndex.open(out, options.algorithms, files)
+
+    found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, meanwhile=load)
     pool.renew()
     if not (found.count_sessions() or options.allow_empty):
         raise EmptyTreeError(_explain_empty(tree, found.tally))
     if options.lab is not None:
         _check_lab(found, options.identity, options.lab)
-    return found
+    return found, known
 
 
 def _check_lab(found: Discovery, identity: Identity, lab: str) -> None:
@@ -327,7 +355,7 @@ class _Report:
         self.options = options
         self.wants_skips = options.on_skip is not None
         self.total = found.count_sessions()
-        self.sessions = self.datasets = self.bytes = 0
+        self.sessions = self.datasets = self.bytes = self.reused = 0
         self.skipped: Counter[SkipReason] = Counter()
         self.problems: list[Problem] = []
         self.problem_count = 0
@@ -349,6 +377,7 @@ class _Report:
         self.sessions += result.session_count
         self.datasets += result.dataset_count
         self.bytes += result.total_bytes
+        self.reused += result.reused
         tally = result.tally
         for file, big in zip(result.big_files, hashed, strict=True):
             tally.merge(big.tally)
@@ -386,6 +415,7 @@ class _Report:
             problems=tuple(self.problems),
             problem_count=self.problem_count,
             warnings=tuple(iter_root_warnings(self.tree)),
+            digests_reused=self.reused,
             seconds=time.monotonic() - started,
             sessions_path=out / 'sessions.pqt' if out else None,
             datasets_path=out / 'datasets.pqt' if out else None,

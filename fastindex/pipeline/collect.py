@@ -1,4 +1,4 @@
-"""Collect the record batches of the shards, in order, into a pair of Parquet files.
+"""Collect the record batches of the shards, in order, into a pair of Parquet files, and the fingerprints.
 
 Memory is that of one row group, whatever the size of the tree. Row groups have a fixed number of rows, so
 that the bytes do not depend on how the sessions were cut into shards. The *generation*, which both files
@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastindex.alf import list_old_revisions
-from fastindex.tables import datasets_schema, from_ipc, one_metadata, pandas_metadata, sessions_schema
+from fastindex.pipeline.known import FINGERPRINTS
+from fastindex.tables import (
+    datasets_schema,
+    fingerprints_schema,
+    from_ipc,
+    one_metadata,
+    pandas_metadata,
+    sessions_schema,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,28 +75,32 @@ class PairWriter:
             ['eid', 'id'] if with_index else [],
             ['eid', 'rel_path', 'qc'],  # qc: only a dictionary keeps the categories that no row has
         )
+        self._fingerprints = None
+        if algorithms:
+            self._fingerprints = _TableWriter(folder / FINGERPRINTS, fingerprints_schema(), None, [], [])
+        self._tables = [table for table in (self._sessions, self._datasets, self._fingerprints) if table]
 
-    def write(self, sessions: pa.Table, datasets: pa.Table) -> None:
-        """Append rows to both tables."""
+    def write(self, sessions: pa.Table, datasets: pa.Table, fingerprints: pa.Table | None) -> None:
+        """Append rows to all tables."""
         self._sessions.write(sessions)
         self._datasets.write(datasets)
+        if self._fingerprints is not None:
+            self._fingerprints.write(fingerprints)
 
     def close(self, facts: Mapping[str, Any]) -> str:
-        """Complete both files; `facts` go into their metadata, with the generation, which is returned."""
+        """Complete the files; `facts` go into their metadata, with the generation, which is returned."""
         from xxhash import xxh3_128
 
-        digest = xxh3_128()
-        for table in (self._sessions, self._datasets):
-            digest.update(table.finish())
-        generation = digest.hexdigest()
+        sessions, datasets, *_ = [table.finish() for table in self._tables]
+        generation = xxh3_128(sessions + datasets).hexdigest()
         metadata = json.dumps({'generation': generation, **facts})
-        for table in (self._sessions, self._datasets):
+        for table in self._tables:
             table.close(metadata)
         return generation
 
     def abort(self) -> None:
-        """Close both files, if they are open yet: they are of no use."""
-        for table in (self._sessions, self._datasets):
+        """Close the files, if they are open yet: they are of no use."""
+        for table in self._tables:
             table.abort()
 
 
@@ -96,7 +108,7 @@ class _TableWriter:
     """Writes one Parquet file in row groups of a fixed number of rows."""
 
     def __init__(
-        self, path: Path, schema: pa.Schema, metadata: bytes, index: list[str], repeated: list[str]
+        self, path: Path, schema: pa.Schema, metadata: bytes | None, index: list[str], repeated: list[str]
     ) -> None:
         import pyarrow as pa
 
@@ -135,10 +147,12 @@ class _TableWriter:
         if self._writer is None:
             import pyarrow.parquet as pq
 
-            pandas = pandas_metadata(schema, self._index)
+            if self._metadata is not None:  # a table for the client
+                pandas = pandas_metadata(schema, self._index)
+                schema = schema.with_metadata({'one_metadata': self._metadata, 'pandas': pandas})
             self._writer = pq.ParquetWriter(
                 self._sink,
-                schema.with_metadata({'one_metadata': self._metadata, 'pandas': pandas}),
+                schema,
                 compression='zstd',
                 compression_level=1,
                 use_dictionary=[name for name in self._repeated if name in schema.names],
@@ -178,37 +192,54 @@ class _TableWriter:
 
 def complete(
     result: ScanResult, hashed: list[HashResult], algorithms: tuple[str, ...]
-) -> tuple[pa.Table, pa.Table]:
-    """Unpack what a shard gave into rows of both tables, with its big files filled in."""
+) -> tuple[pa.Table, pa.Table, pa.Table | None]:
+    """Unpack what a shard gave into rows of all tables, with its big files filled in."""
     datasets = from_ipc(result.datasets)
+    fingerprints = from_ipc(result.fingerprints) if result.fingerprints is not None else None
     if result.big_files:
         rows = [file.row for file in result.big_files]
-        datasets = _fill_in(datasets, rows, [big.measured for big in hashed], algorithms)
-    return from_ipc(result.sessions), datasets
+        datasets, fingerprints = _fill_in(
+            datasets, fingerprints, rows, [big.measured for big in hashed], algorithms
+        )
+    return from_ipc(result.sessions), datasets, fingerprints
 
 
 def _fill_in(
-    datasets: pa.Table, rows: list[int], measured: list[Measured | None], algorithms: tuple[str, ...]
-) -> pa.Table:
-    """Fill in size and digests of the `rows` that were hashed apart; drop those that are problems."""
-    import pyarrow as pa
-
-    new: dict[str, dict[int, int | str]] = {'file_size': {}}
-    columns = ['hash' if name == 'md5' else name for name in algorithms]
+    datasets: pa.Table,
+    fingerprints: pa.Table,
+    rows: list[int],
+    measured: list[Measured | None],
+    algorithms: tuple[str, ...],
+) -> tuple[pa.Table, pa.Table]:
+    """Fill in what is known of the `rows` that were hashed apart; drop those that are problems."""
+    names = ['hash' if name == 'md5' else name for name in algorithms]
+    cells: dict[int, dict[str, Any]] = {}
+    marks: dict[int, dict[str, Any]] = {}
     for row, values in zip(rows, measured, strict=True):
         if values is not None:
-            new['file_size'][row], digests = values
-            for column, digest in zip(columns, digests or (), strict=True):
-                new.setdefault(column, {})[row] = digest.hex()
-    for column, cells in new.items():
-        place = datasets.schema.get_field_index(column)
-        data = datasets.column(place).to_pylist()
-        for row, value in cells.items():
-            data[row] = value
-        field = datasets.schema.field(place)
-        datasets = datasets.set_column(place, field, pa.array(data, field.type))
-    lost = [row for row, values in zip(rows, measured, strict=True) if values is None]
-    return _mark_revisions(_drop(datasets, lost)) if lost else datasets
+            size_bytes, digests, fingerprint = values
+            hexes = [digest.hex() for digest in digests or ()]
+            cells[row] = {'file_size': size_bytes, **dict(zip(names, hexes, strict=True))}
+            marks[row] = dict(zip(fingerprints.schema.names, fingerprint, strict=True))
+    datasets, fingerprints = _set(datasets, cells), _set(fingerprints, marks)
+    lost = [row for row in rows if row not in cells]
+    if lost:
+        datasets, fingerprints = _mark_revisions(_drop(datasets, lost)), _drop(fingerprints, lost)
+    return datasets, fingerprints
+
+
+def _set(table: pa.Table, cells: dict[int, dict[str, Any]]) -> pa.Table:
+    """Set cells: for each row the values by column."""
+    import pyarrow as pa
+
+    for name in {name: None for row in cells.values() for name in row}:
+        place = table.schema.get_field_index(name)
+        data = table.column(place).to_pylist()
+        for row, values in cells.items():
+            data[row] = values[name]
+        field = table.schema.field(place)
+        table = table.set_column(place, field, pa.array(data, field.type))
+    return table
 
 
 def _mark_revisions(datasets: pa.Table) -> pa.Table:

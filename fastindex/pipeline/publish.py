@@ -2,7 +2,7 @@
 
     .fastindex/lock      held by the run that writes (flock: a killed holder leaves no lock)
     .fastindex/stage/    the new pair while it grows; the seal in it, `ready`, says that the pair is complete
-    .fastindex/problems.jsonl
+    .fastindex/problems.jsonl, .fastindex/fingerprints.parquet
 
 Order: write and fsync both tables; write and fsync the seal, which has a digest of each file, and fsync their
 folder; rename datasets, rename sessions; fsync the folder; drop the stage. A run that died before the seal
@@ -26,6 +26,7 @@ from typing import IO
 from xxhash import xxh3_128
 
 from fastindex.errors import FastindexError, LockedError, PublishError
+from fastindex.pipeline.known import FINGERPRINTS
 from fastindex.problems import Problem, escape
 from fastindex.trees.local import STATE_FOLDER
 
@@ -35,6 +36,9 @@ TABLES = ('datasets.pqt', 'sessions.pqt')
 """In the order in which they are put in place."""
 
 PROBLEMS = 'problems.jsonl'
+
+EXTRAS = (PROBLEMS, FINGERPRINTS)
+"""In the state folder; a run that has none of one removes that of the run before."""
 
 SEAL = 'ready'
 
@@ -60,7 +64,10 @@ class Stage:
         self.is_sealed = False
         """Whether the pair in the stage is complete: from then on it is put in place, not dropped."""
         self._force = force
-        self._places = {**{name: out / name for name in TABLES}, PROBLEMS: self.state / PROBLEMS}
+        self._places = {
+            **{name: out / name for name in TABLES},
+            **{name: self.state / name for name in EXTRAS},
+        }
 
     def check_places(self) -> None:
         """Refuse to replace what is no file of an index.
@@ -151,11 +158,12 @@ class Stage:
             with suppress(FileNotFoundError):
                 (self.folder / name).replace(self._places[name])
         _fsync(self.out)
-        if PROBLEMS in sealed:
-            with suppress(FileNotFoundError):
-                (self.folder / PROBLEMS).replace(self._places[PROBLEMS])
-        else:
-            self._places[PROBLEMS].unlink(missing_ok=True)
+        for name in EXTRAS:
+            if name in sealed:
+                with suppress(FileNotFoundError):
+                    (self.folder / name).replace(self._places[name])
+            else:
+                self._places[name].unlink(missing_ok=True)
         _fsync(self.state)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from bisect import bisect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
-from itertools import accumulate, chain, islice, pairwise, repeat
+from itertools import accumulate, chain, islice, pairwise
 from stat import S_IFMT, S_IFREG, S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,12 +21,21 @@ from fastindex.alf import (
     list_old_revisions,
     split_session_path,
 )
-from fastindex.hashing import Digests, FileChangedError, Hasher, Measured, NotRegularError
-from fastindex.ids import Identity, Text
+from fastindex.hashing import (
+    NO_FINGERPRINT,
+    Digests,
+    FileChangedError,
+    Fingerprint,
+    Hasher,
+    Measured,
+    NotRegularError,
+)
+from fastindex.ids import Identity, Text, cut_ids
 from fastindex.pipeline.executors import FollowUp, Pool, Successor
+from fastindex.pipeline.known import KnownRows, state_of
 from fastindex.pipeline.verdicts import Verdict, verdicts_of
 from fastindex.problems import Reason, Tally, is_utf8
-from fastindex.tables import datasets_batch, sessions_batch, to_ipc
+from fastindex.tables import datasets_batch, fingerprints_batch, sessions_batch, to_ipc
 from fastindex.trees import Entry, Folder, Tree
 
 if TYPE_CHECKING:
@@ -73,6 +82,8 @@ class ScanTask(NamedTuple):
     algorithms: tuple[str, ...] = ()
     lab: str | None = None
     list_skips: bool = False
+    known: bytes | None = None
+    """What the published index has of these sessions. See `fastindex.pipeline.known`."""
 
 
 class BigFile(NamedTuple):
@@ -83,8 +94,8 @@ class BigFile(NamedTuple):
     size_bytes: int
 
 
-Row = tuple[bytes, int, Digests | None]
-"""The rel_path of a dataset, its size in bytes and its digests."""
+Row = tuple[bytes, int, Digests | None, Fingerprint]
+"""The rel_path of a dataset, its size in bytes, its digests, and what to know the file again by."""
 
 
 class PartTask(NamedTuple):
@@ -105,10 +116,13 @@ class ScanResult(NamedTuple):
 
     sessions: bytes
     datasets: bytes
+    fingerprints: bytes | None
     shard_sessions: int
     session_count: int
     dataset_count: int
     total_bytes: int
+    reused: int
+    """Datasets whose digests are those of the published index."""
     tally: Tally
     big_files: list[BigFile]
     successors: list[Successor]
@@ -173,6 +187,8 @@ class _Scan:
         self.tree = task.tree
         self.hasher = Hasher(task.algorithms, max_bytes=BIG_BYTES) if task.algorithms else None
         self.tally = Tally(list_skips=task.list_skips)
+        self.known = KnownRows(task.known, task.algorithms) if task.known is not None else None
+        self.reused = 0
         # One element a session, in the order of the table:
         self.session_keys: list[bytes] = []
         self.counts: list[int] = []
@@ -180,6 +196,9 @@ class _Scan:
         self.rel_paths: list[bytes] = []
         self.sizes: list[int] = []
         self.digests: list[Digests | None] = []
+        self.fingerprints: list[Fingerprint] = []
+        self.infos: list[os.stat_result] = []  # where digests may be known, in the place of those two
+        self.problem_ends: list[int] = []  # one element a session
         self.revised: list[int] = []  # places of the sessions that have revisions
 
     def scan_sessions(self) -> ScanResult:
@@ -216,7 +235,7 @@ class _Scan:
         if session.deferred and session.has_revisions:  # the last one shows when all are measured
             session.measure(session.deferred)
         elif session.deferred:
-            parts = self._cut(key, self._take(first), session.deferred)
+            parts = self._cut(key, first, session.deferred)
         self._close(session, key, first, first_problem)
         return parts
 
@@ -226,51 +245,117 @@ class _Scan:
             self.revised.append(len(self.counts))
         self.session_keys.append(key)
         self.counts.append(len(self.rel_paths) - first)
+        self.problem_ends.append(len(self.tally.problems))
 
     def _add(self, rows: list[Row]) -> None:
-        self.rel_paths += [path for path, _, _ in rows]
-        self.sizes += [size_bytes for _, size_bytes, _ in rows]
+        self.rel_paths += [path for path, _, _, _ in rows]
+        self.sizes += [size_bytes for _, size_bytes, _, _ in rows]
         if self.hasher is not None:
-            self.digests += [digests for _, _, digests in rows]
+            self.digests += [digests for _, _, digests, _ in rows]
+            self.fingerprints += [fingerprint for _, _, _, fingerprint in rows]
 
     def _take(self, first: int) -> list[Row]:
         """Take the rows from `first` on out again."""
-        digests = self.digests[first:] if self.hasher is not None else repeat(None)
-        rows = list(zip(self.rel_paths[first:], self.sizes[first:], digests))  # noqa: B905 - may be endless
-        del self.rel_paths[first:], self.sizes[first:], self.digests[first:]
-        return rows
+        columns = [column[first:] for column in (self.rel_paths, self.sizes, self.digests, self.fingerprints)]
+        del self.rel_paths[first:], self.sizes[first:], self.digests[first:], self.fingerprints[first:]
+        if self.hasher is None:
+            return [
+                (path, size_bytes, None, NO_FINGERPRINT)
+                for path, size_bytes in zip(*columns[:2], strict=True)
+            ]
+        return list(zip(*columns, strict=True))
 
-    def _cut(self, key: bytes, measured: list[Row], deferred: list[bytes]) -> list[Successor]:
+    def _cut(self, key: bytes, first: int, deferred: list[bytes]) -> list[Successor]:
         """Cut the datasets of a session into parts that stand one behind the other in the table."""
-        paths = [path for path, _, _ in measured] + deferred
-        sort_keys = self.task.identity.dataset_keys([key], [len(paths)], paths)
+        measured: list[Row] = []
+        if self.known is None:
+            measured = self._take(first)
+        else:
+            deferred = self.rel_paths[first:] + deferred  # to look at a few again is simplest
+            del self.rel_paths[first:], self.sizes[first:], self.infos[first:]
+        paths = [path for path, *_ in measured] + deferred
+        identity = self.task.identity
+        sort_keys = identity.dataset_keys([key], [len(paths)], paths)
         count = -(-len(paths) // PART_ROWS)
         sample = sorted(sort_keys[:: len(paths) // (count * 64) + 1])
         bounds = [sample[len(sample) * i // count] for i in range(1, count)]
+        places = [bisect(bounds, sort_key) for sort_key in sort_keys]
         shard = self.task._replace(keys=[key])
         parts = [PartTask(shard, [], []) for _ in range(count)]
-        places = [bisect(bounds, sort_key) for sort_key in sort_keys]
         for row, place in zip(measured, places, strict=False):
             parts[place].measured.append(row)
         for path, place in zip(deferred, places[len(measured) :], strict=True):
             parts[place].paths.append(path)
+        if self.known is not None:
+            for place, part in enumerate(parts):
+                wanted = [k for k, p in zip(sort_keys, places, strict=True) if p == place]
+                known = self.known.select(cut_ids(identity.dataset_ids(wanted)))
+                parts[place] = part._replace(shard=shard._replace(known=known))
         return [Successor(scan_part, part) for part in parts]
 
     def _result(self, session_rows: list[bytes]) -> ScanResult:
         """Make rows of what there is; those of `session_rows` in the table of the sessions."""
         keys = self.task.identity.dataset_keys(self.session_keys, self.counts, self.rel_paths)
         order = self._sort(keys)
+        ids = self.task.identity.dataset_ids([keys[i] for i in order])
+        fingerprints: Sequence[Sequence[int]] = ([], [], [])
+        if self.known is not None:
+            fingerprints = (
+                [info.st_mtime_ns for info in self.infos],
+                [info.st_ctime_ns for info in self.infos],
+                [info.st_ino for info in self.infos],
+            )
+            known = self.known.digests_of(ids.data, (self.sizes, *fingerprints))
+            if known is None:
+                self._measure_changed(ids)
+                return self._result(session_rows)
+            digests = known
+            self.reused = len(order)
+        else:
+            if self.fingerprints:
+                fingerprints = list(zip(*self.fingerprints, strict=True))
+            digests = {
+                name: b''.join([row[i] if row else NO_DIGEST for row in self.digests])
+                for i, name in enumerate(self.task.algorithms)
+            }
         return ScanResult(
             sessions=to_ipc(self._sessions(session_rows)),
-            datasets=to_ipc(self._datasets([keys[i] for i in order])),
+            datasets=to_ipc(self._datasets(ids, digests)),
+            fingerprints=to_ipc(fingerprints_batch(*fingerprints)) if self.hasher else None,
             shard_sessions=0,
             session_count=len(session_rows),
             dataset_count=len(order),
             total_bytes=sum(self.sizes),
+            reused=self.reused,
             tally=self.tally,
             big_files=self._big_files(),
             successors=[],
         )
+
+    def _measure_changed(self, ids: Text) -> None:
+        """Read the files that are not as they are known, and take over the digests of the others."""
+        assert self.known is not None  # noqa: S101 - for the type checker
+        known, self.known = self.known.by_id(), None
+        rows = iter(list(zip(cut_ids(ids), self.rel_paths, self.infos, strict=True)))
+        counts, problem_ends, problems = self.counts, self.problem_ends, self.tally.problems
+        self.rel_paths, self.sizes, self.counts, self.problem_ends, self.tally.problems = [], [], [], [], []
+        starts = [0, *problem_ends]
+        for key, count, start, end in zip(self.session_keys, counts, starts, problem_ends, strict=False):
+            session = _Session(self, self.task.identity.session_path(key))
+            first, first_problem = len(self.rel_paths), len(self.tally.problems)
+            self.tally.problems += problems[start:end]
+            changed: list[bytes] = []
+            for one, path, info in islice(rows, count):
+                state, digests = known.get(one, (None, None))
+                if state == state_of(info):
+                    self._add([(path, state[0], digests, state[1:])])
+                    self.reused += 1
+                else:
+                    changed.append(path)
+            session.measure(changed)
+            self.tally.problems[first_problem:] = sorted(self.tally.problems[first_problem:])
+            self.counts.append(len(self.rel_paths) - first)
+        self.tally.problems += problems[starts[-1] :]  # of sessions that vanished
 
     def _sort(self, keys: list[bytes]) -> list[int]:
         """Sort the datasets of each session; return the order they were in."""
@@ -285,8 +370,11 @@ class _Scan:
             order += part
         self.rel_paths = [self.rel_paths[i] for i in order]
         self.sizes = [self.sizes[i] for i in order]
-        if self.hasher is not None:
+        if self.known is not None:
+            self.infos = [self.infos[i] for i in order]
+        elif self.hasher is not None:
             self.digests = [self.digests[i] for i in order]
+            self.fingerprints = [self.fingerprints[i] for i in order]
         return order
 
     def _sessions(self, keys: list[bytes]) -> pa.RecordBatch:
@@ -300,19 +388,14 @@ class _Scan:
             [int(part[3]) for part in parts],
         )
 
-    def _datasets(self, keys: list[bytes]) -> pa.RecordBatch:
-        identity = self.task.identity
-        columns = {
-            name: b''.join([digests[i] if digests else NO_DIGEST for digests in self.digests])
-            for i, name in enumerate(self.task.algorithms)
-        }
+    def _datasets(self, ids: Text, digests: dict[str, bytes]) -> pa.RecordBatch:
         return datasets_batch(
-            Text.repeat(identity.eids(self.session_keys), self.counts),
-            identity.dataset_ids(keys),
+            Text.repeat(self.task.identity.eids(self.session_keys), self.counts),
+            ids,
             Text.join(self.rel_paths),
             self.sizes,
             self._old_revisions(),
-            columns,
+            digests,
         )
 
     def _old_revisions(self) -> list[int]:
@@ -325,7 +408,7 @@ class _Scan:
         return rows
 
     def _big_files(self) -> list[BigFile]:
-        if self.hasher is None:
+        if not self.digests:
             return []
         paths = (self.task.identity.session_path(key) for key in self.session_keys)
         paths_of_rows = (path for path, count in zip(paths, self.counts, strict=True) for _ in range(count))
@@ -343,7 +426,9 @@ class _Session:
         self.path = path
         self.tree = scan.tree
         self.tally = scan.tally
-        self.hasher = scan.hasher
+        self.hasher = scan.hasher if scan.known is None else None
+        self.add_info = scan.infos.append if scan.known is not None else None
+        self.add_fingerprint = scan.fingerprints.append
         self.rel_paths = scan.rel_paths
         self.sizes = scan.sizes
         self.digests = scan.digests
@@ -397,6 +482,7 @@ class _Session:
         verdicts = verdicts_of(folder.path)
         self.has_revisions |= verdicts.is_revision
         add_path, add_size, add_digests = self.rel_paths.append, self.sizes.append, self.digests.append
+        add_info, add_fingerprint = self.add_info, self.add_fingerprint
         hasher = self.hasher
         open_entry = self.tree.open_entry
         for entry in entries:
@@ -412,17 +498,20 @@ class _Session:
                             continue
                         info = entry.stat()
                     add_size(info.st_size)
+                    if add_info is not None:
+                        add_info(info)
                 else:
                     is_plain = entry.is_file(follow_symlinks=False)
                     if not (is_plain or self._is_link_to_file(folder, entry)):
                         continue
                     fd = open_entry(folder, entry.name, not is_plain)
                     try:
-                        size_bytes, digests = hasher.measure(fd)
+                        size_bytes, digests, fingerprint = hasher.measure(fd)
                     finally:
                         close(fd)
                     add_size(size_bytes)
                     add_digests(digests)
+                    add_fingerprint(fingerprint)
                 add_path(verdict)
             except OSError as error:
                 self.tally.error(self._path_of(folder.path, entry.name), error)

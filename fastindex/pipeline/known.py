@@ -1,0 +1,217 @@
+"""What the published index knows: digests of files that are as they were, and need not be read again.
+
+Gives each shard the rows that the index has of its sessions, and tells which digests still hold: those of
+files whose size, mtime, ctime and inode are as they were recorded with the digest. They were recorded only
+where mtime and ctime were older than that scan by more than clocks tick, so a later change shows (git calls
+the others racy). The fingerprints stand row for row beside the datasets.pqt of their generation, so they
+need no key of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastindex.checks import check_pair, open_table
+from fastindex.errors import InvalidIndexError
+from fastindex.hashing import Digests
+from fastindex.ids import UuidIdentity
+from fastindex.tables import fingerprints_schema, from_ipc, to_ipc
+from fastindex.trees.local import STATE_FOLDER
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ['FINGERPRINTS', 'KnownIndex', 'KnownRows', 'State', 'state_of']
+
+FINGERPRINTS = 'fingerprints.parquet'
+"""In the state folder. Not `.pqt`: what ends so is the client's."""
+
+State = tuple[int, int, int, int]
+"""Size in bytes, mtime and ctime in nanoseconds, inode."""
+
+_COLUMN_OF_ALGORITHM = {'xxh128': 'xxh128', 'md5': 'hash'}
+_STATE_CODES: dict[str, Literal['q', 'Q']] = {
+    'file_size': 'Q',
+    'mtime_ns': 'q',
+    'ctime_ns': 'q',
+    'inode': 'Q',
+}
+
+
+def state_of(info: os.stat_result) -> State:
+    """Get what must be as it was for a digest to hold."""
+    return info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino
+
+
+class KnownIndex:
+    """The published index, read in step with the shards: a row group at a time. Made by `KnownIndex.open`."""
+
+    def __init__(self, datasets: Any, fingerprints: Any, algorithms: Sequence[str]) -> None:
+        self._datasets = datasets
+        self._fingerprints = fingerprints
+        self._columns = ['eid', 'id', 'file_size', *map(_COLUMN_OF_ALGORITHM.__getitem__, algorithms)]
+        self._groups = iter(range(datasets.num_row_groups))
+        self._rows: pa.Table | None = None  # those that were read, and not passed yet
+
+    @classmethod
+    def open(cls, folder: Path, algorithms: Sequence[str], files: ExitStack) -> KnownIndex | None:
+        """Open the index in a folder; None where it has not all of these digests, or is not to be trusted.
+
+        Parameters
+        ----------
+        files
+            Closes what was opened.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with suppress(InvalidIndexError, pa.ArrowException, OSError, ValueError):
+            pair = check_pair(folder, rows=False)
+            if pair.generation is None or not set(algorithms) <= set(pair.facts['algorithms']):
+                return None
+            datasets, fingerprints = (
+                pq.ParquetFile(
+                    pa.PythonFile(files.enter_context(open_table(path)), 'r'),
+                    read_dictionary=repeated,  # a tenth of the memory
+                    page_checksum_verification=True,
+                )
+                for path, repeated in (
+                    (folder / 'datasets.pqt', ['eid']),
+                    (folder / STATE_FOLDER / FINGERPRINTS, None),
+                )
+            )
+            if (
+                _generation_of(datasets) == _generation_of(fingerprints) == pair.generation
+                and fingerprints.schema_arrow.remove_metadata().equals(fingerprints_schema())
+                and _group_rows(datasets) == _group_rows(fingerprints)
+            ):
+                return cls(datasets, fingerprints, algorithms)
+        return None
+
+    def take(self, keys: Sequence[bytes]) -> bytes | None:
+        """Take the rows of a shard as an Arrow IPC stream; None where there is none.
+
+        Parameters
+        ----------
+        keys
+            Of its sessions, behind those of all shards before.
+        """
+        first, last = UuidIdentity().eids([keys[0], keys[-1]])
+        rows = self._read_to(last.decode())
+        eids = rows.column('eid')
+        start = bisect_left(range(len(eids)), first.decode(), key=lambda i: eids[i].as_py())
+        end = bisect_right(range(len(eids)), last.decode(), lo=start, key=lambda i: eids[i].as_py())
+        self._rows = rows.slice(end)
+        part = rows.slice(start, end - start)
+        return to_ipc(part.drop_columns(['eid']).combine_chunks()) if part.num_rows else None
+
+    def _read_to(self, eid: str) -> pa.Table:
+        """Read on until there are rows beyond those of a session, or there are no more."""
+        import pyarrow as pa
+
+        while self._rows is None or not self._rows.num_rows or self._rows.column('eid')[-1].as_py() <= eid:
+            group = next(self._groups, None)
+            if group is None:
+                break
+            try:
+                rows = self._read_group(group)
+            except (pa.ArrowException, OSError):  # damaged: nothing is known from here on
+                self._groups = iter(())
+                break
+            self._rows = rows if self._rows is None else pa.concat_tables([self._rows, rows])
+        if self._rows is None:
+            self._rows = self._datasets.schema_arrow.empty_table().select(self._columns)
+        return self._rows
+
+    def _read_group(self, group: int) -> pa.Table:
+        rows = self._datasets.read_row_group(group, columns=self._columns, use_threads=False)
+        fingerprints = self._fingerprints.read_row_group(group, use_threads=False)
+        for name in fingerprints.schema.names:
+            rows = rows.append_column(name, fingerprints.column(name))
+        return rows.replace_schema_metadata(None)
+
+
+def _generation_of(table: Any) -> str | None:
+    generation: str | None = json.loads(table.metadata.metadata.get(b'fastindex', b'{}')).get('generation')
+    return generation
+
+
+def _group_rows(table: Any) -> list[int]:
+    return [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
+
+
+class KnownRows:
+    """What the index has of the sessions of a shard, in the order of the table.
+
+    Parameters
+    ----------
+    data
+        Of `KnownIndex.take`.
+    algorithms
+        The digests that are wanted.
+    """
+
+    def __init__(self, data: bytes, algorithms: Sequence[str]) -> None:
+        self._table = from_ipc(data).combine_chunks()
+        self._algorithms = algorithms
+
+    def digests_of(self, ids: bytes, states: Sequence[Sequence[int]]) -> dict[str, bytes] | None:
+        """Get the digests of all rows of a shard at once; None if any row is not as it was.
+
+        Parameters
+        ----------
+        ids
+            Of the datasets, 36 characters each.
+        states
+            Their sizes, mtimes, ctimes and inodes.
+
+        Returns
+        -------
+        digests
+            For each algorithm those of all rows in one piece, 16 bytes each.
+        """
+        columns = zip(_STATE_CODES.items(), states, strict=True)
+        try:
+            is_same = self._text('id', 36) == ids and all(
+                self._numbers(name) == array(code, values).tobytes() for (name, code), values in columns
+            )
+        except OverflowError:  # a time beyond the year 2262
+            return None
+        return {name: self._digests(name) for name in self._algorithms} if is_same else None
+
+    def by_id(self) -> dict[bytes, tuple[State, Digests]]:
+        """Get the state and the digests of each dataset by its id, 36 characters."""
+        states = zip(
+            *(memoryview(self._numbers(name)).cast(code) for name, code in _STATE_CODES.items()), strict=True
+        )
+        digests = zip(*(_iter_cut(self._digests(name), 16) for name in self._algorithms), strict=True)
+        return dict(zip(_iter_cut(self._text('id', 36), 36), zip(states, digests, strict=True), strict=True))
+
+    def select(self, ids: Sequence[bytes]) -> bytes | None:
+        """Select the rows of these datasets, where there are any, as `KnownIndex.take` gives them."""
+        places = {known: place for place, known in enumerate(_iter_cut(self._text('id', 36), 36))}
+        found = sorted(places[one] for one in ids if one in places)
+        return to_ipc(self._table.take(found)) if found else None
+
+    def _text(self, column: str, width: int) -> bytes:
+        """Get the characters of a column of strings that are `width` long each."""
+        chunks = self._table.column(column).chunks
+        return b''.join(bytes(memoryview(chunk.buffers()[2])[: width * len(chunk)]) for chunk in chunks)
+
+    def _numbers(self, column: str) -> bytes:
+        chunks = self._table.column(column).chunks
+        return b''.join(bytes(memoryview(chunk.buffers()[1])[: 8 * len(chunk)]) for chunk in chunks)
+
+    def _digests(self, algorithm: str) -> bytes:
+        return bytes.fromhex(self._text(_COLUMN_OF_ALGORITHM[algorithm], 32).decode())
+
+
+def _iter_cut(data: bytes, width: int) -> Iterator[bytes]:
+    return (data[i : i + width] for i in range(0, len(data), width))

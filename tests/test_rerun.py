@@ -1,0 +1,244 @@
+"""Running again: digests are reused where they still hold, and the index is that of a first run."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+from conftest import SESSION, grow, read, tables_digest
+
+import fastindex
+from fastindex import hashing
+from fastindex.pipeline import known as known_module
+from fastindex.pipeline import scan as scan_module
+from fastindex.pipeline.known import FINGERPRINTS
+
+TREE = {
+    f's{subject}/2024-01-0{day}/001/{name}': f'{subject}{day}{name}'.encode() * subject
+    for subject in range(4)
+    for day in range(1, 4)
+    for name in ('alf/spikes.times.npy', 'alf/#r1#/spikes.times.npy', 'a.b.npy', 'c.d.npy')
+}
+FIRST = 's1/2024-01-02/001/a.b.npy'
+
+
+@pytest.fixture(autouse=True)
+def fixed_date(monkeypatch):
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+
+
+@pytest.fixture
+def settling(monkeypatch):
+    """Call it, and all files are old enough for their digests to be reused."""
+    monkeypatch.setattr(hashing, 'SETTLED_NS', 20_000_000)
+    return lambda: time.sleep(0.05)
+
+
+@pytest.fixture
+def root(make_tree, build, settling):
+    """A tree that is indexed with both digests."""
+    root = make_tree(TREE)
+    settling()
+    build(root, hash=['xxh128', 'md5'])
+    return root
+
+
+@pytest.fixture
+def rebuilt(build, root, tmp_path):
+    """Tell what a first run would write."""
+
+    def rebuilt(**options):
+        out = tmp_path / 'rebuilt'
+        out.mkdir(exist_ok=True)
+        build(root, out=out, rehash=True, **{'hash': ['xxh128', 'md5'], **options})
+        return tables_digest(out)
+
+    return rebuilt
+
+
+def never(*_):
+    raise AssertionError('a file was read')
+
+
+@pytest.mark.parametrize('hash', [['xxh128', 'md5'], ['xxh128'], ['md5']])
+def test_nothing_is_read_again_where_nothing_has_changed(root, build, rebuilt, monkeypatch, hash):
+    expected = rebuilt(hash=hash)
+    monkeypatch.setattr(hashing.Hasher, 'measure', never)
+    for _ in range(2):
+        summary = build(root, hash=hash)
+        assert summary.digests_reused == summary.datasets == len(TREE)
+        assert tables_digest(root) == expected
+
+
+@pytest.mark.parametrize('workers', [2, 5])
+def test_any_number_of_workers_reuses_the_same(root, build, rebuilt, workers):
+    grow(root, {f's2/2024-01-0{day}/001/new{day}.b.npy': b'new' for day in range(1, 4)})
+    summary = build(root, hash=['md5'], workers=workers)
+    assert summary.digests_reused == len(TREE)
+    assert tables_digest(root) == rebuilt(hash=['md5'])
+
+
+def rewrite(root, keep):
+    """Change the content but not the size; restore the time of change."""
+    before = os.stat(root / FIRST)
+    (root / FIRST).write_bytes(b'#' * before.st_size)
+    if keep:
+        os.utime(root / FIRST, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES = {
+    'grown': lambda root: (root / FIRST).write_bytes(b'longer than before' * 9),
+    'rewritten': lambda root: rewrite(root, False),
+    'rewritten, mtime restored': lambda root: rewrite(root, True),
+    'replaced': lambda root: (
+        (os.link(root / FIRST, root / 'x'), os.replace(root / 'x', root / FIRST))
+        and [(root / 'y').write_bytes(b'#' * 99), os.replace(root / 'y', root / FIRST)]
+    ),
+    'touched': lambda root: os.utime(root / FIRST),
+    'mode changed': lambda root: (root / FIRST).chmod(0o600),
+    'made a link': lambda root: [os.rename(root / FIRST, root / 'x'), os.symlink(root / 'x', root / FIRST)],
+}
+
+
+@pytest.mark.parametrize('change', CHANGES.values(), ids=list(CHANGES))
+def test_a_file_that_may_have_changed_is_read_again(root, build, rebuilt, settling, change):
+    change(root)
+    settling()
+    summary = build(root, hash=['xxh128', 'md5'])
+    assert summary.digests_reused == len(TREE) - 1
+    assert tables_digest(root) == rebuilt()
+    assert build(root, hash=['xxh128', 'md5']).digests_reused == len(TREE)
+
+
+def test_files_and_sessions_that_come_go_and_move(root, build, rebuilt, settling):
+    (root / FIRST).rename(root / 's1/2024-01-02/001/moved.b.npy')
+    (root / 's3/2024-01-01/001/c.d.npy').unlink()
+    (root / 's0/2024-01-01').rename(root / 's0/2023-01-01')
+    (root / 's2').rename(root / 'gone')
+    grow(root, {'new/2024-01-01/001/a.b.npy': b'new', 's1/2024-01-02/001/c.d.e.npy': b'new'})
+    settling()
+    summary = build(root, hash=['xxh128', 'md5'])
+    assert tables_digest(root) == rebuilt()
+    # Lost: moved, deleted, a session of 4 and a subject of 12. A new place is a new dataset.
+    assert summary.digests_reused == len(TREE) - 1 - 1 - 4 - 12
+
+
+def test_a_file_that_changed_shortly_before_it_was_read_is_read_again(make_tree, build):
+    """A second change in the same tick of the clock would not show."""
+    root = make_tree(TREE)
+    build(root, hash=['md5'])
+    assert build(root, hash=['md5']).digests_reused == 0
+
+
+def test_a_digest_that_the_index_has_not_is_computed(make_tree, build, settling):
+    root = make_tree(TREE)
+    settling()
+    build(root, hash=['xxh128'])
+    assert build(root, hash=['md5']).digests_reused == 0
+    assert build(root, hash=['xxh128', 'md5']).digests_reused == 0
+    assert build(root, hash=['xxh128']).digests_reused == len(TREE)
+
+
+def test_an_index_without_digests_has_no_fingerprints(root, build):
+    assert (root / '.fastindex' / FINGERPRINTS).exists()
+    build(root)
+    assert not (root / '.fastindex' / FINGERPRINTS).exists()
+    assert build(root, hash=['md5']).digests_reused == 0
+
+
+def test_all_is_read_again_where_that_is_asked_for(root, build):
+    assert build(root, hash=['md5'], rehash=True).digests_reused == 0
+
+
+def test_fingerprints_of_another_generation_are_not_used(root, build, tmp_path, rebuilt):
+    fingerprints = (root / '.fastindex' / FINGERPRINTS).read_bytes()
+    rewrite(root, True)
+    build(root, hash=['md5'])
+    (root / '.fastindex' / FINGERPRINTS).write_bytes(fingerprints)
+    assert build(root, hash=['md5']).digests_reused == 0
+    assert tables_digest(root) == rebuilt(hash=['md5'])
+
+
+@pytest.mark.parametrize('name', ['datasets.pqt', 'sessions.pqt', f'.fastindex/{FINGERPRINTS}'])
+def test_no_damage_of_the_index_makes_a_digest_wrong(root, build, rebuilt, name):
+    expected = rebuilt()
+    whole = (root / name).read_bytes()
+    random.seed(0)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[random.randrange(len(whole))] ^= 1 << random.randrange(8)
+        (root / name).write_bytes(damaged)
+        build(root, hash=['xxh128', 'md5'])
+        assert tables_digest(root) == expected
+    (root / name).write_bytes(whole[: len(whole) // 2])
+    assert build(root, hash=['xxh128', 'md5']).digests_reused == 0
+    assert tables_digest(root) == expected
+
+
+def test_what_stands_in_the_place_of_the_fingerprints_is_not_waited_for(root, build):
+    (root / '.fastindex' / FINGERPRINTS).unlink()
+    os.mkfifo(root / '.fastindex' / FINGERPRINTS)
+    assert build(root, hash=['md5']).digests_reused == 0
+
+
+def test_digests_of_big_files_are_reused(root, build, rebuilt, monkeypatch):
+    monkeypatch.setattr(scan_module, 'BIG_BYTES', 20)
+    build(root, hash=['xxh128', 'md5'], rehash=True)
+    summary = build(root, hash=['xxh128', 'md5'])
+    assert summary.digests_reused == len(TREE)
+    assert tables_digest(root) == rebuilt()
+
+
+def test_digests_of_a_session_that_is_shared_are_reused(make_tree, build, settling, monkeypatch):
+    root = make_tree({f'{SESSION}/alf/frame.n{i}.npy': b'x' * i for i in range(60)})
+    settling()
+    build(root, hash=['md5'])
+    expected = tables_digest(root)
+    monkeypatch.setattr(scan_module, 'MAX_ENTRIES', 5)
+    monkeypatch.setattr(scan_module, 'PART_ROWS', 7)
+    assert build(root, hash=['md5']).digests_reused == 60
+    assert tables_digest(root) == expected
+    (root / SESSION / 'alf/frame.n7.npy').write_bytes(b'changed')
+    assert build(root, hash=['md5']).digests_reused == 59
+
+
+def test_a_time_that_no_column_can_hold_is_no_fingerprint(make_tree, build, settling):
+    root = make_tree({'s1/2024-01-01/001/a.b.npy': b'', 's1/2024-01-01/001/c.d.npy': b''})
+    os.utime(root / 's1/2024-01-01/001/a.b.npy', (13_569_465_600, 13_569_465_600))  # in the year 2400
+    settling()
+    build(root, hash=['md5'])
+    if os.stat(root / 's1/2024-01-01/001/a.b.npy').st_mtime > 13_569_465_599:
+        assert build(root, hash=['md5']).digests_reused == 1
+    assert len(read(root, 'datasets')) == 2
+
+
+def test_the_index_is_read_a_row_group_at_a_time(make_tree, build, settling, monkeypatch):
+    monkeypatch.setattr('fastindex.pipeline.collect.ROW_GROUP_ROWS', 5)
+    root = make_tree(TREE)
+    settling()
+    build(root, hash=['md5'])
+    held = []
+    read_to = known_module.KnownIndex._read_to
+    monkeypatch.setattr(
+        known_module.KnownIndex,
+        '_read_to',
+        lambda self, eid: held.append((rows := read_to(self, eid)).num_rows) or rows,
+    )
+    monkeypatch.setattr('fastindex.pipeline.shard.iter_shards.__kwdefaults__', {'max_sessions': 1})
+    assert build(root, hash=['md5']).digests_reused == len(TREE)
+    assert max(held) <= 10
+
+
+def test_the_command_line_tells_what_was_reused(root, capsys):
+    from fastindex.cli import main
+
+    assert main([str(root), '--hash=md5', '--workers', '1']) == 0
+    assert f'digests: 0 computed, {len(TREE)} reused' in capsys.readouterr().out
+    assert main([str(root), '--hash=md5', '--rehash', '--workers', '1']) == 0
+    assert f'digests: {len(TREE)} computed, 0 reused' in capsys.readouterr().out
+
+
+def test_a_dry_run_reuses_nothing_and_needs_no_index(root):
+    assert fastindex.build(root, hash=['md5'], dry_run=True, workers=1).digests_reused == 0
