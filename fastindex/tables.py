@@ -91,17 +91,14 @@ def fingerprints_schema() -> pa.Schema:
     return pa.schema([('mtime_ns', pa.int64()), ('ctime_ns', pa.int64()), ('inode', pa.uint64())])
 
 
-def fingerprints_batch(
-    mtimes_ns: Sequence[int], ctimes_ns: Sequence[int], inodes: Sequence[int]
-) -> pa.RecordBatch:
+def fingerprints_batch(mtimes_ns: array[int], ctimes_ns: array[int], inodes: array[int]) -> pa.RecordBatch:
     """Build rows of the fingerprints."""
     import pyarrow as pa
 
     schema = fingerprints_schema()
-    columns = array('q', mtimes_ns), array('q', ctimes_ns), array('Q', inodes)
     arrays = [
         pa.Array.from_buffers(field.type, len(inodes), [None, pa.py_buffer(column)])
-        for field, column in zip(schema, columns, strict=True)
+        for field, column in zip(schema, (mtimes_ns, ctimes_ns, inodes), strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -135,7 +132,7 @@ def datasets_batch(
     rel_paths: Text,
     sizes: list[int],
     old_revisions: list[int],
-    digests: dict[str, bytes],
+    hex_digests: dict[str, bytes],
 ) -> pa.RecordBatch:
     """Build rows of datasets.pqt.
 
@@ -147,19 +144,19 @@ def datasets_batch(
         Bytes.
     old_revisions
         Rows that the client does not load where no revision is asked for.
-    digests
-        For each algorithm the digests of all rows in one piece, 16 bytes each.
+    hex_digests
+        For each algorithm those of all rows in one piece, 32 hex digits each.
     """
     import pyarrow as pa
 
     rows = len(sizes)
-    md5 = digests.get('md5')
+    md5 = hex_digests.get('md5')
     columns = [
         _strings(eids),
         _strings(ids),
         _strings(rel_paths),
         pa.Array.from_buffers(pa.uint64(), rows, [None, pa.py_buffer(array('Q', sizes))]),
-        pa.nulls(rows) if md5 is None else _hex_strings(md5),
+        pa.nulls(rows) if md5 is None else _strings(Text.cut(md5, 32)),
         _booleans(rows, ()),
         pa.DictionaryArray.from_arrays(
             pa.Array.from_buffers(pa.int8(), rows, [None, pa.py_buffer(bytes(rows))]),
@@ -168,9 +165,9 @@ def datasets_batch(
         ),
         _booleans(rows, old_revisions),
     ]
-    if 'xxh128' in digests:
-        columns.append(_hex_strings(digests['xxh128']))
-    return pa.RecordBatch.from_arrays(columns, schema=datasets_schema(tuple(digests)))
+    if 'xxh128' in hex_digests:
+        columns.append(_strings(Text.cut(hex_digests['xxh128'], 32)))
+    return pa.RecordBatch.from_arrays(columns, schema=datasets_schema(tuple(hex_digests)))
 
 
 def _strings(text: Text) -> pa.StringArray:
@@ -180,10 +177,6 @@ def _strings(text: Text) -> pa.StringArray:
     return pa.StringArray.from_buffers(
         len(text.offsets) - 1, pa.py_buffer(text.offsets), pa.py_buffer(text.data)
     )
-
-
-def _hex_strings(digests: bytes) -> pa.StringArray:
-    return _strings(Text.cut(digests.hex().encode(), 32))
 
 
 def _booleans(rows: int, false: Iterable[int]) -> pa.BooleanArray:

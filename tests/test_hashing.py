@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from fastindex import UsageError
+from fastindex import UsageError, hashing
 from fastindex.hashing import (
     BUFFER_BYTES,
+    NO_FINGERPRINT,
     SETTLED_NS,
     FileChangedError,
     Hasher,
@@ -37,7 +38,7 @@ def hasher(request, monkeypatch):
 def measure(hasher: Hasher, path: Path):
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        return hasher.measure(fd)
+        return hasher.measure(fd)[:2]
     finally:
         os.close(fd)
 
@@ -110,3 +111,16 @@ def test_a_fifo_is_refused_without_waiting(tmp_path):
 def test_an_unknown_algorithm_is_a_usage_error(text):
     with pytest.raises(UsageError, match='expected xxh128 or md5'):
         parse_algorithms(text)
+
+
+def test_a_fingerprint_is_of_a_file_that_was_not_changed_of_late(tmp_path, monkeypatch):
+    (tmp_path / 'x').write_bytes(b'x')
+    info = os.stat(tmp_path / 'x')
+    fd = os.open(tmp_path / 'x', os.O_RDONLY)
+    try:
+        assert Hasher(('md5',)).measure(fd)[2] == NO_FINGERPRINT
+        monkeypatch.setattr(hashing, 'SETTLED_NS', -(10**10))
+        os.lseek(fd, 0, os.SEEK_SET)
+        assert Hasher(('md5',)).measure(fd)[2] == (info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+    finally:
+        os.close(fd)

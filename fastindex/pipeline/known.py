@@ -10,7 +10,6 @@ need no key of their own.
 from __future__ import annotations
 
 import json
-import os
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -28,13 +27,13 @@ from fastindex.trees.local import STATE_FOLDER
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['FINGERPRINTS', 'KnownIndex', 'KnownRows', 'State', 'state_of']
+__all__ = ['FINGERPRINTS', 'KnownIndex', 'KnownRows', 'State']
 
 FINGERPRINTS = 'fingerprints.parquet'
 """In the state folder. Not `.pqt`: what ends so is the client's."""
 
 State = tuple[int, int, int, int]
-"""Size in bytes, mtime and ctime in nanoseconds, inode."""
+"""Size in bytes, mtime and ctime in nanoseconds, inode: what must be as it was for a digest to hold."""
 
 _COLUMN_OF_ALGORITHM = {'xxh128': 'xxh128', 'md5': 'hash'}
 _STATE_CODES: dict[str, Literal['q', 'Q']] = {
@@ -43,11 +42,6 @@ _STATE_CODES: dict[str, Literal['q', 'Q']] = {
     'ctime_ns': 'q',
     'inode': 'Q',
 }
-
-
-def state_of(info: os.stat_result) -> State:
-    """Get what must be as it was for a digest to hold."""
-    return info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino
 
 
 class KnownIndex:
@@ -162,7 +156,7 @@ class KnownRows:
         self._table = from_ipc(data).combine_chunks()
         self._algorithms = algorithms
 
-    def digests_of(self, ids: bytes, states: Sequence[Sequence[int]]) -> dict[str, bytes] | None:
+    def hex_digests_of(self, ids: bytes, states: Sequence[array[int]]) -> dict[str, bytes] | None:
         """Get the digests of all rows of a shard at once; None if any row is not as it was.
 
         Parameters
@@ -174,24 +168,21 @@ class KnownRows:
 
         Returns
         -------
-        digests
-            For each algorithm those of all rows in one piece, 16 bytes each.
+        hex_digests
+            For each algorithm those of all rows in one piece, 32 digits each.
         """
-        columns = zip(_STATE_CODES.items(), states, strict=True)
-        try:
-            is_same = self._text('id', 36) == ids and all(
-                self._numbers(name) == array(code, values).tobytes() for (name, code), values in columns
-            )
-        except OverflowError:  # a time beyond the year 2262
-            return None
-        return {name: self._digests(name) for name in self._algorithms} if is_same else None
+        is_same = self._text('id', 36) == ids and all(
+            self._numbers(name) == values.tobytes() for name, values in zip(_STATE_CODES, states, strict=True)
+        )
+        return {name: self._hex_digests(name) for name in self._algorithms} if is_same else None
 
     def by_id(self) -> dict[bytes, tuple[State, Digests]]:
         """Get the state and the digests of each dataset by its id, 36 characters."""
         states = zip(
             *(memoryview(self._numbers(name)).cast(code) for name, code in _STATE_CODES.items()), strict=True
         )
-        digests = zip(*(_iter_cut(self._digests(name), 16) for name in self._algorithms), strict=True)
+        columns = [bytes.fromhex(self._hex_digests(name).decode()) for name in self._algorithms]
+        digests = zip(*(_iter_cut(column, 16) for column in columns), strict=True)
         return dict(zip(_iter_cut(self._text('id', 36), 36), zip(states, digests, strict=True), strict=True))
 
     def select(self, ids: Sequence[bytes]) -> bytes | None:
@@ -209,8 +200,8 @@ class KnownRows:
         chunks = self._table.column(column).chunks
         return b''.join(bytes(memoryview(chunk.buffers()[1])[: 8 * len(chunk)]) for chunk in chunks)
 
-    def _digests(self, algorithm: str) -> bytes:
-        return bytes.fromhex(self._text(_COLUMN_OF_ALGORITHM[algorithm], 32).decode())
+    def _hex_digests(self, algorithm: str) -> bytes:
+        return self._text(_COLUMN_OF_ALGORITHM[algorithm], 32)
 
 
 def _iter_cut(data: bytes, width: int) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ the datasets of a session are sorted here.
 from __future__ import annotations
 
 import os
+from array import array
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
@@ -32,7 +33,7 @@ from fastindex.hashing import (
 )
 from fastindex.ids import Identity, Text, cut_ids
 from fastindex.pipeline.executors import FollowUp, Pool, Successor
-from fastindex.pipeline.known import KnownRows, state_of
+from fastindex.pipeline.known import KnownRows
 from fastindex.pipeline.verdicts import Verdict, verdicts_of
 from fastindex.problems import Reason, Tally, is_utf8
 from fastindex.tables import datasets_batch, fingerprints_batch, sessions_batch, to_ipc
@@ -197,7 +198,6 @@ class _Scan:
         self.sizes: list[int] = []
         self.digests: list[Digests | None] = []
         self.fingerprints: list[Fingerprint] = []
-        self.infos: list[os.stat_result] = []  # where digests may be known, in the place of those two
         self.problem_ends: list[int] = []  # one element a session
         self.revised: list[int] = []  # places of the sessions that have revisions
 
@@ -272,7 +272,7 @@ class _Scan:
             measured = self._take(first)
         else:
             deferred = self.rel_paths[first:] + deferred  # to look at a few again is simplest
-            del self.rel_paths[first:], self.sizes[first:], self.infos[first:]
+            del self.rel_paths[first:], self.sizes[first:], self.fingerprints[first:]
         paths = [path for path, *_ in measured] + deferred
         identity = self.task.identity
         sort_keys = identity.dataset_keys([key], [len(paths)], paths)
@@ -298,30 +298,19 @@ class _Scan:
         keys = self.task.identity.dataset_keys(self.session_keys, self.counts, self.rel_paths)
         order = self._sort(keys)
         ids = self.task.identity.dataset_ids([keys[i] for i in order])
-        fingerprints: Sequence[Sequence[int]] = ([], [], [])
+        columns = self._fingerprint_columns()
+        hex_digests = self._hex_digests()
         if self.known is not None:
-            fingerprints = (
-                [info.st_mtime_ns for info in self.infos],
-                [info.st_ctime_ns for info in self.infos],
-                [info.st_ino for info in self.infos],
-            )
-            known = self.known.digests_of(ids.data, (self.sizes, *fingerprints))
+            known = self.known.hex_digests_of(ids.data, (array('Q', self.sizes), *columns))
             if known is None:
                 self._measure_changed(ids)
                 return self._result(session_rows)
-            digests = known
+            hex_digests = known
             self.reused = len(order)
-        else:
-            if self.fingerprints:
-                fingerprints = list(zip(*self.fingerprints, strict=True))
-            digests = {
-                name: b''.join([row[i] if row else NO_DIGEST for row in self.digests])
-                for i, name in enumerate(self.task.algorithms)
-            }
         return ScanResult(
             sessions=to_ipc(self._sessions(session_rows)),
-            datasets=to_ipc(self._datasets(ids, digests)),
-            fingerprints=to_ipc(fingerprints_batch(*fingerprints)) if self.hasher else None,
+            datasets=to_ipc(self._datasets(ids, hex_digests)),
+            fingerprints=to_ipc(fingerprints_batch(*columns)) if self.hasher else None,
             shard_sessions=0,
             session_count=len(session_rows),
             dataset_count=len(order),
@@ -332,22 +321,41 @@ class _Scan:
             successors=[],
         )
 
+    def _fingerprint_columns(self) -> tuple[array[int], array[int], array[int]]:
+        """Make columns of what to know the files again by; the mark for never of times beyond 2262."""
+        columns: Sequence[Sequence[int]] = ((), (), ())
+        if self.fingerprints:
+            columns = tuple(zip(*self.fingerprints, strict=True))
+        try:
+            return array('q', columns[0]), array('q', columns[1]), array('Q', columns[2])
+        except OverflowError:
+            never = bytes(8 * len(columns[0]))
+            return array('q', never), array('q', never), array('Q', never)
+
+    def _hex_digests(self) -> dict[str, bytes]:
+        return {
+            name: b''.join([row[i] if row else NO_DIGEST for row in self.digests]).hex().encode()
+            for i, name in enumerate(self.task.algorithms)
+        }
+
     def _measure_changed(self, ids: Text) -> None:
         """Read the files that are not as they are known, and take over the digests of the others."""
         assert self.known is not None  # noqa: S101 - for the type checker
         known, self.known = self.known.by_id(), None
-        rows = iter(list(zip(cut_ids(ids), self.rel_paths, self.infos, strict=True)))
+        states = zip(self.sizes, *zip(*self.fingerprints, strict=True), strict=True)
+        rows = iter(list(zip(cut_ids(ids), self.rel_paths, states, strict=True)))
         counts, problem_ends, problems = self.counts, self.problem_ends, self.tally.problems
-        self.rel_paths, self.sizes, self.counts, self.problem_ends, self.tally.problems = [], [], [], [], []
+        self.rel_paths, self.sizes, self.fingerprints, self.counts = [], [], [], []
+        self.problem_ends, self.tally.problems = [], []
         starts = [0, *problem_ends]
         for key, count, start, end in zip(self.session_keys, counts, starts, problem_ends, strict=False):
             session = _Session(self, self.task.identity.session_path(key))
             first, first_problem = len(self.rel_paths), len(self.tally.problems)
             self.tally.problems += problems[start:end]
             changed: list[bytes] = []
-            for one, path, info in islice(rows, count):
-                state, digests = known.get(one, (None, None))
-                if state == state_of(info):
+            for one, path, state in islice(rows, count):
+                known_state, digests = known.get(one, (None, None))
+                if state == known_state:
                     self._add([(path, state[0], digests, state[1:])])
                     self.reused += 1
                 else:
@@ -370,11 +378,10 @@ class _Scan:
             order += part
         self.rel_paths = [self.rel_paths[i] for i in order]
         self.sizes = [self.sizes[i] for i in order]
-        if self.known is not None:
-            self.infos = [self.infos[i] for i in order]
-        elif self.hasher is not None:
-            self.digests = [self.digests[i] for i in order]
+        if self.hasher is not None:
             self.fingerprints = [self.fingerprints[i] for i in order]
+            if self.known is None:
+                self.digests = [self.digests[i] for i in order]
         return order
 
     def _sessions(self, keys: list[bytes]) -> pa.RecordBatch:
@@ -388,14 +395,14 @@ class _Scan:
             [int(part[3]) for part in parts],
         )
 
-    def _datasets(self, ids: Text, digests: dict[str, bytes]) -> pa.RecordBatch:
+    def _datasets(self, ids: Text, hex_digests: dict[str, bytes]) -> pa.RecordBatch:
         return datasets_batch(
             Text.repeat(self.task.identity.eids(self.session_keys), self.counts),
             ids,
             Text.join(self.rel_paths),
             self.sizes,
             self._old_revisions(),
-            digests,
+            hex_digests,
         )
 
     def _old_revisions(self) -> list[int]:
@@ -427,8 +434,8 @@ class _Session:
         self.tree = scan.tree
         self.tally = scan.tally
         self.hasher = scan.hasher if scan.known is None else None
-        self.add_info = scan.infos.append if scan.known is not None else None
-        self.add_fingerprint = scan.fingerprints.append
+        self.is_known = scan.known is not None
+        self.fingerprints = scan.fingerprints
         self.rel_paths = scan.rel_paths
         self.sizes = scan.sizes
         self.digests = scan.digests
@@ -482,8 +489,8 @@ class _Session:
         verdicts = verdicts_of(folder.path)
         self.has_revisions |= verdicts.is_revision
         add_path, add_size, add_digests = self.rel_paths.append, self.sizes.append, self.digests.append
-        add_info, add_fingerprint = self.add_info, self.add_fingerprint
-        hasher = self.hasher
+        add_fingerprint = self.fingerprints.append
+        hasher, is_known = self.hasher, self.is_known
         open_entry = self.tree.open_entry
         for entry in entries:
             verdict = verdicts[entry.name]
@@ -498,8 +505,8 @@ class _Session:
                             continue
                         info = entry.stat()
                     add_size(info.st_size)
-                    if add_info is not None:
-                        add_info(info)
+                    if is_known:
+                        add_fingerprint((info.st_mtime_ns, info.st_ctime_ns, info.st_ino))
                 else:
                     is_plain = entry.is_file(follow_symlinks=False)
                     if not (is_plain or self._is_link_to_file(folder, entry)):
