@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 
 import pytest
 from conftest import grow
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from test_builder import awkward_trees, grow_what_fits
 
 import fastindex
 from fastindex.ids import UuidIdentity
@@ -125,6 +127,27 @@ def test_workers_shards_executors_and_listing_order_change_no_byte(tmp_path, fig
         build(ShuffledTree(*plain), workers=1)
     assert len(seen['tables']) == len(seen['problems']) == 1
     figure('P7', f'1 SHA-256 over {combinations} runs of other workers, shards, executors and orders')
+
+
+@settings(deadline=None, max_examples=scaled(60, 1000))
+@given(awkward_trees, st.sampled_from([1, 2, 192]), st.integers(1, 4))
+def check_orders(tree, max_sessions, threads):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        root = grow_what_fits(Path(folder, 'root'), tree)
+        plain = LocalTree.open(str(root))
+        options = Options(identity=UuidIdentity(), allow_empty=True)
+        first = build_index(plain, out=Path(folder), options=options, workers=1)
+        expected = digests(Path(folder))
+        patch.setattr('fastindex.pipeline.shard.iter_shards.__kwdefaults__', {'max_sessions': max_sessions})
+        with ThreadPoolExecutor(threads) as executor:
+            other = build_index(ShuffledTree(*plain), out=Path(folder), options=options, executor=executor)
+        assert digests(Path(folder)) == expected
+        assert other.skipped == first.skipped
+
+
+def test_any_tree_gives_the_same_bytes_however_it_is_cut_and_listed(figure):
+    check_orders()
+    figure('P7', f'{scaled(60, 1000)} random trees, cut and listed otherwise')
 
 
 class Rerun(RuleBasedStateMachine):
