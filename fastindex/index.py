@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastindex.checks import Stamp, check_pair, open_table, stamp_of
+from fastindex.checks import check_pair
 from fastindex.errors import InvalidIndexError
 from fastindex.problems import escape
+from fastindex.tablefile import Stamp, open_table, stamp_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,7 +79,7 @@ def open(folder: str | os.PathLike[str]) -> Index:
 
     Reads both tables once, a row group at a time: 0.1 s for 74,000 datasets, 1 s for a million. A table of
     ours is checked to the bit; one of the client's own builder, or of any other program, as far as it can
-    be: columns, types, ids, and that no path leads out of its session. Limits: see `fastindex.checks`.
+    be: columns, types, ids, and that no path leads out of its session. Limits: see `fastindex.tablefile`.
 
     Raises
     ------

@@ -92,7 +92,7 @@ def test_an_index_of_sessions_without_datasets_can_be_opened(make_tree, build):
 
 def test_an_index_of_several_row_groups_can_be_opened(make_tree, build, monkeypatch):
     monkeypatch.setattr('fastindex.pipeline.collect.ROW_GROUP_ROWS', 3)
-    monkeypatch.setattr(checks, 'BATCH_ROWS', 2)
+    monkeypatch.setattr('fastindex.tablefile.BATCH_ROWS', 2)
     root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.{j}': b'' for i in range(5) for j in range(4)})
     build(root)
     assert pq.read_metadata(root / 'datasets.pqt').num_row_groups > 5
@@ -385,3 +385,41 @@ def test_the_fast_grammar_lets_ordinary_paths_pass():
         'x/_ns_obj.attr_clock.e-x.tra.npy',
     ]
     assert pc.all(pc.match_substring_regex(pa.array(paths), checks._ASCII_REL_PATH)).as_py()
+
+
+def transplant(source: Path, target: Path, column: str) -> None:
+    """Copy the bytes of a column from one table into another, as a disk does that lost a write."""
+    chunks = []
+    for path in (source, target):
+        group = pq.read_metadata(path).row_group(0)
+        [chunk] = [
+            group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema == column
+        ]
+        start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+        chunks.append(slice(start, start + chunk.total_compressed_size))
+    data, old = bytearray(target.read_bytes()), source.read_bytes()[chunks[0]]
+    assert len(old) == len(data[chunks[1]])
+    assert old != data[chunks[1]]
+    data[chunks[1]] = old
+    target.write_bytes(data)
+
+
+def test_a_column_of_an_older_index_whose_checksums_are_right_is_refused(index, build, tmp_path):
+    shutil.copy(index / 'datasets.pqt', tmp_path / 'older')
+    (index / FIRST).write_bytes(b'yy')
+    build(index, hash=['xxh128', 'md5'])
+    transplant(tmp_path / 'older', index / 'datasets.pqt', 'file_size')
+    assert pq.read_table(index / 'datasets.pqt', page_checksum_verification=True).num_rows == 3
+    with pytest.raises(InvalidIndexError, match='another digest than when they were written'):
+        fastindex.open(index)
+
+
+def test_statistics_that_would_mislead_a_filter_are_refused(index):
+    path = index / 'datasets.pqt'
+    data = bytearray(path.read_bytes())
+    first = min(pq.read_table(path)['eid'].to_pylist()).encode()
+    place = data.rindex(first)  # in the footer
+    data[place] = ord('f')
+    path.write_bytes(data)
+    with pytest.raises(InvalidIndexError, match='the footer is wrong about what is in the columns'):
+        fastindex.open(index)

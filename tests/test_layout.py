@@ -21,7 +21,7 @@ PACKAGE = ROOT / 'fastindex'
 ORDER = [
     *('errors', 'alf', 'problems', 'rules', 'groups', 'diagnose', 'npy'),
     *('progress', 'ids', 'hashing', 'tables'),
-    *('trees', 'trees.local', 'roots', 'checks'),
+    *('trees', 'trees.local', 'roots', 'tablefile', 'checks'),
     *('pipeline', 'pipeline.workers', 'pipeline.executors', 'pipeline.discover', 'pipeline.shard'),
     *(
         'pipeline.verdicts',
