@@ -39,7 +39,7 @@ def rewrite(folder: Path, table: str, change: Callable[[pa.Table], pa.Table], **
     """Change the rows of a table, and leave its metadata."""
     path = folder / f'{table}.pqt'
     metadata = {**pq.read_metadata(path).metadata}
-    del metadata[b'ARROW:schema']
+    del metadata[b'ARROW:schema']  # pyarrow writes it anew
     pq.write_table(change(pq.read_table(path)).replace_schema_metadata(metadata), path, **options)
 
 
@@ -422,4 +422,45 @@ def test_statistics_that_would_mislead_a_filter_are_refused(index):
     data[place] = ord('f')
     path.write_bytes(data)
     with pytest.raises(InvalidIndexError, match='the footer is wrong about what is in the columns'):
+        fastindex.open(index)
+
+
+def varint(number: int) -> bytes:
+    """A positive number as Thrift's compact protocol writes it."""
+    number <<= 1
+    parts = []
+    while number >= 0x80:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+def test_a_footer_that_takes_one_column_for_another_is_refused(index):
+    """MD5 digests where XXH3 digests should be: nothing in the rows would tell."""
+    path = index / 'datasets.pqt'
+    group = pq.read_metadata(path).row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    right, wrong = (varint(columns[name].data_page_offset) for name in ('xxh128', 'hash'))
+    assert len(right) == len(wrong)
+    data = bytearray(path.read_bytes())
+    place = data.rindex(right)
+    data[place : place + len(right)] = wrong
+    path.write_bytes(data)
+    rows = pq.read_table(path)
+    assert rows['xxh128'].equals(rows['hash'])
+    with pytest.raises(InvalidIndexError, match='the footer is wrong about where the columns are'):
+        fastindex.open(index)
+
+
+def test_page_checksums_of_another_program_are_checked(index):
+    disown(index)
+    path = index / 'datasets.pqt'
+    options = {'compression': 'none', 'use_dictionary': False, 'write_page_checksum': True}
+    rewrite(index, 'datasets', lambda table: table, **options)
+    assert fastindex.open(index).generation is None
+    data = bytearray(path.read_bytes())
+    data[data.index(b'alf/a.b.npy')] = ord('x')
+    path.write_bytes(data)
+    assert 'xlf/a.b.npy' in pq.read_table(path)['rel_path'].to_pylist()
+    with pytest.raises(InvalidIndexError, match='damaged'):
         fastindex.open(index)
