@@ -1,7 +1,8 @@
 """Open one table of an index defensively: within limits, and never a row of it more than asked for.
 
 Gives batches of rows, and what the footer says. Leaves whether they are those of an index to
-`fastindex.checks`. Nothing in a table makes this hold more than one row group of limited size.
+`fastindex.checks`. Nothing that a footer says makes this hold more than one row group of limited size; a
+page whose own header belies the footer can ask for as much as Parquet has room for, 2 GiB, while it is read.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ['AGAIN', 'DAMAGES', 'Stamp', 'TableFile', 'open_table', 'stamp_of']
 
 MAX_FOOTER_BYTES = 2**23
-"""The footer of 700 million rows of ours; 64 KiB for each million that the client's builder writes."""
+"""The footer of 700 million rows of ours; that of the example has 5 KB."""
 
 MAX_ROWS_PER_BYTE = 4
-"""Of a file: ids do not compress, so ours have 1 row in 22 bytes; the client's builder has 1 in 4."""
+"""Of a file: ids hardly compress, so ours have a row in 22 bytes; the client's builder, in 4."""
 
 MAX_ROW_GROUP_BYTES = 2**30
-"""Uncompressed. Ours have 16 MB, those of the client's builder (a million rows) 0.2 GB."""
+"""Uncompressed. Ours have 3 MB, 8 with both digests; the client's builder puts a million rows into one."""
 
 MAX_ROW_BYTES = 2**14
 """Uncompressed, on average over a row group, beyond a first megabyte: a row of ours has at most 5 KB."""
