@@ -225,8 +225,12 @@ def test_a_table_that_is_a_link_is_replaced_where_this_is_said_only(make_tree, b
 def stage_a_complete_pair(root: Path, build) -> None:
     """Leave what a run leaves that was killed before the first rename."""
     (root / SECOND).touch()
+
+    def stop(self, target):
+        raise KeyboardInterrupt
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, 'replace', lambda self, target: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(Path, 'replace', stop)
         with pytest.raises(KeyboardInterrupt):
             build(root)
 
