@@ -66,6 +66,7 @@ def test_json_is_one_object_with_the_summary(make_tree, run):
         'problem_count': 1,
         'problems': [{'path': f'{SESSION}/a.b.npy', 'reason': 'dangling-link', 'errno': 2}],
         'warnings': [],
+        'digests_reused': 0,
         'generation': fastindex.open(root).generation,
         'sessions_path': f'{root}/sessions.pqt',
         'datasets_path': f'{root}/datasets.pqt',

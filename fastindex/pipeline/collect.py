@@ -80,11 +80,11 @@ class PairWriter:
             self._fingerprints = _TableWriter(folder / FINGERPRINTS, fingerprints_schema(), None, [], [])
         self._tables = [table for table in (self._sessions, self._datasets, self._fingerprints) if table]
 
-    def write(self, sessions: pa.Table, datasets: pa.Table, fingerprints: pa.Table | None) -> None:
+    def write(self, sessions: pa.Table, datasets: pa.Table, fingerprints: pa.Table | None = None) -> None:
         """Append rows to all tables."""
         self._sessions.write(sessions)
         self._datasets.write(datasets)
-        if self._fingerprints is not None:
+        if self._fingerprints is not None and fingerprints is not None:
             self._fingerprints.write(fingerprints)
 
     def close(self, facts: Mapping[str, Any]) -> str:

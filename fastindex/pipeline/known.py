@@ -17,10 +17,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastindex.checks import check_pair, open_table
+from fastindex.checks import check_pair
 from fastindex.errors import InvalidIndexError
 from fastindex.hashing import Digests
 from fastindex.ids import UuidIdentity
+from fastindex.tablefile import open_table
 from fastindex.tables import fingerprints_schema, from_ipc, to_ipc
 from fastindex.trees.local import STATE_FOLDER
 

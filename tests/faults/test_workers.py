@@ -27,8 +27,6 @@ pytestmark = pytest.mark.fault
 
 SESSIONS = 300
 
-gives_up_yet = pytest.mark.xfail(raises=fastindex.WorkerError, strict=True, reason='to be built')
-
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -83,7 +81,6 @@ class PoisonTree(LocalTree):
 POISON = {'s7/2024-01-01/001', 's200/2024-01-01/001'}
 
 
-@gives_up_yet
 def test_a_session_that_kills_its_worker_each_time_is_a_problem_and_all_else_is_indexed(root, figure):
     tree = PoisonTree(*LocalTree.open(str(root)))
     summary = build_index(tree, out=root, options=Options(identity=UuidIdentity()), workers=2)
