@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from fastindex.problems import Skip, escape, to_text
 
 if TYPE_CHECKING:
     from fastindex.pipeline.build import Summary
+    from fastindex.pipeline.changes import Change
 
 __all__ = ['main']
 
@@ -211,6 +212,16 @@ def _build_parser() -> argparse.ArgumentParser:
         help='follow links to folders and files (default); --no-follow-symlinks stays inside ROOT',
     )
     add('--namespace', metavar='UUID', type=UUID, help='namespace of the eids, for trees that will be merged')
+    add(
+        '--check',
+        action='store_true',
+        help='find out what has changed since the index was made; write nothing; exit 1 where it is stale',
+    )
+    add(
+        '--changes',
+        metavar='FILE',
+        help='write what has changed since the last index, one JSON object a line',
+    )
     add('--dry-run', action='store_true', help='find out what would be indexed; write nothing')
     add('--rehash', action='store_true', help='read all files again, also those that are as they were')
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
@@ -301,27 +312,57 @@ def _run_build(options: argparse.Namespace) -> int:
     from fastindex.ids import NAMESPACE
     from fastindex.pipeline.build import build
 
-    summary = build(
-        options.root,
-        out=options.out,
-        workers=options.workers,
-        hash=() if options.hash is None else parse_algorithms(options.hash),
-        progress=not options.quiet,
-        follow_symlinks=options.follow_symlinks,
-        namespace=options.namespace or NAMESPACE,
-        rehash=options.rehash,
-        allow_empty=options.allow_empty,
-        force=options.force,
-        dry_run=options.dry_run,
-        on_skip=_print_skip if options.verbose else None,
-    )
+    with _open_changes(options.changes) as write_change:
+        summary = build(
+            options.root,
+            out=options.out,
+            workers=options.workers,
+            hash=() if options.hash is None else parse_algorithms(options.hash),
+            progress=not options.quiet,
+            follow_symlinks=options.follow_symlinks,
+            namespace=options.namespace or NAMESPACE,
+            rehash=options.rehash,
+            allow_empty=options.allow_empty,
+            force=options.force,
+            dry_run=options.dry_run,
+            check=options.check,
+            on_skip=_print_skip if options.verbose else None,
+            on_change=write_change,
+        )
     for warning in summary.warnings:
         _complain(f'warning: {warning}')
     if options.json:
         _print_json(_to_json(summary))
     elif not options.quiet:
         _show('\n'.join(_iter_lines(summary, options)))
+    if options.check and (summary.changes is None or any(summary.changes)):
+        return EXIT_DIFFERENCES
     return EXIT_PROBLEMS if summary.problem_count else EXIT_DONE
+
+
+@contextmanager
+def _open_changes(path: str | None) -> Iterator[Callable[[Change], None] | None]:
+    """Open the file that gets a JSON object for each change; it replaces an older one when all is done."""
+    if path is None:
+        yield None
+        return
+    import json
+
+    draft = f'{path}.{os.getpid()}'
+    try:
+        with open(draft, 'x', encoding='utf-8') as file:
+            yield lambda change: print(json.dumps(change._asdict()), file=file)
+        os.replace(draft, path)
+    except OSError as error:
+        if error.filename != draft:
+            raise
+        raise UsageError(
+            f'--changes {escape(path)}: the file cannot be written ({error.strerror}): '
+            'expected a name in an existing folder'
+        ) from error
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
 
 
 def _print_skip(skip: Skip) -> None:
@@ -344,6 +385,7 @@ def _to_json(summary: Summary) -> dict[str, Any]:
         ],
         'warnings': summary.warnings,
         'digests_reused': summary.digests_reused,
+        'changes': summary.changes and summary.changes._asdict(),
         'seconds': round(summary.seconds, 3),
         'generation': summary.generation,
         **{f'{name}_path': path and to_text(os.fspath(path)) for name, path in paths.items()},
@@ -352,14 +394,24 @@ def _to_json(summary: Summary) -> dict[str, Any]:
 
 def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
     rate = summary.datasets / summary.seconds
+    verb = 'would index' if options.dry_run or options.check else 'indexed'
     yield (
-        f'{"would index" if options.dry_run else "indexed"} {escape(summary.root)}: '
+        f'{verb} {escape(summary.root)}: '
         f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {_megabytes(summary.bytes)} '
         f'in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
     )
     if options.hash:
         computed = summary.datasets - summary.digests_reused
         yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
+    if summary.changes is not None:
+        counts = [
+            f'{count:,} {name.replace("_", " ")}'
+            for name, count in summary.changes._asdict().items()
+            if count
+        ]
+        yield f'since the last index: {", ".join(counts) or "nothing has changed"}'
+    elif options.check:
+        yield 'there is no index of fastindex that is whole: run it without --check'
     if summary.skipped:
         yield f'skipped {sum(summary.skipped.values()):,}, which do not belong into an index:'
         for reason, count in summary.skipped.items():

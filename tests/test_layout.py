@@ -26,6 +26,7 @@ ORDER = [
     *(
         'pipeline.verdicts',
         'pipeline.known',
+        'pipeline.changes',
         'pipeline.scan',
         'pipeline.collect',
         'pipeline.publish',

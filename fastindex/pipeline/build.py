@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from fastindex.alf import SkipReason, parse_session_path
 from fastindex.errors import EmptyTreeError, LabConflictError, PublishError, UsageError
 from fastindex.hashing import ALGORITHMS
 from fastindex.ids import NAMESPACE, Identity, UuidIdentity
+from fastindex.pipeline.changes import Change, Kind, iter_changes, read_facts
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.executors import Pool, default_workers
 from fastindex.pipeline.known import KnownIndex
@@ -33,10 +34,20 @@ from fastindex.trees.local import STATE_FOLDER
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-__all__ = ['Options', 'Summary', 'build', 'build_index']
+__all__ = ['Changes', 'Options', 'Summary', 'build', 'build_index']
 
 MAX_PROBLEMS = 1000
 """Problems that a summary holds; `problems.jsonl` has all."""
+
+
+class Changes(NamedTuple):
+    """How many rows are not as they were in the index before."""
+
+    sessions_added: int
+    sessions_removed: int
+    datasets_added: int
+    datasets_removed: int
+    datasets_changed: int
 
 
 class Summary(NamedTuple):
@@ -60,6 +71,8 @@ class Summary(NamedTuple):
         What is wrong with the root, in sentences.
     digests_reused
         Datasets whose digests are those of the index before, as the file is as it was.
+    changes
+        Since the index before; None where there was none of ours that was whole.
     seconds
         Wall time.
     sessions_path, datasets_path, problems_path
@@ -77,6 +90,7 @@ class Summary(NamedTuple):
     problem_count: int
     warnings: tuple[str, ...]
     digests_reused: int
+    changes: Changes | None
     seconds: float
     sessions_path: Path | None = None
     datasets_path: Path | None = None
@@ -98,7 +112,9 @@ def build(
     allow_empty: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    check: bool = False,
     on_skip: Callable[[Skip], None] | None = None,
+    on_change: Callable[[Change], None] | None = None,
 ) -> Summary:
     """Index the tree below `root`: write sessions.pqt and datasets.pqt, which the ONE client opens.
 
@@ -129,8 +145,12 @@ def build(
         Whether a table that is a link may be replaced by a file; what it leads to is left alone.
     dry_run
         Whether to write nothing.
+    check
+        Whether to find out what has changed since the index was made, and write nothing.
     on_skip
         Called with each name that does not belong into the index.
+    on_change
+        Called with each session and dataset that is not as it was in the index before.
 
     Raises
     ------
@@ -145,6 +165,8 @@ def build(
     """
     if out is not None and not os.fspath(out):
         raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
+    if check and dry_run:
+        raise UsageError('check and dry_run are two questions: expected one of them')
     return build_index(
         open_tree(root, follow_links=follow_symlinks),
         out=None if dry_run else Path(os.path.realpath(root if out is None else out)),
@@ -154,8 +176,10 @@ def build(
             reuse=not rehash,
             allow_empty=allow_empty,
             force=force,
+            check=check,
             progress=progress,
             on_skip=on_skip,
+            on_change=on_change,
         ),
         workers=workers,
         executor=executor,
@@ -192,8 +216,10 @@ class Options(NamedTuple):
     reuse: bool = False
     allow_empty: bool = False
     force: bool = False
+    check: bool = False
     progress: bool = False
     on_skip: Callable[[Skip], None] | None = None
+    on_change: Callable[[Change], None] | None = None
 
 
 def build_index(
@@ -237,11 +263,22 @@ def build_index(
                 for result, hashed in scanned:
                     report.add(result, hashed)
                 return report.summary(started)
-            with open_stage(out, force=options.force) as stage:
+            with _open_draft() if options.check else open_stage(out, force=options.force) as stage:
                 generation = _write(scanned, stage, report, date_created)
                 _refuse_to_lose(out, report)
-                stage.publish()
-    return report.summary(started, out=out, generation=generation)
+                report.compare(out, stage.folder, generation)
+                if not options.check:
+                    stage.publish()
+    return report.summary(started, out=None if options.check else out, generation=generation)
+
+
+@contextmanager
+def _open_draft() -> Iterator[Stage]:
+    """Open a stage that is never published, away from the index."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix='fastindex-') as folder, open_stage(Path(folder)) as stage:
+        yield stage
 
 
 def _count_workers(workers: int | None, executor: Executor | None) -> int:
@@ -359,6 +396,8 @@ class _Report:
         self.skipped: Counter[SkipReason] = Counter()
         self.problems: list[Problem] = []
         self.problem_count = 0
+        self.changes: Changes | None = None
+        self.lost_digests: list[str] = []
         self.started = time.monotonic()
         found.tally.problems.sort()
         self.first_problems = self._take(found.tally)
@@ -393,6 +432,30 @@ class _Report:
         self._bar.update(result.shard_sessions)
         return self._take(tally)
 
+    def compare(self, old: Path, new: Path, generation: str) -> None:
+        """Count what has changed from the published index to the new one, and tell the hook."""
+        identity, facts = self.options.identity, read_facts(old)
+        if facts is None or not isinstance(identity, UuidIdentity):
+            return
+        self.lost_digests = sorted(set(facts['algorithms']) - set(self.options.algorithms))
+        counts: Counter[tuple[bool, Kind]] = Counter()
+        if facts['generation'] != generation:  # else all rows are as they were
+            for change in iter_changes(old, new, namespace=UUID(bytes=identity.namespace)):
+                counts[change.rel_path is None, change.kind] += 1
+                if self.options.on_change is not None:
+                    self.options.on_change(change)
+        self.changes = Changes(
+            counts[True, Kind.ADDED],
+            counts[True, Kind.REMOVED],
+            *(counts[False, kind] for kind in (Kind.ADDED, Kind.REMOVED, Kind.CHANGED)),
+        )
+
+    def _iter_warnings(self) -> Iterator[str]:
+        yield from iter_root_warnings(self.tree)
+        if self.lost_digests and not self.options.check:
+            names = ','.join(self.lost_digests)
+            yield f'the index before had digests that this one has not: --hash={names} keeps them'
+
     def _take(self, tally: Tally) -> list[Problem]:
         problems = tally.problems
         self.skipped += tally.skipped
@@ -414,8 +477,9 @@ class _Report:
             skipped=MappingProxyType({str(reason): self.skipped[reason] for reason in sorted(self.skipped)}),
             problems=tuple(self.problems),
             problem_count=self.problem_count,
-            warnings=tuple(iter_root_warnings(self.tree)),
+            warnings=tuple(self._iter_warnings()),
             digests_reused=self.reused,
+            changes=self.changes,
             seconds=time.monotonic() - started,
             sessions_path=out / 'sessions.pqt' if out else None,
             datasets_path=out / 'datasets.pqt' if out else None,
