@@ -44,6 +44,7 @@ examples:
   python -m fastindex /data --hash=xxh128,md5        MD5 too, which the ONE client checks at each load
   python -m fastindex /mnt/read-only --out ~/index   leave the tree as it is
   python -m fastindex /data --dry-run -v             what would be left out, and why
+  python -m fastindex /data --check --quiet          exit 1 where the index is stale
 
 commands (python -m fastindex COMMAND --help):
   build      this one, also where no command is named
@@ -52,6 +53,7 @@ commands (python -m fastindex COMMAND --help):
 
 exit codes:
   0  done
+  1  --check: the index is stale
   2  wrong usage, or it could not be done: the index that was there still is
   3  done, but some paths are problems
   4  another run is writing this index
@@ -404,11 +406,8 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
         computed = summary.datasets - summary.digests_reused
         yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
     if summary.changes is not None:
-        counts = [
-            f'{count:,} {name.replace("_", " ")}'
-            for name, count in summary.changes._asdict().items()
-            if count
-        ]
+        changes = summary.changes._asdict().items()
+        counts = [f'{name.replace("_", " ")}: {count:,}' for name, count in changes if count]
         yield f'since the last index: {", ".join(counts) or "nothing has changed"}'
     elif options.check:
         yield 'there is no index of fastindex that is whole: run it without --check'

@@ -67,6 +67,7 @@ def test_json_is_one_object_with_the_summary(make_tree, run):
         'problems': [{'path': f'{SESSION}/a.b.npy', 'reason': 'dangling-link', 'errno': 2}],
         'warnings': [],
         'digests_reused': 0,
+        'changes': None,
         'generation': fastindex.open(root).generation,
         'sessions_path': f'{root}/sessions.pqt',
         'datasets_path': f'{root}/datasets.pqt',
