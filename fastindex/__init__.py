@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         EmptyTreeError,
         ExampleError,
         FastindexError,
+        IdClashError,
         InvalidIndexError,
         LabConflictError,
         LockedError,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     )
     from fastindex.ids import NAMESPACE, dataset_id, eid
     from fastindex.index import Index, open
-    from fastindex.pipeline.build import Summary, build
+    from fastindex.pipeline.build import Changes, Summary, build
+    from fastindex.pipeline.changes import Change
     from fastindex.pipeline.validate import Findings, validate
     from fastindex.problems import Problem, Reason, Skip
     from fastindex.rules import RULES, Finding, Rule, Severity
@@ -43,11 +45,14 @@ __version__ = '0.1.0'
 __all__ = [
     'NAMESPACE',
     'RULES',
+    'Change',
+    'Changes',
     'EmptyTreeError',
     'ExampleError',
     'FastindexError',
     'Finding',
     'Findings',
+    'IdClashError',
     'Index',
     'InvalidIndexError',
     'LabConflictError',
@@ -75,7 +80,8 @@ _MODULES = {
     'fastindex.errors': [name for name in __all__ if name.endswith('Error')],
     'fastindex.ids': ['NAMESPACE', 'dataset_id', 'eid'],
     'fastindex.index': ['Index', 'open'],
-    'fastindex.pipeline.build': ['Summary', 'build'],
+    'fastindex.pipeline.build': ['Changes', 'Summary', 'build'],
+    'fastindex.pipeline.changes': ['Change'],
     'fastindex.pipeline.validate': ['Findings', 'validate'],
     'fastindex.problems': ['Problem', 'Reason', 'Skip'],
     'fastindex.rules': ['RULES', 'Finding', 'Rule', 'Severity'],

@@ -225,6 +225,7 @@ def _build_parser() -> argparse.ArgumentParser:
         help='write what has changed since the last index, one JSON object a line',
     )
     add('--dry-run', action='store_true', help='find out what would be indexed; write nothing')
+    add('--ids-from', metavar='DIR', help='keep the ids of the tables in DIR for what they know')
     add('--rehash', action='store_true', help='read all files again, also those that are as they were')
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
     add('--force', action='store_true', help='put files in the place of tables that are links')
@@ -325,6 +326,7 @@ def _run_build(options: argparse.Namespace) -> int:
             progress=not options.quiet,
             follow_symlinks=options.follow_symlinks,
             namespace=options.namespace or NAMESPACE,
+            ids_from=options.ids_from,
             rehash=options.rehash,
             allow_empty=options.allow_empty,
             force=options.force,

@@ -5,6 +5,7 @@
     ├── RootError (NotADirectoryError)           ROOT is no folder that can be listed
     ├── EmptyTreeError (ValueError)              nothing to index below ROOT
     ├── LabConflictError (AssertionError)        the tree names another lab than was asked for
+    ├── IdClashError (ValueError)                one id for two sessions or datasets, by the tables it is from
     ├── LockedError (BlockingIOError)            another run is writing this index
     ├── PublishError (OSError)                   the tables could not be written
     ├── WorkerError (RuntimeError)               worker processes cannot be kept alive
@@ -27,6 +28,7 @@ __all__ = [
     'EmptyTreeError',
     'ExampleError',
     'FastindexError',
+    'IdClashError',
     'InvalidIndexError',
     'LabConflictError',
     'LockedError',
@@ -65,6 +67,10 @@ class EmptyTreeError(FastindexError, ValueError):
 
 class LabConflictError(FastindexError, AssertionError):
     """The tree names another lab than the one that is to fill the column; the client's builder asserts it."""
+
+
+class IdClashError(FastindexError, ValueError):
+    """By the tables that ids are to be kept from, one id stands for two sessions or datasets."""
 
 
 class LockedError(FastindexError, BlockingIOError):

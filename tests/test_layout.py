@@ -27,6 +27,7 @@ ORDER = [
         'pipeline.verdicts',
         'pipeline.known',
         'pipeline.changes',
+        'pipeline.adopt',
         'pipeline.scan',
         'pipeline.collect',
         'pipeline.publish',

@@ -18,6 +18,7 @@ from fastindex.alf import SkipReason, parse_session_path
 from fastindex.errors import EmptyTreeError, LabConflictError, PublishError, UsageError
 from fastindex.hashing import ALGORITHMS
 from fastindex.ids import NAMESPACE, Identity, UuidIdentity
+from fastindex.pipeline.adopt import AdoptedIds
 from fastindex.pipeline.changes import Change, Kind, iter_changes, read_facts
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.executors import Pool, default_workers
@@ -108,6 +109,7 @@ def build(
     progress: bool = False,
     follow_symlinks: bool = True,
     namespace: UUID = NAMESPACE,
+    ids_from: str | os.PathLike[str] | None = None,
     rehash: bool = False,
     allow_empty: bool = False,
     force: bool = False,
@@ -136,6 +138,9 @@ def build(
         Whether links to folders and files are followed. Where not, nothing outside the root is read.
     namespace
         Namespace of the eids, to tell apart two trees without labs that are to be merged.
+    ids_from
+        Folder with tables (an Alyx database's, the client's own) whose ids are kept, for the sessions and
+        datasets that they know. Give it each time: a run without makes our ids.
     rehash
         Whether all files are read again. Where not, a digest of the published index is reused if the file's
         size, mtime, ctime and inode are as they were, and were older than that scan.
@@ -154,7 +159,7 @@ def build(
 
     Raises
     ------
-    UsageError, RootError, EmptyTreeError, LockedError, PublishError, WorkerError
+    UsageError, RootError, EmptyTreeError, IdClashError, LockedError, PublishError, WorkerError
         See `fastindex.errors`. The index that was there still is.
 
     Examples
@@ -165,13 +170,15 @@ def build(
     """
     if out is not None and not os.fspath(out):
         raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
+    adopted = None if ids_from is None else AdoptedIds(Path(ids_from), namespace.bytes)
     if check and dry_run:
         raise UsageError('check and dry_run are two questions: expected one of them')
     return build_index(
         open_tree(root, follow_links=follow_symlinks),
         out=None if dry_run else Path(os.path.realpath(root if out is None else out)),
         options=Options(
-            identity=UuidIdentity(namespace.bytes),
+            identity=adopted.identity if adopted else UuidIdentity(namespace.bytes),
+            adopted=adopted,
             algorithms=_check_algorithms(hash),
             reuse=not rehash,
             allow_empty=allow_empty,
@@ -205,6 +212,8 @@ class Options(NamedTuple):
         Whether `id` and (`eid`, `id`) become the index of the client's data frames.
     lab
         Fills the lab column; what the tree says if None.
+    adopted
+        Ids of other tables, of which `identity` is made.
     reuse
         Whether digests of the published index are reused where they still hold; for `UuidIdentity` only.
     """
@@ -212,6 +221,7 @@ class Options(NamedTuple):
     identity: Identity
     algorithms: tuple[str, ...] = ()
     with_index: bool = True
+    adopted: AdoptedIds | None = None
     lab: str | None = None
     reuse: bool = False
     allow_empty: bool = False
@@ -244,11 +254,13 @@ def build_index(
     with closing(tree), ExitStack() as files, Pool(_count_workers(workers, executor), executor) as pool:
         found, known = _discover(tree, out, options, pool, files)
         report = _Report(tree, options, found)
-        shards = iter_shards(found.iter_keys(), found.count_sessions(), pool.workers)
+        adopted = options.adopted
+        all_keys = adopted.iter_unique(found.iter_keys()) if adopted else found.iter_keys()
+        shards = iter_shards(all_keys, found.count_sessions(), pool.workers)
         tasks = (
             ScanTask(
                 tree,
-                options.identity,
+                adopted.narrow(keys) if adopted else options.identity,
                 keys,
                 options.algorithms,
                 options.lab,
@@ -434,13 +446,13 @@ class _Report:
 
     def compare(self, old: Path, new: Path, generation: str) -> None:
         """Count what has changed from the published index to the new one, and tell the hook."""
-        identity, facts = self.options.identity, read_facts(old)
-        if facts is None or not isinstance(identity, UuidIdentity):
+        namespace, facts = getattr(self.options.identity, 'namespace', None), read_facts(old)
+        if facts is None or namespace is None:
             return
         self.lost_digests = sorted(set(facts['algorithms']) - set(self.options.algorithms))
         counts: Counter[tuple[bool, Kind]] = Counter()
         if facts['generation'] != generation:  # else all rows are as they were
-            for change in iter_changes(old, new, namespace=UUID(bytes=identity.namespace)):
+            for change in iter_changes(old, new, namespace=UUID(bytes=namespace)):
                 counts[change.rel_path is None, change.kind] += 1
                 if self.options.on_change is not None:
                     self.options.on_change(change)
