@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import time
+from array import array
+from contextlib import ExitStack
 
 import pytest
 from conftest import SESSION, grow, read, tables_digest
@@ -13,7 +15,8 @@ import fastindex
 from fastindex import hashing
 from fastindex.pipeline import known as known_module
 from fastindex.pipeline import scan as scan_module
-from fastindex.pipeline.known import FINGERPRINTS
+from fastindex.pipeline.known import FINGERPRINTS, KnownIndex, KnownRows
+from fastindex.trees.local import LocalTree
 
 TREE = {
     f's{subject}/2024-01-0{day}/001/{name}': f'{subject}{day}{name}'.encode() * subject
@@ -242,3 +245,48 @@ def test_the_command_line_tells_what_was_reused(root, capsys):
 
 def test_a_dry_run_reuses_nothing_and_needs_no_index(root):
     assert fastindex.build(root, hash=['md5'], dry_run=True, workers=1).digests_reused == 0
+
+
+def test_a_digest_is_that_of_the_dataset_not_only_of_the_same_file(root):
+    """Names may change places, and a file system need not note that in the files."""
+    with ExitStack() as files:
+        known = KnownIndex.open(root, ['md5'], files)
+        rows = KnownRows(known.take([b'\0' * 16, b'\xff' * 16]), ['md5'])
+    table = read(root, 'datasets')
+    infos = [os.stat(root / path) for path in paths_of(root, table)]
+    states = (
+        array('Q', [info.st_size for info in infos]),
+        array('q', [info.st_mtime_ns for info in infos]),
+        array('q', [info.st_ctime_ns for info in infos]),
+        array('Q', [info.st_ino for info in infos]),
+    )
+    ids = [row['id'] for row in table]
+    expected = ''.join(row['hash'] for row in table)
+    assert rows.hex_digests_of(''.join(ids).encode(), states) == {'md5': expected.encode()}
+    ids[0], ids[1] = ids[1], ids[0]
+    assert rows.hex_digests_of(''.join(ids).encode(), states) is None
+
+
+def paths_of(root, table):
+    sessions = {
+        row['id']: f'{row["subject"]}/{row["date"]}/{row["number"]:03}' for row in read(root, 'sessions')
+    }
+    return [f'{sessions[row["eid"]]}/{row["rel_path"]}' for row in table]
+
+
+@pytest.mark.parametrize('others', [[], [FIRST]])
+def test_a_session_that_vanishes_during_a_rerun_is_a_problem(root, build, monkeypatch, others):
+    """Also where files of the same shard have changed."""
+    for path in others:
+        (root / path).write_bytes(b'changed')
+    walk = LocalTree.walk
+
+    def walk_late(tree, session_path, tally):
+        if session_path.startswith('s2'):
+            raise FileNotFoundError(2, 'gone')
+        return walk(tree, session_path, tally)
+
+    monkeypatch.setattr(LocalTree, 'walk', walk_late)
+    summary = build(root, hash=['md5'])
+    assert {problem.path for problem in summary.problems} == {f's2/2024-01-0{day}/001' for day in (1, 2, 3)}
+    assert summary.digests_reused == len(TREE) - 12 - len(others)

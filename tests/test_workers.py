@@ -14,7 +14,7 @@ import pytest
 
 from fastindex import WorkerError
 from fastindex.pipeline.executors import FollowUp, Pool, Successor
-from fastindex.pipeline.workers import Workers, may_fork
+from fastindex.pipeline.workers import MAX_DEATHS, Workers, may_fork
 
 
 def double(number: int) -> int:
@@ -42,8 +42,11 @@ def die(_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_of_7(numbers: list[int]) -> list[int]:
+def die_of_7(task: tuple[Path, list[int]]) -> list[int]:
+    deaths, numbers = task
     if 7 in numbers:
+        with deaths.open('a') as file:
+            file.write('x')
         os.kill(os.getpid(), signal.SIGKILL)
     return numbers
 
@@ -190,15 +193,21 @@ def test_a_task_that_kills_its_worker_each_time_is_an_error(two_workers):
         list(two_workers.run(die, [1]))
 
 
-def test_a_task_that_kills_its_worker_is_tried_in_parts_and_only_the_guilty_one_given_up(two_workers):
-    def rescue(_: object, numbers: list[int]) -> object:
-        if len(numbers) > 1:
-            return [Successor(die_of_7, [number]) for number in numbers]
-        return f'{numbers} given up'
+def test_a_task_that_kills_its_worker_is_tried_in_parts_and_only_the_guilty_one_given_up(
+    two_workers, tmp_path
+):
+    deaths = tmp_path / 'deaths'
 
-    tasks = [[1, 2], [3], [6, 7, 8], [9]]
+    def rescue(_: object, task: tuple[Path, list[int]]) -> object:
+        if len(task[1]) > 1:
+            return [Successor(die_of_7, (deaths, [number])) for number in task[1]]
+        return f'{task[1]} given up'
+
+    tasks = [(deaths, numbers) for numbers in ([1, 2], [3], [6, 7, 8], [9])]
     results = [result for result, _ in two_workers.run(die_of_7, tasks, rescue=rescue)]
     assert results == [[1, 2], [3], [6], '[7] given up', [8], [9]]
+    list(two_workers.run(double, range(20)))
+    assert len(deaths.read_text()) == 2 * MAX_DEATHS
 
 
 def test_a_stopped_worker_is_gone(two_workers):
