@@ -74,7 +74,6 @@ SCENARIOS = {
         'example',
         HASH_RERUN,
         ((PLAIN_RERUN, '<= 1.15'),),
-        note='to come: digests are not reused yet',
     ),
     '1m': Scenario(
         '1 M files',
