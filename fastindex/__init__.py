@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         LockedError,
         PublishError,
         RootError,
+        UnknownSessionError,
         UsageError,
         WorkerError,
     )
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from fastindex.pipeline.validate import Findings, validate
     from fastindex.problems import Problem, Reason, Skip
     from fastindex.rules import RULES, Finding, Rule, Severity
+    from fastindex.search import Query
 
 __version__ = '0.1.0'
 
@@ -59,12 +61,14 @@ __all__ = [
     'LockedError',
     'Problem',
     'PublishError',
+    'Query',
     'Reason',
     'RootError',
     'Rule',
     'Severity',
     'Skip',
     'Summary',
+    'UnknownSessionError',
     'UsageError',
     'WorkerError',
     'build',
@@ -85,6 +89,7 @@ _MODULES = {
     'fastindex.pipeline.validate': ['Findings', 'validate'],
     'fastindex.problems': ['Problem', 'Reason', 'Skip'],
     'fastindex.rules': ['RULES', 'Finding', 'Rule', 'Severity'],
+    'fastindex.search': ['Query'],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

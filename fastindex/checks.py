@@ -50,7 +50,7 @@ class Pair(NamedTuple):
     """Of the files that were checked, by name."""
 
     facts: dict[str, Any]
-    """What the tables say of themselves; nothing where another program wrote them."""
+    """What datasets.pqt says of itself: `date_created`, `origin`, and what we write."""
 
 
 def check_pair(folder: Path, *, rows: bool = True) -> Pair:
@@ -92,7 +92,7 @@ def _check(folder: Path, sessions: TableFile, datasets: TableFile, *, rows: bool
     if rows:
         _check_datasets(datasets, _check_sessions(sessions))
     stamps = {table.path.name: table.stamp for table in (sessions, datasets)}
-    return Pair(generation, stamps, sessions.facts)
+    return Pair(generation, stamps, {**datasets.read_one_metadata(), **datasets.facts})
 
 
 _SESSIONS_OF_OTHERS = {'id': 'string', 'subject': 'string', 'date': 'date32', 'number': 'int'}

@@ -10,6 +10,7 @@
     ├── PublishError (OSError)                   the tables could not be written
     ├── WorkerError (RuntimeError)               worker processes cannot be kept alive
     ├── InvalidIndexError (ValueError)           tables that are no index, or damaged
+    ├── UnknownSessionError (LookupError)        no session has this eid
     └── ExampleError (ValueError)                the example cannot be made there
 
 Trouble with a single path is no exception: it is a `Problem` in the summary.
@@ -34,6 +35,7 @@ __all__ = [
     'LockedError',
     'PublishError',
     'RootError',
+    'UnknownSessionError',
     'UsageError',
     'WorkerError',
 ]
@@ -89,6 +91,10 @@ class WorkerError(FastindexError, RuntimeError):
 
 class InvalidIndexError(FastindexError, ValueError):
     """The tables are not an index that the ONE client could read, or are damaged."""
+
+
+class UnknownSessionError(FastindexError, LookupError):
+    """No session of the index has this eid."""
 
 
 class ExampleError(FastindexError, ValueError):

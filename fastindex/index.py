@@ -1,25 +1,32 @@
 """Open a published index: the door for all that reads one.
 
-Gives the two tables, checked, as polars lazy frames. Leaves what they mean to the reader.
+Gives the two tables, checked, as polars lazy frames, and answers to what the ONE client would be asked.
+Leaves the questions to `fastindex.search`.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+import signal
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
 from fastindex.checks import check_pair
-from fastindex.errors import InvalidIndexError
+from fastindex.errors import InvalidIndexError, UnknownSessionError
 from fastindex.problems import escape
+from fastindex.search import Moment, Patterns, Query, find_sessions, select_sessions, to_session_paths
 from fastindex.tablefile import Stamp, open_table, stamp_of
 
 if TYPE_CHECKING:
     import polars as pl
+    from one.api import One
 
-__all__ = ['Index', 'open']
+__all__ = ['Index', 'open', 'open_for_command']
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +41,18 @@ class Index:
         Token that both carry; None where another program wrote them.
     stamps
         Tell the files that were checked from others that took their place.
+    facts
+        What the tables say of themselves: date_created, origin; where they are ours version, algorithms,
+        sessions, datasets, bytes.
+    root
+        Where the tree is: `folder`, unless it was told otherwise.
     """
 
     folder: Path
     generation: str | None
     stamps: Mapping[str, Stamp]
+    facts: Mapping[str, Any]
+    root: Path
 
     @property
     def sessions(self) -> pl.LazyFrame:
@@ -62,6 +76,85 @@ class Index:
         """
         return self._scan('datasets.pqt')
 
+    def search(
+        self,
+        *,
+        subject: Patterns | None = None,
+        lab: Patterns | None = None,
+        projects: Patterns | None = None,
+        task_protocol: Patterns | None = None,
+        date_range: Moment | Sequence[Moment] = None,
+        number: int | str | Sequence[int | str] | None = None,
+        datasets: Patterns | None = None,
+        dataset_qc_lte: str | int | None = None,
+        object: Patterns | None = None,
+        attribute: Patterns | None = None,
+        collection: Patterns | None = None,
+        revision: Patterns | None = None,
+        min_size_bytes: int | None = None,
+    ) -> list[UUID]:
+        """Find sessions as the client's `One.search` does, in the same order.
+
+        The terms are those of `fastindex.Query`, which tells what each means.
+
+        Raises
+        ------
+        UsageError
+            If a value is no regular expression, date, number or quality.
+
+        Examples
+        --------
+        >>> index = fastindex.open('/data')  # doctest: +SKIP
+        >>> len(index.search(subject='NYU-01', datasets=['_ibl_trials.goCue_times.npy']))  # doctest: +SKIP
+        98
+        """
+        query = Query(
+            subject=subject,
+            lab=lab,
+            projects=projects,
+            task_protocol=task_protocol,
+            date_range=date_range,
+            number=number,
+            datasets=datasets,
+            dataset_qc_lte=dataset_qc_lte,
+            object=object,
+            attribute=attribute,
+            collection=collection,
+            revision=revision,
+            min_size_bytes=min_size_bytes,
+        )
+        return [UUID(eid) for eid in find_sessions(self.sessions, self.datasets, query)['id'].to_list()]
+
+    def path(self, eid: str | UUID) -> Path:
+        """Get the folder of a session, whether it is on this disk or not.
+
+        Raises
+        ------
+        UnknownSessionError
+            If no session of the index has this eid.
+        """
+        import polars as pl
+
+        rows = select_sessions(self.sessions.filter(pl.col('id') == str(eid)))
+        if rows.is_empty():
+            raise UnknownSessionError(
+                f'{eid}: the index in {escape(os.fspath(self.folder))} has no such session'
+            )
+        [path] = to_session_paths(rows)
+        return self.root / str(path)
+
+    def to_one(self) -> One:
+        """Open this index with the real client, in local mode.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If ONE-api is not installed: `pip install ONE-api`.
+        """
+        from one.api import One
+
+        return One(cache_dir=self.root, tables_dir=self.folder, mode='local')
+
     def _scan(self, name: str) -> pl.LazyFrame:
         import polars as pl
 
@@ -74,13 +167,20 @@ class Index:
             return pl.scan_parquet(file, glob=False)  # keeps the file, whatever becomes of its name
 
 
-def open(folder: str | os.PathLike[str]) -> Index:
+def open(folder: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Index:
     """Open the index in a folder, once it has been checked: no row of a damaged one is ever given.
 
     Reads both tables once, a row group at a time: 0.05 s for 74,000 datasets, 0.5 s for a million, beside
     the time to load pyarrow (0.15 s). A table of ours is checked to the bit; one of the client's own builder,
     or of any other program, as far as it can be: columns, types, ids, and that no path leads out of its
     session. Limits: see `fastindex.tablefile`.
+
+    Parameters
+    ----------
+    folder
+        Where sessions.pqt and datasets.pqt are.
+    root
+        Where the tree is, if not there (`--out`).
 
     Raises
     ------
@@ -95,4 +195,42 @@ def open(folder: str | os.PathLike[str]) -> Index:
     """
     path = Path(folder)
     pair = check_pair(path)
-    return Index(path, pair.generation, pair.stamps)
+    return Index(path, pair.generation, pair.stamps, pair.facts, path if root is None else Path(root))
+
+
+def open_for_command(folder: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Index:
+    """Open the index as `open` does, in two thirds of the time, where a process does nothing else.
+
+    A forked process checks the tables with pyarrow, while this one imports polars: 0.21 s instead of 0.29 s
+    on the example, with interpreter start. Where it does not say that all is well, `open` says what is wrong.
+    """
+    if {'pyarrow', 'polars', 'numpy'} & {name for name, module in sys.modules.items() if module}:
+        return open(folder, root=root)  # these start threads, with which a process cannot be forked
+    path = Path(folder)
+    reader, writer = os.pipe()
+    with os.fdopen(reader, 'rb') as answer:
+        child = os.fork()
+        if not child:
+            _check_and_exit(path, writer)
+        try:
+            os.close(writer)
+            import polars as _  # noqa: F401 - what the time is saved by
+
+            found = answer.read()
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    if not found:
+        return open(folder, root=root)
+    generation, stamps, facts = json.loads(found)
+    stamps = {name: Stamp(*stamp) for name, stamp in stamps.items()}
+    return Index(path, generation, stamps, facts, path if root is None else Path(root))
+
+
+def _check_and_exit(path: Path, writer: int) -> NoReturn:
+    try:
+        data = json.dumps(check_pair(path)).encode()
+        with os.fdopen(writer, 'wb') as answer:
+            answer.write(data)
+    finally:
+        os._exit(0)  # whatever it was: the parent will find it again

@@ -171,6 +171,14 @@ class TableFile:
             self.refuse('damaged: its fastindex metadata is no JSON object')
         return facts
 
+    def read_one_metadata(self) -> dict[str, Any]:
+        """Read date_created and origin; {} where the table does not have them in this form."""
+        try:
+            found = json.loads(self.metadata.get(b'one_metadata', b'{}'))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def check_columns(self, expected: dict[str, str]) -> None:
         """Check the columns that the client needs, in a table of another program."""
         import pyarrow as pa

@@ -34,7 +34,8 @@ ORDER = [
         'pipeline.build',
     ),
     *('pipeline.check', 'pipeline.survey', 'pipeline.validate'),
-    *('compat', 'index', 'newfolder', 'example', 'archive'),
+    *('compat', 'search', 'index', 'info', 'rows'),
+    *('newfolder', 'example', 'archive'),
     *('cli', '__main__'),
 ]
 STAGES = {'discover', 'shard', 'scan', 'collect', 'publish', 'check', 'survey'}

@@ -67,7 +67,7 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
         pair = check_pair(folder, rows=False)
     except InvalidIndexError:
         return None
-    return pair.facts or None
+    return None if pair.generation is None else pair.facts
 
 
 def iter_changes(old: Path, new: Path, *, namespace: UUID) -> Iterator[Change]:

@@ -1,0 +1,243 @@
+"""Rows of an answer as text: a table for people, JSON and CSV for programs, paths for both.
+
+Gives strings. Leaves printing them to the command line. Names of a tree can hold anything that a file system
+accepts: what is meant for people, CSV included, is escaped; `to_json` and `to_path_bytes` are exact.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from fastindex.problems import escape
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fastindex.info import Info
+
+__all__ = [
+    'to_count',
+    'to_csv',
+    'to_dataset_table',
+    'to_json',
+    'to_path_bytes',
+    'to_paths',
+    'to_session_table',
+    'to_size',
+    'to_summary',
+]
+
+GAP = '  '
+MIN_WIDTH = 8
+"""Characters of a name that a narrow terminal leaves."""
+
+MAX_ROWS = 20
+MAX_NAMES = 5
+"""What a summary names of each kind."""
+
+_NOT_PLAIN = re.compile(r'[^\n -~]')
+
+
+def to_session_table(frame: pl.DataFrame, *, width: int | None = None) -> str:
+    """Write sessions as a table; task and projects where any has them."""
+    import polars as pl
+
+    optional = [name for name in ('task_protocol', 'projects') if (frame[name] != '').any()]
+    rows = frame.select('date', pl.col('number').alias('no.'), 'subject', 'lab', *optional, 'eid')
+    return to_table(rows, width=width, cut=['subject', 'lab', *optional])
+
+
+def to_dataset_table(frame: pl.DataFrame, *, width: int | None = None) -> str:
+    """Write datasets as a table; their quality where any has one."""
+    import polars as pl
+
+    optional = ['qc'] if 'qc' in frame.columns and (frame['qc'].cast(pl.String) != 'NOT_SET').any() else []
+    rows = frame.select(
+        'date', pl.col('number').alias('no.'), 'subject', pl.col('rel_path').alias('dataset'), *optional
+    )
+    return to_table(rows.with_columns(_sizes(frame['file_size'])), width=width, cut=['subject', 'dataset'])
+
+
+def _sizes(sizes_bytes: pl.Series) -> pl.Series:
+    import polars as pl
+
+    texts = {count: to_size(count) for count in sizes_bytes.unique().to_list()}
+    sizes = pl.Series('size', [texts[count] for count in sizes_bytes.to_list()], pl.String)
+    return sizes.str.pad_start(int(str(sizes.str.len_chars().max() or 0)))
+
+
+def to_summary(info: Info) -> str:
+    """Write what is in an index as a page of text."""
+    return '\n'.join(_iter_summary(info))
+
+
+def _iter_summary(info: Info) -> Iterator[str]:
+    import polars as pl
+
+    made = f'made {escape(str(info.date_created))} ({_to_age(info.age_seconds)})' if info.date_created else ''
+    by = f'fastindex {escape(str(info.version))}' if info.generation else 'another program'
+    yield f'{escape(info.path)}: index by {by}{made and ", "}{made}'
+    if info.generation:
+        yield f'generation {info.generation}'
+    yield ''
+    days = f', {info.first_date} to {info.last_date}' if info.sessions else ''
+    subjects, labs = to_count(info.subjects, 'subject'), to_count(info.labs, 'lab')
+    yield f'{to_count(info.sessions, "session")} of {subjects} in {labs}{days}'
+    yield f'{to_count(info.datasets, "dataset")}, {to_size(info.bytes)}; {_to_digests(info)}'
+    if info.sessions_without_datasets:
+        yield f'sessions without a dataset: {info.sessions_without_datasets:,}'
+    if info.missing:
+        yield f'datasets that are not on disk: {info.missing:,}'
+    if info.revised:
+        names = _name_some([f'{escape(name)} ({count:,})' for name, count in info.revisions.items()])
+        yield f'datasets in a revision: {info.revised:,}, of {names}'
+    if info.superseded:
+        yield f'datasets that have a later revision: {info.superseded:,}'
+    for title, counts in (('lab', info.by_lab), ('object', info.by_object)):
+        if counts:
+            yield ''
+            frame = pl.DataFrame([asdict(count) for count in counts[:MAX_ROWS]])
+            name = pl.col(title).fill_null('(not ALF)').replace('', '(none)')
+            frame = frame.with_columns(name, _sizes(frame['bytes']))
+            yield to_table(frame.drop('bytes'))
+            if len(counts) > MAX_ROWS:
+                yield f'... and {len(counts) - MAX_ROWS:,} more (--json has all)'
+    if info.biggest:
+        yield ''
+        yield 'biggest'
+        yield from (f'{to_size(found.bytes):>9}  {escape(found.path)}' for found in info.biggest)
+
+
+def to_count(count: int, noun: str) -> str:
+    """Write how many there are of something.
+
+    >>> to_count(1, 'session'), to_count(4933, 'session')
+    ('1 session', '4,933 sessions')
+    """
+    return f'{count:,} {noun}' if count == 1 else f'{count:,} {noun}s'
+
+
+def _to_age(seconds: int | None) -> str:
+    minutes = (seconds or 0) // 60
+    for size, unit in ((1440, 'day'), (60, 'hour'), (1, 'minute')):
+        if minutes >= size:
+            count = minutes // size
+            return f'{to_count(count, unit)} ago'
+    return 'just now'
+
+
+def _to_digests(info: Info) -> str:
+    names = [
+        name if count == info.datasets else f'{name} of {count:,}' for name, count in info.digests.items()
+    ]
+    return f'digests: {", ".join(names) or "none"}'
+
+
+def _name_some(names: list[str]) -> str:
+    rest = f' and {len(names) - MAX_NAMES:,} more' if len(names) > MAX_NAMES else ''
+    return ', '.join(names[:MAX_NAMES]) + rest
+
+
+def to_table(frame: pl.DataFrame, *, width: int | None = None, cut: Sequence[str] = ()) -> str:
+    """Write rows below a header, numbers to the right.
+
+    Parameters
+    ----------
+    frame
+        Rows; the columns are named as the header is to be.
+    width
+        Characters of the terminal; None for as many as it takes.
+    cut
+        Columns that may lose their end where a line would be wider: the widest first.
+    """
+    import polars as pl
+
+    right = [name for name, kind in frame.schema.items() if kind.is_numeric()]
+    frame = _escape_columns(frame.select(pl.all().cast(pl.String).fill_null('')))
+    widths = {
+        name: max(len(name), int(str(frame[name].str.len_chars().max() or 0))) for name in frame.columns
+    }
+    if width is not None:
+        _shrink(widths, width, cut)
+    cells = []
+    for name, size in widths.items():
+        text = pl.col(name)
+        text = pl.when(text.str.len_chars() > size).then(text.str.head(size - 1) + '…').otherwise(text)
+        cells.append(text.str.pad_start(size) if name in right else text.str.pad_end(size))
+    lines = frame.select(pl.concat_str(cells, separator=GAP).str.strip_chars_end(' ').alias('line'))
+    head = [name.rjust(size) if name in right else name.ljust(size) for name, size in widths.items()]
+    return '\n'.join([GAP.join(head).rstrip(), *lines['line'].to_list()])
+
+
+def _shrink(widths: dict[str, int], width: int, cut: Sequence[str]) -> None:
+    """Make columns narrower until a line fits, or none of them can be."""
+    while sum(widths.values()) + len(GAP) * (len(widths) - 1) > width:
+        name = max(cut, key=lambda name: widths.get(name, 0), default='')
+        if widths.get(name, 0) <= MIN_WIDTH:
+            return
+        widths[name] -= 1
+
+
+def to_csv(frame: pl.DataFrame) -> str:
+    """Write rows as CSV with a header, escaped as a table is."""
+    return _escape_columns(frame).write_csv().rstrip('\n')
+
+
+def to_json(frame: pl.DataFrame) -> str:
+    """Write rows as a JSON array, an object a line, in ASCII."""
+    lines = frame.write_ndjson().rstrip('\n').replace('\n', ',\n')
+    if lines.isascii() and '\x7f' not in lines:
+        return f'[{lines}]'
+    # JSON lets DEL and the characters that turn the direction of text stand as they are; a terminal obeys.
+    return f'[{_NOT_PLAIN.sub(lambda match: _to_ascii(match[0]), lines)}]'
+
+
+def _to_ascii(character: str) -> str:
+    return '\\u007f' if character == '\x7f' else json.dumps(character)[1:-1]
+
+
+def to_paths(frame: pl.DataFrame) -> list[str]:
+    """Write the path of each row, a session or a dataset, relative to the root."""
+    import polars as pl
+
+    parts = [name for name in ('session_path', 'rel_path') if name in frame.columns]
+    paths: list[str] = frame.select(pl.concat_str(parts, separator='/').alias('path'))['path'].to_list()
+    return paths
+
+
+def to_path_bytes(root: str, paths: Sequence[str]) -> bytes:
+    """Write paths below a root as they are on disk, each with a NUL behind it."""
+    head = os.fsencode(os.path.join(root, ''))
+    return b''.join([head + path.encode() + b'\0' for path in paths])
+
+
+def to_size(count: int) -> str:
+    """Write a number of bytes with three or four digits and a unit.
+
+    >>> to_size(999), to_size(219_491_302), to_size(10**15)
+    ('999 B', '219.5 MB', '1,000.0 TB')
+    """
+    if count < 1000:
+        return f'{count} B'
+    for exponent, unit in enumerate(('kB', 'MB', 'GB'), start=1):
+        if count < 1000 ** (exponent + 1) - 1000**exponent // 20:
+            return f'{count / 1000**exponent:,.1f} {unit}'
+    return f'{count / 1e12:,.1f} TB'
+
+
+def _escape_columns(frame: pl.DataFrame) -> pl.DataFrame:
+    """Escape the columns of text that have a character beyond printable ASCII: few, and the slow way."""
+    import polars as pl
+
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+    escaped = [
+        pl.Series(name, [None if text is None else escape(text) for text in frame[name].to_list()], pl.String)
+        for name in texts
+        if frame[name].str.contains(r'[^ -~]').any()
+    ]
+    return frame.with_columns(escaped)
