@@ -33,6 +33,7 @@ from one.api import One
 import fastindex
 from fastindex import Query, UnknownSessionError, UsageError, cli
 from fastindex.rows import to_size
+from fastindex.search import find_datasets
 
 pytestmark = [
     # What one.api and one.alf.cache do, pandas 3 deprecates.
@@ -179,6 +180,27 @@ def test_a_hundred_questions_have_the_answers_of_the_client(indexes, name):
     assert len(found) > QUESTIONS * 0.9
     assert len(set(found)) > 5  # of none, of all, and between
     assert sum(0 < count < len(sessions) for count in found) >= 10
+
+
+@pytest.mark.parametrize(
+    'question',
+    [
+        {'datasets': 'spikes.times'},  # not the whole name
+        {'datasets': 'times.npy'},
+        {'datasets': 'spikes.times|spikes.times.npy'},
+        {'date_range': datetime(2024, 1, 1, 9)},  # a midnight that comes after is the next day's
+        {'date_range': [datetime(2024, 3, 1, 9), None]},
+        {'date_range': [None, '2024-03-01 09:00']},
+        {'date_range': ['2024-03-02', '2024-03-01']},
+        {'number': []},
+        {'subject': []},
+        {'datasets': []},
+    ],
+    ids=str,
+)
+def test_questions_that_look_alike_have_the_answers_of_the_client(indexes, question):
+    client = One(cache_dir=indexes['awkward'], mode='local')
+    assert fastindex.open(indexes['awkward']).search(**question) == client.search(**question)
 
 
 def test_a_flag_that_is_not_first_is_refused_as_python_refuses_it(indexes):
@@ -330,7 +352,7 @@ def reverse(table: pa.Table) -> pa.Table:
     [
         ('sessions', reverse),
         ('datasets', reverse),
-        ('sessions', lambda rows: rows.rename_columns({'projects': 'project'})),
+        ('sessions', lambda rows: rows.drop_columns(['projects']).append_column('project', rows['subject'])),
         ('datasets', lambda rows: rows.drop_columns(['qc'])),
         ('sessions', lambda rows: rows.set_column(1, 'lab', rows['lab'].dictionary_encode())),
         ('datasets', lambda rows: rows.set_column(2, 'rel_path', rows['rel_path'].cast(pa.large_string()))),
@@ -348,7 +370,7 @@ def test_tables_of_another_program_have_the_answers_of_the_client(make_tree, bui
         {},
         {'subject': 's1', 'datasets': 'spikes.times.npy'},
         {'datasets': ['spikes.times.npy', '_phy_.*'], 'dataset_qc_lte': 'PASS'},
-        {'projects': '^$', 'lab': ['lab', 'é']},
+        {'projects': '^$|s1', 'lab': ['lab', 'é']},
     ):
         assert index.search(**question) == client.search(**question) != []
 
@@ -419,6 +441,15 @@ def test_only_datasets_that_were_asked_for_are_listed(search):
         '_phy_spikes.amps_bpod.raw.npy',
         'spikes.times.npy',
     ]
+
+
+def test_datasets_are_in_the_order_of_the_sessions_and_of_their_paths(awkward):
+    found = find_datasets(awkward.sessions, awkward.datasets, Query(object='spikes')).collect()
+    eids = [str(eid) for eid in awkward.search(object='spikes')]
+    assert found['eid'].unique(maintain_order=True).to_list() == eids
+    keys = [(eids.index(eid), path) for eid, path in found.select('eid', 'rel_path').iter_rows()]
+    assert keys == sorted(keys)
+    assert len(keys) == 8
 
 
 def test_nothing_found_is_no_error(search):
@@ -535,7 +566,6 @@ def test_a_folder_without_an_index_exits_2(search, tmp_path):
 
 def test_tables_elsewhere_are_found(search, indexes, example_tree):
     root, _ = example_tree
-    (root / 'README.txt').exists()
     _, out, _ = search(root, '--out', indexes['example'], '--paths', '--datasets')
     assert len(out.splitlines()) == 900
     assert all(os.path.isfile(path) for path in out.splitlines())
@@ -614,6 +644,11 @@ def test_a_search_loads_no_pandas_and_checks_the_index_in_another_process(indexe
     assert run.stdout == '13\n'
     assert 'polars' in run.stderr.split()
     assert not {'pandas', 'numpy', 'pyarrow', 'one'} & set(run.stderr.split())
+
+
+def test_a_process_that_may_have_threads_is_not_forked(indexes, search, monkeypatch):
+    monkeypatch.delattr(os, 'fork')
+    assert search('awkward', '--count')[1] == '13\n'
 
 
 def test_an_index_of_the_example_is_a_polars_frame_too(indexes):
