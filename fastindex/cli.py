@@ -131,7 +131,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises where argparse would exit."""
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith('unrecognized arguments'):
+        if message.startswith('unrecognized arguments') and '--hash' in self._option_string_actions:
             message += ' (only one folder is expected; a digest is named with =, as in --hash=md5)'
         elif message == 'the following arguments are required: ROOT' and self.prog.endswith('search'):
             message += ' (ROOT comes before the options, some of which take many words)'
@@ -353,7 +353,13 @@ def _search_parser() -> argparse.ArgumentParser:
     several('--attribute', metavar='NAME', help='whole attribute of a dataset, as in goCue_times')
     several('--collection', metavar='NAME', help="whole folder, as in alf/probe00; '' is none")
     several('--revision', metavar='NAME', help="whole revision, as in 2024-05-06; '' is none")
-    add('--min-size', metavar='SIZE', type=_size, dest='min_size_bytes', help='datasets of 10MB or larger')
+    add(
+        '--min-size',
+        metavar='SIZE',
+        type=_size,
+        dest='min_size_bytes',
+        help='of this size or larger, as in 10MB',
+    )
     group = parser.add_argument_group('what is shown')
     add = group.add_argument
     add('--datasets', action='store_true', dest='of_datasets', help='the datasets, not their sessions')

@@ -337,10 +337,12 @@ def _first_midnight(moment: datetime) -> Date:
 
 def _parse_numbers(value: int | str | Sequence[int | str] | None) -> list[int]:
     """Parse session numbers; those that no session can have are left out."""
-    try:
-        numbers = [int(number) for number in _as_list(value)]
-    except (ValueError, TypeError):
-        raise UsageError(f'number {value!r}: expected whole numbers, as in 1 or 002') from None
+    numbers = []
+    for text in _as_list(value):
+        try:
+            numbers.append(int(text))
+        except (ValueError, TypeError):
+            raise UsageError(f'number {text!r}: expected a whole number, as in 1 or 002') from None
     return [number for number in numbers if number in _NUMBERS]
 
 
