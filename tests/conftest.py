@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -85,6 +86,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if is_skip and os.environ.get('FASTINDEX_NO_SKIP'):
         report.outcome = 'failed'
         report.longrepr = f'skipped, where no test may skip: {report.longrepr}'
+
+
+@pytest.fixture(autouse=True)
+def _keep_signals() -> Iterator[None]:
+    """Take back what the command line does with signals: after the first it ignores all others."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, handlers, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture
