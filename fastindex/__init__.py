@@ -33,11 +33,14 @@ if TYPE_CHECKING:
         UsageError,
         WorkerError,
     )
+    from fastindex.faults import Fault, verify_index
     from fastindex.ids import NAMESPACE, dataset_id, eid
     from fastindex.index import Index, open
     from fastindex.pipeline.build import Changes, Summary, build
     from fastindex.pipeline.changes import Change
+    from fastindex.pipeline.judge import Difference, Kind
     from fastindex.pipeline.validate import Findings, validate
+    from fastindex.pipeline.verify import Verification, verify
     from fastindex.problems import Problem, Reason, Skip
     from fastindex.rules import RULES, Finding, Rule, Severity
     from fastindex.search import Query
@@ -49,14 +52,17 @@ __all__ = [
     'RULES',
     'Change',
     'Changes',
+    'Difference',
     'EmptyTreeError',
     'ExampleError',
     'FastindexError',
+    'Fault',
     'Finding',
     'Findings',
     'IdClashError',
     'Index',
     'InvalidIndexError',
+    'Kind',
     'LabConflictError',
     'LockedError',
     'Problem',
@@ -70,6 +76,7 @@ __all__ = [
     'Summary',
     'UnknownSessionError',
     'UsageError',
+    'Verification',
     'WorkerError',
     'build',
     'dataset_id',
@@ -77,16 +84,21 @@ __all__ = [
     'make_parquet_db',
     'open',
     'validate',
+    'verify',
+    'verify_index',
 ]
 
 _MODULES = {
     'fastindex.compat': ['make_parquet_db'],
     'fastindex.errors': [name for name in __all__ if name.endswith('Error')],
+    'fastindex.faults': ['Fault', 'verify_index'],
     'fastindex.ids': ['NAMESPACE', 'dataset_id', 'eid'],
     'fastindex.index': ['Index', 'open'],
     'fastindex.pipeline.build': ['Changes', 'Summary', 'build'],
     'fastindex.pipeline.changes': ['Change'],
     'fastindex.pipeline.validate': ['Findings', 'validate'],
+    'fastindex.pipeline.judge': ['Difference', 'Kind'],
+    'fastindex.pipeline.verify': ['Verification', 'verify'],
     'fastindex.problems': ['Problem', 'Reason', 'Skip'],
     'fastindex.rules': ['RULES', 'Finding', 'Rule', 'Severity'],
     'fastindex.search': ['Query'],

@@ -12,7 +12,8 @@ that leaves it well-formed is not noticed.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,12 +27,22 @@ from fastindex.trees.local import STATE_FOLDER
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['Pair', 'check_pair']
+__all__ = [
+    'DIGEST',
+    'NAME',
+    'UNSAFE',
+    'UUID',
+    'Pair',
+    'Tables',
+    'check_pair',
+    'open_tables',
+    'refusing_damage',
+]
 
-_UUID = r'\A[0-9a-f]{8}-[0-9a-f]{4}-[34][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\z'
-_DIGEST = r'\A[0-9a-f]{32}\z'
-_NAME = r'\A[^/\x00]+\z'
-_UNSAFE = r'[\x00-\x1f\x7f\\]|(?:\A|/)\.{0,2}(?:/|\z)'  # not POSIX, not relative, or not below its session
+UUID = r'\A[0-9a-f]{8}-[0-9a-f]{4}-[34][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\z'
+DIGEST = r'\A[0-9a-f]{32}\z'
+NAME = r'\A[^/\x00]+\z'
+UNSAFE = r'[\x00-\x1f\x7f\\]|(?:\A|/)\.{0,2}(?:/|\z)'  # not POSIX, not relative, or not below its session
 # What `judge_folder` and `judge_file` let pass, as far as it is ASCII: most of it, 20 times as fast.
 _ASCII_REL_PATH = (
     r'\A(?:[\w-][\w.-]*/)*(?:#[\w.-]+#/)?'
@@ -53,46 +64,87 @@ class Pair(NamedTuple):
     """What datasets.pqt says of itself: `date_created`, `origin`, and what we write."""
 
 
-def check_pair(folder: Path, *, rows: bool = True) -> Pair:
+def check_pair(folder: Path) -> Pair:
     """Check sessions.pqt and datasets.pqt in a folder.
-
-    Parameters
-    ----------
-    rows
-        Whether to look at each row. Tables of ours are known to the bit without.
 
     Raises
     ------
     InvalidIndexError
         If a table is missing, no table of an index, or damaged, or the two are not of one generation.
     """
-    try:
-        with ExitStack() as stack:
+    with open_tables(folder) as tables:
+        tables.check_rows()
+        stamps = {table.path.name: table.stamp for table in tables.both}
+        facts = {**tables.datasets.read_one_metadata(), **tables.datasets.facts}
+        return Pair(tables.generation, stamps, facts)
+
+
+class Tables(NamedTuple):
+    """Both tables of an index, open; nothing was said about their rows yet."""
+
+    folder: Path
+    sessions: TableFile
+    datasets: TableFile
+
+    generation: str | None
+    """Token that both carry; None where another program wrote them."""
+
+    @property
+    def both(self) -> tuple[TableFile, TableFile]:
+        """The tables."""
+        return self.sessions, self.datasets
+
+    def check_rows(self) -> None:
+        """Check each row of both.
+
+        Raises
+        ------
+        InvalidIndexError
+            If there is one that no index has.
+        """
+        with refusing_damage(self.folder):
+            _check_datasets(self.datasets, _check_sessions(self.sessions))
+
+
+@contextmanager
+def open_tables(folder: Path) -> Iterator[Tables]:
+    """Open sessions.pqt and datasets.pqt; check all but their rows.
+
+    Those of ours are checked to the bit: what is not checked is whether their rows were ever true. Those of
+    another program have the columns that the client needs.
+
+    Raises
+    ------
+    InvalidIndexError
+        If a table is missing, no table of an index, or damaged, or the two are not of one generation.
+    """
+    with ExitStack() as stack:
+        with refusing_damage(folder):
             sessions, datasets = (
                 TableFile(folder / name, stack.enter_context(open_table(folder / name)))
                 for name in ('sessions.pqt', 'datasets.pqt')
             )
-            return _check(folder, sessions, datasets, rows=rows)
+            generation = _check_generations(folder, sessions, datasets)
+            if generation is not None:
+                _check_footers(sessions, datasets)
+                _check_digest(generation, sessions, datasets)
+            else:
+                sessions.check_columns(_SESSIONS_OF_OTHERS)
+                datasets.check_columns(_DATASETS_OF_OTHERS)
+        yield Tables(folder, sessions, datasets, generation)
+
+
+@contextmanager
+def refusing_damage(folder: Path) -> Iterator[None]:
+    """Make an InvalidIndexError of whatever a damaged table makes its readers raise."""
+    try:
+        yield
     except InvalidIndexError:
         raise
     except DAMAGES as error:  # there is no end to what a footer can claim
         raise InvalidIndexError(
             f'{escape(os.fspath(folder))}: the tables are damaged ({escape(str(error))}). {AGAIN}'
         ) from error
-
-
-def _check(folder: Path, sessions: TableFile, datasets: TableFile, *, rows: bool) -> Pair:
-    generation = _check_generations(folder, sessions, datasets)
-    if generation is not None:
-        _check_footers(sessions, datasets)
-        _check_digest(generation, sessions, datasets)
-    else:
-        sessions.check_columns(_SESSIONS_OF_OTHERS)
-        datasets.check_columns(_DATASETS_OF_OTHERS)
-    if rows:
-        _check_datasets(datasets, _check_sessions(sessions))
-    stamps = {table.path.name: table.stamp for table in (sessions, datasets)}
-    return Pair(generation, stamps, {**datasets.read_one_metadata(), **datasets.facts})
 
 
 _SESSIONS_OF_OTHERS = {'id': 'string', 'subject': 'string', 'date': 'date32', 'number': 'int'}
@@ -169,8 +221,8 @@ def _check_sessions(table: TableFile) -> pa.Array:
     ids = [pa.nulls(0, pa.string())]  # `pa.array` of a list imports pandas, where it is installed: 0.3 s
     bounds = _Bounds(table)
     for group, found in table.iter_batches(columns):
-        table.check_match('id', found['id'], _UUID, 'a UUID of version 3 or 4')
-        table.check_match('subject', found['subject'], _NAME, "a folder's name")
+        table.check_match('id', found['id'], UUID, 'a UUID of version 3 or 4')
+        table.check_match('subject', found['subject'], NAME, "a folder's name")
         for name in {'lab', 'subject'}.intersection(found):
             table.check_match(name, found[name], r'/|\x00|\A\.{1,2}\z', "a folder's name", match=False)
         days = pc.min_max(found['date'].cast(pa.int32())).as_py()
@@ -202,9 +254,9 @@ def _check_datasets(table: TableFile, eids: pa.Array) -> None:
     last: tuple[str, str] = ('', '')
     for group, found in table.iter_batches(columns):
         ids, paths, owners = found['id'], pc.unique(found['rel_path']), pc.unique(found['eid'])
-        table.check_match('id', ids, _UUID, 'a UUID of version 3 or 4')
-        table.check_match('eid', owners, _UUID, 'a UUID of version 3 or 4')
-        table.check_match('rel_path', paths, _UNSAFE, 'a path below its session', match=False)
+        table.check_match('id', ids, UUID, 'a UUID of version 3 or 4')
+        table.check_match('eid', owners, UUID, 'a UUID of version 3 or 4')
+        table.check_match('rel_path', paths, UNSAFE, 'a path below its session', match=False)
         if table.is_ours:
             _check_rel_paths(table, paths)
             if not _all(pc.is_in(owners, value_set=eids)):
@@ -251,7 +303,7 @@ def _check_values(table: TableFile, found: dict[str, Any]) -> None:
 
     for name in ('hash', 'xxh128'):
         if name in found and found[name].type != pa.null():
-            table.check_match(name, found[name], _DIGEST, '32 hexadecimal digits')
+            table.check_match(name, found[name], DIGEST, '32 hexadecimal digits')
     if 'qc' in found and found['qc'].dictionary.to_pylist() != list(QC_CATEGORIES):
         table.refuse(f'the categories of column qc are not {", ".join(QC_CATEGORIES)}')
 

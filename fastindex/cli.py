@@ -33,9 +33,12 @@ from fastindex.problems import Skip, escape, to_text
 if TYPE_CHECKING:
     import polars as pl
 
+    from fastindex.faults import Fault
     from fastindex.index import Index
     from fastindex.pipeline.build import Summary
     from fastindex.pipeline.changes import Change
+    from fastindex.pipeline.judge import Difference, Kind
+    from fastindex.pipeline.verify import Verification
     from fastindex.search import Query
 
 __all__ = ['main']
@@ -55,6 +58,7 @@ examples:
 commands (python -m fastindex COMMAND --help):
   build      this one, also where no command is named
   validate   judge the names of all folders and files, with reasons and fixes
+  verify     compare a tree with its index: counts, files and sizes, or contents
   search     find sessions and datasets
   info       what is in an index
   example    write an example tree of 74,000 files
@@ -120,6 +124,23 @@ examples:
 exit codes:
   0  done
   2  wrong usage, or no index that can be used
+"""
+
+
+VERIFY_EPILOG = """\
+examples:
+  python -m fastindex verify /data                     every dataset is there, and of its size
+  python -m fastindex verify /data --hash              and of its content
+  python -m fastindex verify /data --hash --part 3/10  a tenth of that, for the third of ten nights
+  python -m fastindex verify /data --index ~/index     the tables are elsewhere (build --out)
+  python -m fastindex verify --index-only /data        what the client would refuse in the tables, and why
+
+exit codes:
+  0  the tree is as the index says
+  1  something differs
+  2  wrong usage, or it could not be done: no index, a damaged one, no such folder
+  3  nothing differs, but some paths could not be looked into
+  130, 143  interrupted, terminated
 """
 
 
@@ -217,10 +238,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     command = 'build'
     if arguments and arguments[0] in COMMANDS:
         command, *arguments = arguments
-    end = arguments.index('--') if '--' in arguments else len(arguments)
-    # Without this, `--hash ROOT` would take ROOT for the name of a digest.
-    head = ['--hash=xxh128' if word == '--hash' else word for word in arguments[:end]]
-    return COMMANDS[command]().parse_args(head + arguments[end:])
+    if command == 'build':
+        end = arguments.index('--') if '--' in arguments else len(arguments)
+        # Without this, `--hash ROOT` would take ROOT for the name of a digest.
+        arguments[:end] = ['--hash=xxh128' if word == '--hash' else word for word in arguments[:end]]
+    return COMMANDS[command]().parse_args(arguments)
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -395,9 +417,50 @@ def _info_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _verify_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog='python -m fastindex verify',
+        usage='python -m fastindex verify ROOT [options]\n       python -m fastindex verify --index-only DIR',
+        description='Compare the tree below ROOT with its index: every dataset is there and of its size, and '
+        'nothing is new. Writes nothing.',
+        epilog=VERIFY_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add('root', metavar='ROOT', nargs='?', help='the folder that was indexed')
+    add('--fast', action='store_true', help='compare the numbers of sessions, datasets and bytes, no more')
+    add('--hash', action='store_true', help='read all files: compare the digests that are in the index')
+    add(
+        '--part',
+        metavar='I/N',
+        type=_part,
+        help='one of N parts of the sessions, as 3/10: always the same ones',
+    )
+    add('--index', metavar='DIR', help='folder of the tables (default: ROOT)')
+    add(
+        '--index-only', metavar='DIR', help='check the tables in DIR, whatever program wrote them; no dataset'
+    )
+    add('--workers', metavar='N', type=_positive, help='processes that scan (default: one a CPU)')
+    add(
+        '--follow-symlinks',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='follow links to folders and files (default); --no-follow-symlinks if the index was built so',
+    )
+    add('--all', action='store_true', help=f'name all differences, not the first {MAX_PROBLEMS} of each kind')
+    add(
+        '--json', action='store_true', help='print each difference as a JSON object in a line, a summary last'
+    )
+    add('--quiet', action='store_true', help='print nothing but errors: the exit code tells')
+    parser.set_defaults(run=_run_verify)
+    return parser
+
+
 COMMANDS = {
     'build': _build_parser,
     'validate': _validate_parser,
+    'verify': _verify_parser,
     'search': _search_parser,
     'info': _info_parser,
     'example': _example_parser,
@@ -408,6 +471,11 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, 1 or more')
     return int(text)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, total = text.partition('/')
+    return _positive(number), _positive(total)
 
 
 def _size(text: str) -> int:
@@ -753,3 +821,92 @@ def _run_info(options: argparse.Namespace) -> int:
     else:
         _show(to_summary(info))
     return EXIT_DONE
+
+
+def _run_verify(options: argparse.Namespace) -> int:
+    if (options.root is None) == (options.index_only is None):
+        raise UsageError('expected either ROOT or --index-only DIR. See python -m fastindex verify --help')
+    _leave_out_what_pyarrow_can_do_without()
+    gc.set_threshold(100_000, 20, 20)
+    if options.index_only is not None:
+        return _run_verify_index(options)
+    from fastindex.pipeline.verify import verify
+
+    verification = verify(
+        options.root,
+        index=options.index,
+        fast=options.fast,
+        hash=options.hash,
+        part=options.part or (1, 1),
+        workers=options.workers,
+        progress=not options.quiet,
+        follow_symlinks=options.follow_symlinks,
+    )
+    shown: dict[Kind, list[Difference]] = {}
+    for difference in verification:
+        if options.json:
+            _print_json(difference._asdict())
+            continue
+        first = shown.setdefault(difference.kind, [])
+        if options.all or len(first) < MAX_PROBLEMS:
+            first.append(difference)
+    if options.json:
+        _print_json({'summary': _to_json_of(verification)})
+    elif not options.quiet:
+        _show('\n'.join(_iter_verify_lines(verification, shown, options)))
+    if verification.differences:
+        return EXIT_DIFFERENCES
+    return EXIT_PROBLEMS if verification.problem_count else EXIT_DONE
+
+
+def _to_json_of(verification: Verification) -> dict[str, Any]:
+    return {
+        'sessions': verification.sessions,
+        'datasets': verification.datasets,
+        'bytes': verification.bytes,
+        'differences': dict(verification.differences),
+        'problem_count': verification.problem_count,
+        'problems': [problem._asdict() for problem in verification.problems],
+        'seconds': round(verification.seconds, 3),
+    }
+
+
+def _iter_verify_lines(
+    verification: Verification, shown: dict[Kind, list[Difference]], options: argparse.Namespace
+) -> Iterator[str]:
+    for kind, first in shown.items():
+        yield f'{kind} {verification.differences[kind]:,}'
+        yield from (f'  {difference}' for difference in first)
+    if any(verification.differences[kind] > len(first) for kind, first in shown.items()):
+        yield f'the first {MAX_PROBLEMS} of each kind: --all names all of them'
+    if verification.problem_count:
+        yield f'{verification.problem_count:,} problems: paths that could not be looked into'
+        yield from (f'  {problem}' for problem in verification.problems[:MAX_PROBLEMS])
+    total = verification.differences.total()
+    part = f', part {options.part[0]}/{options.part[1]}' if options.part else ''
+    level = 'counted' if options.fast else 'contents read' if options.hash else 'names and sizes'
+    yield (
+        f'verified {escape(options.root)}{part} ({level}): {verification.sessions:,} sessions, '
+        f'{verification.datasets:,} datasets, {_megabytes(verification.bytes)} in '
+        f'{verification.seconds:.2f} s: {f"{total:,}" if total else "no"} '
+        f'difference{"s" * (total != 1)}'
+    )
+
+
+def _run_verify_index(options: argparse.Namespace) -> int:
+    from fastindex.faults import verify_index
+
+    if wrong := [name for name in ('fast', 'hash', 'part', 'index') if getattr(options, name)]:
+        raise UsageError(f'--index-only looks at no dataset: leave --{wrong[0]} out')
+    faults: list[Fault] = []
+    for fault in verify_index(options.index_only):
+        faults.append(fault)
+        if options.json:
+            record = {**fault._asdict(), 'consequence': fault.consequence, 'remedy': fault.remedy}
+            _print_json(record)
+    if not (options.json or options.quiet):
+        for fault in faults:
+            _show(f'{fault.code}: {fault}\n  {fault.consequence}\n  do: {fault.remedy}')
+        count = f'{len(faults)} fault{"s" * (len(faults) != 1)}' if faults else 'no fault'
+        _show(f'verified the index in {escape(options.index_only)}: {count}')
+    return EXIT_DIFFERENCES if faults else EXIT_DONE

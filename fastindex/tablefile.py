@@ -208,8 +208,16 @@ class TableFile:
         if place != self.content_bytes:
             self.refuse('damaged: the footer is wrong about where the columns end')
 
-    def iter_batches(self, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Iterate over batches of rows: the number of the row group, and the columns, none with a null."""
+    def iter_batches(
+        self, columns: Sequence[str], *, nulls: bool = False
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Iterate over batches of rows: the number of the row group, and the columns.
+
+        Parameters
+        ----------
+        nulls
+            Whether a null is given as it is, not refused.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -230,7 +238,7 @@ class TableFile:
                     rows += batch.num_rows
                     found = dict(zip(batch.schema.names, batch.columns, strict=True))
                     for name, column in found.items():
-                        if column.null_count and column.type != pa.null():
+                        if column.null_count and column.type != pa.null() and not nulls:
                             self.refuse(f'column {name} has nulls')
                     for name in text:
                         found[name] = self._to_text(name, found[name])

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import termios
@@ -274,6 +275,21 @@ def test_progress_is_shown_on_a_terminal_only(make_tree):
     assert '/300' in shown
 
 
+def test_progress_of_a_verification_is_shown_in_bytes(make_tree):
+    root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.npy': bytes(5000) for i in range(300)})
+    command = [sys.executable, '-m', 'fastindex']
+    subprocess.run([*command, root, '--hash', '--quiet'], check=True)
+    primary, secondary = pty.openpty()
+    termios.tcsetwinsize(secondary, (24, 80))
+    verify = [*command, 'verify', root, '--hash', '--workers', '1']
+    subprocess.run(verify, stdout=subprocess.DEVNULL, stderr=secondary, check=True)
+    shown = os.read(primary, 100_000).decode()
+    os.close(secondary)
+    os.close(primary)
+    assert 'verifying' in shown
+    assert '/1.50M' in shown
+
+
 def loaded_by(*arguments: str, cwd: Path | None = None) -> set[str]:
     """The top modules that a command imports, in its own process."""
     code = (
@@ -294,3 +310,111 @@ def test_a_build_loads_neither_polars_nor_tqdm(make_tree):
     loaded = loaded_by(str(root))
     assert 'pyarrow' in loaded
     assert not loaded & {'polars', 'tqdm', 'pandas', 'numpy', 'pyarrow._s3fs'}
+
+
+@pytest.fixture
+def indexed(make_tree, run) -> Path:
+    root = make_tree({SPIKES: b'1234', f'{SESSION}/alf/a.b.npy': b'56'})
+    assert run(root, '--hash', '--workers', 1)[0] == 0
+    return root
+
+
+def test_verify_says_that_nothing_differs(indexed, run):
+    code, out, err = run('verify', indexed, '--hash', '--workers', 1)
+    assert (code, err) == (0, '')
+    assert out.startswith(f'verified {indexed} (contents read): 1 sessions, 2 datasets, 0.0 MB in ')
+    assert out.endswith(': no differences\n')
+
+
+def test_verify_groups_differences_and_exits_1(indexed, run):
+    (indexed / SPIKES).write_bytes(b'12345')
+    code, out, _ = run('verify', indexed, '--workers', 1)
+    assert code == 1
+    assert out.startswith(f'resized 1\n  {SPIKES}: expected 4 bytes, found 5 bytes\nverified ')
+    assert out.endswith(': 1 difference\n')
+    assert run('verify', indexed, '--fast', '--workers', 1)[0] == 1
+    assert run('verify', indexed, '--quiet', '--workers', 1) == (1, '', '')
+
+
+def test_verify_names_the_first_of_many_or_all(indexed, run):
+    for i in range(12):
+        (indexed / SESSION / f'new.file.x{i}').write_bytes(b'')
+    out = run('verify', indexed, '--workers', 1)[1]
+    assert 'unexpected 12\n' in out
+    assert out.count('new.file') == 10
+    assert '--all' in out
+    assert run('verify', indexed, '--workers', 1, '--all')[1].count('new.file') == 12
+
+
+def test_verify_prints_a_json_object_a_line(indexed, run):
+    (indexed / SPIKES).write_bytes(b'4321')
+    code, out, _ = run('verify', indexed, '--hash', '--json', '--workers', 1)
+    difference, summary = map(json.loads, out.splitlines())
+    assert code == 1
+    assert (difference['kind'], difference['path'], difference['measure']) == ('altered', SPIKES, 'xxh128')
+    assert len(difference['expected']) == len(difference['found']) == 32
+    assert difference['expected'] != difference['found']
+    assert summary['summary']['differences'] == {'altered': 1}
+    assert summary['summary']['datasets'] == 2
+
+
+def test_verify_of_what_cannot_be_looked_into_exits_3(indexed, run):
+    os.mkfifo(indexed / SESSION / 'new.file.npy')
+    code, out, _ = run('verify', indexed, '--workers', 1)
+    assert code == 3
+    assert '1 problems: paths that could not be looked into' in out
+    assert 'new.file.npy: not-a-regular-file' in out
+
+
+def test_verify_takes_tables_from_elsewhere(make_tree, tmp_path, run):
+    root = make_tree({SPIKES: b'1234'})
+    (tmp_path / 'tables').mkdir()
+    run(root, '--out', tmp_path / 'tables', '--workers', 1)
+    assert run('verify', root, '--workers', 1)[0] == 2
+    assert run('verify', root, '--index', tmp_path / 'tables', '--workers', 1)[0] == 0
+
+
+def test_verify_of_a_part_says_which(indexed, run):
+    outs = [run('verify', indexed, '--hash', '--part', f'{i}/2', '--workers', 1)[1] for i in (1, 2)]
+    assert sorted(re.findall(r'([\d]) sessions', ''.join(outs))) == ['0', '1']
+    assert 'part 1/2' in outs[0]
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        ('verify',),
+        ('verify', 'ROOT', '--index-only', 'ROOT'),
+        ('verify', 'ROOT', '--part', '3'),
+        ('verify', 'ROOT', '--part', '0/3'),
+        ('verify', 'ROOT', '--part', '4/3'),
+        ('verify', 'ROOT', '--fast', '--hash'),
+        ('verify', 'ROOT', '--hash=md5'),
+        ('verify', '--index-only', 'ROOT', '--hash'),
+        ('verify', 'ROOT/nowhere'),
+        ('verify', '--index-only', 'ROOT/nowhere'),
+    ],
+    ids=' '.join,
+)
+def test_verify_that_cannot_be_done_exits_2(indexed, run, words):
+    code, out, err = run(*(word.replace('ROOT', str(indexed)) for word in words))
+    assert (code, out) == (2, '')
+    assert err.startswith('fastindex: error: ')
+
+
+def test_verify_of_an_index_alone_names_its_faults(indexed, run):
+    assert run('verify', '--index-only', indexed) == (0, f'verified the index in {indexed}: no fault\n', '')
+    shutil.copy(indexed / 'sessions.pqt', indexed / 'old.pqt')
+    code, out, _ = run('verify', '--index-only', indexed)
+    assert code == 1
+    assert 'foreign-table: old.pqt: ' in out
+    assert out.endswith(': 1 fault\n')
+    code, out, _ = run('verify', '--index-only', indexed, '--json')
+    assert json.loads(out)['code'] == 'foreign-table'
+    assert json.loads(out)['remedy']
+
+
+def test_verify_loads_neither_polars_nor_tqdm_nor_numpy(indexed):
+    loaded = loaded_by('verify', str(indexed), '--hash', '--workers', '2')
+    assert 'pyarrow' in loaded
+    assert not loaded & {'polars', 'tqdm', 'pandas', 'numpy'}

@@ -16,8 +16,8 @@ from fastindex import cli
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'fastindex'
 
-# Each module may import those above it, and none below. `pipeline.build` and `pipeline.validate` alone know
-# the stages.
+# Each module may import those above it, and none below. `pipeline.build`, `.validate` and `.verify` alone
+# know the stages.
 ORDER = [
     *('errors', 'alf', 'problems', 'rules', 'groups', 'diagnose', 'npy'),
     *('progress', 'ids', 'hashing', 'tables'),
@@ -34,7 +34,8 @@ ORDER = [
         'pipeline.build',
     ),
     *('pipeline.check', 'pipeline.survey', 'pipeline.validate'),
-    *('compat', 'search', 'index', 'info', 'rows'),
+    *('pipeline.compare', 'pipeline.expect', 'pipeline.judge', 'pipeline.verify'),
+    *('compat', 'faults', 'search', 'index', 'info', 'rows'),
     *('newfolder', 'example', 'archive'),
     *('cli', '__main__'),
 ]
@@ -74,7 +75,7 @@ def test_imports_point_down(module):
 
 
 @pytest.mark.parametrize('module', ORDER[ORDER.index('compat') :])
-def test_only_the_pipeline_knows_the_stages(module):
+def test_only_what_is_in_the_pipeline_knows_the_stages(module):
     stages = {f'pipeline.{stage}' for stage in STAGES}
     assert not imports_of(module) & stages
 
@@ -110,3 +111,11 @@ def test_every_exit_code_is_in_the_readme():
     for name in errors.__all__:
         if name.startswith('EXIT_'):
             assert re.search(rf'^\| {getattr(errors, name)}\b', readme, re.MULTILINE), name
+
+
+def test_every_rule_of_an_index_is_in_the_readme():
+    from fastindex.faults import RULES
+
+    readme = (ROOT / 'README.md').read_text().replace('`', '')
+    for code, rule in RULES.items():
+        assert f'| {code} | {rule.consequence} | {rule.remedy} |' in readme

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastindex.checks import check_pair
+from fastindex.checks import open_tables
 from fastindex.errors import InvalidIndexError
 from fastindex.ids import eid as eid_of
 from fastindex.tablefile import open_table
@@ -64,10 +64,10 @@ class Change(NamedTuple):
 def read_facts(folder: Path) -> dict[str, Any] | None:
     """Read what the index in a folder says of itself; None where there is none of ours that is whole."""
     try:
-        pair = check_pair(folder, rows=False)
+        with open_tables(folder) as tables:
+            return None if tables.generation is None else tables.datasets.facts
     except InvalidIndexError:
         return None
-    return None if pair.generation is None else pair.facts
 
 
 def iter_changes(old: Path, new: Path, *, namespace: UUID) -> Iterator[Change]:

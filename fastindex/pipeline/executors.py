@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
-from fastindex.errors import WorkerError
+from fastindex.errors import UsageError, WorkerError
 from fastindex.pipeline.workers import DEATHS, MAX_DEATHS, TASKS_PER_WORKER, Workers, may_fork
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
-__all__ = ['FollowUp', 'Pool', 'Successor', 'default_workers']
+__all__ = ['FollowUp', 'Pool', 'Successor', 'count_workers', 'default_workers']
 
 T = TypeVar('T')
 R = TypeVar('R')
@@ -32,6 +32,20 @@ MAX_HELD_BYTES = 64 * 2**20
 def default_workers() -> int:
     """Count the CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def count_workers(workers: int | None, executor: Executor | None) -> int:
+    """Count the tasks that are to run at once: as many as was asked for, else as the executor or the CPUs do.
+
+    Raises
+    ------
+    UsageError
+        If fewer than one was asked for.
+    """
+    if workers is not None and workers < 1:
+        raise UsageError(f'workers={workers}: expected 1 or more')
+    # The standard library's executors know their size, others do not say it.
+    return workers or getattr(executor, '_max_workers', None) or default_workers()
 
 
 class FollowUp(NamedTuple):
@@ -166,9 +180,10 @@ class Pool:
         return self._backend
 
     def renew(self) -> None:
-        """Let the next workers be new ones, where they inherit what was imported meanwhile."""
+        """Replace the workers, which then inherit what was imported meanwhile, before a thread forbids it."""
         if isinstance(self._backend, Workers) and may_fork():
             self._stop(kill=True)
+            self._start()
 
     def run(
         self,

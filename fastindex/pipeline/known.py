@@ -17,7 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastindex.checks import check_pair
+from fastindex.checks import open_tables
 from fastindex.errors import InvalidIndexError
 from fastindex.hashing import Digests
 from fastindex.ids import UuidIdentity
@@ -68,8 +68,9 @@ class KnownIndex:
         import pyarrow.parquet as pq
 
         with suppress(InvalidIndexError, pa.ArrowException, OSError, ValueError):
-            pair = check_pair(folder, rows=False)
-            if pair.generation is None or not set(algorithms) <= set(pair.facts['algorithms']):
+            with open_tables(folder) as tables:
+                generation, facts = tables.generation, tables.datasets.facts
+            if generation is None or not set(algorithms) <= set(facts['algorithms']):
                 return None
             datasets, fingerprints = (
                 pq.ParquetFile(
@@ -83,7 +84,7 @@ class KnownIndex:
                 )
             )
             if (
-                _generation_of(datasets) == _generation_of(fingerprints) == pair.generation
+                _generation_of(datasets) == _generation_of(fingerprints) == generation
                 and fingerprints.schema_arrow.remove_metadata().equals(fingerprints_schema())
                 and _group_rows(datasets) == _group_rows(fingerprints)
             ):

@@ -32,7 +32,7 @@ PROMISES = {
     'P17': 'one writer',
     'P18': 'clean stop',
 }
-NOT_BUILT_YET = {'P14': 'not built yet'}
+NOT_BUILT_YET: dict[str, str] = {}
 
 _figures: dict[str, list[str]] = defaultdict(list)
 
