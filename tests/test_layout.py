@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import fastindex
-from fastindex import cli
+from fastindex.commands import COMMANDS, make_parser
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'fastindex'
@@ -37,6 +37,8 @@ ORDER = [
     *('pipeline.compare', 'pipeline.expect', 'pipeline.judge', 'pipeline.verify'),
     *('compat', 'faults', 'search', 'index', 'info', 'rows'),
     *('newfolder', 'example', 'archive'),
+    *('commands', 'commands.common', 'commands.build', 'commands.validate', 'commands.verify'),
+    *('commands.search', 'commands.info', 'commands.example'),
     *('cli', '__main__'),
 ]
 STAGES = {'discover', 'shard', 'scan', 'collect', 'publish', 'check', 'survey'}
@@ -99,8 +101,9 @@ def test_every_public_name_is_loaded_on_first_use_and_documented():
 
 def test_every_option_of_every_command_is_in_the_readme():
     readme = (ROOT / 'README.md').read_text()
-    for make_parser in cli.COMMANDS.values():
-        for option in re.findall(r'--[a-z-]+', make_parser().format_usage() + make_parser().format_help()):
+    for command in COMMANDS:
+        parser = make_parser(command)
+        for option in re.findall(r'--[a-z-]+', parser.format_usage() + parser.format_help()):
             assert option in readme, option
 
 

@@ -1,0 +1,238 @@
+"""`fastindex [build] ROOT`: index a tree."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from fastindex import __version__
+from fastindex.alf import EXPECTED, SkipReason
+from fastindex.commands.common import (
+    MAX_PROBLEMS,
+    Parser,
+    complain,
+    leave_out_what_pyarrow_can_do_without,
+    megabytes,
+    positive,
+    print_json,
+    quote,
+    show,
+)
+from fastindex.errors import (
+    EXIT_DIFFERENCES,
+    EXIT_DONE,
+    EXIT_PROBLEMS,
+    UsageError,
+)
+from fastindex.problems import Skip, escape, to_text
+
+if TYPE_CHECKING:
+    from fastindex.pipeline.build import Summary
+    from fastindex.pipeline.changes import Change
+
+__all__ = ['make_parser']
+
+EPILOG = """\
+examples:
+  python -m fastindex /data                          index /data with all CPUs
+  python -m fastindex /data --workers 16 --hash      and compute XXH3-128 digests
+  python -m fastindex /data --hash=xxh128,md5        MD5 too, which the ONE client checks at each load
+  python -m fastindex /mnt/read-only --out ~/index   leave the tree as it is
+  python -m fastindex /data --dry-run -v             what would be left out, and why
+  python -m fastindex /data --check --quiet          exit 1 where the index is stale
+
+commands (python -m fastindex COMMAND --help):
+  build      this one, also where no command is named
+  validate   judge the names of all folders and files, with reasons and fixes
+  verify     compare a tree with its index: counts, files and sizes, or contents
+  search     find sessions and datasets
+  info       what is in an index
+  example    write an example tree of 74,000 files
+
+exit codes:
+  0  done
+  1  --check: the index is stale
+  2  wrong usage, or it could not be done: the index that was there still is
+  3  done, but some paths are problems
+  4  another run is writing this index
+  130, 143  interrupted, terminated: the index that was there still is
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of `fastindex build`."""
+    parser = Parser(
+        prog='python -m fastindex',
+        usage='python -m fastindex [build] ROOT [options]',
+        description='Index the ONE sessions below ROOT: write sessions.pqt and datasets.pqt, which the ONE '
+        'client opens. Running it again is the update.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add('root', metavar='ROOT', help='folder that has the labs or the subjects in it')
+    add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
+    add('--workers', metavar='N', type=positive, help='processes that scan (default: one a CPU)')
+    add(
+        '--hash',
+        metavar='NAMES',
+        help='compute digests of all files: --hash is XXH3-128 (column xxh128), --hash=md5 is what the '
+        'client checks (column hash), --hash=xxh128,md5 both in one read',
+    )
+    add(
+        '--follow-symlinks',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='follow links to folders and files (default); --no-follow-symlinks stays inside ROOT',
+    )
+    add('--namespace', metavar='UUID', type=UUID, help='namespace of the eids, for trees that will be merged')
+    add(
+        '--check',
+        action='store_true',
+        help='find out what has changed since the index was made; write nothing; exit 1 where it is stale',
+    )
+    add(
+        '--changes',
+        metavar='FILE',
+        help='write what has changed since the last index, one JSON object a line',
+    )
+    add('--dry-run', action='store_true', help='find out what would be indexed; write nothing')
+    add('--ids-from', metavar='DIR', help='keep the ids of the tables in DIR for what they know')
+    add('--rehash', action='store_true', help='read all files again, also those that are as they were')
+    add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
+    add('--force', action='store_true', help='put files in the place of tables that are links')
+    add('--json', action='store_true', help='print the summary as one JSON object')
+    add('--quiet', action='store_true', help='print nothing but errors')
+    add('-v', dest='verbose', action='count', default=0, help='name all that is left out; -vv: trace errors')
+    add('--version', action='version', version=f'fastindex {__version__}')
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    leave_out_what_pyarrow_can_do_without()
+    gc.set_threshold(100_000, 20, 20)  # collections during imports alone cost 5 % of the run on the example
+    from fastindex.hashing import parse_algorithms
+    from fastindex.ids import NAMESPACE
+    from fastindex.pipeline.build import build
+
+    with _open_changes(options.changes) as write_change:
+        summary = build(
+            options.root,
+            out=options.out,
+            workers=options.workers,
+            hash=() if options.hash is None else parse_algorithms(options.hash),
+            progress=not options.quiet,
+            follow_symlinks=options.follow_symlinks,
+            namespace=options.namespace or NAMESPACE,
+            ids_from=options.ids_from,
+            rehash=options.rehash,
+            allow_empty=options.allow_empty,
+            force=options.force,
+            dry_run=options.dry_run,
+            check=options.check,
+            on_skip=_print_skip if options.verbose else None,
+            on_change=write_change,
+        )
+    for warning in summary.warnings:
+        complain(f'warning: {warning}')
+    if options.json:
+        print_json(_to_json(summary))
+    elif not options.quiet:
+        show('\n'.join(_iter_lines(summary, options)))
+    if options.check and (summary.changes is None or any(summary.changes)):
+        return EXIT_DIFFERENCES
+    return EXIT_PROBLEMS if summary.problem_count else EXIT_DONE
+
+
+@contextmanager
+def _open_changes(path: str | None) -> Iterator[Callable[[Change], None] | None]:
+    """Open the file that gets a JSON object for each change; it replaces an older one when all is done."""
+    if path is None:
+        yield None
+        return
+    import json
+
+    draft = f'{path}.{os.getpid()}'
+    try:
+        with open(draft, 'x', encoding='utf-8') as file:
+            yield lambda change: print(json.dumps(change._asdict()), file=file)
+        os.replace(draft, path)
+    except OSError as error:
+        if error.filename != draft:
+            raise
+        raise UsageError(
+            f'--changes {escape(path)}: the file cannot be written ({error.strerror}): '
+            'expected a name in an existing folder'
+        ) from error
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+
+
+def _print_skip(skip: Skip) -> None:
+    with suppress(OSError):
+        print(f'skipped {skip}', file=sys.stderr)
+
+
+def _to_json(summary: Summary) -> dict[str, Any]:
+    paths = {name: getattr(summary, f'{name}_path') for name in ('sessions', 'datasets', 'problems')}
+    return {
+        'root': summary.root,
+        'sessions': summary.sessions,
+        'datasets': summary.datasets,
+        'bytes': summary.bytes,
+        'skipped': dict(summary.skipped),
+        'problem_count': summary.problem_count,
+        'problems': [
+            {'path': problem.path, 'reason': problem.reason, 'errno': problem.errno}
+            for problem in summary.problems
+        ],
+        'warnings': summary.warnings,
+        'digests_reused': summary.digests_reused,
+        'changes': summary.changes and summary.changes._asdict(),
+        'seconds': round(summary.seconds, 3),
+        'generation': summary.generation,
+        **{f'{name}_path': path and to_text(os.fspath(path)) for name, path in paths.items()},
+    }
+
+
+def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
+    rate = summary.datasets / summary.seconds
+    verb = 'would index' if options.dry_run or options.check else 'indexed'
+    yield (
+        f'{verb} {escape(summary.root)}: '
+        f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {megabytes(summary.bytes)} '
+        f'in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
+    )
+    if options.hash:
+        computed = summary.datasets - summary.digests_reused
+        yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
+    if summary.changes is not None:
+        changes = summary.changes._asdict().items()
+        counts = [f'{name.replace("_", " ")}: {count:,}' for name, count in changes if count]
+        yield f'since the last index: {", ".join(counts) or "nothing has changed"}'
+    elif options.check:
+        yield 'there is no index of fastindex that is whole: run it without --check'
+    if summary.skipped:
+        yield f'skipped {sum(summary.skipped.values()):,}, which do not belong into an index:'
+        for reason, count in summary.skipped.items():
+            yield f'  {count:>9,}  {reason}: {EXPECTED[SkipReason(reason)]}'
+        if not options.verbose:
+            links = '' if options.follow_symlinks else ' --no-follow-symlinks'
+            yield f'  to list them: python -m fastindex {quote(options.root)}{links} --dry-run -v'
+    if summary.problem_count:
+        yield f'{summary.problem_count:,} problems: paths that could not be indexed'
+        for problem in summary.problems[:MAX_PROBLEMS]:
+            yield f'  {problem}'
+        if summary.problems_path:
+            yield f'  all of them: {escape(os.fspath(summary.problems_path))}'
+    if summary.sessions_path:
+        yield f'wrote sessions.pqt and datasets.pqt in {escape(os.fspath(summary.sessions_path.parent))}'

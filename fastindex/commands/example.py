@@ -1,0 +1,85 @@
+"""`fastindex example DIR`: an example tree."""
+
+from __future__ import annotations
+
+import argparse
+
+from fastindex.commands.common import (
+    Parser,
+    megabytes,
+    positive,
+    print_json,
+    quote,
+    show,
+)
+from fastindex.errors import (
+    EXIT_DONE,
+    UsageError,
+)
+from fastindex.problems import escape
+
+__all__ = ['make_parser']
+
+EPILOG = """\
+examples:
+  python -m fastindex example example-data           74,000 files, 218 MB
+  python -m fastindex example small --sessions 100   a small one
+  python -m fastindex example real --zip ONE.zip     unpack the published archive instead
+
+exit codes:
+  0  done, or it was there already
+  2  wrong usage, or it could not be done
+  130, 143  interrupted, terminated: nothing is left
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of `fastindex example`."""
+    parser = Parser(
+        prog='python -m fastindex example',
+        description='Write a tree shaped like the published example "ibl-behavioral-data-Dec2019": '
+        'synthetic trials of 4,933 sessions, which any client can load.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add('folder', metavar='DIR', help='folder to be made; never one that has something else in it')
+    add('--sessions', metavar='N', type=positive, help='sessions, of 15 files each (default: 4933)')
+    add('--seed', metavar='S', type=int, help='seed of the random numbers (default: 0)')
+    add('--zip', metavar='FILE_OR_URL', help='unpack the published archive instead')
+    add('--workers', metavar='N', type=positive, help='processes that write (default: one a CPU)')
+    add('--json', action='store_true', help='print the summary as one JSON object')
+    add('--quiet', action='store_true', help='print nothing but errors')
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from fastindex.example import DEFAULT_SESSIONS, write_example
+
+    if options.zip:
+        from fastindex.archive import unpack_archive
+
+        if options.sessions is not None or options.seed is not None:
+            raise UsageError('--zip unpacks an archive as it is: leave --sessions and --seed out')
+        summary = unpack_archive(options.zip, options.folder, progress=not options.quiet)
+    else:
+        summary = write_example(
+            options.folder,
+            sessions=options.sessions or DEFAULT_SESSIONS,
+            seed=options.seed or 0,
+            workers=options.workers,
+            progress=not options.quiet,
+        )
+    if options.json:
+        print_json({name: getattr(summary, name) for name in summary.__slots__})
+    elif not options.quiet:
+        state = f'written in {summary.seconds:.1f} s' if summary.written else 'there already'
+        size = megabytes(summary.bytes)
+        counts = f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {size}'
+        show(
+            f'{escape(summary.root)}: {counts}, {state}\n'
+            f'index it: python -m fastindex {quote(options.folder)}'
+        )
+    return EXIT_DONE

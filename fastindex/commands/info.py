@@ -1,0 +1,57 @@
+"""`fastindex info ROOT`: what is in an index."""
+
+from __future__ import annotations
+
+import argparse
+
+from fastindex.commands.common import (
+    Parser,
+    print_json,
+    show,
+)
+from fastindex.commands.search import open_index
+from fastindex.errors import EXIT_DONE
+
+__all__ = ['make_parser']
+
+EPILOG = """\
+examples:
+  python -m fastindex info /data
+  python -m fastindex info /data --json | jq .by_lab
+
+exit codes:
+  0  done
+  2  wrong usage, or no index that can be used
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of `fastindex info`."""
+    parser = Parser(
+        prog='python -m fastindex info',
+        usage='python -m fastindex info ROOT [options]',
+        description='Tell what is in an index, without a look at the tree.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('root', metavar='ROOT', help='folder that was indexed')
+    parser.add_argument('--out', metavar='DIR', help='where the tables are, if not in ROOT')
+    parser.add_argument('--json', action='store_true', help='print one JSON object')
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    index = open_index(options)
+    from dataclasses import asdict
+
+    from fastindex.info import summarize
+    from fastindex.rows import to_summary
+
+    info = summarize(index)
+    if options.json:
+        print_json(asdict(info))
+    else:
+        show(to_summary(info))
+    return EXIT_DONE

@@ -1,0 +1,210 @@
+"""`fastindex search ROOT`: find sessions and datasets."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import re
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fastindex.commands.common import (
+    Parser,
+    complain,
+    leave_out_what_pyarrow_can_do_without,
+    positive,
+    show,
+)
+from fastindex.errors import (
+    EXIT_DONE,
+    UsageError,
+)
+from fastindex.problems import escape
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fastindex.index import Index
+    from fastindex.search import Query
+
+__all__ = ['make_parser', 'open_index']
+
+EPILOG = """\
+Names are regular expressions, in the case as it is written; (?i)nyu is in any case. Several values of an
+option are joined by "or", options by "and"; but each name of --dataset must be there.
+
+examples:
+  python -m fastindex search /data --subject NYU-01
+  python -m fastindex search /data --lab zador angelaki --date-range 2019-08-01 -
+  python -m fastindex search /data --dataset trials.intervals.npy '.*goCue_times.*' --eids
+  python -m fastindex search /data --object spikes --attribute times --datasets --paths -0 | xargs -0 ls -l
+  python -m fastindex search /data --min-size 1GB --datasets --limit 20
+
+exit codes:
+  0  done, also where nothing was found
+  2  wrong usage, or no index that can be used
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of `fastindex search`."""
+    parser = Parser(
+        prog='python -m fastindex search',
+        usage='python -m fastindex search ROOT [options]',
+        description='Find the sessions of an index, or their datasets, as the ONE client does: the last day '
+        'first.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('root', metavar='ROOT', help='folder that was indexed: it comes before the options')
+    wanted = parser.add_argument_group('what is wanted')
+    add = wanted.add_argument
+    several = partial(wanted.add_argument, nargs='+', action='extend')
+    several('--subject', metavar='NAME', help='contained in the name of the subject')
+    several('--lab', metavar='NAME', help='contained in the name of the lab')
+    several('--project', metavar='NAME', dest='projects', help='contained in the projects')
+    several('--task', metavar='NAME', dest='task_protocol', help='contained in the task protocol')
+    add('--date', metavar='DAY', help='on this day, as in 2019-08-11')
+    range_help = 'from one day to another, both included; - leaves an end open'
+    add('--date-range', nargs=2, metavar=('FROM', 'TO'), help=range_help)
+    several('--number', metavar='N', help='session numbers')
+    several('--dataset', metavar='NAME', dest='datasets', help='whole names of files: all must be there')
+    qc_help = 'of this quality or better: NOT_SET, PASS, WARNING, FAIL (default), CRITICAL'
+    add('--dataset-qc-lte', metavar='QC', help=qc_help)
+    several('--object', metavar='NAME', help='whole object of a dataset, as in trials')
+    several('--attribute', metavar='NAME', help='whole attribute of a dataset, as in goCue_times')
+    several('--collection', metavar='NAME', help="whole folder, as in alf/probe00; '' is none")
+    several('--revision', metavar='NAME', help="whole revision, as in 2024-05-06; '' is none")
+    add(
+        '--min-size',
+        metavar='SIZE',
+        type=_size,
+        dest='min_size_bytes',
+        help='of this size or larger, as in 10MB',
+    )
+    group = parser.add_argument_group('what is shown')
+    add = group.add_argument
+    add('--datasets', action='store_true', dest='of_datasets', help='the datasets, not their sessions')
+    shown = group.add_mutually_exclusive_group()
+    for name, text in {
+        'paths': 'their paths, below ROOT',
+        'eids': 'the eids of the sessions',
+        'json': 'an array of JSON objects',
+        'csv': 'comma-separated values with a header',
+        'count': 'how many there are',
+    }.items():
+        shown.add_argument(f'--{name}', action='store_const', const=name, dest='form', help=text)
+    add('-0', action='store_true', dest='null', help='end paths with NUL, and do not escape them (xargs -0)')
+    add('--limit', metavar='N', type=positive, help='the first N alone')
+    add('--out', metavar='DIR', help='where the tables are, if not in ROOT')
+    parser.set_defaults(run=_run, form='table')
+    return parser
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r'(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?', text, re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a size, as in 4096, 10MB or 1.5GiB')
+    number, unit, binary = match.groups()
+    step = 1024 if binary else 1000
+    return round(float(number) * float(step ** ' kmgt'.index(unit.lower() or ' ')))
+
+
+def open_index(options: argparse.Namespace) -> Index:
+    """Open the index that a command is about."""
+    leave_out_what_pyarrow_can_do_without()
+    gc.set_threshold(100_000, 20, 20)  # as for a build
+    from fastindex.index import open_for_command
+
+    return open_for_command(options.out or options.root, root=options.root)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.null and options.form != 'paths':
+        raise UsageError('-0 ends paths: add --paths')
+    if options.of_datasets and options.form == 'eids':
+        raise UsageError('--eids are of sessions: leave --datasets out')
+    query = _to_query(options)
+    index = open_index(options)
+    from fastindex.rows import to_csv, to_json, to_path_bytes, to_paths
+    from fastindex.search import find_datasets, find_sessions, to_session_paths
+
+    form = options.form
+    if options.of_datasets:
+        frame = find_datasets(index.sessions, index.datasets, query)
+        found = (frame.select(COLUMNS[form]) if form in COLUMNS else frame).collect()
+    else:
+        found = find_sessions(index.sessions, index.datasets, query)
+        paths = [] if form in ('table', 'eids', 'count') else [to_session_paths(found)]
+        found = found.rename({'id': 'eid'}).with_columns(paths)
+    rows = found if options.limit is None else found.head(options.limit)
+    if form == 'table':
+        _show_table(rows, found.height)
+    elif form == 'count':
+        show(str(rows.height))
+    elif form == 'eids':
+        _show_lines(rows['eid'].to_list())
+    elif form != 'paths':
+        show(to_csv(rows) if form == 'csv' else to_json(rows))
+    elif options.null:
+        _show_bytes(to_path_bytes(options.root, to_paths(rows)))
+    else:
+        _show_lines([escape(os.path.join(options.root, path)) for path in to_paths(rows)])
+    return EXIT_DONE
+
+
+COLUMNS = {
+    'table': ['date', 'number', 'subject', 'rel_path', 'file_size', '^qc$'],
+    'paths': ['session_path', 'rel_path'],
+    'count': ['eid'],
+}
+"""What of datasets is read."""
+
+
+def _show_table(rows: pl.DataFrame, found: int) -> None:
+    """Print rows as a table that fits the terminal; how many there are goes to stderr."""
+    from shutil import get_terminal_size
+
+    from fastindex.rows import to_count, to_dataset_table, to_session_table
+
+    noun, to_rows = 'session', to_session_table
+    if 'rel_path' in rows.columns:
+        noun, to_rows = 'dataset', to_dataset_table
+    if not found:
+        complain(f'no {noun}s found (names are taken in the case as written: (?i)nyu finds NYU)')
+        return
+    show(to_rows(rows, width=get_terminal_size().columns if sys.stdout.isatty() else None))
+    shown = f'{rows.height:,} of ' if rows.height < found else ''
+    complain(f'{shown}{to_count(found, noun)}')
+
+
+def _show_lines(lines: list[str]) -> None:
+    if lines:
+        show('\n'.join(lines))
+
+
+def _show_bytes(data: bytes) -> None:
+    """Print names as they are on disk."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _to_query(options: argparse.Namespace) -> Query:
+    from dataclasses import fields
+
+    from fastindex.search import Query
+
+    if options.date and options.date_range:
+        raise UsageError('--date is one day, --date-range many: leave one of them out')
+    date_range = options.date
+    if options.date_range:
+        date_range = [None if text in ('', '-') else text for text in options.date_range]
+    names = [field.name for field in fields(Query) if field.name != 'date_range']
+    return Query(date_range=date_range, **{name: getattr(options, name) for name in names})

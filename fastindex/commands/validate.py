@@ -1,0 +1,113 @@
+"""`fastindex validate ROOT`: whether the names are right."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from contextlib import closing
+
+from fastindex.commands.common import (
+    Parser,
+    positive,
+    print_json,
+    show,
+)
+from fastindex.errors import (
+    EXIT_DIFFERENCES,
+    EXIT_DONE,
+    UsageError,
+)
+from fastindex.problems import escape
+
+__all__ = ['make_parser']
+
+EPILOG = """\
+examples:
+  python -m fastindex validate /data                          what is wrong, by code, with the first paths
+  python -m fastindex validate /data --all                    with every path
+  python -m fastindex validate /data --min-severity error     only what costs data
+  python -m fastindex validate /data --ignore ALF301,ALF308   but for notes and temporary files
+  python -m fastindex validate /data --json                   one object a line: code, path, fix ...
+  python -m fastindex validate --explain ALF117               what a code means
+
+exit codes:
+  0  no errors; perhaps warnings
+  1  errors were found
+  2  wrong usage, or the folder cannot be listed
+  130, 143  interrupted, terminated
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of `fastindex validate`."""
+    parser = Parser(
+        prog='python -m fastindex validate',
+        usage='python -m fastindex validate ROOT [options]',
+        description='Judge the name of every folder and file below ROOT: what the ONE client cannot find, '
+        'load or tell apart, and the nearest valid name. Nothing is opened or written.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add('root', metavar='ROOT', nargs='?', help='folder that has the labs or the subjects in it')
+    add('--all', action='store_true', help='name every path, not only the first of each code')
+    add('--min-severity', metavar='SEVERITY', default='info', help='error, warning or info (default)')
+    add('--ignore', metavar='CODES', action='append', default=[], help='leave these codes out: ALF301,ALF308')
+    add('--deep', action='store_true', help='read the headers of .npy files too: lengths within an object')
+    add('--explain', metavar='CODE', help='say what a code means, with an example, and do nothing else')
+    add('--workers', metavar='N', type=positive, help='processes that check (default: one a CPU)')
+    add(
+        '--follow-symlinks',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='follow links to folders and files (default); --no-follow-symlinks stays inside ROOT',
+    )
+    add('--json', action='store_true', help='print each finding as a JSON object on a line of its own')
+    add('--quiet', action='store_true', help='print nothing but errors: the exit code tells')
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from fastindex.rules import RULES, Severity
+
+    if options.explain is not None:
+        rule = RULES.get(options.explain.upper())
+        if rule is None:
+            raise UsageError(f'unknown code {options.explain!r}: expected such as ALF117')
+        show(str(rule))
+        return EXIT_DONE
+    if options.root is None:
+        raise UsageError('ROOT is missing. See python -m fastindex validate --help')
+    from fastindex.groups import Groups
+    from fastindex.pipeline.validate import validate
+
+    started = time.monotonic()
+    findings = validate(
+        options.root,
+        workers=options.workers,
+        follow_symlinks=options.follow_symlinks,
+        deep=options.deep,
+        ignore=[code.strip().upper() for codes in options.ignore for code in codes.split(',')],
+        min_severity=options.min_severity,
+        progress=not options.quiet,
+    )
+    has_errors = False
+    with closing(findings), Groups(keep_all=options.all) as groups:
+        for finding in findings:
+            has_errors |= finding.severity is Severity.ERROR
+            if options.json:
+                print_json(finding._asdict())
+            elif not options.quiet:
+                groups.add(finding)
+        if not (options.json or options.quiet):
+            for line in groups.iter_lines():
+                show(line)
+            show(
+                f'checked {escape(options.root)}: {findings.sessions:,} sessions, {findings.files:,} files '
+                f'in {time.monotonic() - started:.2f} s: {groups.summary()}'
+            )
+            if groups:
+                show('what a code means: python -m fastindex validate --explain CODE')
+    return EXIT_DIFFERENCES if has_errors else EXIT_DONE

@@ -1,0 +1,183 @@
+"""`fastindex verify ROOT`: whether the data is what the index says."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fastindex.commands.common import (
+    MAX_PROBLEMS,
+    Parser,
+    leave_out_what_pyarrow_can_do_without,
+    megabytes,
+    positive,
+    print_json,
+    show,
+)
+from fastindex.errors import (
+    EXIT_DIFFERENCES,
+    EXIT_DONE,
+    EXIT_PROBLEMS,
+    UsageError,
+)
+from fastindex.problems import escape
+
+if TYPE_CHECKING:
+    from fastindex.faults import Fault
+    from fastindex.pipeline.judge import Difference, Kind
+    from fastindex.pipeline.verify import Verification
+
+__all__ = ['make_parser']
+
+EPILOG = """\
+examples:
+  python -m fastindex verify /data                     every dataset is there, and of its size
+  python -m fastindex verify /data --hash              and of its content
+  python -m fastindex verify /data --hash --part 3/10  a tenth of that, for the third of ten nights
+  python -m fastindex verify /data --index ~/index     the tables are elsewhere (build --out)
+  python -m fastindex verify --index-only /data        what the client would refuse in the tables, and why
+
+exit codes:
+  0  the tree is as the index says
+  1  something differs
+  2  wrong usage, or it could not be done: no index, a damaged one, no such folder
+  3  nothing differs, but some paths could not be looked into
+  130, 143  interrupted, terminated
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of `fastindex verify`."""
+    parser = Parser(
+        prog='python -m fastindex verify',
+        usage='python -m fastindex verify ROOT [options]\n       python -m fastindex verify --index-only DIR',
+        description='Compare the tree below ROOT with its index: every dataset is there and of its size, and '
+        'nothing is new. Writes nothing.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add('root', metavar='ROOT', nargs='?', help='the folder that was indexed')
+    add('--fast', action='store_true', help='compare the numbers of sessions, datasets and bytes, no more')
+    add('--hash', action='store_true', help='read all files: compare the digests that are in the index')
+    add(
+        '--part',
+        metavar='I/N',
+        type=_part,
+        help='one of N parts of the sessions, as 3/10: always the same ones',
+    )
+    add('--index', metavar='DIR', help='folder of the tables (default: ROOT)')
+    add(
+        '--index-only', metavar='DIR', help='check the tables in DIR, whatever program wrote them; no dataset'
+    )
+    add('--workers', metavar='N', type=positive, help='processes that scan (default: one a CPU)')
+    add(
+        '--follow-symlinks',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='follow links to folders and files (default); --no-follow-symlinks if the index was built so',
+    )
+    add('--all', action='store_true', help=f'name all differences, not the first {MAX_PROBLEMS} of each kind')
+    add(
+        '--json', action='store_true', help='print each difference as a JSON object in a line, a summary last'
+    )
+    add('--quiet', action='store_true', help='print nothing but errors: the exit code tells')
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, total = text.partition('/')
+    return positive(number), positive(total)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if (options.root is None) == (options.index_only is None):
+        raise UsageError('expected either ROOT or --index-only DIR. See python -m fastindex verify --help')
+    leave_out_what_pyarrow_can_do_without()
+    gc.set_threshold(100_000, 20, 20)
+    if options.index_only is not None:
+        return _run_verify_index(options)
+    from fastindex.pipeline.verify import verify
+
+    verification = verify(
+        options.root,
+        index=options.index,
+        fast=options.fast,
+        hash=options.hash,
+        part=options.part or (1, 1),
+        workers=options.workers,
+        progress=not options.quiet,
+        follow_symlinks=options.follow_symlinks,
+    )
+    shown: dict[Kind, list[Difference]] = {}
+    for difference in verification:
+        if options.json:
+            print_json(difference._asdict())
+            continue
+        first = shown.setdefault(difference.kind, [])
+        if options.all or len(first) < MAX_PROBLEMS:
+            first.append(difference)
+    if options.json:
+        print_json({'summary': _to_json_of(verification)})
+    elif not options.quiet:
+        show('\n'.join(_iter_verify_lines(verification, shown, options)))
+    if verification.differences:
+        return EXIT_DIFFERENCES
+    return EXIT_PROBLEMS if verification.problem_count else EXIT_DONE
+
+
+def _to_json_of(verification: Verification) -> dict[str, Any]:
+    return {
+        'sessions': verification.sessions,
+        'datasets': verification.datasets,
+        'bytes': verification.bytes,
+        'differences': dict(verification.differences),
+        'problem_count': verification.problem_count,
+        'problems': [problem._asdict() for problem in verification.problems],
+        'seconds': round(verification.seconds, 3),
+    }
+
+
+def _iter_verify_lines(
+    verification: Verification, shown: dict[Kind, list[Difference]], options: argparse.Namespace
+) -> Iterator[str]:
+    for kind, first in shown.items():
+        yield f'{kind} {verification.differences[kind]:,}'
+        yield from (f'  {difference}' for difference in first)
+    if any(verification.differences[kind] > len(first) for kind, first in shown.items()):
+        yield f'the first {MAX_PROBLEMS} of each kind: --all names all of them'
+    if verification.problem_count:
+        yield f'{verification.problem_count:,} problems: paths that could not be looked into'
+        yield from (f'  {problem}' for problem in verification.problems[:MAX_PROBLEMS])
+    total = verification.differences.total()
+    part = f', part {options.part[0]}/{options.part[1]}' if options.part else ''
+    level = 'counted' if options.fast else 'contents read' if options.hash else 'names and sizes'
+    yield (
+        f'verified {escape(options.root)}{part} ({level}): {verification.sessions:,} sessions, '
+        f'{verification.datasets:,} datasets, {megabytes(verification.bytes)} in '
+        f'{verification.seconds:.2f} s: {f"{total:,}" if total else "no"} '
+        f'difference{"s" * (total != 1)}'
+    )
+
+
+def _run_verify_index(options: argparse.Namespace) -> int:
+    from fastindex.faults import verify_index
+
+    if wrong := [name for name in ('fast', 'hash', 'part', 'index') if getattr(options, name)]:
+        raise UsageError(f'--index-only looks at no dataset: leave --{wrong[0]} out')
+    faults: list[Fault] = []
+    for fault in verify_index(options.index_only):
+        faults.append(fault)
+        if options.json:
+            record = {**fault._asdict(), 'consequence': fault.consequence, 'remedy': fault.remedy}
+            print_json(record)
+    if not (options.json or options.quiet):
+        for fault in faults:
+            show(f'{fault.code}: {fault}\n  {fault.consequence}\n  do: {fault.remedy}')
+        count = f'{len(faults)} fault{"s" * (len(faults) != 1)}' if faults else 'no fault'
+        show(f'verified the index in {escape(options.index_only)}: {count}')
+    return EXIT_DIFFERENCES if faults else EXIT_DONE
