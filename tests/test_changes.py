@@ -109,7 +109,7 @@ def test_any_two_indexes_differ_as_their_trees_do(tmp_path_factory, block, data)
     old, new = data.draw(names), data.draw(names)
     folder = tmp_path_factory.mktemp('two')
     (folder / 'out').mkdir()
-    before, changes_module.BLOCK_ROWS = changes_module.BLOCK_ROWS, block
+    before, changes_module.CHUNK_ROWS = changes_module.CHUNK_ROWS, block
     found = []
     try:
         for name, tree in (('old', old), ('new', new)):
@@ -117,7 +117,7 @@ def test_any_two_indexes_differ_as_their_trees_do(tmp_path_factory, block, data)
             found.clear()
             fastindex.build(folder / name, out=folder / 'out', workers=1, on_change=found.append)
     finally:
-        changes_module.BLOCK_ROWS = before
+        changes_module.CHUNK_ROWS = before
     datasets = {(one.kind, f'{one.path}/{one.rel_path}') for one in found if one.rel_path}
     assert datasets == {
         *(('added', path) for path in new.keys() - old.keys()),
@@ -236,7 +236,7 @@ def test_two_questions_at_once_are_a_usage_error(root):
 
 def test_many_changes_over_many_row_groups(make_tree, build, changes_of, monkeypatch):
     monkeypatch.setattr('fastindex.pipeline.collect.ROW_GROUP_ROWS', 7)
-    monkeypatch.setattr(changes_module, 'BLOCK_ROWS', 5)
+    monkeypatch.setattr(changes_module, 'CHUNK_ROWS', 5)
     root = make_tree(TREE)
     build(root)
     before = read_paths(root)

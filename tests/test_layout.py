@@ -26,6 +26,7 @@ ORDER = [
     *(
         'pipeline.verdicts',
         'pipeline.known',
+        'pipeline.compare',
         'pipeline.changes',
         'pipeline.adopt',
         'pipeline.scan',
@@ -34,7 +35,7 @@ ORDER = [
         'pipeline.build',
     ),
     *('pipeline.check', 'pipeline.survey', 'pipeline.validate'),
-    *('pipeline.compare', 'pipeline.expect', 'pipeline.judge', 'pipeline.verify'),
+    *('pipeline.expect', 'pipeline.judge', 'pipeline.verify'),
     *('compat', 'faults', 'search', 'index', 'info', 'rows'),
     *('newfolder', 'example', 'archive'),
     *('commands', 'commands.common', 'commands.build', 'commands.validate', 'commands.verify'),

@@ -1,21 +1,21 @@
 """What has changed between two indexes: sessions and datasets that were added, removed or changed.
 
-Reads two pairs of tables in step, as both are sorted by the same ids: a block of rows that is equal in both
-costs one comparison. Knows the paths of what has changed, and nothing of why.
+Both are sorted by the same ids, so they are compared in step. Knows the paths of what has changed, and
+nothing of why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastindex.checks import open_tables
+from fastindex.checks import Tables, open_tables
 from fastindex.errors import InvalidIndexError
 from fastindex.ids import eid as eid_of
-from fastindex.tablefile import open_table
+from fastindex.pipeline.compare import CHUNK_ROWS, LAST, Row, Rows, iter_rows, iter_unequal
+from fastindex.tablefile import TableFile
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Change', 'Kind', 'iter_changes', 'read_facts']
 
-BLOCK_ROWS = 2**12
-"""Rows that are compared at once."""
-
-_DIGESTS = ('xxh128', 'hash')
+SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')
 
 
 class Kind(StrEnum):
@@ -50,8 +47,7 @@ class Change(NamedTuple):
     rel_path
         Of the dataset, relative to the session; None for a session.
     before, after
-        `file_size` in bytes, `xxh128` and `hash`, as far as both indexes have them and they differ; for a
-        dataset that is in one of them only, all that this one has.
+        `file_size` in bytes, `xxh128` and `hash`, as far as both indexes have the column, and the two differ.
     """
 
     kind: Kind
@@ -80,146 +76,82 @@ def iter_changes(old: Path, new: Path, *, namespace: UUID) -> Iterator[Change]:
     namespace
         That of the eids.
     """
-    with ExitStack() as files:
-        yield from _iter_session_changes(_Side(old, files, namespace), _Side(new, files, namespace))
-    with ExitStack() as files:
-        yield from _iter_dataset_changes(_Side(old, files, namespace), _Side(new, files, namespace))
+    with open_tables(old) as before, open_tables(new) as after:
+        yield from _iter_session_changes(before.sessions, after.sessions, namespace)
+        yield from _iter_dataset_changes(before, after, namespace)
 
 
-class _Side:
-    """One of two indexes that are compared."""
-
-    def __init__(self, folder: Path, files: ExitStack, namespace: UUID) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        def open_parquet(name: str) -> Any:
-            file = files.enter_context(open_table(folder / name))
-            return pq.ParquetFile(pa.PythonFile(file, 'r'), page_checksum_verification=True)
-
-        datasets = open_parquet('datasets.pqt')
-        self.digests = [
-            name for name in _DIGESTS if name in datasets.schema_arrow.names
-            and datasets.schema_arrow.field(name).type == pa.string()
-        ]  # fmt: skip
-        self.sessions = _Rows(open_parquet('sessions.pqt'), ['id', 'lab', 'subject', 'date', 'number'], 1)
-        self.datasets = _Rows(datasets, ['eid', 'id', 'rel_path', 'file_size', *self.digests], 2)
-        self._namespace = namespace
-        self._path = ('', '')
-
-    def path_of(self, eid: str) -> str:
-        """Get the path of a session. Must be asked for in order."""
-        if self._path[0] != eid:
-            row = self.sessions.seek((eid,))
-            self._path = eid, self.session_path(row)
-        return self._path[1]
-
-    def session_path(self, row: dict[str, Any]) -> str:
-        above = f'{row["lab"]}/Subjects/' if row['lab'] else ''
-        paths = [f'{above}{row["subject"]}/{row["date"]}/{row["number"]:0{digits}}' for digits in (3, 2, 1)]
-        # The table has the number without its zeros; the eid tells which path it was made of.
-        return next(
-            (path for path in paths if str(eid_of(path, namespace=self._namespace)) == row['id']), paths[0]
-        )
+def _iter_session_changes(old: TableFile, new: TableFile, namespace: UUID) -> Iterator[Change]:
+    for before, after in _iter_pairs(old, new, SESSION_COLUMNS, 1):
+        if before is None and after is not None:
+            yield Change(Kind.ADDED, _session_path(after, namespace))
+        elif after is None and before is not None:
+            yield Change(Kind.REMOVED, _session_path(before, namespace))
 
 
-class _Rows:
-    """The rows of a table from one place on, which only moves forward."""
-
-    def __init__(self, table: Any, columns: list[str], key_columns: int) -> None:
-        self._table = table
-        self._columns = columns
-        self._key = columns[:key_columns]
-        self._groups = iter(range(table.num_row_groups))
-        self._rows: pa.Table | None = None
-
-    def peek(self, columns: Sequence[str]) -> pa.Table | None:
-        """Get some columns of the next rows, at most `BLOCK_ROWS`; None at the end."""
-        while self._rows is None or not self._rows.num_rows:
-            group = next(self._groups, None)
-            if group is None:
-                return None
-            rows = self._table.read_row_group(group, columns=self._columns, use_threads=False)
-            self._rows = rows.replace_schema_metadata(None)
-        return self._rows.slice(0, BLOCK_ROWS).select(columns)
-
-    def pass_by(self, count: int) -> None:
-        """Move on by so many rows, of those that were peeked at."""
-        if self._rows is not None:
-            self._rows = self._rows.slice(count)
-
-    def next_rows(self) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
-        """Get the keys and the values of the next rows, at most `BLOCK_ROWS`; none at the end."""
-        block = self.peek(self._columns)
-        rows = block.to_pylist() if block is not None else []
-        return [(tuple(row[name] for name in self._key), row) for row in rows]
-
-    def seek(self, key: tuple[str, ...]) -> dict[str, Any]:
-        """Move on to the row of a key."""
-        while rows := self.next_rows():
-            for place, (found, row) in enumerate(rows):
-                if found >= key:
-                    self.pass_by(place)
-                    return row
-            self.pass_by(len(rows))
-        raise KeyError(key)
+def _iter_dataset_changes(old: Tables, new: Tables, namespace: UUID) -> Iterator[Change]:
+    schemas = [tables.datasets.schema for tables in (old, new)]
+    digests = [
+        name
+        for name in ('xxh128', 'hash')
+        if all(name in schema.names and str(schema.field(name).type) == 'string' for schema in schemas)
+    ]
+    columns = ['eid', 'id', 'rel_path', 'file_size', *digests]
+    paths = [_Paths(tables.sessions, namespace) for tables in (old, new)]
+    for before, after in _iter_pairs(old.datasets, new.datasets, columns, 2):
+        if after is None and before is not None:
+            path = paths[0].of(before[0])
+            yield Change(
+                Kind.REMOVED, path, before[2], before=dict(zip(columns[3:], before[3:], strict=True))
+            )
+        elif before is None and after is not None:
+            path = paths[1].of(after[0])
+            yield Change(Kind.ADDED, path, after[2], after=dict(zip(columns[3:], after[3:], strict=True)))
+        elif before is not None and after is not None:
+            places = [place for place in range(3, len(columns)) if before[place] != after[place]]
+            was, is_now = ({columns[place]: row[place] for place in places} for row in (before, after))
+            yield Change(Kind.CHANGED, paths[1].of(after[0]), after[2], was, is_now)
 
 
 def _iter_pairs(
-    old: _Rows, new: _Rows, columns: Sequence[str]
-) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
+    old: TableFile, new: TableFile, columns: Sequence[str], key_columns: int
+) -> Iterator[tuple[Row | None, Row | None]]:
     """Iterate over the rows that are not the same in both, side by side; None where one has no such row."""
-    while True:
-        before, after = old.peek(columns), new.peek(columns)
-        if before is not None and after is not None:
-            rows = min(before.num_rows, after.num_rows)
-            if before.slice(0, rows).equals(after.slice(0, rows)):
-                old.pass_by(rows)
-                new.pass_by(rows)
-                continue
-        left, right = old.next_rows(), new.next_rows()
-        if not (left or right):
-            return
-        i = j = 0
-        while (i < len(left) or not left) and (j < len(right) or not right):
-            if not right or (left and left[i][0] < right[j][0]):
-                yield left[i][1], None
-                i += 1
-            elif not left or right[j][0] < left[i][0]:
-                yield None, right[j][1]
-                j += 1
-            else:
-                if any(left[i][1][name] != right[j][1][name] for name in columns):
-                    yield left[i][1], right[j][1]
-                i += 1
-                j += 1
-        old.pass_by(i)
-        new.pass_by(j)
+    rows = Rows(_iter_tables(old, columns), lambda row: row[:key_columns])
+    for table in _iter_tables(new, columns):
+        for start in range(0, table.num_rows, CHUNK_ROWS):
+            part = table.slice(start, CHUNK_ROWS)
+            (last,) = iter_rows(part.slice(part.num_rows - 1))
+            yield from iter_unequal(rows, part, rows.key(last))
+    yield from iter_unequal(rows, None, (LAST,))
 
 
-def _iter_session_changes(old: _Side, new: _Side) -> Iterator[Change]:
-    for before, after in _iter_pairs(old.sessions, new.sessions, ['id']):
-        if before is None and after is not None:
-            yield Change(Kind.ADDED, new.session_path(after))
-        elif before is not None:
-            yield Change(Kind.REMOVED, old.session_path(before))
+def _iter_tables(file: TableFile, columns: Sequence[str]) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    for _, found in file.iter_batches(columns):
+        yield pa.table([found[name] for name in columns], names=list(columns))
 
 
-def _iter_dataset_changes(old: _Side, new: _Side) -> Iterator[Change]:
-    columns = ['file_size', *(name for name in old.digests if name in new.digests)]
-    for before, after in _iter_pairs(old.datasets, new.datasets, ['id', *columns]):
-        if before is None and after is not None:
-            values = {name: after[name] for name in ('file_size', *new.digests)}
-            yield Change(Kind.ADDED, new.path_of(after['eid']), after['rel_path'], after=values)
-        elif before is not None and after is None:
-            values = {name: before[name] for name in ('file_size', *old.digests)}
-            yield Change(Kind.REMOVED, old.path_of(before['eid']), before['rel_path'], before=values)
-        elif before is not None and after is not None:
-            names = [name for name in columns if before[name] != after[name]]
-            yield Change(
-                Kind.CHANGED,
-                new.path_of(after['eid']),
-                after['rel_path'],
-                {name: before[name] for name in names},
-                {name: after[name] for name in names},
-            )
+class _Paths:
+    """The paths of the sessions of an index, which must be asked for in the order of their eids."""
+
+    def __init__(self, sessions: TableFile, namespace: UUID) -> None:
+        self._rows = Rows(_iter_tables(sessions, SESSION_COLUMNS), lambda row: row[:1])
+        self._namespace = namespace
+        self._eid = self._path = ''
+
+    def of(self, eid: str) -> str:
+        if eid != self._eid:
+            *_, row = self._rows.take_until((eid,))
+            self._eid, self._path = eid, _session_path(row, self._namespace)
+        return self._path
+
+
+def _session_path(row: Row, namespace: UUID) -> str:
+    id, lab, subject, date, number = row
+    above = f'{lab}/Subjects/' if lab else ''
+    paths = [f'{above}{subject}/{date}/{number:0{digits}}' for digits in (3, 2, 1)]
+    # The table has the number without its zeros; the eid tells which path it was made of.
+    right = [path for path in paths if str(eid_of(path, namespace=namespace)) == id]
+    return (right or paths)[0]
