@@ -137,7 +137,8 @@ def compile_tool(name: str, folder: Path, *flags: str) -> Path:
 
 def make_words(scratch: Path, **words: str | Path) -> dict[str, str]:
     """Collect what the placeholders of commands stand for; `floor` only where it can be compiled."""
-    found = {'python': sys.executable, 'peers': str(HERE / 'peers.py'), **words}
+    tools = {name: str(HERE / f'{name}.py') for name in ('peers', 'bare')}
+    found = {'python': sys.executable, **tools, **words}
     try:
         found['floor'] = compile_tool('floor', scratch, '-lxxhash', '-lpthread')
     except MissingError as error:

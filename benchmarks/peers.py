@@ -23,6 +23,9 @@ FD = Command('fdfind with sizes', 'fdfind -u -t f --size +0b . {root}', ('fdfind
 SCANDIR = Command('scandir-rs, Ext', '{python} {peers} scandir-rs {root}', ('scandir_rs',))
 BUILDER = Command("ONE's make_parquet_db", '{python} {peers} make_parquet_db {root} {out}', ('one',))
 
+BARE = Command('bare.py: Python, list and stat', '{python} {bare} {root}')
+BARE_HASH = Command('bare.py: Python, list and hash', '{python} {bare} {root} --hash')
+
 FLOOR_HASH = Command('floor.c -x, 2 threads', '{floor} -t 2 -x {root}', ('floor',))
 XXHSUM = Command(
     'xargs -P2 xxh128sum', 'find {root} -type f -print0 | xargs -0 -P2 xxh128sum', ('xxh128sum', 'xargs')
@@ -64,10 +67,16 @@ SCENARIOS = {
         'example, 74k files',
         'example',
         FASTINDEX,
-        ((FIND, '<= 1.0'), (FLOOR, ''), (BFS, ''), (FD, ''), (SCANDIR, ''), (BUILDER, '<= 0.02')),
+        (
+            *((FIND, '<= 1.0'), (FLOOR, ''), (BARE, ''), (BFS, ''), (FD, ''), (SCANDIR, '')),
+            (BUILDER, '<= 0.02'),
+        ),
     ),
     'example-hash': Scenario(
-        'example, `--hash`', 'example', FASTINDEX_HASH, ((XXHSUM, '<= 1.0'), (FLOOR_HASH, '<= 1.5'))
+        'example, `--hash`',
+        'example',
+        FASTINDEX_HASH,
+        ((XXHSUM, '<= 1.0'), (FLOOR_HASH, '<= 1.5'), (BARE_HASH, '')),
     ),
     'example-rerun': Scenario(
         'example, `--hash`, nothing changed',
@@ -79,9 +88,14 @@ SCENARIOS = {
         '1 M files',
         '1m',
         FASTINDEX,
-        ((FIND, '<= 0.7'), (FLOOR, '<= 1.8'), (BFS, '<= 1.0'), (FD, '<= 1.0'), (SCANDIR, '<= 1.0')),
+        (
+            *((FIND, '<= 0.7'), (FLOOR, '<= 1.8'), (BARE, '')),
+            *((BFS, '<= 1.0'), (FD, '<= 1.0'), (SCANDIR, '<= 1.0')),
+        ),
     ),
-    '1m-hash': Scenario('1 M files, `--hash`', '1m', FASTINDEX_HASH, ((FLOOR_HASH, '<= 1.5'), (XXHSUM, ''))),
+    '1m-hash': Scenario(
+        '1 M files, `--hash`', '1m', FASTINDEX_HASH, ((FLOOR_HASH, '<= 1.5'), (BARE_HASH, ''), (XXHSUM, ''))
+    ),
     '1m-one-folder': Scenario(
         '1 M files in one folder', '1m-one-folder', FASTINDEX, ((SPREAD, '<= 1.3'), (FLOOR, ''))
     ),
