@@ -14,7 +14,10 @@ from __future__ import annotations
 import os
 import sys
 
+from xxhash import xxh3_128_digest
+
 PROCESSES = 2
+BUFFER = memoryview(bytearray(2**22))
 FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
 
@@ -48,9 +51,6 @@ def walk(fd: int, sizes: list[int]) -> None:
 
 def walk_and_hash(fd: int, digests: list[bytes]) -> None:
     """Collect the digest of each file below an open folder."""
-    from xxhash import xxh3_128_digest
-
-    buffer = memoryview(bytearray(2**22))
     below = []
     with os.scandir(fd) as entries:
         for entry in entries:
@@ -58,7 +58,8 @@ def walk_and_hash(fd: int, digests: list[bytes]) -> None:
                 below.append(entry.name)
             else:
                 file = os.open(entry.name, os.O_RDONLY, dir_fd=fd)
-                digests.append(xxh3_128_digest(buffer[: os.readv(file, [buffer])]))
+                count = os.readv(file, [BUFFER])
+                digests.append(xxh3_128_digest(BUFFER[:count]))
                 os.close(file)
     for name in below:
         folder = os.open(name, FOLDER, dir_fd=fd)
