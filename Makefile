@@ -47,10 +47,10 @@ test: $(INSTALLED)  ## all tests but those that inject faults, in less than 90 s
 	$(BIN)/python -m pytest
 
 faults: $(INSTALLED)  ## prove each promise: kill, fail, fill, damage; one line with its figure for each
-	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault tests/faults
+	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault
 
 faults-long: $(INSTALLED)  ## the same with ten times as many tries (half an hour)
-	FASTINDEX_FAULTS=long FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault --timeout 1800 tests/faults
+	FASTINDEX_FAULTS=long FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault --timeout 1800
 
 lint: $(INSTALLED)  ## style and format
 	$(BIN)/ruff check .

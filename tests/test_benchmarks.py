@@ -147,6 +147,7 @@ def test_a_slow_down_counts_as_far_as_all_yardsticks_show_it():
         growth_of({}, baseline)
 
 
+@pytest.mark.fault
 def test_the_gate_lets_a_build_pass_that_is_as_fast_as_before_and_stops_a_slow_one(spread_tree, tmp_path):
     baseline = tmp_path / 'baseline.json'
     shared = ('--data', spread_tree.parent, '--tree', '100k', '--rounds', '3', '--jobs', 'plain')

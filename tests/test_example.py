@@ -293,7 +293,11 @@ def test_a_partial_folder_of_somebody_else_is_left_alone(tmp_path):
 
 def start_long_run(folder):
     """A process group that writes an example for seconds; returns once it is writing."""
-    code = 'import sys; from fastindex.example import *; write_example(sys.argv[1], sessions=5000, workers=2)'
+    code = (
+        # Who started us may have had the signal ignored.
+        'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n'
+        'from fastindex.example import *; write_example(sys.argv[1], sessions=5000, workers=2)'
+    )
     process = subprocess.Popen(
         [sys.executable, '-c', code, str(folder / 'x')],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=IMPORTABLE, start_new_session=True,

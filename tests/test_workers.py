@@ -174,15 +174,15 @@ def test_workers_killed_at_random_change_no_result(two_workers):
     stop = threading.Event()
 
     def kill() -> None:
-        while not stop.wait(0.02):
+        while not stop.wait(0.05):  # a new worker takes its time, and must get something done
             workers = list(two_workers._backend._workers)
             os.kill(workers[0].pid, signal.SIGKILL)
 
-    results = two_workers.run(double, range(300))
+    results = two_workers.run(double, range(1000))
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        assert [result for result, _ in results] == [2 * number for number in range(300)]
+        assert [result for result, _ in results] == [2 * number for number in range(1000)]
     finally:
         stop.set()
         killer.join()
