@@ -175,7 +175,7 @@ class TableFile:
         """Read date_created and origin; {} where the table does not have them in this form."""
         try:
             found = json.loads(self.metadata.get(b'one_metadata', b'{}'))
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter: arrays in arrays, 10,000 deep
             return {}
         return found if isinstance(found, dict) else {}
 
