@@ -48,8 +48,10 @@ def peaks(sessions: int, files: int, out: Path) -> tuple[float, int]:
 
 def test_the_memory_of_the_collecting_process_does_not_grow_with_the_number_of_datasets(tmp_path, figure):
     sessions = scaled(4_000, 20_000)
-    small, small_count = peaks(sessions, scaled(50, 50), tmp_path)
-    large, large_count = peaks(sessions, scaled(250, 500), tmp_path)
+    for name in ('small', 'large'):
+        (tmp_path / name).mkdir()
+    small, small_count = peaks(sessions, scaled(50, 50), tmp_path / 'small')
+    large, large_count = peaks(sessions, scaled(250, 500), tmp_path / 'large')
     assert large < 1.1 * small
     figure('P6', f'{small:.0f} MB for {small_count:,} datasets, {large:.0f} MB for {large_count:,}')
 
