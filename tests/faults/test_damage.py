@@ -221,7 +221,7 @@ def test_an_index_from_a_stranger_runs_no_code_and_writes_nothing(tmp_path, figu
     root = grow(tmp_path / 'root', {f'{SESSION}/a.b.c': b'x'})
     fastindex.build(root, workers=1)
     tempting = [
-        b'cos\nsystem\n(S"touch /tmp/w"\ntR.',
+        b'cos\nsystem\n(S"touch /tmp/here"\ntR.',
         b'\x1b]0;x\x07',
         b'{"generation": "\\u001b[2J"}',
         b'\xff' * 99,
