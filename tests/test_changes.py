@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections import Counter
 
 import pytest
 from conftest import digest_of, grow, read_paths
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import fastindex
 from fastindex import UsageError
 from fastindex.pipeline import changes as changes_module
+from fastindex.pipeline import compare as compare_module
 
 TREE = {
     f'{lab}s{subject}/2024-01-0{day}/{number}/{name}': b'12345'
@@ -248,3 +250,20 @@ def test_many_changes_over_many_row_groups(make_tree, build, changes_of, monkeyp
     assert kinds == {('removed', path) for path in gone}
     assert len(before) == len(TREE)
     assert counts == (0, 0, 0, 15, 0)
+
+
+def test_an_index_of_another_tree_costs_no_more_than_its_rows(make_tree, build, changes_of, monkeypatch):
+    made = Counter()
+    iter_rows = compare_module.iter_rows
+
+    def counting(table):
+        made['rows'] += table.num_rows
+        return iter_rows(table)
+
+    monkeypatch.setattr(compare_module, 'iter_rows', counting)
+    root = make_tree({f'a/2024-01-01/{number:03}/x.y.npy': b'' for number in range(1, 500)})
+    build(root)
+    (root / 'a').rename(root / 'b')
+    assert changes_of(root)[0] == (499, 499, 499, 499, 0)
+    # Sessions and datasets of both, and the sessions again for the paths: 6 x 499 rows.
+    assert made['rows'] < 2 * 6 * 499

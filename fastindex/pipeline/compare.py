@@ -79,7 +79,7 @@ class Rows:
                     return
                 yield row
             self._skip(len(rows))
-            count = CHUNK_ROWS
+            count = min(2 * count, CHUNK_ROWS)  # at most as many rows are looked at in vain as are taken
 
     def _skip(self, count: int) -> None:
         if self._rest is not None:
