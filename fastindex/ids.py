@@ -87,13 +87,13 @@ class Text(NamedTuple):
     @classmethod
     def join(cls, values: list[bytes]) -> Text:
         """Join strings of any lengths."""
-        return cls(b''.join(values), array('i', (0, *accumulate(map(len, values)))))
+        return cls(b''.join(values), array('i', list(accumulate(map(len, values), initial=0))))
 
     @classmethod
     def repeat(cls, values: list[bytes], counts: list[int]) -> Text:
         """Join strings of which `values[i]` stands `counts[i]` times in a row."""
         lengths = _repeat_each(map(len, values), counts)
-        return cls(b''.join(map(mul, values, counts)), array('i', (0, *accumulate(lengths))))
+        return cls(b''.join(map(mul, values, counts)), array('i', list(accumulate(lengths, initial=0))))
 
     @classmethod
     def cut(cls, data: bytes, width: int) -> Text:

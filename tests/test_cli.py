@@ -301,6 +301,18 @@ def loaded_by(*arguments: str, cwd: Path | None = None) -> set[str]:
     return set(run.stderr.split())
 
 
+def test_a_build_from_python_does_not_load_pandas(make_tree):
+    """It takes 0.3 s, in each worker: pyarrow imports it to look at a list."""
+    code = (
+        'import sys, fastindex\nfastindex.build(sys.argv[1], workers=1, hash=["xxh128", "md5"])\n'
+        'print({"pyarrow", "numpy", "pandas"} & set(sys.modules))'
+    )
+    command = [sys.executable, '-c', code, str(make_tree({SPIKES: b''}))]
+    run = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert "'pyarrow'" in run.stdout
+    assert 'pandas' not in run.stdout
+
+
 def test_help_loads_nothing_heavy():
     assert not loaded_by('--help') & {'pyarrow', 'polars', 'tqdm', 'numpy', 'pandas', 'multiprocessing'}
 

@@ -264,3 +264,24 @@ def test_a_process_with_threads_is_not_forked():
         thread.join()
     code = 'from fastindex.pipeline.workers import may_fork; assert may_fork()'
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_few_workers_are_replaced_by_some_that_inherit_pyarrow_and_many_are_not(
+    make_tree, build, monkeypatch
+):
+    starts = []
+    add_worker = Workers._add_worker
+
+    def counting(self):
+        starts.append('pyarrow' in sys.modules)
+        add_worker(self)
+
+    monkeypatch.setattr(Workers, '_add_worker', counting)
+    for module in ('workers', 'executors'):
+        monkeypatch.setattr(f'fastindex.pipeline.{module}.may_fork', lambda: True)
+    root = make_tree({f's/2024-01-01/{number:03}/x.y.npy': b'' for number in range(1, 30)})
+    few = build(root, workers=2).generation
+    assert len(starts) == 4
+    starts.clear()
+    assert build(root, workers=9).generation == few
+    assert starts == [True] * 9

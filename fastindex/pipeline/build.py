@@ -303,7 +303,7 @@ def _count_workers(workers: int | None, executor: Executor | None) -> int:
 def _discover(
     tree: Tree, out: Path | None, options: Options, pool: Pool, files: ExitStack
 ) -> tuple[Discovery, KnownIndex | None]:
-    """Discover all sessions; meanwhile load pyarrow, for the workers to inherit, and what is known."""
+    """Discover all sessions; load pyarrow, for the workers to inherit, and what is known."""
     known = None
 
     def load() -> None:
@@ -313,8 +313,7 @@ def _discover(
         if options.algorithms and options.reuse and out is not None:
             known = KnownIndex.open(out, options.algorithms, files)
 
-    found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, meanwhile=load)
-    pool.renew()
+    found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, load=load)
     if not (found.count_sessions() or options.allow_empty):
         raise EmptyTreeError(_explain_empty(tree, found.tally))
     if options.lab is not None:

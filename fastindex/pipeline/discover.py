@@ -88,28 +88,41 @@ class Discovery(NamedTuple):
 
 
 def discover(
-    tree: Tree, identity: Identity, pool: Pool, *, list_skips: bool = False, meanwhile: Callable[[], object]
+    tree: Tree,
+    identity: Identity,
+    pool: Pool,
+    *,
+    list_skips: bool = False,
+    load: Callable[[], object] | None = None,
 ) -> Discovery:
     """Discover all sessions of a tree.
 
     Parameters
     ----------
-    meanwhile
-        Called once, when the workers have the larger part of the work.
+    load
+        Called once: loads what the workers of the next stage are to inherit. While the workers have the
+        larger part of the work, where they are few and then replaced; before there are any, where they are
+        many.
 
     Raises
     ------
     RootError
         If the root cannot be listed.
     """
+    if load is not None and not pool.is_renewable:
+        load()
+        load = None
     found = Discovery([], [], Tally(list_skips=list_skips))
     try:
         folders = tree.list_folders('', found.tally)
     except OSError as error:
         raise RootError(f'{escape(tree.root)}: the folder cannot be listed ({error.strerror})') from error
-    _run(tree, identity, pool, found, discover_folders, folders, meanwhile if len(folders) > MANY else None)
+    is_flat = len(folders) > MANY
+    _run(tree, identity, pool, found, discover_folders, folders, load if is_flat else None)
     subjects = list(found.subjects)
-    _run(tree, identity, pool, found, discover_sessions, subjects, None if len(folders) > MANY else meanwhile)
+    _run(tree, identity, pool, found, discover_sessions, subjects, None if is_flat else load)
+    if load is not None:
+        pool.renew()
     return found
 
 

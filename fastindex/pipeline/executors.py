@@ -28,6 +28,9 @@ R = TypeVar('R')
 MAX_HELD_BYTES = 64 * 2**20
 """Results that wait for an earlier one; beyond, no new task is started until that one is there."""
 
+MAX_RENEWED = 8
+"""Workers: to start one takes 4 ms of a CPU, to import pyarrow 60."""
+
 
 def default_workers() -> int:
     """Count the CPUs that this process may use."""
@@ -178,6 +181,11 @@ class Pool:
             else:
                 self._backend = _Here()
         return self._backend
+
+    @property
+    def is_renewable(self) -> bool:
+        """Whether to replace the workers costs less than to let them wait for what they are to inherit."""
+        return self.workers <= MAX_RENEWED
 
     def renew(self) -> None:
         """Replace the workers, which then inherit what was imported meanwhile, before a thread forbids it."""

@@ -389,10 +389,10 @@ class _Scan:
         parts = [split_session_path(identity.session_path(key)) for key in keys]
         return sessions_batch(
             Text.join(identity.eids(keys)),
-            [part[0] if lab is None else lab for part in parts],
-            [part[1] for part in parts],
-            [Date.fromisoformat(part[2]).toordinal() - _EPOCH for part in parts],
-            [int(part[3]) for part in parts],
+            Text.join([(part[0] if lab is None else lab).encode() for part in parts]),
+            Text.join([part[1].encode() for part in parts]),
+            array('i', [Date.fromisoformat(part[2]).toordinal() - _EPOCH for part in parts]),
+            array('H', [int(part[3]) for part in parts]),
         )
 
     def _datasets(self, ids: Text, hex_digests: dict[str, bytes]) -> pa.RecordBatch:

@@ -126,7 +126,7 @@ class Findings(Iterator[Finding]):
         identity = PathIdentity()
         with closing(self._tree), Pool(workers) as pool:
             noting = NotingTree(self._tree)
-            found = discover(noting, identity, pool, list_skips=True, meanwhile=lambda: None)
+            found = discover(noting, identity, pool, list_skips=True)
             sessions = sorted(map(identity.session_path, found.iter_keys()))
             shards = iter_shards((path.encode() for path in sessions), len(sessions), pool.workers)
             tasks = (CheckTask(self._tree, shard, self._codes, self._deep) for shard in shards)

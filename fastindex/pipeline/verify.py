@@ -196,13 +196,10 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
     with closing(tree), ExitStack() as stack, Pool(task.workers, task.executor) as pool:
         opened: list[Tables] = []
 
-        def open_index() -> (
-            None
-        ):  # while the workers discover; starts no thread, so that the next can be forked
+        def open_index() -> None:  # starts no thread, so that workers can be forked after it
             opened.append(stack.enter_context(open_tables(task.folder)))
 
-        discovery = discover(tree, UuidIdentity(), pool, meanwhile=open_index)
-        pool.renew()
+        discovery = discover(tree, UuidIdentity(), pool, load=open_index)
         (tables,) = opened
         algorithm = _choose_algorithm(tables.datasets) if task.hashes else None
         algorithms = (algorithm,) if algorithm else ()
