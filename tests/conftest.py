@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tqdm import tqdm
 
 import fastindex
 from fastindex import Summary, cli
 
 SESSION = 'lab/Subjects/s1/2024-01-01/001'
+
+tqdm.monitor_interval = 0  # else the first bar of the client's builder leaves a thread
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,19 @@ def _keep_signals() -> Iterator[None]:
     yield
     for number, handler in zip(numbers, handlers, strict=True):
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _fork_beside_idle_threads() -> Iterator[None]:
+    """Let workers be forked, as those of the program are.
+
+    The threads that polars, pyarrow and OpenBLAS leave in this process would have each worker be a new
+    interpreter: half a second each, a third of the time of all tests. They are idle while a test starts
+    workers. A test that wants new interpreters starts a thread of its own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('fastindex.pipeline.workers.may_fork', lambda: threading.active_count() == 1)
+        yield
 
 
 @pytest.fixture

@@ -277,10 +277,17 @@ def test_problems_that_are_in_place_stay_when_the_end_of_a_killed_run_is_made_up
         assert (root / '.fastindex/problems.jsonl').exists()
 
 
+@pytest.fixture(scope='module')
+def large_tree(tmp_path_factory):
+    """A tree of 3,000 sessions, and the generations of its index without and with digests."""
+    sessions = (f'lab/Subjects/s{i}/2024-01-01/001/a.b.npy' for i in range(3000))
+    root = grow(tmp_path_factory.mktemp('large'), dict.fromkeys(sessions, b''))
+    return root, {fastindex.build(root, workers=1, hash=hash).generation for hash in ((), ('xxh128',))}
+
+
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_the_index_no_stage_and_no_child(make_tree, build, signal_number):
-    root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.npy': b'' for i in range(3000)})
-    generations = {build(root).generation, build(root, hash=['xxh128']).generation}
+def test_an_interrupted_run_leaves_the_index_no_stage_and_no_child(large_tree, signal_number):
+    root, generations = large_tree
     command = [sys.executable, '-m', 'fastindex', str(root), '--workers', '2', '--hash']
     for delay in (0.05, 0.15, 0.2, 0.3):
         with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as run:

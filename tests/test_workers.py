@@ -230,7 +230,9 @@ def test_a_busy_worker_is_gone_at_once_where_it_is_killed(monkeypatch):
 def test_no_worker_outlives_a_killed_parent():
     code = (
         'import sys, time\n'
+        'from fastindex.pipeline import workers\n'
         'from fastindex.pipeline.executors import Pool\n'
+        'workers.STOP_SECONDS = 0.2\n'
         'pool = Pool(2)\n'
         'results = pool.run(time.sleep, [60, 60])\n'
         'print(*[worker.pid for worker in pool._backend._workers], flush=True)\n'
