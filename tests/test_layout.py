@@ -20,7 +20,7 @@ PACKAGE = ROOT / 'fastindex'
 # know the stages.
 ORDER = [
     *('errors', 'alf', 'problems', 'rules', 'groups', 'diagnose', 'npy'),
-    *('progress', 'ids', 'hashing', 'tables'),
+    *('progress', 'ids', 'facts', 'hashing', 'tables'),
     *('trees', 'trees.local', 'roots', 'tablefile', 'checks'),
     *('pipeline', 'pipeline.workers', 'pipeline.executors', 'pipeline.discover', 'pipeline.shard'),
     *(

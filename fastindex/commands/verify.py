@@ -77,8 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         '--follow-symlinks',
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help='follow links to folders and files (default); --no-follow-symlinks if the index was built so',
+        help='follow links to folders and files, or not (default: as the index was built)',
     )
     add('--all', action='store_true', help=f'name all differences, not the first {MAX_PROBLEMS} of each kind')
     add(

@@ -16,6 +16,7 @@ from uuid import UUID
 from fastindex import __version__
 from fastindex.alf import SkipReason, parse_session_path
 from fastindex.errors import EmptyTreeError, LabConflictError, PublishError, UsageError
+from fastindex.facts import Facts
 from fastindex.hashing import ALGORITHMS
 from fastindex.ids import NAMESPACE, Identity, UuidIdentity
 from fastindex.pipeline.adopt import AdoptedIds
@@ -360,10 +361,16 @@ def _write(
                 'sessions': report.sessions,
                 'datasets': report.datasets,
                 'bytes': report.bytes,
+                **_facts_of(report.tree, options).to_json(),
             }
         )
     finally:
         writer.abort()
+
+
+def _facts_of(tree: Tree, options: Options) -> Facts:
+    namespace = getattr(options.identity, 'namespace', NAMESPACE.bytes)
+    return Facts(UUID(bytes=namespace), options.adopted is not None, tree.follow_links)
 
 
 def _refuse_to_lose(out: Path, report: _Report) -> None:

@@ -15,7 +15,8 @@ from uuid import UUID
 from fastindex import checks
 from fastindex.alf import SessionPath, split_session_path
 from fastindex.checks import Tables
-from fastindex.ids import NAMESPACE, Identity, Text, UuidIdentity, uuid3_bytes
+from fastindex.facts import Facts
+from fastindex.ids import NAMESPACE, Identity, Text, UuidIdentity, eid, uuid3_bytes
 from fastindex.pipeline.compare import LAST, Row, Rows
 from fastindex.pipeline.discover import Discovery, Sessions
 from fastindex.tablefile import TableFile
@@ -93,21 +94,24 @@ def expect(tables: Tables, discovery: Discovery, part: Part) -> Expected:
     discovery
         With ids in the published namespace.
     """
-    if tables.generation is not None and _has_our_ids(tables.sessions):
-        return _InOrder(tables, discovery, part)
+    facts = Facts.from_json(tables.datasets.facts)
+    is_ours = tables.generation is not None and not facts.ids_from
+    if is_ours and _has_our_ids(tables.sessions, facts.namespace):
+        return _InOrder(tables, discovery, part, facts.namespace)
     return _ByPath(tables, discovery, part)
 
 
-def _has_our_ids(sessions: TableFile) -> bool:
+def _has_our_ids(sessions: TableFile, namespace: UUID) -> bool:
     """Tell whether the ids of an index are those that we compute: by the first one."""
     for _, found in sessions.iter_batches(_SESSION_COLUMNS):
         (row,) = zip(*(found[name].slice(0, 1).to_pylist() for name in _SESSION_COLUMNS), strict=True)
-        return any(_eid(path) == row[0] for path in _iter_paths(row))
+        return any(str(eid(path, namespace=namespace)) == row[0] for path in _iter_paths(row))
     return True
 
 
-def _eid(path: str) -> str:
-    return str(UUID(bytes=uuid3_bytes(NAMESPACE.bytes, [path.encode()])))
+def _rename(discovery: Discovery, identity: Identity, paths: Sequence[SessionPath]) -> Discovery:
+    """Give the sessions of a discovery other keys."""
+    return discovery._replace(sessions=[Sessions.pack(identity, list(map(str, paths)))])
 
 
 def _iter_paths(row: Row) -> Iterator[str]:
@@ -128,9 +132,13 @@ def _path_key(row: Row) -> Row:
 class _InOrder:
     """An index with our ids."""
 
-    def __init__(self, tables: Tables, discovery: Discovery, part: Part) -> None:
-        self.identity: Identity = UuidIdentity()
+    def __init__(self, tables: Tables, discovery: Discovery, part: Part, namespace: UUID) -> None:
+        self.identity: Identity = UuidIdentity(namespace.bytes)
         self.discovery = discovery
+        if namespace != NAMESPACE:
+            paths = list(map(self.identity.session_path, discovery.iter_keys()))
+            self.discovery = _rename(discovery, self.identity, paths)
+        self._namespace = namespace
         self._tables = tables
         self._part = part
 
@@ -171,7 +179,8 @@ class _InOrder:
 
     def session_path(self, row: Row) -> str:
         paths = list(_iter_paths(row))
-        return next((path for path in paths if _eid(path) == row[0]), paths[0])
+        right = (path for path in paths if str(eid(path, namespace=self._namespace)) == row[0])
+        return next(right, paths[0])
 
     def total(self) -> Totals:
         import pyarrow as pa
@@ -210,12 +219,12 @@ class _PathOrder:
 
 
 class _ByPath:
-    """An index with ids of another program, or in another namespace."""
+    """An index with ids of another program."""
 
     def __init__(self, tables: Tables, discovery: Discovery, part: Part) -> None:
         paths: list[SessionPath] = [UuidIdentity().session_path(key) for key in discovery.iter_keys()]
         self.identity: Identity = _PathOrder()
-        self.discovery = discovery._replace(sessions=[Sessions.pack(self.identity, list(map(str, paths)))])
+        self.discovery = _rename(discovery, self.identity, paths)
         self._tables = tables
         self._part = part
         self._paths: dict[tuple[str, str, str, int], list[str]] = {}
@@ -252,11 +261,11 @@ class _ByPath:
         for _, found in table.iter_batches(columns):
             cells = [found[name].to_pylist() if name in found else repeat('') for name in _SESSION_COLUMNS]
             for row in zip(*cells):  # noqa: B905 - one may be endless
-                eid, lab, subject, date, number = row
+                id, lab, subject, date, number = row
                 parts = subject, str(date), number
                 there = self._paths.get((lab, *parts)) or self._paths.get(('', *parts))
                 # Two folders may be one number, `1` and `001`: then nobody can tell which row is which.
-                yield eid, there.pop() if there else next(_iter_paths(row))
+                yield id, there.pop() if there else next(_iter_paths(row))
 
     def _iter_datasets(self, path_of: dict[str, str], digest: str | None) -> Iterator[pa.Table]:
         """Iterate over the rows of datasets, with paths as ids; those of no session are at no path."""

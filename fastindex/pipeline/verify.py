@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fastindex.checks import Tables, open_tables
 from fastindex.errors import InvalidIndexError, UsageError
+from fastindex.facts import Facts
 from fastindex.ids import UuidIdentity
 from fastindex.pipeline.collect import complete
 from fastindex.pipeline.compare import CEILING, CHUNK_ROWS, FLOOR, LAST, Row, iter_rows, iter_unequal
@@ -62,7 +63,7 @@ def verify(
     workers: int | None = None,
     executor: Executor | None = None,
     progress: bool = False,
-    follow_symlinks: bool = True,
+    follow_symlinks: bool | None = None,
 ) -> Verification:
     """Compare the tree below `root` with its index: every dataset is there, of its size, and nothing new.
 
@@ -79,10 +80,12 @@ def verify(
     part
         `(3, 10)`: the third of ten parts of the sessions. A session is in one of the ten, and stays in it
         whatever is added or taken away; the ten are about equal.
-    workers, executor, follow_symlinks
-        As in `fastindex.build`; links are to be followed here if they were there.
+    workers, executor
+        As in `fastindex.build`.
     progress
         Whether to show a progress bar if standard error is a terminal.
+    follow_symlinks
+        Whether links to folders and files are followed; if None, as the index says that it was built.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def verify(
         raise UsageError('the fast level counts the whole tree: expected neither hash nor a part of it')
     return Verification(
         _Task(
-            open_tree(root, follow_links=follow_symlinks),
+            open_tree(root, follow_links=follow_symlinks is not False),
             Path(os.path.realpath(root if index is None else index)),
             is_fast=fast,
             hashes=hash,
@@ -116,6 +119,7 @@ def verify(
             workers=count_workers(workers, executor),
             executor=executor,
             progress=progress,
+            follows_facts=follow_symlinks is None,
         )
     )
 
@@ -131,6 +135,8 @@ class _Task(NamedTuple):
     workers: int
     executor: Executor | None
     progress: bool
+    follows_facts: bool
+    """Whether links are followed as the index says."""
 
 
 class Verification(Iterator[Difference]):
@@ -192,8 +198,8 @@ class Verification(Iterator[Difference]):
 
 
 def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference, None, None]:
-    tree = task.tree
-    with closing(tree), ExitStack() as stack, Pool(task.workers, task.executor) as pool:
+    with ExitStack() as stack, Pool(task.workers, task.executor) as pool:
+        tree = stack.enter_context(closing(task.tree))
         opened: list[Tables] = []
 
         def open_index() -> None:  # starts no thread, so that workers can be forked after it
@@ -201,6 +207,10 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
 
         discovery = discover(tree, UuidIdentity(), pool, load=open_index)
         (tables,) = opened
+        follow_links = Facts.from_json(tables.datasets.facts).follow_symlinks
+        if task.follows_facts and follow_links != tree.follow_links:
+            tree = stack.enter_context(closing(open_tree(tree.root, follow_links=follow_links)))
+            discovery = discover(tree, UuidIdentity(), pool)
         algorithm = _choose_algorithm(tables.datasets) if task.hashes else None
         algorithms = (algorithm,) if algorithm else ()
         expected = expect(tables, discovery, task.part)
