@@ -30,6 +30,10 @@ class Reason(StrEnum):
     CHANGED = 'changed-while-read'
     WORKER_DIED = 'worker-died'
     IO = 'io-error'
+    NO_UUID = 'no-uuid-in-name'
+    BAD_UUID = 'uuid-not-usable'
+    UUID_TWICE = 'uuid-of-another-file'
+    PATH_TWICE = 'path-of-another-uuid'
 
 
 _REASON_OF_ERRNO = {

@@ -19,12 +19,13 @@ PACKAGE = ROOT / 'fastindex'
 # Each module may import those above it, and none below. `pipeline.build`, `.validate` and `.verify` alone
 # know the stages.
 ORDER = [
-    *('errors', 'alf', 'problems', 'rules', 'groups', 'diagnose', 'npy'),
+    *('errors', 'alf', 'problems', 'uuidnames', 'rules', 'groups', 'diagnose', 'npy'),
     *('progress', 'ids', 'facts', 'hashing', 'tables'),
     *('trees', 'trees.local', 'roots', 'tablefile', 'checks'),
     *('pipeline', 'pipeline.workers', 'pipeline.executors', 'pipeline.discover', 'pipeline.shard'),
     *(
         'pipeline.verdicts',
+        'pipeline.filenames',
         'pipeline.known',
         'pipeline.compare',
         'pipeline.changes',

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from fastindex.alf import SkipReason, is_revision_folder, judge_file, judge_folder
 from fastindex.problems import Reason, is_utf8
+from fastindex.uuidnames import is_uuid, judge_name_without_uuid, takes_uuid
 
-__all__ = ['Verdict', 'Verdicts', 'verdicts_of']
+__all__ = ['UuidVerdicts', 'Verdict', 'Verdicts', 'verdicts_of']
 
 Verdict = bytes | SkipReason | Reason
 """The rel_path of a dataset in UTF-8; or why the file is a skip, or a problem."""
@@ -45,6 +46,38 @@ class Verdicts(dict[str, Verdict]):
             global _remembered
             _remembered += 1
         return verdict
+
+
+class UuidVerdicts:
+    """The verdicts on names that carry UUIDs, in folders of one path. Look a name up to have it judged.
+
+    No two of these names are the same: what is remembered is what was thought of them without the UUIDs. The
+    verdict on a dataset is its path with the UUID, by which the file is found; the identity takes it out.
+
+    Parameters
+    ----------
+    path
+        As of `Verdicts`.
+    """
+
+    __slots__ = ('_above', '_plain', 'is_revision')
+
+    def __init__(self, path: str) -> None:
+        self._plain = verdicts_of(path)
+        self._above = self._plain.above
+        self.is_revision = self._plain.is_revision
+
+    def __getitem__(self, name: str) -> Verdict:
+        stem, _, extension = name.rpartition('.')
+        rest = stem[:-36]
+        if not (is_uuid(stem[-36:]) and rest.endswith('.')):
+            verdict = self._plain[name]
+            return judge_name_without_uuid(name) if type(verdict) is bytes else verdict
+        plain = rest + extension
+        verdict = self._plain[plain]
+        if type(verdict) is not bytes:
+            return verdict
+        return (self._above + name).encode() if takes_uuid(plain) else Reason.BAD_UUID
 
 
 _verdicts_by_folder: dict[str, Verdicts] = {}
