@@ -126,6 +126,9 @@ class Identity(Protocol):
     def dataset_ids(self, keys: list[bytes]) -> Text:
         """Get the `id`s that sort keys stand for."""
 
+    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
+        """Get the `rel_path`s of datasets whose files are at these paths in their sessions."""
+
 
 class UuidIdentity(NamedTuple):
     """Version 3 UUIDs; tables sorted by (eid, id). A key is the 16 bytes of the eid, then the path."""
@@ -153,6 +156,9 @@ class UuidIdentity(NamedTuple):
     def dataset_ids(self, keys: list[bytes]) -> Text:
         return Text.cut(to_characters(b''.join(keys)), 36)
 
+    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
+        return paths
+
 
 class PathIdentity:
     r"""Paths as ids, in the order of `sorted(pathlib.Path)`. A key is the path with NUL for each slash."""
@@ -173,6 +179,9 @@ class PathIdentity:
 
     def dataset_ids(self, keys: list[bytes]) -> Text:
         return Text.join([key.replace(b'\0', b'/') for key in keys])
+
+    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
+        return paths
 
 
 def _cut(data: bytes, width: int) -> list[bytes]:

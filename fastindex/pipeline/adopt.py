@@ -61,6 +61,9 @@ class AdoptedIdentity(NamedTuple):
     def dataset_ids(self, keys: list[bytes]) -> Text:
         return UuidIdentity().dataset_ids(keys)
 
+    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
+        return paths
+
 
 class AdoptedIds:
     """The ids of tables, 100 bytes a dataset in memory.

@@ -217,6 +217,9 @@ class _PathOrder:
     def dataset_ids(self, keys: list[bytes]) -> Text:
         return Text.join(keys)
 
+    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
+        return paths
+
 
 class _ByPath:
     """An index with ids of another program."""

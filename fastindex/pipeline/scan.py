@@ -33,8 +33,9 @@ from fastindex.hashing import (
 )
 from fastindex.ids import Identity, Text, cut_ids
 from fastindex.pipeline.executors import FollowUp, Pool, Successor
+from fastindex.pipeline.filenames import find_twins
 from fastindex.pipeline.known import KnownRows
-from fastindex.pipeline.verdicts import Verdict, verdicts_of
+from fastindex.pipeline.verdicts import UuidVerdicts, Verdict, verdicts_of
 from fastindex.problems import Reason, Tally, is_utf8
 from fastindex.tables import datasets_batch, fingerprints_batch, sessions_batch, to_ipc
 from fastindex.trees import Entry, Folder, Tree
@@ -85,6 +86,9 @@ class ScanTask(NamedTuple):
     list_skips: bool = False
     known: bytes | None = None
     """What the published index has of these sessions. See `fastindex.pipeline.known`."""
+    uuid_filenames: bool = False
+    """Whether names carry the UUIDs of the datasets. What is here called the rel_path of a dataset is then
+    its path with the UUID, until it becomes a row."""
 
 
 class BigFile(NamedTuple):
@@ -232,7 +236,8 @@ class _Scan:
             self.tally.error(session.path, error)
             if isinstance(error, FileNotFoundError) and len(self.rel_paths) == first:
                 return []  # gone since it was listed: no row
-        if session.deferred and session.has_revisions:  # the last one shows when all are measured
+        is_whole = session.has_revisions or self.task.uuid_filenames  # one dataset tells of another
+        if session.deferred and is_whole:
             session.measure(session.deferred)
         elif session.deferred:
             parts = self._cut(key, first, session.deferred)
@@ -240,12 +245,22 @@ class _Scan:
         return parts
 
     def _close(self, session: _Session, key: bytes, first: int, first_problem: int) -> None:
+        if self.task.uuid_filenames:
+            self._drop_twins(session.path, first)
         self.tally.problems[first_problem:] = sorted(self.tally.problems[first_problem:])
         if session.has_revisions:
             self.revised.append(len(self.counts))
         self.session_keys.append(key)
         self.counts.append(len(self.rel_paths) - first)
         self.problem_ends.append(len(self.tally.problems))
+
+    def _drop_twins(self, session_path: str, first: int) -> None:
+        """Make problems of those of the datasets from `first` on that have an id or a rel_path of another."""
+        for twin, reason in reversed(find_twins(self.rel_paths[first:])):
+            self.tally.problem(f'{session_path}/{self.rel_paths[first + twin].decode()}', reason)
+            for column in (self.rel_paths, self.sizes, self.digests, self.fingerprints):
+                if column:  # of digests and fingerprints there may be none
+                    del column[first + twin]
 
     def _add(self, rows: list[Row]) -> None:
         self.rel_paths += [path for path, _, _, _ in rows]
@@ -396,21 +411,22 @@ class _Scan:
         )
 
     def _datasets(self, ids: Text, hex_digests: dict[str, bytes]) -> pa.RecordBatch:
+        rel_paths = self.task.identity.rel_paths(self.rel_paths)
         return datasets_batch(
             Text.repeat(self.task.identity.eids(self.session_keys), self.counts),
             ids,
-            Text.join(self.rel_paths),
+            Text.join(rel_paths),
             self.sizes,
-            self._old_revisions(),
+            self._old_revisions(rel_paths),
             hex_digests,
         )
 
-    def _old_revisions(self) -> list[int]:
+    def _old_revisions(self, rel_paths: list[bytes]) -> list[int]:
         ends = list(accumulate(self.counts)) if self.revised else []
         rows = []
         for place in self.revised:
             start = ends[place] - self.counts[place]
-            paths = [path.decode() for path in self.rel_paths[start : ends[place]]]
+            paths = [path.decode() for path in rel_paths[start : ends[place]]]
             rows += [start + old for old in list_old_revisions(paths)]
         return rows
 
@@ -433,6 +449,7 @@ class _Session:
         self.path = path
         self.tree = scan.tree
         self.tally = scan.tally
+        self.verdicts_of = UuidVerdicts if scan.task.uuid_filenames else verdicts_of
         self.hasher = scan.hasher if scan.known is None else None
         self.is_known = scan.known is not None
         self.fingerprints = scan.fingerprints
@@ -486,7 +503,7 @@ class _Session:
 
         Longer than a function of this house: each call that it makes for a file is 0.1 us of its 5.5.
         """
-        verdicts = verdicts_of(folder.path)
+        verdicts = self.verdicts_of(folder.path)
         self.has_revisions |= verdicts.is_revision
         add_path, add_size, add_digests = self.rel_paths.append, self.sizes.append, self.digests.append
         add_fingerprint = self.fingerprints.append
