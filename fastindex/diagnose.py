@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import NamedTuple
+from uuid import UUID
 
 from fastindex.alf import (
     SkipReason,
@@ -19,7 +20,8 @@ from fastindex.alf import (
     judge_number,
     parse_dataset_name,
 )
-from fastindex.problems import is_utf8
+from fastindex.problems import Reason, is_utf8
+from fastindex.uuidnames import add_uuid, is_uuid, judge_name_without_uuid, takes_uuid
 
 __all__ = [
     'Diagnosis',
@@ -30,6 +32,7 @@ __all__ = [
     'diagnose_lab',
     'diagnose_number',
     'diagnose_subject',
+    'diagnose_uuid',
     'fold',
     'to_latin_1',
 ]
@@ -186,6 +189,34 @@ def _mend_attribute(attribute: str) -> str:
     if re.fullmatch(r'\w+', attribute) or words[-1] in ('times', 'intervals'):
         return namespace + '_'.join(words)
     return namespace + words[0] + ''.join(word[0].upper() + word[1:] for word in words[1:])
+
+
+def diagnose_uuid(name: str) -> Diagnosis | None:
+    """Judge the UUID in the name of a file, which is a dataset's but for that.
+
+    >>> diagnose_uuid('a.b.npy').message
+    'there is no UUID before the extension'
+    >>> diagnose_uuid('a.b.6CDB7B063FD24E1C9D6E2E4A8A4F1C11.npy').fix
+    'a.b.6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11.npy'
+    """
+    stem, _, extension = name.rpartition('.')
+    rest, _, last = stem.rpartition('.')
+    if is_uuid(last):
+        if takes_uuid(f'{rest}.{extension}'):
+            return None
+        message = 'there are two UUIDs, and the client would put the id in the place of the first'
+        return Diagnosis('ALF312', message, add_uuid(f'{rest.rpartition(".")[0]}.{extension}', last))
+    if judge_name_without_uuid(name) is Reason.NO_UUID:
+        return Diagnosis('ALF311', 'there is no UUID before the extension')
+    try:
+        uuid = UUID(last)
+    except ValueError:
+        return Diagnosis('ALF312', f'{last!r} is no UUID of 32 hexadecimal digits')
+    if is_uuid(str(uuid)):
+        message = 'the client writes UUIDs in lower case, with four hyphens'
+        return Diagnosis('ALF312', message, add_uuid(f'{rest}.{extension}', uuid))
+    version = f'of version {uuid.version}' if uuid.version else 'of no version'
+    return Diagnosis('ALF312', f'a UUID {version}: the client knows version 3 and 4')
 
 
 def diagnose_folder(name: str) -> Diagnosis | None:

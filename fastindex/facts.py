@@ -27,11 +27,14 @@ class Facts(NamedTuple):
         Whether ids of other tables were kept, which nobody can compute.
     follow_symlinks
         Whether links were followed.
+    uuid_filenames
+        Whether the names of the files have the ids of the datasets in them, before the extension.
     """
 
     namespace: UUID = NAMESPACE
     ids_from: bool = False
     follow_symlinks: bool = True
+    uuid_filenames: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Make what is written: only what is not as it is without options."""
@@ -46,7 +49,7 @@ class Facts(NamedTuple):
     def from_json(cls, facts: Mapping[str, Any]) -> Self:
         """Take what is known to this version out of the facts of an index; a wrong value is as none.
 
-        >>> Facts.from_json({'follow_symlinks': False, 'ids_from': 'x'})[1:]
+        >>> Facts.from_json({'follow_symlinks': False, 'ids_from': 'x'})[1:3]
         (False, False)
         """
         known: dict[str, Any] = {

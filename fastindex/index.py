@@ -18,6 +18,7 @@ from uuid import UUID
 
 from fastindex.checks import check_pair
 from fastindex.errors import InvalidIndexError, UnknownSessionError
+from fastindex.facts import Facts
 from fastindex.problems import escape
 from fastindex.search import Moment, Patterns, Query, find_sessions, select_sessions, to_session_paths
 from fastindex.tablefile import Stamp, open_table, stamp_of
@@ -53,6 +54,11 @@ class Index:
     stamps: Mapping[str, Stamp]
     facts: Mapping[str, Any]
     root: Path
+
+    @property
+    def has_uuid_filenames(self) -> bool:
+        """Whether the names of the files have the ids of the datasets in them: see `--uuid-filenames`."""
+        return Facts.from_json(self.facts).uuid_filenames
 
     @property
     def sessions(self) -> pl.LazyFrame:
@@ -153,7 +159,9 @@ class Index:
         """
         from one.api import One
 
-        return One(cache_dir=self.root, tables_dir=self.folder, mode='local')
+        one = One(cache_dir=self.root, tables_dir=self.folder, mode='local')
+        one.uuid_filenames = self.has_uuid_filenames
+        return one
 
     def _scan(self, name: str) -> pl.LazyFrame:
         import polars as pl

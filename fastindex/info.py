@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastindex.alf import parse_dataset_name
 from fastindex.problems import to_text
 from fastindex.search import select_sessions, to_session_paths
+from fastindex.uuidnames import add_uuid
 
 if TYPE_CHECKING:
     import polars as pl
@@ -162,7 +163,7 @@ def summarize(index: Index) -> Info:
         digests={name: counts[name] for name in ('md5', 'xxh128') if counts[name]},
         by_lab=by_lab,
         by_object=_count_objects(of_objects),
-        biggest=_name_biggest(sessions, biggest),
+        biggest=_name_biggest(sessions, biggest, has_uuids=index.has_uuid_filenames),
     )
 
 
@@ -240,7 +241,7 @@ def _count_objects(stems: pl.DataFrame) -> tuple[ObjectCount, ...]:
     return tuple(ObjectCount(name, *total) for name, total in ordered)
 
 
-def _name_biggest(sessions: pl.DataFrame, rows: pl.DataFrame) -> tuple[BigDataset, ...]:
+def _name_biggest(sessions: pl.DataFrame, rows: pl.DataFrame, *, has_uuids: bool) -> tuple[BigDataset, ...]:
     import polars as pl
 
     rows = rows.select(pl.col('eid', 'id', 'rel_path').cast(pl.String), 'file_size')
@@ -248,5 +249,6 @@ def _name_biggest(sessions: pl.DataFrame, rows: pl.DataFrame) -> tuple[BigDatase
     some = sessions.filter(pl.col('id').is_in(rows['eid'].implode()))
     paths = dict(zip(some['id'].to_list(), to_session_paths(some).to_list(), strict=True))
     return tuple(
-        BigDataset(f'{paths.get(eid, eid)}/{rel_path}', size) for eid, _, rel_path, size in rows.iter_rows()
+        BigDataset(f'{paths.get(eid, eid)}/{add_uuid(rel_path, id) if has_uuids else rel_path}', size)
+        for eid, id, rel_path, size in rows.iter_rows()
     )

@@ -305,6 +305,34 @@ _RULES = [
         'A file whose name begins with a dot is no dataset.',
         f'{_SESSION}/.gitignore',
     ),
+    # Names that carry UUIDs
+    Rule(
+        *('ALF311', _ERROR, 'no UUID in the name'),
+        'With --uuid-filenames: the client looks for the file under a name with the id of the dataset before '
+        'the extension. This name has none, so there is no id, and the file is left out. The id that the '
+        'database has for it belongs into the name.',
+        f'{_SESSION}/spikes.times.npy',
+    ),
+    Rule(
+        *('ALF312', _ERROR, 'UUID that cannot be used'),
+        'With --uuid-filenames: the client knows UUIDs of version 3 and 4, and writes them in lower case '
+        'with hyphens. A file with another one in its name is left out, as the client would not find it.',
+        f'{_SESSION}/spikes.times.6CDB7B06-3FD2-4E1C-9D6E-2E4A8A4F1C11.npy',
+        f'{_SESSION}/spikes.times.6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11.npy',
+    ),
+    Rule(
+        *('ALF313', _ERROR, 'UUID of another file'),
+        'With --uuid-filenames: to the client the UUID is the dataset, so two files of one UUID cannot both '
+        'be in the index. One is left out: remove the copy, or give it a UUID of its own.',
+        f'{_SESSION}/spikes.times.6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11.npy, copied from 002',
+    ),
+    Rule(
+        *('ALF314', _ERROR, 'path of another UUID'),
+        'With --uuid-filenames: two files differ in nothing but their UUIDs, so that they have one path in '
+        'the index, and nobody can tell which is meant. That of the lower UUID is indexed: remove the other '
+        'one, or put it into a #revision# folder.',
+        f'{_SESSION}/spikes.times.<uuid>.npy beside spikes.times.<another uuid>.npy',
+    ),
     # What the file system says
     Rule(
         *('ALF401', _ERROR, 'permission denied'),
@@ -386,8 +414,12 @@ RULE_OF_REASON = {
     Reason.CHANGED: 'ALF407',
     Reason.IO: 'ALF408',
     Reason.WORKER_DIED: 'ALF410',
+    Reason.NO_UUID: 'ALF311',
+    Reason.BAD_UUID: 'ALF312',
+    Reason.UUID_TWICE: 'ALF313',
+    Reason.PATH_TWICE: 'ALF314',
 }
-"""The codes of what the file system says."""
+"""The codes of the problems of a build."""
 
 
 def iter_table_lines() -> Iterator[str]:

@@ -27,7 +27,7 @@ from fastindex.tables import QC_CATEGORIES
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ['Query', 'find_datasets', 'find_sessions', 'select_sessions', 'to_session_paths']
+__all__ = ['Query', 'file_path', 'find_datasets', 'find_sessions', 'select_sessions', 'to_session_paths']
 
 Patterns = str | Sequence[str]
 Moment = str | Date | None
@@ -141,6 +141,15 @@ def find_datasets(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) 
     wanted = _filter_datasets(_of_sessions(datasets, frame, sessions), query)
     frame = frame.with_columns(to_session_paths(frame)).rename({'id': 'eid'}).with_row_index('place')
     return wanted.join(frame.lazy(), on='eid', how='inner').sort('place', 'rel_path').drop('place')
+
+
+def file_path() -> pl.Expr:
+    """Make the rel_path of datasets as their files are called where the names carry the ids."""
+    import polars as pl
+
+    rel_path = pl.col('rel_path').cast(pl.String)
+    stem, extension = (rel_path.str.extract(part) for part in (r'^(?s)(.*\.)', r'([^.]*)$'))
+    return pl.concat_str(stem, pl.col('id').cast(pl.String), pl.lit('.'), extension).alias('rel_path')
 
 
 def to_session_paths(frame: pl.DataFrame) -> pl.Series:

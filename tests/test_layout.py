@@ -32,6 +32,7 @@ ORDER = [
         'pipeline.adopt',
         'pipeline.scan',
         'pipeline.collect',
+        'pipeline.unique',
         'pipeline.publish',
         'pipeline.build',
     ),

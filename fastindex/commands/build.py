@@ -105,6 +105,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add('--dry-run', action='store_true', help='find out what would be indexed; write nothing')
     add('--ids-from', metavar='DIR', help='keep the ids of the tables in DIR for what they know')
+    add(
+        '--uuid-filenames',
+        action='store_true',
+        help='the names carry the UUIDs of the datasets, name.<uuid>.ext: these are the ids',
+    )
     add('--rehash', action='store_true', help='read all files again, also those that are as they were')
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
     add('--force', action='store_true', help='put files in the place of tables that are links')
@@ -133,6 +138,7 @@ def _run(options: argparse.Namespace) -> int:
             follow_symlinks=options.follow_symlinks,
             namespace=options.namespace or NAMESPACE,
             ids_from=options.ids_from,
+            uuid_filenames=options.uuid_filenames,
             rehash=options.rehash,
             allow_empty=options.allow_empty,
             force=options.force,
@@ -227,12 +233,18 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
             yield f'  {count:>9,}  {reason}: {EXPECTED[SkipReason(reason)]}'
         if not options.verbose:
             links = '' if options.follow_symlinks else ' --no-follow-symlinks'
-            yield f'  to list them: python -m fastindex {quote(options.root)}{links} --dry-run -v'
+            names = ' --uuid-filenames' if options.uuid_filenames else ''
+            yield f'  to list them: python -m fastindex {quote(options.root)}{links}{names} --dry-run -v'
     if summary.problem_count:
         yield f'{summary.problem_count:,} problems: paths that could not be indexed'
         for problem in summary.problems[:MAX_PROBLEMS]:
             yield f'  {problem}'
         if summary.problems_path:
             yield f'  all of them: {escape(os.fspath(summary.problems_path))}'
+        if options.uuid_filenames:
+            yield (
+                '  what to do about names: python -m fastindex validate '
+                f'{quote(options.root)} --uuid-filenames'
+            )
     if summary.sessions_path:
         yield f'wrote sessions.pqt and datasets.pqt in {escape(os.fspath(summary.sessions_path.parent))}'

@@ -130,11 +130,13 @@ def _run(options: argparse.Namespace) -> int:
     query = _to_query(options)
     index = open_index(options)
     from fastindex.rows import to_csv, to_json, to_path_bytes, to_paths
-    from fastindex.search import find_datasets, find_sessions, to_session_paths
+    from fastindex.search import file_path, find_datasets, find_sessions, to_session_paths
 
     form = options.form
     if options.of_datasets:
         frame = find_datasets(index.sessions, index.datasets, query)
+        if form == 'paths' and index.has_uuid_filenames:
+            frame = frame.with_columns(file_path())
         found = (frame.select(COLUMNS[form]) if form in COLUMNS else frame).collect()
     else:
         found = find_sessions(index.sessions, index.datasets, query)

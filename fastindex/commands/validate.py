@@ -55,6 +55,11 @@ def make_parser() -> argparse.ArgumentParser:
     add('--min-severity', metavar='SEVERITY', default='info', help='error, warning or info (default)')
     add('--ignore', metavar='CODES', action='append', default=[], help='leave these codes out: ALF301,ALF308')
     add('--deep', action='store_true', help='read the headers of .npy files too: lengths within an object')
+    add(
+        '--uuid-filenames',
+        action='store_true',
+        help='the names are to carry the UUIDs of the datasets, name.<uuid>.ext',
+    )
     add('--explain', metavar='CODE', help='say what a code means, with an example, and do nothing else')
     add('--workers', metavar='N', type=positive, help='processes that check (default: one a CPU)')
     add(
@@ -91,6 +96,7 @@ def _run(options: argparse.Namespace) -> int:
         deep=options.deep,
         ignore=[code.strip().upper() for codes in options.ignore for code in codes.split(',')],
         min_severity=options.min_severity,
+        uuid_filenames=options.uuid_filenames,
         progress=not options.quiet,
     )
     has_errors = False

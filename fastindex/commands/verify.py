@@ -79,6 +79,12 @@ def make_parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help='follow links to folders and files, or not (default: as the index was built)',
     )
+    add(
+        '--uuid-filenames',
+        action='store_const',
+        const=True,
+        help='the names carry the ids of the datasets, name.<uuid>.ext (default: as the index says)',
+    )
     add('--all', action='store_true', help=f'name all differences, not the first {MAX_PROBLEMS} of each kind')
     add(
         '--json', action='store_true', help='print each difference as a JSON object in a line, a summary last'
@@ -111,6 +117,7 @@ def _run(options: argparse.Namespace) -> int:
         workers=options.workers,
         progress=not options.quiet,
         follow_symlinks=options.follow_symlinks,
+        uuid_filenames=options.uuid_filenames,
     )
     shown: dict[Kind, list[Difference]] = {}
     for difference in verification:

@@ -23,6 +23,7 @@ from fastindex.pipeline.adopt import AdoptedIds
 from fastindex.pipeline.changes import Change, Kind, iter_changes, read_facts
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.executors import Pool, default_workers
+from fastindex.pipeline.filenames import FilenameIdentity
 from fastindex.pipeline.known import KnownIndex
 from fastindex.pipeline.publish import PROBLEMS, Stage, open_stage
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
@@ -111,6 +112,7 @@ def build(
     follow_symlinks: bool = True,
     namespace: UUID = NAMESPACE,
     ids_from: str | os.PathLike[str] | None = None,
+    uuid_filenames: bool = False,
     rehash: bool = False,
     allow_empty: bool = False,
     force: bool = False,
@@ -142,6 +144,9 @@ def build(
     ids_from
         Folder with tables (an Alyx database's, the client's own) whose ids are kept, for the sessions and
         datasets that they know. Give it each time: a run without makes our ids.
+    uuid_filenames
+        Whether the names of the files carry the UUIDs of the datasets, `name.<uuid>.ext`: these are the ids,
+        and not in the rel_paths. Takes 16 bytes of memory a dataset, for no id to stand for two.
     rehash
         Whether all files are read again. Where not, a digest of the published index is reused if the file's
         size, mtime, ctime and inode are as they were, and were older than that scan.
@@ -171,15 +176,22 @@ def build(
     """
     if out is not None and not os.fspath(out):
         raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
+    if uuid_filenames and ids_from is not None:
+        raise UsageError(
+            'the ids of datasets are those in the names of their files (--uuid-filenames), or those of other '
+            'tables (--ids-from): leave one of the two out'
+        )
     adopted = None if ids_from is None else AdoptedIds(Path(ids_from), namespace.bytes)
     if check and dry_run:
         raise UsageError('check and dry_run are two questions: expected one of them')
+    identity = FilenameIdentity if uuid_filenames else UuidIdentity
     return build_index(
         open_tree(root, follow_links=follow_symlinks),
         out=None if dry_run else Path(os.path.realpath(root if out is None else out)),
         options=Options(
-            identity=adopted.identity if adopted else UuidIdentity(namespace.bytes),
+            identity=adopted.identity if adopted else identity(namespace.bytes),
             adopted=adopted,
+            facts=Facts(namespace, ids_from is not None, follow_symlinks, uuid_filenames),
             algorithms=_check_algorithms(hash),
             reuse=not rehash,
             allow_empty=allow_empty,
@@ -215,6 +227,8 @@ class Options(NamedTuple):
         Fills the lab column; what the tree says if None.
     adopted
         Ids of other tables, of which `identity` is made.
+    facts
+        What the tables say of how they were made; of the same options as `identity`.
     reuse
         Whether digests of the published index are reused where they still hold; for `UuidIdentity` only.
     """
@@ -223,6 +237,7 @@ class Options(NamedTuple):
     algorithms: tuple[str, ...] = ()
     with_index: bool = True
     adopted: AdoptedIds | None = None
+    facts: Facts = Facts()
     lab: str | None = None
     reuse: bool = False
     allow_empty: bool = False
@@ -267,10 +282,15 @@ def build_index(
                 options.lab,
                 report.wants_skips,
                 known.take(keys) if known else None,
+                options.facts.uuid_filenames,
             )
             for keys in shards
         )
         scanned = scan(pool, tasks)  # the workers begin here; what follows is imported meanwhile
+        if options.facts.uuid_filenames:
+            from fastindex.pipeline.unique import iter_unique
+
+            scanned = iter_unique(scanned, options.facts.namespace)
         with report:
             if out is None:
                 for result, hashed in scanned:
@@ -361,16 +381,11 @@ def _write(
                 'sessions': report.sessions,
                 'datasets': report.datasets,
                 'bytes': report.bytes,
-                **_facts_of(report.tree, options).to_json(),
+                **options.facts.to_json(),
             }
         )
     finally:
         writer.abort()
-
-
-def _facts_of(tree: Tree, options: Options) -> Facts:
-    namespace = getattr(options.identity, 'namespace', NAMESPACE.bytes)
-    return Facts(UUID(bytes=namespace), options.adopted is not None, tree.follow_links)
 
 
 def _refuse_to_lose(out: Path, report: _Report) -> None:
@@ -416,6 +431,7 @@ class _Report:
         self.problem_count = 0
         self.changes: Changes | None = None
         self.lost_digests: list[str] = []
+        self.had_uuids: bool | None = None  # None: there was no index
         self.started = time.monotonic()
         found.tally.problems.sort()
         self.first_problems = self._take(found.tally)
@@ -455,6 +471,7 @@ class _Report:
         namespace, facts = getattr(self.options.identity, 'namespace', None), read_facts(old)
         if facts is None or namespace is None:
             return
+        self.had_uuids = Facts.from_json(facts).uuid_filenames
         self.lost_digests = sorted(set(facts['algorithms']) - set(self.options.algorithms))
         counts: Counter[tuple[bool, Kind]] = Counter()
         if facts['generation'] != generation:  # else all rows are as they were
@@ -473,6 +490,11 @@ class _Report:
         if self.lost_digests and not self.options.check:
             names = ','.join(self.lost_digests)
             yield f'the index before had digests that this one has not: --hash={names} keeps them'
+        has_uuids = self.options.facts.uuid_filenames
+        if has_uuids and self.problem_count and not self.datasets:
+            yield 'no name of a file has a UUID of version 3 or 4: is --uuid-filenames right for this tree?'
+        elif self.had_uuids and not has_uuids:
+            yield 'the index before took ids from the names of the files: --uuid-filenames keeps them'
 
     def _take(self, tally: Tally) -> list[Problem]:
         problems = tally.problems

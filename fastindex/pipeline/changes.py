@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ['Change', 'Kind', 'iter_changes', 'read_facts']
+__all__ = ['SESSION_COLUMNS', 'Change', 'Kind', 'iter_changes', 'read_facts', 'to_session_path']
 
 SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')
 
@@ -47,7 +47,8 @@ class Change(NamedTuple):
     rel_path
         Of the dataset, relative to the session; None for a session.
     before, after
-        `file_size` in bytes, `xxh128` and `hash`, as far as both indexes have the column, and the two differ.
+        `file_size` in bytes, `xxh128` and `hash`, as far as both indexes have the column, and the two differ;
+        `rel_path` where a file was renamed that carries its id in its name.
     """
 
     kind: Kind
@@ -84,9 +85,9 @@ def iter_changes(old: Path, new: Path, *, namespace: UUID) -> Iterator[Change]:
 def _iter_session_changes(old: TableFile, new: TableFile, namespace: UUID) -> Iterator[Change]:
     for before, after in _iter_pairs(old, new, SESSION_COLUMNS, 1):
         if before is None and after is not None:
-            yield Change(Kind.ADDED, _session_path(after, namespace))
+            yield Change(Kind.ADDED, to_session_path(after, namespace))
         elif after is None and before is not None:
-            yield Change(Kind.REMOVED, _session_path(before, namespace))
+            yield Change(Kind.REMOVED, to_session_path(before, namespace))
 
 
 def _iter_dataset_changes(old: Tables, new: Tables, namespace: UUID) -> Iterator[Change]:
@@ -108,7 +109,7 @@ def _iter_dataset_changes(old: Tables, new: Tables, namespace: UUID) -> Iterator
             path = paths[1].of(after[0])
             yield Change(Kind.ADDED, path, after[2], after=dict(zip(columns[3:], after[3:], strict=True)))
         elif before is not None and after is not None:
-            places = [place for place in range(3, len(columns)) if before[place] != after[place]]
+            places = [place for place in range(2, len(columns)) if before[place] != after[place]]
             was, is_now = ({columns[place]: row[place] for place in places} for row in (before, after))
             yield Change(Kind.CHANGED, paths[1].of(after[0]), after[2], was, is_now)
 
@@ -144,11 +145,12 @@ class _Paths:
     def of(self, eid: str) -> str:
         if eid != self._eid:
             *_, row = self._rows.take_until((eid,))
-            self._eid, self._path = eid, _session_path(row, self._namespace)
+            self._eid, self._path = eid, to_session_path(row, self._namespace)
         return self._path
 
 
-def _session_path(row: Row, namespace: UUID) -> str:
+def to_session_path(row: Row, namespace: UUID) -> str:
+    """Get the path of a session from the `SESSION_COLUMNS` of its row."""
     id, lab, subject, date, number = row
     above = f'{lab}/Subjects/' if lab else ''
     paths = [f'{above}{subject}/{date}/{number:0{digits}}' for digits in (3, 2, 1)]

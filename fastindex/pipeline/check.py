@@ -23,12 +23,20 @@ from fastindex.alf import (
     judge_number,
     parse_dataset_name,
 )
-from fastindex.diagnose import Diagnosis, describe_twin, diagnose_file, diagnose_folder, fold
+from fastindex.diagnose import (
+    Diagnosis,
+    describe_twin,
+    diagnose_file,
+    diagnose_folder,
+    diagnose_uuid,
+    fold,
+)
 from fastindex.npy import BadHeaderError, read_shape
 from fastindex.pipeline.executors import Pool, Successor
 from fastindex.problems import Problem, Reason, Tally
 from fastindex.rules import RULE_OF_REASON, RULES, Finding
 from fastindex.trees import Entry, Folder, Tree
+from fastindex.uuidnames import add_uuid, is_uuid
 
 __all__ = ['CheckResult', 'CheckTask', 'beside', 'check', 'check_shard', 'choose_fixes', 'make_finding']
 
@@ -55,6 +63,7 @@ class CheckTask(NamedTuple):
     paths: list[bytes]
     codes: frozenset[str]
     deep: bool
+    uuid_filenames: bool = False
 
 
 class CheckResult(NamedTuple):
@@ -64,6 +73,8 @@ class CheckResult(NamedTuple):
     folders: int
     files: int
     findings: list[Finding]
+    uuid_paths: list[str]
+    """Of the datasets whose names carry UUIDs, sorted as the findings are."""
 
 
 class _Name(NamedTuple):
@@ -83,6 +94,20 @@ def _judge(name: str) -> _Name:
     return _Name(diagnose_file(name), fold(name), stem)
 
 
+def _judge_with_uuid(name: str) -> _Name:
+    """Judge a name that carries a UUID: what is remembered is what was thought of it without."""
+    stem, _, extension = name.rpartition('.')
+    rest, uuid = stem[:-36], stem[-36:]
+    has_uuid = is_uuid(uuid) and rest.endswith('.')
+    known = _judge(rest + extension if has_uuid else name)
+    diagnosis = known.diagnosis
+    if known.stem and (wrong := diagnose_uuid(name)):
+        return _Name(wrong, fold(name), '')
+    if diagnosis and diagnosis.fix and has_uuid:
+        diagnosis = diagnosis._replace(fix=add_uuid(diagnosis.fix, uuid))
+    return _Name(diagnosis, fold(name), known.stem)
+
+
 _diagnose_folder = lru_cache(maxsize=MAX_NAMES)(diagnose_folder)
 _judge_folder = lru_cache(maxsize=MAX_NAMES)(judge_folder)
 _parse_name = lru_cache(maxsize=MAX_NAMES)(parse_dataset_name)
@@ -94,7 +119,7 @@ def check(pool: Pool, tasks: Iterable[CheckTask]) -> Iterator[CheckResult]:
         check_shard,
         tasks,
         rescue=_rescue,
-        size_bytes=lambda result: FINDING_BYTES * len(result.findings),
+        size_bytes=lambda result: FINDING_BYTES * (len(result.findings) + len(result.uuid_paths)),
     )
     return (result for result, _ in results)
 
@@ -104,7 +129,7 @@ def _rescue(_: object, task: CheckTask) -> object:
     if len(task.paths) > 1:
         return [Successor(check_shard, task._replace(paths=[path])) for path in task.paths]
     finding = make_finding(Problem(task.paths[0].decode(), Reason.WORKER_DIED))
-    return CheckResult(1, 0, 0, [finding] if finding.code in task.codes else [])
+    return CheckResult(1, 0, 0, [finding] if finding.code in task.codes else [], [])
 
 
 def check_shard(task: CheckTask) -> CheckResult:
@@ -116,6 +141,7 @@ def check_shard(task: CheckTask) -> CheckResult:
         folders=sum(session.folders for session in sessions),
         files=sum(session.files for session in sessions),
         findings=findings,
+        uuid_paths=[path for session in sessions for path in sorted(session.uuid_paths)],
     )
 
 
@@ -171,6 +197,8 @@ class _Session:
         self.folders = 0
         self.files = 0
         self.datasets = 0
+        self.uuid_paths: list[str] = []
+        self._judge = _judge_with_uuid if task.uuid_filenames else _judge
 
     def check(self) -> list[Finding]:
         """Walk the session; return its findings, sorted by path."""
@@ -202,7 +230,7 @@ class _Session:
         diagnoses: list[tuple[str, Diagnosis]] = []
         for entry in folder.entries:
             name = entry.name
-            known = names[name] = _judge(name)
+            known = names[name] = self._judge(name)
             if known.stem and known.diagnosis is None and entry.is_file(follow_symlinks=False):
                 datasets.append((name, False))
             elif self._is_file(folder, entry, diagnoses):
@@ -214,12 +242,14 @@ class _Session:
                     self.files += 1
         if _judge_folder(folder.path) is None:
             self.datasets += len(datasets)
+            if self.task.uuid_filenames:
+                self.uuid_paths += [self._path_of(folder, name) for name, _ in datasets]
         self.files += len(datasets)
         if len({known.folded for known in names.values()}) < len(names):
             self._find_twins(folder, names)
         stems = [names[name].stem for name, _ in datasets]
         if len(set(stems)) < len(stems):
-            self._find_extensions(folder, datasets)
+            self._find_extensions(folder, {name: names[name].stem for name, _ in datasets})
         if diagnoses:
             self.findings += choose_fixes(self._path_of(folder, ''), diagnoses, names)
         if self.task.deep:
@@ -294,12 +324,15 @@ class _Session:
             if other != name:
                 self._add('ALF306', self._path_of(folder, name), describe_twin(name, other))
 
-    def _find_extensions(self, folder: Folder, datasets: list[tuple[str, bool]]) -> None:
+    def _find_extensions(self, folder: Folder, stems: dict[str, str]) -> None:
         first: dict[str, str] = {}
-        for name in sorted(name for name, _ in datasets):
-            stem, _, extension = name.rpartition('.')
+        for name, stem in sorted(stems.items()):
+            extension = name.rpartition('.')[2]
+            twin = first.setdefault(f'{stem}.{extension}', name)
             other = first.setdefault(stem, name)
-            if other != name and not COMPANIONS.issuperset((extension, other.rpartition('.')[2])):
+            if twin != name:  # only the UUIDs differ
+                self._add('ALF314', self._path_of(folder, name), f'the path is that of {twin!r}, too')
+            elif other != name and not COMPANIONS.issuperset((extension, other.rpartition('.')[2])):
                 message = f"the client's load_object refuses it beside {other!r}"
                 self._add('ALF307', self._path_of(folder, name), message)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fastindex.hashing import Measured
     from fastindex.pipeline.scan import HashResult, ScanResult
 
-__all__ = ['PairWriter', 'complete']
+__all__ = ['PairWriter', 'complete', 'drop_datasets']
 
 ROW_GROUP_ROWS = 2**16
 """8 MB of datasets in memory, 1.5 MB in the file: small enough that a reader can skip most of them."""
@@ -224,8 +224,16 @@ def _fill_in(
     datasets, fingerprints = _set(datasets, cells), _set(fingerprints, marks)
     lost = [row for row in rows if row not in cells]
     if lost:
-        datasets, fingerprints = _mark_revisions(_drop(datasets, lost)), _drop(fingerprints, lost)
+        datasets, fingerprints = drop_datasets(datasets, fingerprints, lost)
     return datasets, fingerprints
+
+
+def drop_datasets(
+    datasets: pa.Table, fingerprints: pa.Table | None, rows: list[int]
+) -> tuple[pa.Table, pa.Table | None]:
+    """Drop rows of whole sessions; mark the default revisions of what is left."""
+    rest = None if fingerprints is None else _drop(fingerprints, rows)
+    return _mark_revisions(_drop(datasets, rows)), rest
 
 
 def _set(table: pa.Table, cells: dict[int, dict[str, Any]]) -> pa.Table:

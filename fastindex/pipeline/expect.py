@@ -3,6 +3,8 @@
 An index of ours has the ids of a scan, and their order: its rows are read as they are, a row group at a time.
 Those of any other program have ids that nobody can compute, in any order: they get their paths as ids, as the
 scan then does too, are read as a whole, and sorted.
+
+Where the names of the files carry the ids, a rel_path is here the path of the file, with the UUID.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from fastindex.facts import Facts
 from fastindex.ids import NAMESPACE, Identity, Text, UuidIdentity, eid, uuid3_bytes
 from fastindex.pipeline.compare import LAST, Row, Rows
 from fastindex.pipeline.discover import Discovery, Sessions
+from fastindex.pipeline.filenames import FilenameIdentity
 from fastindex.tablefile import TableFile
 
 if TYPE_CHECKING:
@@ -86,19 +89,30 @@ class Expected(Protocol):
         """Count sessions, datasets and bytes."""
 
 
-def expect(tables: Tables, discovery: Discovery, part: Part) -> Expected:
+def expect(tables: Tables, discovery: Discovery, part: Part, *, uuid_filenames: bool = False) -> Expected:
     """Prepare to read an index in the order of a scan.
 
     Parameters
     ----------
     discovery
         With ids in the published namespace.
+    uuid_filenames
+        Whether the names of the files carry the ids of the datasets.
     """
     facts = Facts.from_json(tables.datasets.facts)
-    is_ours = tables.generation is not None and not facts.ids_from
+    is_ours = tables.generation is not None and not facts.ids_from and facts.uuid_filenames == uuid_filenames
     if is_ours and _has_our_ids(tables.sessions, facts.namespace):
-        return _InOrder(tables, discovery, part, facts.namespace)
-    return _ByPath(tables, discovery, part)
+        return _InOrder(tables, discovery, part, facts)
+    return _ByPath(tables, discovery, part, uuid_filenames)
+
+
+def _add_uuids(rel_paths: pa.Array, ids: pa.Array) -> pa.Array:
+    """Put the ids into the names of files, as `fastindex.uuidnames.add_uuid` does."""
+    import pyarrow.compute as pc
+
+    stems = pc.replace_substring_regex(rel_paths, r'[^.]*\z', '')
+    extensions = pc.replace_substring_regex(rel_paths, r'\A.*\.', '')
+    return pc.binary_join_element_wise(stems, ids, pc.binary_join_element_wise('.', extensions, ''), '')
 
 
 def _has_our_ids(sessions: TableFile, namespace: UUID) -> bool:
@@ -132,13 +146,17 @@ def _path_key(row: Row) -> Row:
 class _InOrder:
     """An index with our ids."""
 
-    def __init__(self, tables: Tables, discovery: Discovery, part: Part, namespace: UUID) -> None:
+    def __init__(self, tables: Tables, discovery: Discovery, part: Part, facts: Facts) -> None:
+        namespace = facts.namespace
         self.identity: Identity = UuidIdentity(namespace.bytes)
+        if facts.uuid_filenames:
+            self.identity = FilenameIdentity(namespace.bytes, keeps_names=True)
         self.discovery = discovery
         if namespace != NAMESPACE:
             paths = list(map(self.identity.session_path, discovery.iter_keys()))
             self.discovery = _rename(discovery, self.identity, paths)
         self._namespace = namespace
+        self._has_uuids = facts.uuid_filenames
         self._tables = tables
         self._part = part
 
@@ -153,6 +171,9 @@ class _InOrder:
         )
 
     def _key(self, row: Row) -> Row:
+        if self._has_uuids:
+            (key,) = self.identity.dataset_keys([], [], [row[1].encode()])
+            return row[0], key
         # The id again: to read that column, which cannot be compressed, takes longer than all others.
         return row[0], uuid3_bytes(bytes.fromhex(row[0].replace('-', '')), [row[1].encode()])
 
@@ -160,11 +181,14 @@ class _InOrder:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        for _, found in table.iter_batches(columns):
+        for _, found in table.iter_batches([*columns, 'id'] if self._has_uuids else columns):
             # That the rows are ours says their digest; not that we made them.
             table.check_match(
                 columns[0], pc.unique(found[columns[0]]), checks.UUID, 'a UUID of version 3 or 4'
             )
+            if 'rel_path' in columns and self._has_uuids:
+                table.check_match('id', found['id'], checks.UUID, 'a UUID of version 3 or 4')
+                found['rel_path'] = _add_uuids(found['rel_path'], found['id'])
             yield self._cut(pa.table([found[name] for name in columns], names=list(columns)))
 
     def _cut(self, rows: pa.Table) -> pa.Table:
@@ -224,12 +248,13 @@ class _PathOrder:
 class _ByPath:
     """An index with ids of another program."""
 
-    def __init__(self, tables: Tables, discovery: Discovery, part: Part) -> None:
+    def __init__(self, tables: Tables, discovery: Discovery, part: Part, has_uuids: bool) -> None:
         paths: list[SessionPath] = [UuidIdentity().session_path(key) for key in discovery.iter_keys()]
         self.identity: Identity = _PathOrder()
         self.discovery = _rename(discovery, self.identity, paths)
         self._tables = tables
         self._part = part
+        self._has_uuids = has_uuids
         self._paths: dict[tuple[str, str, str, int], list[str]] = {}
         for path in sorted(paths, reverse=True):
             lab, subject, date, number = split_session_path(path)
@@ -281,7 +306,10 @@ class _ByPath:
             types[digest] = text
         yield pa.schema(types).empty_table()
         ids, paths = pa.array(path_of.keys(), text), pa.array(path_of.values(), text)
-        for _, found in self._tables.datasets.iter_batches(list(types), nulls=True):
+        columns = [*types, 'id'] if self._has_uuids else list(types)
+        for _, found in self._tables.datasets.iter_batches(columns, nulls=True):
+            if self._has_uuids:
+                found['rel_path'] = _add_uuids(found['rel_path'].cast(text), found['id'].cast(text))
             found['eid'] = paths.take(pc.index_in(found['eid'], ids))
             yield pa.table([found[name].cast(kind) for name, kind in types.items()], names=list(types))
 

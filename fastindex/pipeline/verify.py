@@ -24,9 +24,11 @@ from fastindex.pipeline.compare import CEILING, CHUNK_ROWS, FLOOR, LAST, Row, it
 from fastindex.pipeline.discover import discover
 from fastindex.pipeline.executors import Pool, count_workers
 from fastindex.pipeline.expect import Expected, Part, expect
+from fastindex.pipeline.filenames import FilenameIdentity
 from fastindex.pipeline.judge import Difference, Judge, Kind
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import iter_shards
+from fastindex.pipeline.unique import iter_unique
 from fastindex.problems import Problem, escape
 from fastindex.progress import open_bar
 from fastindex.tablefile import TableFile
@@ -64,6 +66,7 @@ def verify(
     executor: Executor | None = None,
     progress: bool = False,
     follow_symlinks: bool | None = None,
+    uuid_filenames: bool | None = None,
 ) -> Verification:
     """Compare the tree below `root` with its index: every dataset is there, of its size, and nothing new.
 
@@ -84,8 +87,9 @@ def verify(
         As in `fastindex.build`.
     progress
         Whether to show a progress bar if standard error is a terminal.
-    follow_symlinks
-        Whether links to folders and files are followed; if None, as the index says that it was built.
+    follow_symlinks, uuid_filenames
+        Whether links to folders and files are followed; whether the names of the files carry the ids of the
+        datasets. If None, as the index says that it was built.
 
     Returns
     -------
@@ -120,6 +124,7 @@ def verify(
             executor=executor,
             progress=progress,
             follows_facts=follow_symlinks is None,
+            uuid_filenames=uuid_filenames,
         )
     )
 
@@ -137,6 +142,7 @@ class _Task(NamedTuple):
     progress: bool
     follows_facts: bool
     """Whether links are followed as the index says."""
+    uuid_filenames: bool | None
 
 
 class Verification(Iterator[Difference]):
@@ -207,19 +213,22 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
 
         discovery = discover(tree, UuidIdentity(), pool, load=open_index)
         (tables,) = opened
-        follow_links = Facts.from_json(tables.datasets.facts).follow_symlinks
-        if task.follows_facts and follow_links != tree.follow_links:
-            tree = stack.enter_context(closing(open_tree(tree.root, follow_links=follow_links)))
+        facts = Facts.from_json(tables.datasets.facts)
+        if task.follows_facts and facts.follow_symlinks != tree.follow_links:
+            tree = stack.enter_context(closing(open_tree(tree.root, follow_links=facts.follow_symlinks)))
             discovery = discover(tree, UuidIdentity(), pool)
         algorithm = _choose_algorithm(tables.datasets) if task.hashes else None
         algorithms = (algorithm,) if algorithm else ()
-        expected = expect(tables, discovery, task.part)
+        has_uuids = facts.uuid_filenames if task.uuid_filenames is None else task.uuid_filenames
+        expected = expect(tables, discovery, task.part, uuid_filenames=has_uuids)
         total = discovery.count_sessions() // task.part.total
         tasks = (
-            ScanTask(tree, expected.identity, keys, algorithms)
+            ScanTask(tree, expected.identity, keys, algorithms, uuid_filenames=has_uuids)
             for keys in iter_shards(expected.iter_keys(), total, pool.workers)
         )
         scanned = scan(pool, tasks)  # the workers begin here
+        if isinstance(expected.identity, FilenameIdentity):
+            scanned = iter_unique(scanned, facts.namespace)
         run = _Run(task, counts, expected, Judge(tree, algorithm, discovery.tally.problems), algorithm)
         yield from run.iter_counts(scanned) if task.is_fast else run.iter_differences(scanned)
 
