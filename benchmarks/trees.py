@@ -12,6 +12,7 @@ import argparse
 import os
 import random
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
@@ -23,6 +24,7 @@ from stat import S_IFDIR, S_IFREG
 from typing import NamedTuple
 
 from fastindex.example import iter_session_paths, write_example
+from fastindex.hashing import Hasher
 from fastindex.problems import Tally
 from fastindex.trees import Folder
 
@@ -172,6 +174,13 @@ class InventedTree(NamedTuple):
 
     def revisit(self, session_path: str, path: str, names: Iterable[str]) -> AbstractContextManager[Folder]:
         raise FileNotFoundError(path)
+
+    @property
+    def close_file(self) -> Callable[[int], None]:
+        return os.close
+
+    def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> Hasher:
+        return Hasher(algorithms, max_bytes=max_bytes)
 
     def open_file(self, path: str) -> int:
         raise FileNotFoundError(path)

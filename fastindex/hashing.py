@@ -29,6 +29,7 @@ __all__ = [
     'Hasher',
     'Measured',
     'NotRegularError',
+    'new_digest',
     'parse_algorithms',
 ]
 
@@ -66,7 +67,7 @@ Measured = tuple[int, Digests | None, Fingerprint]
 
 
 class _Digest(Protocol):
-    def update(self, data: memoryview, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
 
     def digest(self) -> bytes: ...
 
@@ -90,7 +91,8 @@ def parse_algorithms(text: str) -> tuple[str, ...]:
     return tuple(name for name in ALGORITHMS if name in names)
 
 
-def _new_digest(algorithm: str) -> _Digest:
+def new_digest(algorithm: str) -> _Digest:
+    """Make an empty digest, one of `ALGORITHMS`."""
     if algorithm == 'xxh128':
         return xxhash.xxh3_128()
     import hashlib
@@ -173,14 +175,14 @@ class Hasher:
         return info.st_ctime_ns < self._settled_ns and info.st_mtime_ns < self._settled_ns
 
     def _digest(self, data: memoryview) -> Digests:
-        digests = [_new_digest(name) for name in self.algorithms]
+        digests = [new_digest(name) for name in self.algorithms]
         for digest in digests:
             digest.update(data)
         return tuple(digest.digest() for digest in digests)
 
     def _read_on(self, fd: int, count: int, expected_bytes: int) -> tuple[int, Digests]:
         """Digest a file whose first `count` bytes are in the buffer, to its end, but not on and on."""
-        digests = [_new_digest(name) for name in self.algorithms]
+        digests = [new_digest(name) for name in self.algorithms]
         total = 0
         while count and total <= expected_bytes:
             total += count

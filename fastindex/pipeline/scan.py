@@ -27,7 +27,6 @@ from fastindex.hashing import (
     Digests,
     FileChangedError,
     Fingerprint,
-    Hasher,
     Measured,
     NotRegularError,
 )
@@ -71,7 +70,6 @@ _REGULAR = S_IFREG
 NO_DIGEST = bytes(16)
 """In the place of a digest that is to be filled in later: that of a big file."""
 
-close = os.close
 _EPOCH = Date(1970, 1, 1).toordinal()
 
 
@@ -190,7 +188,7 @@ class _Scan:
     def __init__(self, task: ScanTask) -> None:
         self.task = task
         self.tree = task.tree
-        self.hasher = Hasher(task.algorithms, max_bytes=BIG_BYTES) if task.algorithms else None
+        self.hasher = self.tree.open_hasher(task.algorithms, max_bytes=BIG_BYTES) if task.algorithms else None
         self.tally = Tally(list_skips=task.list_skips)
         self.known = KnownRows(task.known, task.algorithms) if task.known is not None else None
         self.reused = 0
@@ -508,7 +506,7 @@ class _Session:
         add_path, add_size, add_digests = self.rel_paths.append, self.sizes.append, self.digests.append
         add_fingerprint = self.fingerprints.append
         hasher, is_known = self.hasher, self.is_known
-        open_entry = self.tree.open_entry
+        open_entry, close = self.tree.open_entry, self.tree.close_file
         for entry in entries:
             verdict = verdicts[entry.name]
             try:
@@ -625,9 +623,9 @@ def hash_big_file(task: HashTask) -> HashResult:
     try:
         fd = task.tree.open_file(task.path)
         try:
-            measured = Hasher(task.algorithms).measure(fd)
+            measured = task.tree.open_hasher(task.algorithms).measure(fd)
         finally:
-            os.close(fd)
+            task.tree.close_file(fd)
     except FileChangedError:
         tally.problem(task.path, Reason.CHANGED)
     except NotRegularError:

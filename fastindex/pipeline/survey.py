@@ -6,6 +6,7 @@ problems become findings, with the nearest valid name.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -33,7 +34,7 @@ from fastindex.pipeline.check import beside, choose_fixes, make_finding
 from fastindex.problems import Skip, Tally
 from fastindex.roots import find_right_root, judge_root
 from fastindex.rules import Finding
-from fastindex.trees import Entry, Folder, Tree
+from fastindex.trees import AnyHasher, Entry, Folder, Tree
 
 __all__ = ['NotingTree', 'survey']
 
@@ -83,6 +84,13 @@ class NotingTree(NamedTuple):
 
     def open_file(self, path: str) -> int:
         return self.tree.open_file(path)
+
+    @property
+    def close_file(self) -> Callable[[int], None]:
+        return self.tree.close_file
+
+    def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> AnyHasher:
+        return self.tree.open_hasher(algorithms, max_bytes=max_bytes)
 
 
 def survey(tree: Tree, sessions: Sequence[str], tally: Tally) -> list[Finding]:

@@ -7,14 +7,16 @@ root, POSIX, and carry bytes that are not UTF-8 as the file system interface of 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from fastindex.errors import UsageError
+from fastindex.hashing import Measured
 from fastindex.problems import Tally
 
-__all__ = ['Entry', 'Folder', 'Tree', 'open_tree']
+__all__ = ['AnyHasher', 'Entry', 'Folder', 'Tree', 'open_tree']
 
 
 class Entry(Protocol):
@@ -95,7 +97,7 @@ class Tree(Protocol):
         """
 
     def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
-        """Open an entry of an open folder for reading; the caller closes the file descriptor.
+        """Open an entry of an open folder for reading; the caller closes it with `close_file`.
 
         Raises
         ------
@@ -104,13 +106,31 @@ class Tree(Protocol):
         """
 
     def open_file(self, path: str) -> int:
-        """Open a file for reading; the caller closes the file descriptor.
+        """Open a file for reading; the caller closes it with `close_file`.
+
+        Returns
+        -------
+        handle
+            What the tree's own hasher takes; of a local tree a file descriptor.
 
         Raises
         ------
         OSError
             If it cannot be opened.
         """
+
+    @property
+    def close_file(self) -> Callable[[int], None]:
+        """What closes a file that `open_entry` or `open_file` opened."""
+
+    def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> AnyHasher:
+        """Make what reads the files of this tree. See `fastindex.hashing.Hasher`."""
+
+
+class AnyHasher(Protocol):
+    """Reads files that a tree has opened. See `fastindex.hashing.Hasher`."""
+
+    def measure(self, handle: int, /) -> Measured: ...
 
 
 def open_tree(root: str | os.PathLike[str], *, follow_links: bool = True) -> Tree:

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import NamedTuple
 
 from fastindex.alf import SkipReason
 from fastindex.errors import RootError
+from fastindex.hashing import Hasher
 from fastindex.problems import Reason, Tally, escape, is_utf8
 from fastindex.trees import Folder
 
@@ -245,6 +247,14 @@ class LocalTree(NamedTuple):
             return os.open(name, flags, dir_fd=folder_fd)
         finally:
             os.close(folder_fd)
+
+    @property
+    def close_file(self) -> Callable[[int], None]:
+        return os.close
+
+    def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> Hasher:
+        """Make what reads the files. See `fastindex.trees.Tree`."""
+        return Hasher(algorithms, max_bytes=max_bytes)
 
     def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
         """Open an entry of an open folder. See `fastindex.trees.Tree`."""
