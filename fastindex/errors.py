@@ -9,6 +9,7 @@
     ├── LockedError (BlockingIOError)            another run is writing this index
     ├── PublishError (OSError)                   the tables could not be written
     ├── WorkerError (RuntimeError)               worker processes cannot be kept alive
+    ├── StoreError (RuntimeError)                a bucket cannot be listed to the end
     ├── InvalidIndexError (ValueError)           tables that are no index, or damaged
     ├── UnknownSessionError (LookupError)        no session has this eid
     └── ExampleError (ValueError)                the example cannot be made there
@@ -35,6 +36,7 @@ __all__ = [
     'LockedError',
     'PublishError',
     'RootError',
+    'StoreError',
     'UnknownSessionError',
     'UsageError',
     'WorkerError',
@@ -87,6 +89,10 @@ class PublishError(FastindexError, OSError):
 
 class WorkerError(FastindexError, RuntimeError):
     """Worker processes die and cannot be replaced."""
+
+
+class StoreError(FastindexError, RuntimeError):
+    """A bucket cannot be listed to the end: not an OSError, as it is no matter of a single path."""
 
 
 class InvalidIndexError(FastindexError, ValueError):
