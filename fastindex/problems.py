@@ -26,6 +26,7 @@ class Reason(StrEnum):
     LINK_LOOP = 'link-loop'
     NOT_REGULAR = 'not-a-regular-file'
     NOT_UTF8 = 'name-not-utf8'
+    NOT_A_PATH = 'key-is-no-path'
     TOO_DEEP = 'too-deep'
     CHANGED = 'changed-while-read'
     WORKER_DIED = 'worker-died'
