@@ -10,13 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from fastindex.errors import UsageError
 from fastindex.hashing import Measured
-from fastindex.problems import Tally
+from fastindex.problems import Tally, escape
+from fastindex.trees.url import is_url
 
-__all__ = ['AnyHasher', 'Entry', 'Folder', 'Tree', 'open_tree']
+__all__ = ['AnyHasher', 'Entry', 'Folder', 'ListsAhead', 'Tree', 'open_tree']
 
 
 class Entry(Protocol):
@@ -133,7 +134,30 @@ class AnyHasher(Protocol):
     def measure(self, handle: int, /) -> Measured: ...
 
 
-def open_tree(root: str | os.PathLike[str], *, follow_links: bool = True) -> Tree:
+@runtime_checkable
+class ListsAhead(Protocol):
+    """What a tree can do too that lists all below a subject at once: that goes along with the shards."""
+
+    def pack_listed(self, session_paths: Iterable[str]) -> bytes:
+        """Give away what this process has listed since it last gave away.
+
+        Returns
+        -------
+        listed
+            For each session the length of what is known of it, as 8 bytes, and that.
+        """
+
+    def with_listed(self, listed: dict[str, bytes]) -> Tree:
+        """Get this tree with what is known of sessions, by their paths: the tree of a shard."""
+
+
+def open_tree(
+    root: str | os.PathLike[str],
+    *,
+    follow_links: bool = True,
+    endpoint: str | None = None,
+    anonymous: bool = False,
+) -> Tree:
     """Open the tree below `root`.
 
     Parameters
@@ -143,6 +167,11 @@ def open_tree(root: str | os.PathLike[str], *, follow_links: bool = True) -> Tre
     follow_links
         Whether symbolic links to folders and files are followed. Where not, no byte outside the root is
         read, not even while links change.
+    endpoint
+        URL of the object store, for a bucket (`s3://bucket/prefix`) that is not where the environment and the
+        profile say.
+    anonymous
+        Whether a public bucket is read without credentials.
 
     Raises
     ------
@@ -153,6 +182,14 @@ def open_tree(root: str | os.PathLike[str], *, follow_links: bool = True) -> Tre
     """
     from fastindex.trees.local import LocalTree
 
+    if is_url(root):
+        from fastindex.trees.objects import ObjectTree
+
+        return ObjectTree.open(
+            os.fspath(root), follow_links=follow_links, endpoint=endpoint, anonymous=anonymous
+        )
+    if endpoint is not None or anonymous:
+        raise UsageError(f'{escape(os.fspath(root))}: endpoint and anonymous are for s3://bucket/prefix')
     if not os.fspath(root):
         raise UsageError("the root is '': expected a folder ('.' is the current one)")
     return LocalTree.open(os.fspath(root), follow_links=follow_links)
