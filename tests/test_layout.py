@@ -21,8 +21,15 @@ PACKAGE = ROOT / 'fastindex'
 ORDER = [
     *('errors', 'alf', 'problems', 'uuidnames', 'rules', 'groups', 'diagnose', 'npy'),
     *('progress', 'ids', 'facts', 'hashing', 'tables'),
-    *('trees', 'trees.local', 'roots', 'tablefile', 'checks'),
-    *('pipeline', 'pipeline.workers', 'pipeline.executors', 'pipeline.discover', 'pipeline.shard'),
+    *('trees.url', 'trees', 'trees.local', 'trees.store', 'trees.objects', 'roots', 'tablefile', 'checks'),
+    *(
+        'pipeline',
+        'pipeline.workers',
+        'pipeline.executors',
+        'pipeline.listed',
+        'pipeline.discover',
+        'pipeline.shard',
+    ),
     *(
         'pipeline.verdicts',
         'pipeline.filenames',
@@ -75,7 +82,7 @@ def test_every_module_has_its_place():
 def test_imports_point_down(module):
     allowed = set(ORDER[: ORDER.index(module)])
     if module == 'trees':
-        allowed.add('trees.local')  # open_tree chooses among them
+        allowed |= {'trees.local', 'trees.objects'}  # open_tree chooses among them
     assert imports_of(module) <= allowed
 
 

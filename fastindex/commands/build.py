@@ -79,6 +79,8 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('root', metavar='ROOT', help='folder that has the labs or the subjects in it')
     add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
+    add('--endpoint', metavar='URL', help='where the object store is, if not as the environment says')
+    add('--anonymous', action='store_true', help='read a public bucket without credentials')
     add('--workers', metavar='N', type=positive, help='processes that scan (default: one a CPU)')
     add(
         '--hash',
@@ -146,6 +148,8 @@ def _run(options: argparse.Namespace) -> int:
             check=options.check,
             on_skip=_print_skip if options.verbose else None,
             on_change=write_change,
+            endpoint=options.endpoint,
+            anonymous=options.anonymous,
         )
     for warning in summary.warnings:
         complain(f'warning: {warning}')

@@ -120,6 +120,8 @@ def build(
     check: bool = False,
     on_skip: Callable[[Skip], None] | None = None,
     on_change: Callable[[Change], None] | None = None,
+    endpoint: str | None = None,
+    anonymous: bool = False,
 ) -> Summary:
     """Index the tree below `root`: write sessions.pqt and datasets.pqt, which the ONE client opens.
 
@@ -162,10 +164,13 @@ def build(
         Called with each name that does not belong into the index.
     on_change
         Called with each session and dataset that is not as it was in the index before.
+    endpoint, anonymous
+        For `s3://bucket/prefix`: URL of the store, if not as the environment and the profile say; whether a
+        public bucket is read without credentials.
 
     Raises
     ------
-    UsageError, RootError, EmptyTreeError, IdClashError, LockedError, PublishError, WorkerError
+    UsageError, RootError, EmptyTreeError, IdClashError, LockedError, PublishError, StoreError, WorkerError
         See `fastindex.errors`. The index that was there still is.
 
     Examples
@@ -186,7 +191,7 @@ def build(
         raise UsageError('check and dry_run are two questions: expected one of them')
     identity = FilenameIdentity if uuid_filenames else UuidIdentity
     return build_index(
-        open_tree(root, follow_links=follow_symlinks),
+        open_tree(root, follow_links=follow_symlinks, endpoint=endpoint, anonymous=anonymous),
         out=None if dry_run else Path(os.path.realpath(root if out is None else out)),
         options=Options(
             identity=adopted.identity if adopted else identity(namespace.bytes),
@@ -269,13 +274,14 @@ def build_index(
         raise PublishError(f'{escape(os.fspath(out))}: there is no such folder for the tables: make it')
     with closing(tree), ExitStack() as files, Pool(_count_workers(workers, executor), executor) as pool:
         found, known = _discover(tree, out, options, pool, files)
+        files.callback(found.close)
         report = _Report(tree, options, found)
         adopted = options.adopted
         all_keys = adopted.iter_unique(found.iter_keys()) if adopted else found.iter_keys()
         shards = iter_shards(all_keys, found.count_sessions(), pool.workers)
         tasks = (
             ScanTask(
-                tree,
+                found.narrow(tree, keys),
                 adopted.narrow(keys) if adopted else options.identity,
                 keys,
                 options.algorithms,

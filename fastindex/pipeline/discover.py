@@ -20,8 +20,9 @@ from fastindex.alf import SkipReason, judge_date, judge_number
 from fastindex.errors import RootError
 from fastindex.ids import Identity
 from fastindex.pipeline.executors import Pool
+from fastindex.pipeline.listed import Listed
 from fastindex.problems import Tally, escape
-from fastindex.trees import Tree
+from fastindex.trees import ListsAhead, Tree
 
 __all__ = ['DiscoverTask', 'Discovery', 'Sessions', 'discover', 'discover_folders', 'discover_sessions']
 
@@ -49,6 +50,8 @@ class Sessions(NamedTuple):
     identity: Identity
     total: int
     blocks: list[bytes]
+    listed: bytes = b''
+    """What the tree has listed of them ahead; on its way from a worker."""
 
     @classmethod
     def pack(cls, identity: Identity, paths: list[str]) -> Sessions:
@@ -76,6 +79,29 @@ class Discovery(NamedTuple):
     """Paths of subjects that are to be looked into yet."""
 
     tally: Tally
+
+    listed: Listed | None = None
+    """What the tree has listed ahead, where it does; to be closed."""
+
+    def add(self, other: Discovery) -> None:
+        """Add what a worker has found."""
+        for part in other.sessions:
+            if self.listed is not None:
+                self.listed.add(part, part.listed)
+            self.sessions.append(part._replace(listed=b''))
+        self.subjects.extend(other.subjects)
+        self.tally.merge(other.tally)
+
+    def narrow(self, tree: Tree, keys: Sequence[bytes]) -> Tree:
+        """Get the tree of a shard, which knows what was listed ahead; shards come in order, and once."""
+        if self.listed is None or not isinstance(tree, ListsAhead):
+            return tree
+        return tree.with_listed(self.listed.take(keys))
+
+    def close(self) -> None:
+        """Forget what was listed ahead."""
+        if self.listed is not None:
+            self.listed.close()
 
     def count_sessions(self) -> int:
         """Count the sessions, those twice that a changing folder listed twice."""
@@ -112,7 +138,8 @@ def discover(
     if load is not None and not pool.is_renewable:
         load()
         load = None
-    found = Discovery([], [], Tally(list_skips=list_skips))
+    listed = Listed(identity) if isinstance(tree, ListsAhead) else None
+    found = Discovery([], [], Tally(list_skips=list_skips), listed)
     try:
         folders = tree.list_folders('', found.tally)
     except OSError as error:
@@ -137,18 +164,17 @@ def _run(
 ) -> None:
     """Look into folders in the workers; add what is there to `found`."""
     list_skips = found.tally.skips is not None
-    parts = _split(paths, pool.workers * TASKS_PER_WORKER)
+    # What is listed ahead is held in memory until its task is done: then one folder a task.
+    parts = _split(paths, len(paths) if isinstance(tree, ListsAhead) else pool.workers * TASKS_PER_WORKER)
     results = pool.run(function, (DiscoverTask(tree, identity, part, list_skips) for part in parts))
     if meanwhile is not None:
         meanwhile()
     for part, _ in results:
-        found.sessions.extend(part.sessions)
-        found.subjects.extend(part.subjects)
-        found.tally.merge(part.tally)
+        found.add(part)
 
 
 def _split(paths: Sequence[str], parts: int) -> Iterator[tuple[str, ...]]:
-    size = max(1, -(-len(paths) // parts))
+    size = max(1, -(-len(paths) // max(1, parts)))
     for start in range(0, len(paths), size):
         yield tuple(paths[start : start + size])
 
@@ -175,7 +201,7 @@ def discover_folders(task: DiscoverTask) -> Discovery:
             sessions += _iter_sessions(task, path, names, found.tally)
         else:
             found.tally.skip(path, SkipReason.NOT_LAB_OR_SUBJECT)
-    found.sessions.append(Sessions.pack(task.identity, sessions))
+    found.sessions.append(_pack(task, sessions))
     return found
 
 
@@ -185,8 +211,17 @@ def discover_sessions(task: DiscoverTask) -> Discovery:
     sessions: list[str] = []
     for path in task.paths:
         sessions += _iter_sessions(task, path, _list_folders(task.tree, path, found.tally), found.tally)
-    found.sessions.append(Sessions.pack(task.identity, sessions))
+    found.sessions.append(_pack(task, sessions))
     return found
+
+
+def _pack(task: DiscoverTask, paths: list[str]) -> Sessions:
+    sessions = Sessions.pack(task.identity, paths)
+    if not isinstance(task.tree, ListsAhead):
+        return sessions
+    return sessions._replace(
+        listed=task.tree.pack_listed(map(task.identity.session_path, sessions.iter_keys()))
+    )
 
 
 def _iter_sessions(task: DiscoverTask, subject: str, dates: Iterable[str], tally: Tally) -> Iterator[str]:
