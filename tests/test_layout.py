@@ -22,6 +22,7 @@ ORDER = [
     *('errors', 'alf', 'problems', 'uuidnames', 'rules', 'groups', 'diagnose', 'npy'),
     *('progress', 'ids', 'facts', 'hashing', 'tables'),
     *('trees.url', 'trees', 'trees.local', 'trees.store', 'trees.objects', 'roots', 'tablefile', 'checks'),
+    'remote',
     *(
         'pipeline',
         'pipeline.workers',
@@ -41,6 +42,7 @@ ORDER = [
         'pipeline.collect',
         'pipeline.unique',
         'pipeline.publish',
+        'pipeline.mirror',
         'pipeline.build',
     ),
     *('pipeline.check', 'pipeline.survey', 'pipeline.validate'),

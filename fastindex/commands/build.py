@@ -16,6 +16,7 @@ from fastindex.alf import EXPECTED, SkipReason
 from fastindex.commands.common import (
     MAX_PROBLEMS,
     Parser,
+    add_store_options,
     complain,
     leave_out_what_pyarrow_can_do_without,
     megabytes,
@@ -79,8 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add('root', metavar='ROOT', help='folder that has the labs or the subjects in it')
     add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
-    add('--endpoint', metavar='URL', help='where the object store is, if not as the environment says')
-    add('--anonymous', action='store_true', help='read a public bucket without credentials')
+    add_store_options(parser)
     add('--workers', metavar='N', type=positive, help='processes that scan (default: one a CPU)')
     add(
         '--hash',
@@ -251,4 +251,4 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
                 f'{quote(options.root)} --uuid-filenames'
             )
     if summary.sessions_path:
-        yield f'wrote sessions.pqt and datasets.pqt in {escape(os.fspath(summary.sessions_path.parent))}'
+        yield f'wrote sessions.pqt and datasets.pqt in {escape(os.path.dirname(summary.sessions_path))}'

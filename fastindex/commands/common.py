@@ -14,6 +14,7 @@ from fastindex.problems import escape
 __all__ = [
     'MAX_PROBLEMS',
     'Parser',
+    'add_store_options',
     'complain',
     'leave_out_what_pyarrow_can_do_without',
     'megabytes',
@@ -36,6 +37,15 @@ class Parser(argparse.ArgumentParser):
         elif message == 'the following arguments are required: ROOT' and self.prog.endswith('search'):
             message += ' (ROOT comes before the options, some of which take many words)'
         raise UsageError(f'{message}. See {self.prog} --help')
+
+
+def add_store_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what may be in a bucket."""
+    add = parser.add_argument
+    add(
+        '--endpoint', metavar='URL', help='of s3://bucket/prefix: where it is, if not as the environment says'
+    )
+    add('--anonymous', action='store_true', help='of a public bucket: use no credentials')
 
 
 def positive(text: str) -> int:

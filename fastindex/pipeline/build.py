@@ -25,6 +25,7 @@ from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.executors import Pool, default_workers
 from fastindex.pipeline.filenames import FilenameIdentity
 from fastindex.pipeline.known import KnownIndex
+from fastindex.pipeline.mirror import open_mirror
 from fastindex.pipeline.publish import PROBLEMS, Stage, open_stage
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import iter_shards
@@ -33,6 +34,7 @@ from fastindex.progress import open_bar
 from fastindex.roots import explain_empty_root, iter_root_warnings
 from fastindex.trees import Tree, open_tree
 from fastindex.trees.local import STATE_FOLDER
+from fastindex.trees.url import is_url
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -79,7 +81,8 @@ class Summary(NamedTuple):
     seconds
         Wall time.
     sessions_path, datasets_path, problems_path
-        The published files; None where there is none (a dry run; no problem).
+        The published files, URLs where they are in a bucket; None where there is none (a dry run; no
+        problem).
     generation
         Token that both tables carry; the same rows have the same one.
     """
@@ -95,8 +98,8 @@ class Summary(NamedTuple):
     digests_reused: int
     changes: Changes | None
     seconds: float
-    sessions_path: Path | None = None
-    datasets_path: Path | None = None
+    sessions_path: Path | str | None = None
+    datasets_path: Path | str | None = None
     problems_path: Path | None = None
     generation: str | None = None
 
@@ -128,9 +131,10 @@ def build(
     Parameters
     ----------
     root
-        The folder that has the labs or the subjects in it.
+        The folder that has the labs or the subjects in it, or `s3://bucket/prefix`.
     out
-        Folder for the tables, which must exist; the root if None. The root itself may then be read-only.
+        Folder for the tables, which must exist, or `s3://bucket/prefix`; the root if None. The root itself
+        may then be read-only.
     workers
         Processes that scan; the CPUs that this process may use if None; 1 scans in this process.
     hash
@@ -190,25 +194,48 @@ def build(
     if check and dry_run:
         raise UsageError('check and dry_run are two questions: expected one of them')
     identity = FilenameIdentity if uuid_filenames else UuidIdentity
-    return build_index(
-        open_tree(root, follow_links=follow_symlinks, endpoint=endpoint, anonymous=anonymous),
-        out=None if dry_run else Path(os.path.realpath(root if out is None else out)),
-        options=Options(
-            identity=adopted.identity if adopted else identity(namespace.bytes),
-            adopted=adopted,
-            facts=Facts(namespace, ids_from is not None, follow_symlinks, uuid_filenames),
-            algorithms=_check_algorithms(hash),
-            reuse=not rehash,
-            allow_empty=allow_empty,
-            force=force,
-            check=check,
-            progress=progress,
-            on_skip=on_skip,
-            on_change=on_change,
-        ),
-        workers=workers,
-        executor=executor,
+    options = Options(
+        identity=adopted.identity if adopted else identity(namespace.bytes),
+        adopted=adopted,
+        facts=Facts(namespace, ids_from is not None, follow_symlinks, uuid_filenames),
+        algorithms=_check_algorithms(hash),
+        reuse=not rehash,
+        allow_empty=allow_empty,
+        force=force,
+        check=check,
+        progress=progress,
+        on_skip=on_skip,
+        on_change=on_change,
     )
+    if out is None and is_url(root) and not dry_run:
+        raise UsageError(
+            f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: expected --out DIR for '
+            'the tables, or --out s3://bucket/prefix'
+        )
+    place = root if out is None else out
+    with ExitStack() as stack:
+        tree = open_tree(root, follow_links=follow_symlinks, endpoint=endpoint, anonymous=anonymous)
+        mirror = None
+        if is_url(place) and not dry_run:
+            mirror = stack.enter_context(
+                open_mirror(os.fspath(place), endpoint=endpoint, anonymous=anonymous)
+            )
+            mirror.update()
+            place = mirror.folder
+        summary = build_index(
+            tree,
+            out=None if dry_run else Path(os.path.realpath(place)),
+            options=options,
+            workers=workers,
+            executor=executor,
+        )
+        if mirror is not None and not check:
+            mirror.publish()
+            summary = summary._replace(
+                sessions_path=f'{mirror.place.url}/sessions.pqt',
+                datasets_path=f'{mirror.place.url}/datasets.pqt',
+            )
+    return summary
 
 
 def _check_algorithms(names: Collection[str]) -> tuple[str, ...]:

@@ -155,10 +155,7 @@ class Place(NamedTuple):
         raise AssertionError  # the last attempt returned or raised
 
     def _refuse_listing(self, prefix: str, why: str) -> NoReturn:
-        raise StoreError(
-            f'{escape(f"{SCHEME}{self.bucket}/{prefix}")}: {why}\n'
-            '  Half a listing makes no index: the one that was there, if any, still is.'
-        )
+        raise StoreError(f'{escape(f"{SCHEME}{self.bucket}/{prefix}")}: {why}')
 
     def look(self, path: str) -> Object:
         """Look at one object.
