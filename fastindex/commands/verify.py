@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastindex.commands.common import (
     MAX_PROBLEMS,
     Parser,
+    add_store_options,
     leave_out_what_pyarrow_can_do_without,
     megabytes,
     positive,
@@ -85,6 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
         const=True,
         help='the names carry the ids of the datasets, name.<uuid>.ext (default: as the index says)',
     )
+    add_store_options(parser)
     add('--all', action='store_true', help=f'name all differences, not the first {MAX_PROBLEMS} of each kind')
     add(
         '--json', action='store_true', help='print each difference as a JSON object in a line, a summary last'
@@ -118,6 +120,8 @@ def _run(options: argparse.Namespace) -> int:
         progress=not options.quiet,
         follow_symlinks=options.follow_symlinks,
         uuid_filenames=options.uuid_filenames,
+        endpoint=options.endpoint,
+        anonymous=options.anonymous,
     )
     shown: dict[Kind, list[Difference]] = {}
     for difference in verification:

@@ -125,7 +125,8 @@ def _has_our_ids(sessions: TableFile, namespace: UUID) -> bool:
 
 def _rename(discovery: Discovery, identity: Identity, paths: Sequence[SessionPath]) -> Discovery:
     """Give the sessions of a discovery other keys."""
-    return discovery._replace(sessions=[Sessions.pack(identity, list(map(str, paths)))])
+    # In another order than they were listed ahead: a session is listed when it is scanned.
+    return discovery._replace(listed=None, sessions=[Sessions.pack(identity, list(map(str, paths)))])
 
 
 def _iter_paths(row: Row) -> Iterator[str]:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fastindex.checks import Tables, open_tables
@@ -31,8 +32,11 @@ from fastindex.pipeline.shard import iter_shards
 from fastindex.pipeline.unique import iter_unique
 from fastindex.problems import Problem, escape
 from fastindex.progress import open_bar
+from fastindex.remote import fetch_tables
 from fastindex.tablefile import TableFile
 from fastindex.trees import Tree, open_tree
+from fastindex.trees.store import Place
+from fastindex.trees.url import is_url
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -67,15 +71,17 @@ def verify(
     progress: bool = False,
     follow_symlinks: bool | None = None,
     uuid_filenames: bool | None = None,
+    endpoint: str | None = None,
+    anonymous: bool = False,
 ) -> Verification:
     """Compare the tree below `root` with its index: every dataset is there, of its size, and nothing new.
 
     Parameters
     ----------
     root
-        The folder that was indexed.
+        The folder that was indexed, or `s3://bucket/prefix`.
     index
-        Folder of the tables; the root if None.
+        Folder of the tables, or where they are in a bucket; the root if None.
     fast
         Whether to compare only the numbers of sessions, datasets and bytes.
     hash
@@ -83,7 +89,7 @@ def verify(
     part
         `(3, 10)`: the third of ten parts of the sessions. A session is in one of the ten, and stays in it
         whatever is added or taken away; the ten are about equal.
-    workers, executor
+    workers, executor, endpoint, anonymous
         As in `fastindex.build`.
     progress
         Whether to show a progress bar if standard error is a terminal.
@@ -115,8 +121,10 @@ def verify(
         raise UsageError('the fast level counts the whole tree: expected neither hash nor a part of it')
     return Verification(
         _Task(
-            open_tree(root, follow_links=follow_symlinks is not False),
-            Path(os.path.realpath(root if index is None else index)),
+            open_tree(
+                root, follow_links=follow_symlinks is not False, endpoint=endpoint, anonymous=anonymous
+            ),
+            _locate(root if index is None else index, endpoint, anonymous),
             is_fast=fast,
             hashes=hash,
             part=Part(number, count),
@@ -133,7 +141,7 @@ class _Task(NamedTuple):
     """What is to be done. See `verify`."""
 
     tree: Tree
-    folder: Path
+    folder: Path | Place
     is_fast: bool
     hashes: bool
     part: Part
@@ -143,6 +151,12 @@ class _Task(NamedTuple):
     follows_facts: bool
     """Whether links are followed as the index says."""
     uuid_filenames: bool | None
+
+
+def _locate(folder: str | os.PathLike[str], endpoint: str | None, anonymous: bool) -> Path | Place:
+    if is_url(folder):
+        return Place.parse(os.fspath(folder), endpoint=endpoint, anonymous=anonymous)
+    return Path(os.path.realpath(folder))
 
 
 class Verification(Iterator[Difference]):
@@ -209,9 +223,15 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
         opened: list[Tables] = []
 
         def open_index() -> None:  # starts no thread, so that workers can be forked after it
-            opened.append(stack.enter_context(open_tables(task.folder)))
+            folder = task.folder
+            if isinstance(folder, Place):
+                copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-')))
+                fetch_tables(folder, copy)
+                folder = copy
+            opened.append(stack.enter_context(open_tables(folder)))
 
         discovery = discover(tree, UuidIdentity(), pool, load=open_index)
+        stack.callback(discovery.close)
         (tables,) = opened
         facts = Facts.from_json(tables.datasets.facts)
         if task.follows_facts and facts.follow_symlinks != tree.follow_links:
@@ -223,7 +243,13 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
         expected = expect(tables, discovery, task.part, uuid_filenames=has_uuids)
         total = discovery.count_sessions() // task.part.total
         tasks = (
-            ScanTask(tree, expected.identity, keys, algorithms, uuid_filenames=has_uuids)
+            ScanTask(
+                expected.discovery.narrow(tree, keys),
+                expected.identity,
+                keys,
+                algorithms,
+                uuid_filenames=has_uuids,
+            )
             for keys in iter_shards(expected.iter_keys(), total, pool.workers)
         )
         scanned = scan(pool, tasks)  # the workers begin here
