@@ -19,9 +19,11 @@ from fastindex.pipeline.executors import Pool, default_workers
 from fastindex.pipeline.filenames import SeenIds, uuids_of
 from fastindex.pipeline.shard import iter_shards
 from fastindex.pipeline.survey import NotingTree, survey
+from fastindex.problems import escape
 from fastindex.progress import open_bar
 from fastindex.rules import RULES, Finding, Severity
 from fastindex.trees import Tree, open_tree
+from fastindex.trees.url import is_url
 
 __all__ = ['Findings', 'validate']
 
@@ -79,6 +81,8 @@ def validate(
     """
     if workers is not None and workers < 1:
         raise UsageError(f'workers={workers}: expected 1 or more')
+    if is_url(root):
+        raise UsageError(f'{escape(os.fspath(root))}: validate looks at folders on a disk, not into a bucket')
     codes = _choose_codes(ignore, min_severity)
     tree = open_tree(root, follow_links=follow_symlinks)
     return Findings(
