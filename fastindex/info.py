@@ -144,7 +144,7 @@ def summarize(index: Index) -> Info:
     rows = sessions.join(of_sessions.rename({'eid': 'id'}), on='id', how='left')
     by_lab = _count_labs(rows)
     return Info(
-        path=to_text(os.fspath(index.folder)),
+        path=to_text(index.url or os.fspath(index.folder)),
         generation=index.generation,
         version=index.facts.get('version'),
         **_tell_age(index.facts.get('date_created')),

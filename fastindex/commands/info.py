@@ -6,6 +6,7 @@ import argparse
 
 from fastindex.commands.common import (
     Parser,
+    add_store_options,
     print_json,
     show,
 )
@@ -37,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('root', metavar='ROOT', help='folder that was indexed')
     parser.add_argument('--out', metavar='DIR', help='where the tables are, if not in ROOT')
+    add_store_options(parser)
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     parser.set_defaults(run=_run)
     return parser

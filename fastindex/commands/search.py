@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastindex.commands.common import (
     Parser,
+    add_store_options,
     complain,
     leave_out_what_pyarrow_can_do_without,
     positive,
@@ -100,6 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('-0', action='store_true', dest='null', help='end paths with NUL, and do not escape them (xargs -0)')
     add('--limit', metavar='N', type=positive, help='the first N alone')
     add('--out', metavar='DIR', help='where the tables are, if not in ROOT')
+    add_store_options(parser)
     parser.set_defaults(run=_run, form='table')
     return parser
 
@@ -119,7 +121,12 @@ def open_index(options: argparse.Namespace) -> Index:
     gc.set_threshold(100_000, 20, 20)  # as for a build
     from fastindex.index import open_for_command
 
-    return open_for_command(options.out or options.root, root=options.root)
+    return open_for_command(
+        options.out or options.root,
+        root=options.root,
+        endpoint=options.endpoint,
+        anonymous=options.anonymous,
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
