@@ -34,7 +34,7 @@ from fastindex.problems import Problem, escape
 from fastindex.progress import open_bar
 from fastindex.remote import fetch_tables
 from fastindex.tablefile import TableFile
-from fastindex.trees import Tree, open_tree
+from fastindex.trees import ListsAhead, Tree, open_tree
 from fastindex.trees.store import Place
 from fastindex.trees.url import is_url
 
@@ -234,8 +234,9 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
         stack.callback(discovery.close)
         (tables,) = opened
         facts = Facts.from_json(tables.datasets.facts)
-        if task.follows_facts and facts.follow_symlinks != tree.follow_links:
-            tree = stack.enter_context(closing(open_tree(tree.root, follow_links=facts.follow_symlinks)))
+        follows = isinstance(tree, ListsAhead) or facts.follow_symlinks  # a bucket has no links
+        if task.follows_facts and follows != tree.follow_links:
+            tree = stack.enter_context(closing(open_tree(tree.root, follow_links=follows)))
             discovery = discover(tree, UuidIdentity(), pool)
         algorithm = _choose_algorithm(tables.datasets) if task.hashes else None
         algorithms = (algorithm,) if algorithm else ()
