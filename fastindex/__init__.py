@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastindex.compat import make_parquet_db
     from fastindex.errors import (
+        ClusterError,
         EmptyTreeError,
         ExampleError,
         FastindexError,
@@ -52,6 +53,7 @@ __all__ = [
     'RULES',
     'Change',
     'Changes',
+    'ClusterError',
     'Difference',
     'EmptyTreeError',
     'ExampleError',

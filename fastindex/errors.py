@@ -10,6 +10,7 @@
     ├── PublishError (OSError)                   the tables could not be written
     ├── WorkerError (RuntimeError)               worker processes cannot be kept alive
     ├── StoreError (RuntimeError)                a bucket cannot be listed to the end
+    ├── ClusterError (ConnectionError)           a Dask cluster that is not there, or not fit
     ├── InvalidIndexError (ValueError)           tables that are no index, or damaged
     ├── UnknownSessionError (LookupError)        no session has this eid
     └── ExampleError (ValueError)                the example cannot be made there
@@ -27,6 +28,7 @@ __all__ = [
     'EXIT_LOCKED',
     'EXIT_PROBLEMS',
     'EXIT_TERMINATED',
+    'ClusterError',
     'EmptyTreeError',
     'ExampleError',
     'FastindexError',
@@ -93,6 +95,10 @@ class WorkerError(FastindexError, RuntimeError):
 
 class StoreError(FastindexError, RuntimeError):
     """A bucket cannot be listed to the end: not an OSError, as it is no matter of a single path."""
+
+
+class ClusterError(FastindexError, ConnectionError):
+    """The Dask cluster cannot be reached, or has workers that would index something else."""
 
 
 class InvalidIndexError(FastindexError, ValueError):

@@ -26,6 +26,7 @@ ORDER = [
     *(
         'pipeline',
         'pipeline.workers',
+        'pipeline.cluster',
         'pipeline.executors',
         'pipeline.listed',
         'pipeline.discover',

@@ -46,6 +46,7 @@ examples:
   python -m fastindex /data --hash=xxh128,md5        MD5 too, which the ONE client checks at each load
   python -m fastindex /mnt/read-only --out ~/index   leave the tree as it is
   python -m fastindex /data --dry-run -v             what would be left out, and why
+  python -m fastindex /shared/data --dask head:8786  on a Dask cluster, whose machines all have /shared/data
   python -m fastindex /data --check --quiet          exit 1 where the index is stale
 
 commands (python -m fastindex COMMAND --help):
@@ -82,6 +83,11 @@ def make_parser() -> argparse.ArgumentParser:
     add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
     add_store_options(parser)
     add('--workers', metavar='N', type=positive, help='processes that scan (default: one a CPU)')
+    add(
+        '--dask',
+        metavar='WHERE',
+        help='scan on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file',
+    )
     add(
         '--hash',
         metavar='NAMES',
@@ -124,7 +130,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    leave_out_what_pyarrow_can_do_without()
+    if options.dask is None:  # Dask does not do without
+        leave_out_what_pyarrow_can_do_without()
     gc.set_threshold(100_000, 20, 20)  # collections during imports alone cost 5 % of the run on the example
     from fastindex.hashing import parse_algorithms
     from fastindex.ids import NAMESPACE
@@ -135,6 +142,7 @@ def _run(options: argparse.Namespace) -> int:
             options.root,
             out=options.out,
             workers=options.workers,
+            dask=options.dask,
             hash=() if options.hash is None else parse_algorithms(options.hash),
             progress=not options.quiet,
             follow_symlinks=options.follow_symlinks,

@@ -39,6 +39,8 @@ from fastindex.trees.url import is_url
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from distributed import Client
+
 __all__ = ['Changes', 'Options', 'Summary', 'build', 'build_index']
 
 MAX_PROBLEMS = 1000
@@ -111,6 +113,7 @@ def build(
     workers: int | None = None,
     hash: Collection[str] = (),
     executor: Executor | None = None,
+    dask: str | os.PathLike[str] | Client | None = None,
     progress: bool = False,
     follow_symlinks: bool = True,
     namespace: UUID = NAMESPACE,
@@ -141,6 +144,9 @@ def build(
         Digests to compute, of `xxh128` (column `xxh128`) and `md5` (column `hash`, which the client checks).
     executor
         Runs the shards instead of processes of our own: any `concurrent.futures.Executor`.
+    dask
+        Runs the shards, too: the address of a Dask scheduler, a scheduler file, or a client, which stays the
+        caller's. All workers must see the root in the same place.
     progress
         Whether to show a progress bar if standard error is a terminal.
     follow_symlinks
@@ -174,7 +180,8 @@ def build(
 
     Raises
     ------
-    UsageError, RootError, EmptyTreeError, IdClashError, LockedError, PublishError, StoreError, WorkerError
+    UsageError, RootError, EmptyTreeError, IdClashError, LockedError, PublishError, StoreError, WorkerError,
+    ClusterError
         See `fastindex.errors`. The index that was there still is.
 
     Examples
@@ -228,6 +235,7 @@ def build(
             options=options,
             workers=workers,
             executor=executor,
+            dask=dask,
         )
         if mirror is not None and not check:
             mirror.publish()
@@ -287,6 +295,7 @@ def build_index(
     options: Options,
     workers: int | None = None,
     executor: Executor | None = None,
+    dask: str | os.PathLike[str] | Client | None = None,
 ) -> Summary:
     """Index a tree: discover, shard, scan, collect, publish. See `build`.
 
@@ -299,7 +308,7 @@ def build_index(
     date_created = _date_created()
     if out is not None and not out.is_dir():
         raise PublishError(f'{escape(os.fspath(out))}: there is no such folder for the tables: make it')
-    with closing(tree), ExitStack() as files, Pool(_count_workers(workers, executor), executor) as pool:
+    with closing(tree), ExitStack() as files, _open_pool(tree, workers, executor, dask, files) as pool:
         found, known = _discover(tree, out, options, pool, files)
         files.callback(found.close)
         report = _Report(tree, options, found)
@@ -345,6 +354,23 @@ def _open_draft() -> Iterator[Stage]:
 
     with TemporaryDirectory(prefix='fastindex-') as folder, open_stage(Path(folder)) as stage:
         yield stage
+
+
+def _open_pool(
+    tree: Tree,
+    workers: int | None,
+    executor: Executor | None,
+    dask: str | os.PathLike[str] | Client | None,
+    files: ExitStack,
+) -> Pool:
+    if dask is None:
+        return Pool(_count_workers(workers, executor), executor)
+    if workers is not None or executor is not None:
+        raise UsageError('--dask and --workers exclude each other: the cluster has the workers that it has')
+    from fastindex.pipeline.cluster import Cluster
+
+    cluster = files.enter_context(Cluster.open(dask, tree))
+    return Pool(cluster.threads, cluster=cluster)
 
 
 def _count_workers(workers: int | None, executor: Executor | None) -> int:

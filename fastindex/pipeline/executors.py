@@ -1,8 +1,8 @@
 """Run tasks a bounded number at a time, and yield their results in order.
 
 A `Pool` is what the stages see. Behind it stand worker processes of our own, any
-`concurrent.futures.Executor` that was passed in, or, with one worker, nobody: the same code in this process,
-the oracle for the parallel runs.
+`concurrent.futures.Executor` that was passed in, a cluster, or, with one worker, nobody: the same code in
+this process, the oracle for the parallel runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from fastindex.pipeline.workers import DEATHS, MAX_DEATHS, TASKS_PER_WORKER, Wor
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
+
+    from fastindex.pipeline.cluster import Cluster
 
 __all__ = ['FollowUp', 'Pool', 'Successor', 'count_workers', 'default_workers']
 
@@ -152,11 +154,16 @@ class Pool:
         Number of tasks that run at once; of the executor, where one is passed.
     executor
         Any `concurrent.futures.Executor`, which stays the caller's: it is not shut down.
+    cluster
+        Runs the tasks in their place.
     """
 
-    def __init__(self, workers: int, executor: Executor | None = None) -> None:
+    def __init__(
+        self, workers: int, executor: Executor | None = None, *, cluster: Cluster | None = None
+    ) -> None:
         self.workers = workers
         self._executor = executor
+        self._cluster = cluster
         self._backend: _Backend | None = None
 
     def __enter__(self) -> Self:
@@ -174,7 +181,9 @@ class Pool:
 
     def _start(self) -> _Backend:
         if self._backend is None:
-            if self._executor is not None:
+            if self._cluster is not None:
+                self._backend = self._cluster
+            elif self._executor is not None:
                 self._backend = _There(self._executor, self.workers)
             elif self.workers > 1:
                 self._backend = Workers(self.workers)
