@@ -130,8 +130,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.dask is None:  # Dask does not do without
+    if options.dask is None:
         leave_out_what_pyarrow_can_do_without()
+    else:  # Dask does not do without
+        import logging
+
+        logging.getLogger('distributed.client').addFilter(lambda _: False)  # our own errors say it
     gc.set_threshold(100_000, 20, 20)  # collections during imports alone cost 5 % of the run on the example
     from fastindex.hashing import parse_algorithms
     from fastindex.ids import NAMESPACE

@@ -19,6 +19,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -294,11 +295,11 @@ class Cluster:
             more = [f'and {len(faults) - MAX_NAMED:,} more'] if len(faults) > MAX_NAMED else []
             raise ClusterError('\n  '.join([*faults[:MAX_NAMED], *more, 'nothing was scanned or changed']))
 
-    def _explain(self, error: BaseException) -> Exception:
-        if isinstance(error, OSError | asyncio.CancelledError) and not isinstance(error, ClusterError):
-            return ClusterError(f'the Dask scheduler {self._address} is gone: nothing was changed')
+    def _explain(self, error: BaseException) -> ClusterError:
         if isinstance(error, ClusterError):
             return ClusterError(f'{error}\n  nothing was changed')
+        if isinstance(error, OSError | asyncio.CancelledError | CancelledError):
+            return ClusterError(f'the Dask scheduler {self._address} is gone: nothing was changed')
         return ClusterError(
             f'a task failed on the cluster ({type(error).__name__}: {error}): nothing was changed; have '
             f'the scheduler and all workers the same packages as this machine (fastindex {__version__})?'

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +42,9 @@ _PLAIN_FILE_FLAGS = _FILE_FLAGS | os.O_NOFOLLOW
 
 _root_fds: dict[tuple[str, str], int] = {}
 """Of the trees in use. Names are opened relative to them, so a forked worker may share them."""
+
+_root_lock = threading.Lock()
+"""So that of many threads one opens the root."""
 
 MAX_ROOTS = 32
 """Trees in use in one process at most; a worker that serves many runs closes the oldest."""
@@ -113,10 +117,15 @@ class LocalTree(NamedTuple):
 
     def _root_fd(self) -> int:
         fd = _root_fds.get((self.root, self.run))
-        if fd is None:
-            if len(_root_fds) >= MAX_ROOTS:
-                os.close(_root_fds.pop(next(iter(_root_fds))))
-            fd = _root_fds[self.root, self.run] = os.open(self.root, _FOLDER_FLAGS)
+        return self._open_root() if fd is None else fd
+
+    def _open_root(self) -> int:
+        with _root_lock:
+            fd = _root_fds.get((self.root, self.run))
+            if fd is None:
+                if len(_root_fds) >= MAX_ROOTS:
+                    os.close(_root_fds.pop(next(iter(_root_fds))))
+                fd = _root_fds[self.root, self.run] = os.open(self.root, _FOLDER_FLAGS)
         return fd
 
     def list_folders(self, path: str, tally: Tally) -> list[str]:

@@ -1,0 +1,164 @@
+"""P10 on a Dask cluster: workers that are killed, come late, see nothing; a scheduler that goes away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import grow, read_paths
+from daskcluster import DaskCluster, wait_until
+from measure import compile_tool
+
+import fastindex
+from fastindex.ids import UuidIdentity
+from fastindex.pipeline import cluster as cluster_module
+from fastindex.pipeline.build import Options, build_index
+from fastindex.trees.local import LocalTree
+
+from .injectors import TOP, command, digests, environment, need_mounts, need_tools, run
+from .poison import POISON, PoisonTree
+
+pytestmark = pytest.mark.fault
+
+SESSIONS = 300
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    tree = {f's{i}/2024-01-01/001/alf/a.b.{j}': b'x' * i for i in range(SESSIONS) for j in range(10)}
+    return grow(tmp_path / 'root', tree)
+
+
+@pytest.fixture
+def old_index(root: Path) -> tuple[str | None, ...]:
+    """An index of the tree before it got one session more."""
+    fastindex.build(root, workers=1)
+    grow(root, {'s0/2024-01-02/001/alf/a.b.c': b''})
+    return digests(root)
+
+
+@pytest.fixture
+def slow(root: Path, tmp_path: Path) -> dict[str, str]:
+    """The environment of a worker that takes two seconds for the tree."""
+    need_tools('cc')
+    library = compile_tool('slowcalls.so', tmp_path, '-shared', '-fPIC', '-ldl')
+    return {'SLOWCALLS_ROOT': str(root), 'SLOWCALLS_US': '500', 'LD_PRELOAD': str(library)}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path):
+    (tmp_path / 'dask').mkdir()
+    with DaskCluster(tmp_path / 'dask') as cluster:
+        yield cluster
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*map(str, arguments)),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def count_runs(client, **workers) -> list[int]:
+    """The runs that each worker has had a task of."""
+    return list(client.run(lambda: len(cluster_module._fit), **workers).values())
+
+
+def wait_for_scan(client) -> None:
+    """Wait until sessions are being scanned."""
+    wait_until(lambda: any('scan_shard' in str(keys) for keys in client.processing().values()))
+
+
+def test_a_worker_that_is_killed_and_one_that_joins_late_change_no_byte(
+    root, tmp_path, cluster, slow, figure
+):
+    (tmp_path / 'out').mkdir()
+    fastindex.build(root, out=tmp_path / 'out', workers=1)
+    expected = digests(tmp_path / 'out')
+    cluster.add_worker(env=slow)  # with a nanny, which starts it again
+    cluster.add_worker('--no-nanny', env=slow)
+    with cluster.connect(workers=2) as client:
+        victims = client.run(os.getpid)
+        (tmp_path / 'new').mkdir()
+        with start(root, '--out', tmp_path / 'new', '--dask', cluster.file) as running:
+            wait_for_scan(client)
+            cluster.add_worker('--no-nanny', '--name', 'late', env=slow)
+            for pid in victims.values():
+                time.sleep(0.3)
+                os.kill(pid, signal.SIGKILL)
+            _, stderr = running.communicate(timeout=60)
+        [late] = [
+            where for where, info in client.scheduler_info()['workers'].items() if info['name'] == 'late'
+        ]
+        assert count_runs(client, workers=[late]) == [1]
+    assert (running.returncode, stderr) == (0, '')
+    assert digests(tmp_path / 'new') == expected
+    figure('P10', 'on a Dask cluster: all workers killed, others came late: the same bytes')
+
+
+def test_a_scheduler_that_goes_away_is_named_and_the_old_index_stays(root, cluster, slow, old_index, figure):
+    cluster.add_worker('--no-nanny', env=slow)
+    with cluster.connect(workers=1) as client, start(root, '--dask', cluster.file) as running:
+        wait_for_scan(client)
+        os.kill(cluster.scheduler.pid, signal.SIGKILL)
+        killed = time.monotonic()
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert stderr.startswith('fastindex: error: the Dask scheduler tcp://127.0.0.1:')
+    assert stderr.endswith('is gone: nothing was changed\n')
+    assert time.monotonic() - killed < 15
+    assert digests(root) == old_index
+    figure('P10', 'a scheduler that goes away: exit 2, the old index')
+
+
+def test_a_worker_that_does_not_see_the_tree_is_named_before_anything_is_scanned(
+    root, cluster, old_index, figure
+):
+    need_mounts()
+    cluster.add_worker('--no-nanny')
+    hide = ['unshare', '-m', 'sh', '-c', f'mount -t tmpfs none {root} && exec "$@"', 'sh']
+    cluster.add_worker('--no-nanny', before=hide)
+    with cluster.connect(workers=2) as client:
+        done = run(root, '--dask', cluster.file)
+        assert count_runs(client) == [0, 0]
+    assert done.returncode == 2
+    assert f'sees another folder as {root}' in done.stderr
+    assert digests(root) == old_index
+    figure('P10', 'a worker without the disk is named at once')
+
+
+def test_a_worker_of_another_version_that_comes_late_ends_the_run(
+    root, tmp_path, cluster, slow, old_index, figure
+):
+    other = tmp_path / 'other'
+    shutil.copytree(TOP / 'fastindex', other / 'fastindex')
+    init = other / 'fastindex/__init__.py'
+    init.write_text(init.read_text().replace(f"'{fastindex.__version__}'", "'0.0.1'"))
+    cluster.add_worker('--no-nanny', env=slow)
+    with cluster.connect(workers=1) as client, start(root, '--dask', cluster.file) as running:
+        wait_for_scan(client)
+        cluster.add_worker('--no-nanny', env={'PYTHONPATH': str(other)})
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert f'has fastindex 0.0.1, not {fastindex.__version__}' in stderr
+    assert digests(root) == old_index
+    figure('P10', 'one of another version, too, also where it comes late')
+
+
+def test_a_session_that_kills_its_worker_each_time_is_a_problem_on_a_cluster(root, cluster, figure):
+    for _ in range(2):
+        cluster.add_worker(env={'PYTHONPATH': f'{TOP}{os.pathsep}{TOP / "tests"}'})
+    tree = PoisonTree(*LocalTree.open(str(root)))
+    cluster.connect(workers=2).close()
+    summary = build_index(tree, out=root, options=Options(identity=UuidIdentity()), dask=cluster.file)
+    assert {problem.path for problem in summary.problems} == POISON
+    assert len(read_paths(root)) == (SESSIONS - len(POISON)) * 10
+    figure('P10', f'{len(POISON)} poison session is a problem')
