@@ -1,0 +1,157 @@
+"""Measure how the time, the memory and the bytes of an index grow, up to 100 M datasets that touch no disk.
+
+    python benchmarks/scale.py 1 10 100 --data bench-data
+
+The sessions are invented, so a worker does all of its work but ask a disk, and the collecting process all of
+its own. Then the index is read: checked by `fastindex.open`, filtered by polars, and opened by the ONE client
+where memory allows it. CPU seconds are given, as they depend least on what else runs. Makes the table in
+docs/scale.md; 100 M take 10 minutes of two cores, and 3 GB in the folder for temporary files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from measure import HERE, Measurement, make_words, replace_between, scratch_folder, write_results
+from memory import INVENTED
+from trees import InventedTree
+
+DOCS = HERE.parent / 'docs' / 'scale.md'
+SUBJECTS_PER_LAB = {1: 134, 10: 1340, 100: 13400}
+CLIENT_MILLIONS = 10
+"""Up to this many datasets the client opens the index: it takes gigabytes."""
+
+OPEN = 'import fastindex; fastindex.open({out!r})'
+COUNT = (
+    'import polars; print(polars.scan_parquet({out!r} + "/datasets.pqt")'
+    '.filter(polars.col("rel_path") == "alf/_ibl_trials.choice.npy").select(polars.len()).collect())'
+)
+CLIENT = 'from one.api import One; One(cache_dir={out!r}, mode="local")'
+
+
+class Usage(NamedTuple):
+    """What a command took."""
+
+    seconds: float
+    own_cpu_seconds: float
+    below_cpu_seconds: float
+    """Of the processes that it started."""
+
+    peak_mb: float
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all its processes."""
+        return self.own_cpu_seconds + self.below_cpu_seconds
+
+
+def use_of(line: list[str]) -> Usage:
+    """Run a command, which must succeed; measure what it takes."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    own = peak = 0.0
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            own, peak = _look_at(process.pid) or (own, peak)
+            time.sleep(0.02)
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode:
+        raise SystemExit(f'failed with {process.returncode}: {line}')
+    total = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Usage(seconds, own, total - own, peak)
+
+
+def _look_at(pid: int) -> tuple[float, float] | None:
+    """Read the CPU seconds of a process itself, and its peak in MB; None where it has ended."""
+    try:
+        fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+        status = Path(f'/proc/{pid}/status').read_text()
+    except OSError:
+        return None
+    if 'VmHWM' not in status:
+        return None
+    ticks = int(fields[11]) + int(fields[12])
+    peak_kb = int(status.partition('VmHWM:')[2].split()[0])
+    return ticks / os.sysconf('SC_CLK_TCK'), peak_kb / 1000
+
+
+def measure(millions: int) -> tuple[list[Measurement], list[str]]:
+    """Index invented datasets, and read the index; give the measurements, and the row of the table."""
+    tree = InventedTree(SUBJECTS_PER_LAB[millions])
+    rows = tree.datasets
+    with scratch_folder() as out:
+        words = make_words(out, subjects_per_lab=str(tree.subjects_per_lab), out=out)
+        line = INVENTED.replace('benchmarks/memory.py', str(HERE / 'memory.py')).format(**words)
+        build = use_of(line.split())
+        size = sum((out / name).stat().st_size for name in ('datasets.pqt', 'sessions.pqt'))
+        reads = {
+            name: use_of([sys.executable, '-c', code.format(out=str(out))])
+            for name, code in (('fastindex.open', OPEN), ('polars', COUNT), ('the client', CLIENT))
+            if name != 'the client' or millions <= CLIENT_MILLIONS
+        }
+    title = f'{millions} M invented datasets'
+    values = {
+        'seconds': (build.seconds, 's'),
+        'rows a CPU second of the collecting process': (rows / build.own_cpu_seconds, 'rows/s'),
+        'rows a CPU second of a worker': (rows / build.below_cpu_seconds, 'rows/s'),
+        'peak of the collecting process': (build.peak_mb, 'MB'),
+        'bytes of both tables a row': (size / rows, 'bytes'),
+        **{f'{name}: CPU seconds': (use.cpu_seconds, 's') for name, use in reads.items()},
+        **{f'{name}: peak': (use.peak_mb, 'MB') for name, use in reads.items()},
+    }
+    cells = [
+        f'{rows / 1e6:,.0f} M',
+        f'{build.seconds:,.0f} s',
+        f'{rows / build.own_cpu_seconds / 1e6:.2f} M/s',
+        f'{rows / build.below_cpu_seconds / 1e6:.2f} M/s',
+        f'{build.peak_mb:,.0f} MB',
+        f'{size / 1e9:.2f} GB ({size / rows:.1f} bytes a row)',
+        *(
+            f'{reads[name].cpu_seconds:,.1f} CPU s, {reads[name].peak_mb / 1000:,.1f} GB'
+            if name in reads
+            else 'not tried'
+            for name in ('fastindex.open', 'polars', 'the client')
+        ),
+    ]
+    print(' | '.join(cells), flush=True)
+    measurements = [Measurement(title, name, value, unit=unit) for name, (value, unit) in values.items()]
+    return measurements, cells
+
+
+def make_table(rows: list[list[str]]) -> str:
+    """Make the table, a column for each size."""
+    names = (
+        'datasets',
+        'whole run, two workers',
+        'rows a CPU second of the collecting process',
+        'rows a CPU second of a worker, without a disk',
+        'peak of the collecting process',
+        'both tables',
+        '`fastindex.open`: checks all',
+        'polars: a filter over all rows',
+        '`One(cache_dir=…)`',
+    )
+    lines = [[name, *(row[i] for row in rows)] for i, name in enumerate(names)]
+    lines.insert(1, ['---'] * (len(rows) + 1))
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def main() -> None:
+    """Measure, keep the result, write the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
+    parser.add_argument('millions', nargs='+', type=int, choices=SUBJECTS_PER_LAB, help='of datasets')
+    parser.add_argument('--data', type=Path, default=Path('bench-data'), help='folder of the trees')
+    options = parser.parse_args()
+    results = [measure(millions) for millions in options.millions]
+    write_results('scale', [row for rows, _ in results for row in rows], options.data)
+    DOCS.write_text(replace_between(DOCS.read_text(), 'scale', make_table([cells for _, cells in results])))
+
+
+if __name__ == '__main__':
+    main()
