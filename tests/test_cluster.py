@@ -16,8 +16,7 @@ import fastindex
 from fastindex import ClusterError, UsageError
 from fastindex.hashing import ALGORITHMS
 from fastindex.pipeline import cluster as cluster_module
-from fastindex.pipeline.cluster import Cluster, Expected, find_fault
-from fastindex.pipeline.workers import TASKS_PER_WORKER
+from fastindex.pipeline.cluster import SPARE_TASKS, Cluster, Expected, find_fault
 from fastindex.problems import Tally
 from fastindex.trees.local import LocalTree, _root_fds
 
@@ -122,7 +121,7 @@ def test_the_scheduler_gets_a_bounded_number_of_tasks(cluster, root):
         while workers.has_room():
             workers.submit(sent, time.sleep, 0.01, is_long=False)
             sent += 1
-        assert sent == 5 * TASKS_PER_WORKER
+        assert sent == 2 * 5 + SPARE_TASKS  # five threads
         done = []
         while len(done) < sent:
             done += workers.collect()

@@ -28,7 +28,7 @@ from fastindex.pipeline.known import KnownIndex
 from fastindex.pipeline.mirror import open_mirror
 from fastindex.pipeline.publish import PROBLEMS, Stage, open_stage
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
-from fastindex.pipeline.shard import iter_shards
+from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.problems import Problem, Skip, Tally, escape, to_text
 from fastindex.progress import open_bar
 from fastindex.roots import explain_empty_root, iter_root_warnings
@@ -314,7 +314,8 @@ def build_index(
         report = _Report(tree, options, found)
         adopted = options.adopted
         all_keys = adopted.iter_unique(found.iter_keys()) if adopted else found.iter_keys()
-        shards = iter_shards(all_keys, found.count_sessions(), pool.workers)
+        max_sessions = MAX_SESSIONS * pool.task_size
+        shards = iter_shards(all_keys, found.count_sessions(), pool.workers, max_sessions=max_sessions)
         tasks = (
             ScanTask(
                 found.narrow(tree, keys),
@@ -367,10 +368,10 @@ def _open_pool(
         return Pool(_count_workers(workers, executor), executor)
     if workers is not None or executor is not None:
         raise UsageError('--dask and --workers exclude each other: the cluster has the workers that it has')
-    from fastindex.pipeline.cluster import Cluster
+    from fastindex.pipeline.cluster import TASK_SIZE, Cluster
 
     cluster = files.enter_context(Cluster.open(dask, tree))
-    return Pool(cluster.threads, cluster=cluster)
+    return Pool(cluster.threads, cluster=cluster, task_size=TASK_SIZE)
 
 
 def _count_workers(workers: int | None, executor: Executor | None) -> int:

@@ -27,7 +27,7 @@ from uuid import uuid4
 
 from fastindex import __version__
 from fastindex.errors import ClusterError, UsageError
-from fastindex.pipeline.workers import DEATHS, TASKS_PER_WORKER
+from fastindex.pipeline.workers import DEATHS
 from fastindex.problems import escape
 from fastindex.trees import Tree
 from fastindex.trees.local import LocalTree
@@ -35,7 +35,7 @@ from fastindex.trees.local import LocalTree
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ['Cluster', 'Expected', 'find_fault', 'run_task']
+__all__ = ['TASK_SIZE', 'Cluster', 'Expected', 'find_fault', 'run_task']
 
 CONNECT_SECONDS = 10
 """To reach the scheduler, or to reach it again."""
@@ -45,6 +45,12 @@ PATIENCE_SECONDS = 60
 
 LOOK_SECONDS = 2
 """Between two looks at which workers there are."""
+
+TASK_SIZE = 4
+"""Times the sessions of a task here: each costs the scheduler 2 ms. All together take a fifth less CPU time."""
+
+SPARE_TASKS = 8
+"""Given to the scheduler beyond two a thread: enough for a cluster of few threads."""
 
 MAX_LANDMARKS = 8
 
@@ -206,7 +212,7 @@ class Cluster:
 
     def has_room(self) -> bool:
         """Tell whether a task that is submitted now would not wait for long."""
-        return not self._suspects and len(self._tasks) < self.threads * TASKS_PER_WORKER
+        return not self._suspects and len(self._tasks) < 2 * self.threads + SPARE_TASKS
 
     def submit(self, token: Any, function: Callable[[Any], Any], argument: Any, *, is_long: bool) -> None:
         """Give the scheduler a task. See `fastindex.pipeline.workers.Workers.submit`."""

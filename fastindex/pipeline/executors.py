@@ -156,12 +156,20 @@ class Pool:
         Any `concurrent.futures.Executor`, which stays the caller's: it is not shut down.
     cluster
         Runs the tasks in their place.
+    task_size
+        How large a task should be, as a multiple: larger where to send one costs more.
     """
 
     def __init__(
-        self, workers: int, executor: Executor | None = None, *, cluster: Cluster | None = None
+        self,
+        workers: int,
+        executor: Executor | None = None,
+        *,
+        cluster: Cluster | None = None,
+        task_size: int = 1,
     ) -> None:
         self.workers = workers
+        self.task_size = task_size
         self._executor = executor
         self._cluster = cluster
         self._backend: _Backend | None = None

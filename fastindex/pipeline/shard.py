@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-__all__ = ['iter_shards']
+__all__ = ['MAX_SESSIONS', 'iter_shards']
 
 MAX_SESSIONS = 192
 """Of a shard: 2,900 rows of the example, 20 ms of work; with half as many, the whole run takes 5 % longer."""
