@@ -96,6 +96,15 @@ def test_a_client_of_the_caller_stays_open_and_keeps_nothing(cluster, root):
         assert not client.has_what() or not any(client.has_what().values())
 
 
+def test_workers_hold_nothing_of_a_run_that_is_over(cluster, root):
+    def list_open(root):
+        return [fd.name for fd in os.scandir('/proc/self/fd') if os.readlink(fd.path).startswith(root)]
+
+    with cluster.connect() as client:
+        fastindex.build(root, dask=client, dry_run=True)
+        assert list(client.run(list_open, str(root)).values()) == [[], []]
+
+
 def test_an_error_in_a_run_takes_back_what_waits(cluster, root, tmp_path):
     def stop(_):
         raise RuntimeError('stop')

