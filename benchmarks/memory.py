@@ -109,7 +109,8 @@ def index_invented(subjects_per_lab: int, out: Path) -> None:
     # As the command line does: without numpy there are no threads of OpenBLAS, and workers can be forked.
     sys.modules['numpy'] = None  # type: ignore[assignment]  # None is how a module is kept out
     from fastindex.ids import UuidIdentity
-    from fastindex.pipeline.build import Options, build_index
+    from fastindex.pipeline.build import build_index
+    from fastindex.pipeline.options import Options
 
     tree = InventedTree(subjects_per_lab)
     summary = build_index(tree, out=out, options=Options(identity=UuidIdentity()), workers=2)

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from fastindex.faults import Fault, verify_index
     from fastindex.ids import NAMESPACE, dataset_id, eid
     from fastindex.index import Index, open
-    from fastindex.pipeline.build import Changes, Summary, build
+    from fastindex.pipeline.build import build
     from fastindex.pipeline.changes import Change
     from fastindex.pipeline.judge import Difference, Kind
+    from fastindex.pipeline.summary import Changes, Summary
     from fastindex.pipeline.validate import Findings, validate
     from fastindex.pipeline.verify import Verification, verify
     from fastindex.problems import Problem, Reason, Skip
@@ -96,8 +97,9 @@ _MODULES = {
     'fastindex.faults': ['Fault', 'verify_index'],
     'fastindex.ids': ['NAMESPACE', 'dataset_id', 'eid'],
     'fastindex.index': ['Index', 'open'],
-    'fastindex.pipeline.build': ['Changes', 'Summary', 'build'],
+    'fastindex.pipeline.build': ['build'],
     'fastindex.pipeline.changes': ['Change'],
+    'fastindex.pipeline.summary': ['Changes', 'Summary'],
     'fastindex.pipeline.validate': ['Findings', 'validate'],
     'fastindex.pipeline.judge': ['Difference', 'Kind'],
     'fastindex.pipeline.verify': ['Verification', 'verify'],

@@ -8,7 +8,8 @@ import warnings
 from pathlib import Path
 
 from fastindex.ids import PathIdentity, UuidIdentity
-from fastindex.pipeline.build import Options, build_index
+from fastindex.pipeline.build import build_index
+from fastindex.pipeline.options import Options
 from fastindex.trees import open_tree
 
 __all__ = ['make_parquet_db']

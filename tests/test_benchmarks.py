@@ -33,7 +33,8 @@ from table import TITLES, make_table
 from trees import InventedTree, write_one_folder, write_spread
 
 from fastindex.ids import UuidIdentity
-from fastindex.pipeline.build import Options, build_index
+from fastindex.pipeline.build import build_index
+from fastindex.pipeline.options import Options
 
 BENCHMARKS = Path(__file__).parent.parent / 'benchmarks'
 needs_compiler = pytest.mark.skipif(shutil.which('cc') is None, reason='needs a C compiler')

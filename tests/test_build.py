@@ -19,7 +19,6 @@ from conftest import SESSION, Sparse, grow, read, read_paths, tables_digest
 import fastindex
 from fastindex import Problem, Reason, UsageError
 from fastindex.pipeline import scan as scan_module
-from fastindex.pipeline import shard as shard_module
 from fastindex.problems import Tally
 
 TREE = {
@@ -83,7 +82,7 @@ def test_any_shard_size_and_row_group_boundary_gives_the_same_bytes(bytes_of, mo
     monkeypatch.setattr(collect, 'ROW_GROUP_ROWS', 64)
     digests = set()
     for max_sessions in (1, 7, 96):
-        monkeypatch.setattr(shard_module.iter_shards, '__kwdefaults__', {'max_sessions': max_sessions})
+        monkeypatch.setattr('fastindex.pipeline.build.MAX_SESSIONS', max_sessions)
         digests.add(bytes_of(workers=1))
     assert len(digests) == 1
 

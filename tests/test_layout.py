@@ -43,6 +43,8 @@ ORDER = [
         'pipeline.collect',
         'pipeline.unique',
         'pipeline.publish',
+        'pipeline.options',
+        'pipeline.summary',
         'pipeline.mirror',
         'pipeline.build',
     ),

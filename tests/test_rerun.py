@@ -229,7 +229,7 @@ def test_the_index_is_read_a_row_group_at_a_time(make_tree, build, settling, mon
         '_read_to',
         lambda self, eid: held.append((rows := read_to(self, eid)).num_rows) or rows,
     )
-    monkeypatch.setattr('fastindex.pipeline.shard.iter_shards.__kwdefaults__', {'max_sessions': 1})
+    monkeypatch.setattr('fastindex.pipeline.build.MAX_SESSIONS', 1)
     assert build(root, hash=['md5']).digests_reused == len(TREE)
     assert max(held) <= 10
 

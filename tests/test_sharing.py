@@ -12,9 +12,10 @@ from conftest import SESSION, Fifo, Link, read_paths, tables_digest
 from fastindex import Problem, Reason
 from fastindex.ids import UuidIdentity
 from fastindex.pipeline import scan as scan_module
-from fastindex.pipeline.build import Options, build_index
+from fastindex.pipeline.build import build_index
 from fastindex.pipeline.check import CheckTask, check
 from fastindex.pipeline.executors import Pool
+from fastindex.pipeline.options import Options
 from fastindex.rules import RULES
 from fastindex.trees import open_tree
 

@@ -34,8 +34,8 @@ from fastindex.errors import (
 from fastindex.problems import Skip, escape, to_text
 
 if TYPE_CHECKING:
-    from fastindex.pipeline.build import Summary
     from fastindex.pipeline.changes import Change
+    from fastindex.pipeline.summary import Summary
 
 __all__ = ['make_parser']
 

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from fastindex import __version__
-from fastindex.alf import SkipReason, parse_session_path
+from fastindex.alf import parse_session_path
 from fastindex.errors import EmptyTreeError, LabConflictError, PublishError, UsageError
 from fastindex.facts import Facts
 from fastindex.hashing import ALGORITHMS
 from fastindex.ids import NAMESPACE, Identity, UuidIdentity
-from fastindex.pipeline.adopt import AdoptedIds
-from fastindex.pipeline.changes import Change, Kind, iter_changes, read_facts
 from fastindex.pipeline.discover import Discovery, discover
-from fastindex.pipeline.executors import Pool, default_workers
+from fastindex.pipeline.executors import Pool, count_workers
 from fastindex.pipeline.filenames import FilenameIdentity
 from fastindex.pipeline.known import KnownIndex
-from fastindex.pipeline.mirror import open_mirror
-from fastindex.pipeline.publish import PROBLEMS, Stage, open_stage
+from fastindex.pipeline.options import Options
+from fastindex.pipeline.publish import Stage, open_stage
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
-from fastindex.problems import Problem, Skip, Tally, escape, to_text
-from fastindex.progress import open_bar
-from fastindex.roots import explain_empty_root, iter_root_warnings
+from fastindex.pipeline.summary import Report, Summary
+from fastindex.problems import Skip, Tally, escape, to_text
+from fastindex.roots import explain_empty_root
 from fastindex.trees import Tree, open_tree
-from fastindex.trees.local import STATE_FOLDER
 from fastindex.trees.url import is_url
 
 if TYPE_CHECKING:
@@ -41,69 +36,10 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-__all__ = ['Changes', 'Options', 'Summary', 'build', 'build_index']
+    from fastindex.pipeline.adopt import AdoptedIds
+    from fastindex.pipeline.changes import Change
 
-MAX_PROBLEMS = 1000
-"""Problems that a summary holds; `problems.jsonl` has all."""
-
-
-class Changes(NamedTuple):
-    """How many rows are not as they were in the index before."""
-
-    sessions_added: int
-    sessions_removed: int
-    datasets_added: int
-    datasets_removed: int
-    datasets_changed: int
-
-
-class Summary(NamedTuple):
-    """What a build did.
-
-    Parameters
-    ----------
-    root
-        Folder that was indexed.
-    sessions, datasets
-        Rows of the two tables.
-    bytes
-        Sum of the sizes of all datasets.
-    skipped
-        For each reason the number of names that do not belong into the index.
-    problems
-        The first thousand paths that could not be indexed.
-    problem_count
-        Number of all of them; `problems_path` has them in full.
-    warnings
-        What is wrong with the root, in sentences.
-    digests_reused
-        Datasets whose digests are those of the index before, as the file is as it was.
-    changes
-        Since the index before; None where there was none of ours that was whole.
-    seconds
-        Wall time.
-    sessions_path, datasets_path, problems_path
-        The published files, URLs where they are in a bucket; None where there is none (a dry run; no
-        problem).
-    generation
-        Token that both tables carry; the same rows have the same one.
-    """
-
-    root: str
-    sessions: int
-    datasets: int
-    bytes: int
-    skipped: Mapping[str, int]
-    problems: tuple[Problem, ...]
-    problem_count: int
-    warnings: tuple[str, ...]
-    digests_reused: int
-    changes: Changes | None
-    seconds: float
-    sessions_path: Path | str | None = None
-    datasets_path: Path | str | None = None
-    problems_path: Path | None = None
-    generation: str | None = None
+__all__ = ['build', 'build_index']
 
 
 def build(
@@ -192,17 +128,11 @@ def build(
     """
     if out is not None and not os.fspath(out):
         raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
-    if uuid_filenames and ids_from is not None:
-        raise UsageError(
-            'the ids of datasets are those in the names of their files (--uuid-filenames), or those of other '
-            'tables (--ids-from): leave one of the two out'
-        )
-    adopted = None if ids_from is None else AdoptedIds(Path(ids_from), namespace.bytes)
     if check and dry_run:
         raise UsageError('check and dry_run are two questions: expected one of them')
-    identity = FilenameIdentity if uuid_filenames else UuidIdentity
+    identity, adopted = _choose_identity(namespace, ids_from, uuid_filenames)
     options = Options(
-        identity=adopted.identity if adopted else identity(namespace.bytes),
+        identity=identity,
         adopted=adopted,
         facts=Facts(namespace, ids_from is not None, follow_symlinks, uuid_filenames),
         algorithms=_check_algorithms(hash),
@@ -224,6 +154,8 @@ def build(
         tree = open_tree(root, follow_links=follow_symlinks, endpoint=endpoint, anonymous=anonymous)
         mirror = None
         if is_url(place) and not dry_run:
+            from fastindex.pipeline.mirror import open_mirror
+
             mirror = stack.enter_context(
                 open_mirror(os.fspath(place), endpoint=endpoint, anonymous=anonymous)
             )
@@ -246,46 +178,31 @@ def build(
     return summary
 
 
+def _choose_identity(
+    namespace: UUID, ids_from: str | os.PathLike[str] | None, uuid_filenames: bool
+) -> tuple[Identity, AdoptedIds | None]:
+    """Choose where ids come from: computed, in the names of the files, or kept from other tables."""
+    if uuid_filenames and ids_from is not None:
+        raise UsageError(
+            'the ids of datasets are those in the names of their files (--uuid-filenames), or those of other '
+            'tables (--ids-from): leave one of the two out'
+        )
+    if uuid_filenames:
+        return FilenameIdentity(namespace.bytes), None
+    if ids_from is None:
+        return UuidIdentity(namespace.bytes), None
+    from fastindex.pipeline.adopt import AdoptedIds
+
+    adopted = AdoptedIds(Path(ids_from), namespace.bytes)
+    return adopted.identity, adopted
+
+
 def _check_algorithms(names: Collection[str]) -> tuple[str, ...]:
     if isinstance(names, str):
         raise UsageError(f'hash={names!r} is a string: expected a collection, such as [{names!r}]')
     if unknown := set(names).difference(ALGORITHMS):
         raise UsageError(f'unknown digests {sorted(unknown)}: expected of {list(ALGORITHMS)}')
     return tuple(name for name in ALGORITHMS if name in names)
-
-
-class Options(NamedTuple):
-    """How an index is built, beyond what `build` offers; see there.
-
-    Parameters
-    ----------
-    identity
-        Names and orders the rows.
-    with_index
-        Whether `id` and (`eid`, `id`) become the index of the client's data frames.
-    lab
-        Fills the lab column; what the tree says if None.
-    adopted
-        Ids of other tables, of which `identity` is made.
-    facts
-        What the tables say of how they were made; of the same options as `identity`.
-    reuse
-        Whether digests of the published index are reused where they still hold; for `UuidIdentity` only.
-    """
-
-    identity: Identity
-    algorithms: tuple[str, ...] = ()
-    with_index: bool = True
-    adopted: AdoptedIds | None = None
-    facts: Facts = Facts()
-    lab: str | None = None
-    reuse: bool = False
-    allow_empty: bool = False
-    force: bool = False
-    check: bool = False
-    progress: bool = False
-    on_skip: Callable[[Skip], None] | None = None
-    on_change: Callable[[Change], None] | None = None
 
 
 def build_index(
@@ -311,7 +228,7 @@ def build_index(
     with closing(tree), ExitStack() as files, _open_pool(tree, workers, executor, dask, files) as pool:
         found, known = _discover(tree, out, options, pool, files)
         files.callback(found.close)
-        report = _Report(tree, options, found)
+        report = Report(tree, options, found)
         adopted = options.adopted
         all_keys = adopted.iter_unique(found.iter_keys()) if adopted else found.iter_keys()
         max_sessions = MAX_SESSIONS * pool.task_size
@@ -365,20 +282,13 @@ def _open_pool(
     files: ExitStack,
 ) -> Pool:
     if dask is None:
-        return Pool(_count_workers(workers, executor), executor)
+        return Pool(count_workers(workers, executor), executor)
     if workers is not None or executor is not None:
         raise UsageError('--dask and --workers exclude each other: the cluster has the workers that it has')
     from fastindex.pipeline.cluster import TASK_SIZE, Cluster
 
     cluster = files.enter_context(Cluster.open(dask, tree))
     return Pool(cluster.threads, cluster=cluster, task_size=TASK_SIZE)
-
-
-def _count_workers(workers: int | None, executor: Executor | None) -> int:
-    if workers is not None and workers < 1:
-        raise UsageError(f'workers={workers}: expected 1 or more')
-    # The standard library's executors know their size, others do not say it.
-    return workers or getattr(executor, '_max_workers', None) or default_workers()
 
 
 def _discover(
@@ -416,7 +326,7 @@ def _explain_empty(tree: Tree, tally: Tally) -> str:
 
 
 def _write(
-    scanned: Iterator[tuple[ScanResult, list[HashResult]]], stage: Stage, report: _Report, date_created: str
+    scanned: Iterator[tuple[ScanResult, list[HashResult]]], stage: Stage, report: Report, date_created: str
 ) -> str:
     """Collect what was scanned into the stage; return the generation."""
     from fastindex.pipeline.collect import PairWriter, complete
@@ -448,7 +358,7 @@ def _write(
         writer.abort()
 
 
-def _refuse_to_lose(out: Path, report: _Report) -> None:
+def _refuse_to_lose(out: Path, report: Report) -> None:
     """Refuse to publish what a disk leaves that goes away: no session, or no dataset where some were."""
     if report.datasets or report.options.allow_empty:
         return
@@ -475,114 +385,3 @@ def _date_created() -> str:
     except (ValueError, OverflowError, OSError):
         raise UsageError(f'SOURCE_DATE_EPOCH={epoch!r}: expected seconds since 1970') from None
     return now.replace(tzinfo=None).isoformat(sep=' ', timespec='minutes')
-
-
-class _Report:
-    """Counts what the stages yield, and shows progress while it is open."""
-
-    def __init__(self, tree: Tree, options: Options, found: Discovery) -> None:
-        self.tree = tree
-        self.options = options
-        self.wants_skips = options.on_skip is not None
-        self.total = found.count_sessions()
-        self.sessions = self.datasets = self.bytes = self.reused = 0
-        self.skipped: Counter[SkipReason] = Counter()
-        self.problems: list[Problem] = []
-        self.problem_count = 0
-        self.changes: Changes | None = None
-        self.lost_digests: list[str] = []
-        self.had_uuids: bool | None = None  # None: there was no index
-        self.started = time.monotonic()
-        found.tally.problems.sort()
-        self.first_problems = self._take(found.tally)
-
-    def __enter__(self) -> Self:
-        self._bar = open_bar(
-            total=self.total, unit='session', description='indexing', enabled=self.options.progress
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def add(self, result: ScanResult, hashed: list[HashResult]) -> list[Problem]:
-        """Count what a shard gave; return its problems, sorted."""
-        self.sessions += result.session_count
-        self.datasets += result.dataset_count
-        self.bytes += result.total_bytes
-        self.reused += result.reused
-        tally = result.tally
-        for file, big in zip(result.big_files, hashed, strict=True):
-            tally.merge(big.tally)
-            if big.measured is None:
-                self.datasets -= 1
-                self.bytes -= file.size_bytes
-            else:
-                self.bytes += big.measured[0] - file.size_bytes
-        seconds = time.monotonic() - self.started
-        self._bar.set_postfix_str(
-            f'{self.datasets / seconds:,.0f} files/s, {self.bytes / seconds / 1e6:,.0f} MB/s', refresh=False
-        )
-        self._bar.update(result.shard_sessions)
-        return self._take(tally)
-
-    def compare(self, old: Path, new: Path, generation: str) -> None:
-        """Count what has changed from the published index to the new one, and tell the hook."""
-        namespace, facts = getattr(self.options.identity, 'namespace', None), read_facts(old)
-        if facts is None or namespace is None:
-            return
-        self.had_uuids = Facts.from_json(facts).uuid_filenames
-        self.lost_digests = sorted(set(facts['algorithms']) - set(self.options.algorithms))
-        counts: Counter[tuple[bool, Kind]] = Counter()
-        if facts['generation'] != generation:  # else all rows are as they were
-            for change in iter_changes(old, new, namespace=UUID(bytes=namespace)):
-                counts[change.rel_path is None, change.kind] += 1
-                if self.options.on_change is not None:
-                    self.options.on_change(change)
-        self.changes = Changes(
-            counts[True, Kind.ADDED],
-            counts[True, Kind.REMOVED],
-            *(counts[False, kind] for kind in (Kind.ADDED, Kind.REMOVED, Kind.CHANGED)),
-        )
-
-    def _iter_warnings(self) -> Iterator[str]:
-        yield from iter_root_warnings(self.tree)
-        if self.lost_digests and not self.options.check:
-            names = ','.join(self.lost_digests)
-            yield f'the index before had digests that this one has not: --hash={names} keeps them'
-        has_uuids = self.options.facts.uuid_filenames
-        if has_uuids and self.problem_count and not self.datasets:
-            yield 'no name of a file has a UUID of version 3 or 4: is --uuid-filenames right for this tree?'
-        elif self.had_uuids and not has_uuids:
-            yield 'the index before took ids from the names of the files: --uuid-filenames keeps them'
-
-    def _take(self, tally: Tally) -> list[Problem]:
-        problems = tally.problems
-        self.skipped += tally.skipped
-        self.problem_count += len(problems)
-        self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
-        if self.options.on_skip is not None:
-            for skip in tally.skips or ():
-                self.options.on_skip(skip)
-        return problems
-
-    def summary(self, started: float, *, out: Path | None = None, generation: str | None = None) -> Summary:
-        """Freeze the counts."""
-        has_problems = out is not None and self.problem_count > 0
-        return Summary(
-            root=to_text(self.tree.root),
-            sessions=self.sessions,
-            datasets=self.datasets,
-            bytes=self.bytes,
-            skipped=MappingProxyType({str(reason): self.skipped[reason] for reason in sorted(self.skipped)}),
-            problems=tuple(self.problems),
-            problem_count=self.problem_count,
-            warnings=tuple(self._iter_warnings()),
-            digests_reused=self.reused,
-            changes=self.changes,
-            seconds=time.monotonic() - started,
-            sessions_path=out / 'sessions.pqt' if out else None,
-            datasets_path=out / 'datasets.pqt' if out else None,
-            problems_path=out / STATE_FOLDER / PROBLEMS if out and has_problems else None,
-            generation=generation,
-        )

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastindex.ids import UuidIdentity
-from fastindex.pipeline.build import Options, build_index
+from fastindex.pipeline.build import build_index
+from fastindex.pipeline.options import Options
 from fastindex.problems import Tally
 from fastindex.trees import Folder
 from fastindex.trees.local import LocalTree

@@ -17,7 +17,8 @@ from measure import compile_tool
 import fastindex
 from fastindex.ids import UuidIdentity
 from fastindex.pipeline import cluster as cluster_module
-from fastindex.pipeline.build import Options, build_index
+from fastindex.pipeline.build import build_index
+from fastindex.pipeline.options import Options
 from fastindex.trees.local import LocalTree
 
 from .injectors import TOP, command, digests, environment, need_mounts, need_tools, run

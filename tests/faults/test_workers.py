@@ -16,7 +16,8 @@ from conftest import grow, read_paths
 
 import fastindex
 from fastindex.ids import UuidIdentity
-from fastindex.pipeline.build import Options, build_index
+from fastindex.pipeline.build import build_index
+from fastindex.pipeline.options import Options
 from fastindex.problems import Tally
 from fastindex.trees import Folder
 from fastindex.trees.local import LocalTree
@@ -98,7 +99,8 @@ def test_a_session_that_kills_its_worker_each_time_is_a_problem_and_all_else_is_
 GREEDY = """
 import sys
 from pathlib import Path
-from fastindex.pipeline.build import Options, build_index
+from fastindex.pipeline.build import build_index
+from fastindex.pipeline.options import Options
 from fastindex.ids import UuidIdentity
 from fastindex.trees.local import LocalTree
 
