@@ -59,9 +59,9 @@ def takes_uuid(name: str) -> bool:
     >>> takes_uuid('a.b.npy'), takes_uuid('a.b.6cdb7b063fd24e1c9d6e2e4a8a4f1c11.npy')
     (True, False)
     """
-    last = name.rpartition('.')[0].rpartition('.')[2]
-    if len(last) < 32:
+    if len(name) < len('a.b..c') + 32:  # most names: 0.2 us
         return True
+    last = name.rpartition('.')[0].rpartition('.')[2]
     try:
         return UUID(last).version not in (3, 4)
     except ValueError:

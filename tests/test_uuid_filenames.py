@@ -114,6 +114,7 @@ def test_without_the_option_the_client_looks_for_plain_names(make_tree, build):
 PARTS = st.sampled_from(
     [
         *IDS[:2],
+        f'x{IDS[0]}',
         IDS[0].upper(),
         IDS[0].replace('-', ''),
         IDS[0].replace('-4', '-1', 1),
@@ -161,6 +162,7 @@ def test_a_name_is_a_dataset_where_the_client_makes_it_of_rel_path_and_id_and_el
         ('a.b.6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c1.npy', Reason.BAD_UUID, 'ALF312', ''),
         (f'a.b.{IDS[0]}.{IDS[1]}.npy', Reason.BAD_UUID, 'ALF312', f'a.b.{IDS[1]}.npy'),
         (f'a.b.{IDS[0]}', None, 'ALF304', None),
+        (f'a.b.x{IDS[0]}.npy', Reason.BAD_UUID, 'ALF312', ''),
         (f'notes.{IDS[0]}.txt', None, 'ALF301', ''),
         (f'a_b.{IDS[0]}.npy', None, 'ALF301', f'a.b.{IDS[0]}.npy'),
     ],

@@ -94,7 +94,7 @@ def build(
         datasets that they know. Give it each time: a run without makes our ids.
     uuid_filenames
         Whether the names of the files carry the UUIDs of the datasets, `name.<uuid>.ext`: these are the ids,
-        and not in the rel_paths. Takes 16 bytes of memory a dataset, for no id to stand for two.
+        and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two.
     rehash
         Whether all files are read again. Where not, a digest of the published index is reused if the file's
         size, mtime, ctime and inode are as they were, and were older than that scan.

@@ -1,7 +1,7 @@
 """Let no id stand for two datasets, where ids are given and not computed: `--uuid-filenames`.
 
 Stands between the scan and what collects it. Of files of one UUID in several sessions the first in the order
-of the table stays a dataset; the others become problems. That takes 16 bytes of memory a dataset, which the
+of the table stays a dataset; the others become problems. That takes 20 bytes of memory a dataset, which the
 other stages do not: nothing else in a run remembers all that there was.
 """
 
@@ -39,7 +39,7 @@ def iter_unique(
     seen = SeenIds()
     for result, hashed in scanned:
         ids = from_ipc(result.datasets).column('id').combine_chunks()
-        text = bytes(ids.buffers()[2] or b'').decode()
+        text = bytes(memoryview(ids.buffers()[2] or b'')[: 36 * len(ids)]).decode()
         digits = bytes.fromhex(text.replace('-', ''))
         twins = [row for row in range(len(ids)) if not seen.add(digits[16 * row : 16 * row + 16])]
         yield _drop(result, hashed, twins, namespace) if twins else (result, hashed)
