@@ -412,6 +412,21 @@ def test_verify_finds_each_mutation_and_no_other(named, tmp_path, is_ours, monke
     assert digest_of(named) == before
 
 
+def test_a_tree_that_got_the_ids_of_an_index_for_names_is_verified_by_it(make_tree, build, tmp_path):
+    """As the client names what it downloads where it is told to keep the UUIDs."""
+    root = make_tree({f'{path}/alf/a.b{i}.npy': b'x' * i for path in ORDER for i in range(9)})
+    (tmp_path / 'tables').mkdir()
+    build(root, out=tmp_path / 'tables')
+    session_of = {str(fastindex.eid(path)): path for path in ORDER}
+    for row in read(tmp_path / 'tables', 'datasets'):
+        path = root / session_of[row['eid']] / row['rel_path']
+        path.rename(path.with_name(add_uuid(path.name, row['id'])))
+    options = {'index': tmp_path / 'tables', 'workers': 1}
+    assert list(fastindex.verify(root, uuid_filenames=True, **options)) == []
+    kinds = Counter(difference.kind.value for difference in fastindex.verify(root, **options))
+    assert kinds == {'missing': 18, 'unexpected': 18}
+
+
 def disown(folder: Path) -> None:
     """Make the tables those of another program, in another order."""
     import pyarrow.parquet as pq
