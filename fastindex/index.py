@@ -48,7 +48,7 @@ class Index:
         Tell the files that were checked from others that took their place.
     facts
         What the tables say of themselves: date_created, origin; where they are ours version, algorithms,
-        sessions, datasets, bytes.
+        sessions, datasets, bytes, and what `fastindex.facts.Facts` has.
     root
         Where the tree is: `folder`, unless it was told otherwise.
     url
