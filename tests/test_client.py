@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import SESSION, read
+from conftest import SESSION, read, to_id
 from one.api import One
 
 import fastindex
@@ -126,7 +126,7 @@ def test_search_without_terms_finds_every_session(index):
         ({'projects': 'brainwide'}, set()),
         ({'dataset_qc_lte': 'PASS', 'datasets': 'wheel.position.npy'}, {'lab/Subjects/s2/2024-01-02/002'}),
     ],
-    ids=str,
+    ids=to_id,
 )
 def test_search_finds_by(index, terms, found):
     root, one = index(PLAIN)

@@ -26,7 +26,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import SESSION, grow
+from conftest import SESSION, grow, to_id
 from iblutil.io import parquet
 from one.api import One
 
@@ -273,7 +273,7 @@ def awkward(indexes) -> fastindex.Index:
         ({'datasets': ['spikes.times.npy', '_phy_.*'], 'min_size_bytes': 0}, {SESSION}),
         ({'datasets': ['spikes.times.npy', '_phy_.*'], 'min_size_bytes': 1}, set()),
     ],
-    ids=str,
+    ids=to_id,
 )
 def test_datasets_are_found_by_their_parts(awkward, terms, found):
     eids = awkward.search(**terms)
