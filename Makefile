@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := $(VENV)/.peers
+TUTORIAL := $(VENV)/.tutorial
 
 .DEFAULT_GOAL := help
-.PHONY: help run bench bench-large bench-check test faults faults-long lint types format clean
+.PHONY: help run walkthrough bench bench-large bench-check test faults faults-long lint types format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -22,6 +23,14 @@ run: $(INSTALLED)  ## the main job on an example of 74,000 files: write it, inde
 	$(BIN)/python -m fastindex example-data
 	$(BIN)/python -m fastindex example-data --hash
 	$(BIN)/python examples/first_look.py example-data
+
+$(TUTORIAL): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[tutorial]'
+	@touch $@
+
+walkthrough: $(TUTORIAL)  ## the tutorial "Releasing data with ONE" from start to end, in half a minute
+	rm -rf walkthrough
+	$(BIN)/python examples/release_walkthrough.py walkthrough
 
 $(PEERS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -64,4 +73,4 @@ format: $(INSTALLED)  ## format the code
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove what was made here: the environment, the example, caches
-	rm -rf $(VENV) example-data bench-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) example-data walkthrough bench-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
