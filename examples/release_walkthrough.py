@@ -107,7 +107,7 @@ def plot_reaction_times(trials: dict[str, np.ndarray], path: Path) -> None:
     axes.axhline(np.median(reaction_seconds), color='tab:green', label='median of all')
     axes.set(xlabel='trial', ylabel='reaction time (s)', title='NYU-01: from the go cue to the feedback')
     axes.yaxis.set_major_formatter('{x:g}')
-    axes.legend(loc='center right')
+    axes.legend(loc='center left')
     figure.savefig(path, dpi=150)
 
 
