@@ -16,7 +16,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -40,7 +40,7 @@ from fastindex.trees import open_tree
 
 DOCS = HERE.parent / 'docs' / 'scale.md'
 BUILD = '{python} -m fastindex {root} --out {out} --quiet'
-RACES = {'stat': '', '`--hash`': ' --hash'}
+RACES = {'stat': '', 'hash': ' --hash'}
 WORKERS = 2
 EMPTY_TASKS = 4000
 TICKS = os.sysconf('SC_CLK_TCK')
@@ -113,13 +113,15 @@ def use_of(command: Command, words: dict[str, str], scratch: Path, cluster: Proc
     return Use(seconds, used, scheduler_after - scheduler, workers_after - workers)
 
 
-def measure(tree: str, data: Path, *, rounds: int) -> tuple[list[Measurement], list[str]]:
+def measure(
+    tree: str, races: Sequence[str], data: Path, *, rounds: int
+) -> tuple[list[Measurement], list[str]]:
     """Race the cluster with processes; give the measurements and the lines of the table."""
     measurements, lines = [], []
     with scratch_folder() as scratch, run_cluster(scratch) as cluster:
         words = make_words(scratch, root=make_tree(tree, data), file=cluster.file)
-        for name, option in RACES.items():
-            line = BUILD + option
+        for name in races:
+            line = BUILD + RACES[name]
             commands = [
                 Command('dask', f'{line} --dask {{file}}'),
                 Command('processes', f'{line} --workers {WORKERS}'),
@@ -128,6 +130,7 @@ def measure(tree: str, data: Path, *, rounds: int) -> tuple[list[Measurement], l
             for turn in range(rounds + 1):
                 for command in commands if turn % 2 else commands[::-1]:
                     use = use_of(command, words, scratch, cluster)
+                    print(name, command.name, *(f'{part:.2f}' for part in use), flush=True)
                     if turn:  # the first one warms up
                         uses[command.name].append(use)
             dask, processes = uses['dask'], uses['processes']
@@ -144,7 +147,7 @@ def measure(tree: str, data: Path, *, rounds: int) -> tuple[list[Measurement], l
             for part, value in zip(Use._fields[1:], parts, strict=True):
                 measurements.append(Measurement(title, f'CPU time with Dask: {part}', value, unit='s'))
             lines.append(
-                f'| {name} | {ratio_of(*walls):.2f} | {ratio_of(*cpus):.2f} | {median(cpus[1]):.1f} s | '
+                f'| {title} | {ratio_of(*walls):.2f} | {ratio_of(*cpus):.2f} | {median(cpus[1]):.1f} s | '
                 + ' | '.join(f'{part:.1f} s' for part in parts)
                 + ' |'
             )
@@ -179,9 +182,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('--data', type=Path, default=Path('bench-data'), help='folder of the trees')
     parser.add_argument('--tree', default='1m')
+    parser.add_argument('--races', nargs='+', choices=RACES, default=list(RACES))
     parser.add_argument('--rounds', type=int, default=5)
     options = parser.parse_args()
-    measurements, lines = measure(options.tree, options.data, rounds=options.rounds)
+    measurements, lines = measure(options.tree, options.races, options.data, rounds=options.rounds)
     write_results('cluster', measurements, options.data)
     DOCS.write_text(replace_between(DOCS.read_text(), 'cluster', '\n'.join([HEAD, *lines])))
 

@@ -3,8 +3,8 @@
     python benchmarks/scale.py 1 10 100 --data bench-data
 
 The sessions are invented, so a worker does all of its work but ask a disk, and the collecting process all of
-its own. Then the index is read: checked by `fastindex.open`, filtered by polars, opened by the ONE client.
-CPU seconds are given, as they depend least on what else runs. Makes the table in docs/scale.md; 100 M take six
+its own. Then the index is read: checked by `fastindex.open`, filtered by polars, opened by the client. CPU
+seconds are given, as they depend least on what else runs. Makes the table in docs/scale.md; 100 M take six
 minutes of two quiet cores, and 3 GB in the folder for temporary files.
 """
 

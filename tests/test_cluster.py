@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Sparse, grow, tables_digest
-from daskcluster import DaskCluster
+from daskcluster import DaskCluster, wait_until
 
 import fastindex
 from fastindex import ClusterError, UsageError
@@ -105,15 +105,25 @@ def test_workers_hold_nothing_of_a_run_that_is_over(cluster, root):
         assert list(client.run(list_open, str(root)).values()) == [[], []]
 
 
-def test_an_error_in_a_run_takes_back_what_waits(cluster, root, tmp_path):
+def test_an_error_of_the_caller_ends_a_run(cluster, root):
     def stop(_):
         raise RuntimeError('stop')
 
+    with pytest.raises(RuntimeError, match='stop'):
+        fastindex.build(root, dask=cluster.file, dry_run=True, on_skip=stop)
+
+
+def test_tasks_that_wait_are_taken_back(cluster, root):
+    def count_tasks(dask_scheduler):
+        return len(dask_scheduler.tasks)
+
     with cluster.connect() as client:
-        with pytest.raises(RuntimeError, match='stop'):
-            fastindex.build(root, dask=client, dry_run=True, on_skip=stop)
-        assert client.submit(sum, [1, 2]).result(timeout=10) == 3
-        assert not client.processing() or not any(client.processing().values())
+        workers = Cluster(client, LocalTree.open(str(root)))
+        while workers.has_room():
+            workers.submit(None, time.sleep, 2, is_long=False)
+        wait_until(lambda: client.run_on_scheduler(count_tasks))
+        workers.stop(kill=True)
+        wait_until(lambda: not client.run_on_scheduler(count_tasks), seconds=1.5)
 
 
 def test_a_task_that_fails_is_told_with_what_to_look_at(cluster, root):
@@ -201,8 +211,10 @@ def test_a_worker_that_sees_another_tree_is_not_fit(tmp_path):
 
 def test_new_tables_and_files_do_not_make_a_worker_unfit(tmp_path):
     (tmp_path / 'lab').mkdir()
-    expected = Expected.here(LocalTree.open(str(tmp_path)))
     (tmp_path / 'sessions.pqt').touch()
+    expected = Expected.here(LocalTree.open(str(tmp_path)))
+    (tmp_path / 'new').touch()
+    (tmp_path / 'new').replace(tmp_path / 'sessions.pqt')
     (tmp_path / 'another lab').mkdir()
     assert find_fault(expected) is None
 
