@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
-import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,6 +222,10 @@ def open(
 
 def _open_copy(url: str, root: str | os.PathLike[str] | None, endpoint: str | None, anonymous: bool) -> Index:
     """Open an index in a bucket: a copy of it, which is gone with the index."""
+    import shutil
+    import tempfile
+    import weakref
+
     from fastindex.remote import fetch_tables
     from fastindex.trees.store import Place
 

@@ -227,7 +227,6 @@ def build_index(
         raise PublishError(f'{escape(os.fspath(out))}: there is no such folder for the tables: make it')
     with closing(tree), ExitStack() as files, _open_pool(tree, workers, executor, dask, files) as pool:
         found, known = _discover(tree, out, options, pool, files)
-        files.callback(found.close)
         report = Report(tree, options, found)
         adopted = options.adopted
         all_keys = adopted.iter_unique(found.iter_keys()) if adopted else found.iter_keys()
@@ -305,6 +304,7 @@ def _discover(
             known = KnownIndex.open(out, options.algorithms, files)
 
     found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, load=load)
+    files.callback(found.close)
     if not (found.count_sessions() or options.allow_empty):
         raise EmptyTreeError(_explain_empty(tree, found.tally))
     if options.lab is not None:

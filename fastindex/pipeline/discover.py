@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from typing import NamedTuple
 
@@ -140,14 +141,17 @@ def discover(
         load = None
     listed = Listed(identity) if isinstance(tree, ListsAhead) else None
     found = Discovery([], [], Tally(list_skips=list_skips), listed)
-    try:
-        folders = tree.list_folders('', found.tally)
-    except OSError as error:
-        raise RootError(f'{escape(tree.root)}: the folder cannot be listed ({error.strerror})') from error
-    is_flat = len(folders) > MANY
-    _run(tree, identity, pool, found, discover_folders, folders, load if is_flat else None)
-    subjects = list(found.subjects)
-    _run(tree, identity, pool, found, discover_sessions, subjects, None if is_flat else load)
+    with ExitStack() as failed:
+        failed.callback(found.close)
+        try:
+            folders = tree.list_folders('', found.tally)
+        except OSError as error:
+            raise RootError(f'{escape(tree.root)}: the folder cannot be listed ({error.strerror})') from error
+        is_flat = len(folders) > MANY
+        _run(tree, identity, pool, found, discover_folders, folders, load if is_flat else None)
+        subjects = list(found.subjects)
+        _run(tree, identity, pool, found, discover_sessions, subjects, None if is_flat else load)
+        failed.pop_all()
     if load is not None:
         pool.renew()
     return found

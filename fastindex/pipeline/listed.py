@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Iterator
-from tempfile import TemporaryFile
 from typing import Protocol
 
 from fastindex.ids import Identity
@@ -35,6 +34,8 @@ class Listed:
     """
 
     def __init__(self, identity: Identity) -> None:
+        from tempfile import TemporaryFile
+
         self._identity = identity
         self._file = TemporaryFile(prefix='fastindex-')  # noqa: SIM115 - open as long as this is
         self._parts: list[tuple[_Sessions, int]] = []

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fastindex.checks import Tables, open_tables
@@ -32,16 +31,16 @@ from fastindex.pipeline.shard import iter_shards
 from fastindex.pipeline.unique import iter_unique
 from fastindex.problems import Problem, escape
 from fastindex.progress import open_bar
-from fastindex.remote import fetch_tables
 from fastindex.tablefile import TableFile
 from fastindex.trees import ListsAhead, Tree, open_tree
-from fastindex.trees.store import Place
 from fastindex.trees.url import is_url
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     import pyarrow as pa
+
+    from fastindex.trees.store import Place
 
     Scanned = Iterator[tuple[ScanResult, list[HashResult]]]
 
@@ -154,9 +153,22 @@ class _Task(NamedTuple):
 
 
 def _locate(folder: str | os.PathLike[str], endpoint: str | None, anonymous: bool) -> Path | Place:
-    if is_url(folder):
-        return Place.parse(os.fspath(folder), endpoint=endpoint, anonymous=anonymous)
-    return Path(os.path.realpath(folder))
+    if not is_url(folder):
+        return Path(os.path.realpath(folder))
+    from fastindex.trees.store import Place
+
+    return Place.parse(os.fspath(folder), endpoint=endpoint, anonymous=anonymous)
+
+
+def _fetch(place: Place, stack: ExitStack) -> Path:
+    """Copy an index out of a bucket, for as long as `stack` is open."""
+    from tempfile import TemporaryDirectory
+
+    from fastindex.remote import fetch_tables
+
+    copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-')))
+    fetch_tables(place, copy)
+    return copy
 
 
 class Verification(Iterator[Difference]):
@@ -223,11 +235,7 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
         opened: list[Tables] = []
 
         def open_index() -> None:  # starts no thread, so that workers can be forked after it
-            folder = task.folder
-            if isinstance(folder, Place):
-                copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-')))
-                fetch_tables(folder, copy)
-                folder = copy
+            folder = task.folder if isinstance(task.folder, Path) else _fetch(task.folder, stack)
             opened.append(stack.enter_context(open_tables(folder)))
 
         discovery = discover(tree, UuidIdentity(), pool, load=open_index)

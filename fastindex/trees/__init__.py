@@ -10,12 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from fastindex.errors import UsageError
-from fastindex.hashing import Measured
 from fastindex.problems import Tally, escape
 from fastindex.trees.url import is_url
+
+if TYPE_CHECKING:
+    from fastindex.hashing import Measured
 
 __all__ = ['AnyHasher', 'Entry', 'Folder', 'ListsAhead', 'Tree', 'open_tree']
 

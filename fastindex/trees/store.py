@@ -14,9 +14,9 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
 
@@ -130,7 +130,7 @@ class Place(NamedTuple):
         StoreError
             If a page cannot be had. What came before it is not the whole.
         """
-        prefix = f'{self.key(path)}/'.removeprefix('/')
+        prefix = self.key(f'{path}/' if path else '')
         wanted = {'Bucket': self.bucket, 'Prefix': prefix, **({} if is_deep else {'Delimiter': '/'})}
         token: str | None = None
         while True:
@@ -139,23 +139,21 @@ class Place(NamedTuple):
             if following is None:
                 return
             if following in ('', token):
-                self._refuse_listing(prefix, 'the listing goes on, but does not say where.')
+                raise self._cannot_list(prefix, 'the listing goes on, but does not say where.')
             token = following
 
     def _list_page(self, wanted: dict[str, str]) -> tuple[Page, str | None]:
-        for attempt in range(ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
                 answer = self._ask('list_objects_v2', **wanted)
-                return _parse_page(answer['page'])
             except _RefusedError as error:
-                self._refuse_listing(wanted['Prefix'], error.said)
-            except (ElementTree.ParseError, LookupError, ValueError):  # cut off on its way, or no listing
-                if attempt == ATTEMPTS - 1:
-                    self._refuse_listing(wanted['Prefix'], 'the answer is no listing: is the endpoint right?')
-        raise AssertionError  # the last attempt returned or raised
+                raise self._cannot_list(wanted['Prefix'], error.said) from None
+            with suppress(ElementTree.ParseError, LookupError, ValueError):  # cut off on its way
+                return _parse_page(answer['page'])
+        raise self._cannot_list(wanted['Prefix'], 'the answer is no listing: is the endpoint right?')
 
-    def _refuse_listing(self, prefix: str, why: str) -> NoReturn:
-        raise StoreError(f'{escape(f"{SCHEME}{self.bucket}/{prefix}")}: {why}')
+    def _cannot_list(self, prefix: str, why: str) -> StoreError:
+        return StoreError(f'{escape(f"{SCHEME}{self.bucket}/{prefix}")}: {why}')
 
     def look(self, path: str) -> Object:
         """Look at one object.
