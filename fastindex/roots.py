@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fastindex.alf import judge_date, judge_number
 from fastindex.problems import Tally, escape
 from fastindex.trees import Tree
+from fastindex.trees.url import is_url
 
 __all__ = ['WrongRoot', 'explain_empty_root', 'find_right_root', 'iter_root_warnings', 'judge_root']
 
@@ -70,6 +71,8 @@ def explain_empty_root(tree: Tree) -> str:
     """Say why no session was found below the root, and where to look instead."""
     if wrong := find_right_root(tree):
         return f'{wrong.message}: {wrong.advice}'
+    if not _list(tree, '', Tally()) and is_url(tree.root):
+        return 'no key in the bucket begins like this and has a folder behind it: is the prefix right?'
     if not _list(tree, '', Tally()):
         return 'the folder has no folders in it: is the disk mounted?'
     return 'expected lab/Subjects/subject/date/number or subject/date/number below it'
@@ -77,6 +80,8 @@ def explain_empty_root(tree: Tree) -> str:
 
 def find_right_root(tree: Tree) -> WrongRoot | None:
     """Find the root that was meant, where no session was found below this one."""
+    if is_url(tree.root) and tree.root.count('/') == 2:
+        return None  # a whole bucket: there is none above it, and much may be below
     tally = Tally()  # for nobody: what matters was told already
     names = _list(tree, '', tally)
     up = os.path.dirname(tree.root)

@@ -22,7 +22,14 @@ from one.api import One
 from servers import KEY, SECRET, Proxy, moto, rclone
 
 import fastindex
-from fastindex.errors import InvalidIndexError, PublishError, RootError, StoreError, UsageError
+from fastindex.errors import (
+    EmptyTreeError,
+    InvalidIndexError,
+    PublishError,
+    RootError,
+    StoreError,
+    UsageError,
+)
 from fastindex.pipeline import scan
 from fastindex.problems import Problem, Reason
 from fastindex.tablefile import TableFile, open_table
@@ -424,6 +431,18 @@ def test_what_cannot_be_is_said_before_anything_is_done(on_rclone, index, tmp_pa
 def test_options_that_make_no_sense_for_a_bucket_are_named(tmp_path, root, options, said):
     with pytest.raises(UsageError, match=said):
         fastindex.build(root, **{'out': tmp_path, 'workers': 1, **options})
+
+
+def test_wrong_root_in_a_bucket_is_explained(on_rclone, index):
+    on_rclone.put(TREE)
+    for prefix, said in (
+        ('/nothing', 'is the prefix right'),
+        ('/lab', rf'index the one above it, {on_rclone.root}\.$'),
+        ('/lab/Subjects/s1', rf'index {on_rclone.root}\.$'),
+    ):
+        there = Store(on_rclone.url, on_rclone.folder, on_rclone.bucket + prefix)
+        with pytest.raises(EmptyTreeError, match=re.compile(said, re.MULTILINE)):
+            index(there)
 
 
 def test_validate_does_not_look_into_buckets():

@@ -289,6 +289,7 @@ class ObjectTree(NamedTuple):
     def _list_below(self, subject: str, tally: Tally) -> _Listing:
         folders: dict[str, dict[str, None]] = {'': {}}
         packers: dict[str, _Packer] = {}
+        last: _Packer | None = None
         for path, found in self._iter_deep(subject, tally):
             date, slash, rest = path.partition('/')
             if not slash:
@@ -304,6 +305,9 @@ class ObjectTree(NamedTuple):
                 if judge_date(date) or judge_number(number):
                     continue
                 packer = packers[session] = _Packer()
+            if last is not None and last is not packer:
+                last.pack()  # keys are sorted: this session is done
+            last = packer
             packer.add(rest, found)
         return _Listing(folders, {f'{subject}/{path}': packer.close() for path, packer in packers.items()})
 
@@ -430,16 +434,17 @@ class _Packer:
     def add(self, path: str, found: Object) -> None:
         self._fields += path, str(found.size_bytes), found.etag, found.modified
         if len(self._fields) >= 4 * BLOCK_OBJECTS:
-            self._pack()
+            self.pack()
 
-    def _pack(self) -> None:
+    def pack(self) -> None:
+        if not self._fields:
+            return
         data = '\0'.join(self._fields).encode('utf-8', 'surrogateescape')
         self._blocks.append(zlib.compress(data, 1))
         self._fields = []
 
     def close(self) -> bytes:
-        if self._fields or not self._blocks:
-            self._pack()
+        self.pack()
         return b''.join(self._blocks)
 
 
