@@ -66,7 +66,8 @@ def moto() -> Iterator[str]:
 
 Answer = tuple[int, bytes]
 Trouble = Callable[[str, str], Answer | str | None]
-"""Given method and path with query, what to do: answer this, `drop` or `cut` the answer, or pass it on."""
+"""Given method and path with query, what to do: answer this, `drop` the request, `cut` the answer off, make it `short`
+with a length that is right, or pass it on."""
 
 
 class Proxy:
@@ -123,6 +124,8 @@ class Proxy:
                 if 'list-type=2' in self.path:
                     time.sleep(proxy.seconds_a_page)
                 status, headers, data = self._ask(body)
+                if action == 'short':
+                    data = data[: len(data) // 2]
                 self._answer(status, headers, proxy.change(self.path, data), is_cut=action == 'cut')
 
             def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:

@@ -151,8 +151,12 @@ class _Session:
             objects = (found for entries in self.folders.values() for found in entries.objects.values())
             likely = [found for found in objects if _MD5.fullmatch(found.etag)]
             sample = min(likely, key=lambda found: (not found.size_bytes, found.size_bytes))
-            _, digests = _read(place, sample.key[len(place.key('')) :], ('md5',))
-            self._are_md5 = digests[0].hex() == sample.etag
+            try:
+                _, digests = _read(place, sample.key[len(place.key('')) :], ('md5',))
+            except OSError:  # what is wrong with it, it will say in its own turn
+                self._are_md5 = False
+            else:
+                self._are_md5 = digests[0].hex() == sample.etag
         return self._are_md5
 
 
