@@ -66,8 +66,8 @@ def moto() -> Iterator[str]:
 
 Answer = tuple[int, bytes]
 Trouble = Callable[[str, str], Answer | str | None]
-"""Given method and path with query, what to do: answer this, `drop` the request, `cut` the answer off, make it `short`
-with a length that is right, or pass it on."""
+"""Given method and path with query, what to do: answer this, `drop` the request, `cut` the answer off, make
+it `short`, with a length that is right, or pass it on."""
 
 
 class Proxy:
@@ -83,6 +83,8 @@ class Proxy:
         What an answer is changed to, given the path.
     seconds_a_page
         What a page of a listing takes longer.
+    remembers
+        Whether a page of a listing that was asked for before is not asked for again.
     """
 
     def __init__(self, target: str) -> None:
@@ -90,6 +92,8 @@ class Proxy:
         self.trouble: Trouble = lambda _method, _path: None
         self.change: Callable[[str, bytes], bytes] = lambda _path, data: data
         self.seconds_a_page = 0.0
+        self.remembers = False
+        self._memory: dict[str, tuple[int, list[tuple[str, str]], bytes]] = {}
         self._target = target.removeprefix('http://')
         self._server = ThreadingHTTPServer(('127.0.0.1', 0), self._make_handler())
         self._server.daemon_threads = True
@@ -123,7 +127,10 @@ class Proxy:
                     return
                 if 'list-type=2' in self.path:
                     time.sleep(proxy.seconds_a_page)
-                status, headers, data = self._ask(body)
+                answer = proxy._memory.get(self.path) or self._ask(body)
+                if proxy.remembers and 'list-type=2' in self.path:
+                    proxy._memory[self.path] = answer
+                status, headers, data = answer
                 if action == 'short':
                     data = data[: len(data) // 2]
                 self._answer(status, headers, proxy.change(self.path, data), is_cut=action == 'cut')

@@ -142,8 +142,16 @@ class Index:
         ------
         UnknownSessionError
             If no session of the index has this eid.
+        UsageError
+            If the tree is in a bucket: then it has no folder.
         """
         import polars as pl
+
+        if self.url is not None and self.root == self.folder:
+            raise UsageError(
+                f'{escape(self.url)}: the sessions are in a bucket: expected root=, the folder that they '
+                'were copied to'
+            )
 
         rows = select_sessions(self.sessions.filter(pl.col('id') == str(eid)))
         if rows.is_empty():

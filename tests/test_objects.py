@@ -33,7 +33,7 @@ from fastindex.errors import (
 from fastindex.pipeline import scan
 from fastindex.problems import Problem, Reason
 from fastindex.tablefile import TableFile, open_table
-from fastindex.trees import store
+from fastindex.trees import objects, store
 
 botocore = pytest.importorskip('botocore.session', reason='needs botocore (the extra s3)')
 
@@ -235,7 +235,8 @@ def test_workers_make_the_same_bytes(on_rclone, index):
     assert rows_of(index(on_rclone, workers=3, name='a')[0]) == rows_of(index(on_rclone, name='b')[0])
 
 
-def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path):
+def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path, monkeypatch):
+    monkeypatch.setattr(objects, 'BLOCK_OBJECTS', 150)
     tree = {f'lab/Subjects/s1/2024-01-{day:02}/001/a.x{i}.npy': b'' for day in (1, 2, 3) for i in range(400)}
     on_rclone.put(tree)
     with Proxy(on_rclone.url) as proxy:
@@ -244,6 +245,11 @@ def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path):
     (tmp_path / 'local').mkdir()
     build(on_rclone.folder / on_rclone.bucket, out=tmp_path / 'local')
     assert rows_of(out) == rows_of(tmp_path / 'local')
+    monkeypatch.setattr(scan, 'MAX_ENTRIES', 30)  # the rest of each folder is left to other tasks
+    monkeypatch.setattr(scan, 'PART_ROWS', 100)
+    again, _ = index(on_rclone, name='in parts', hash=['md5'])
+    build(on_rclone.folder / on_rclone.bucket, out=tmp_path / 'local', hash=['md5'])
+    assert rows_of(again) == rows_of(tmp_path / 'local')
 
 
 def test_requests_are_one_a_subject_and_none_a_dataset(on_moto, proxy, index):
@@ -493,11 +499,14 @@ def test_index_is_put_where_the_data_is_and_read_there(on_each, run):
     assert f'wrote sessions.pqt and datasets.pqt in {on_each.root}\n' in out
     index = fastindex.open(on_each.root, endpoint=on_each.url)
     assert index.datasets.collect().height == DATASETS
-    assert len(index.search(subject='s1')) == 2
+    (eid,) = index.search(subject='s2')
+    with pytest.raises(UsageError, match=r'in a bucket: expected root='):
+        index.path(eid)
+    assert fastindex.open(on_each.root, root='/data', endpoint=on_each.url).path(eid) == Path('/data', S3)
     code, out, _ = run('search', on_each.root, '--subject', 's2', '--datasets', '--paths', *words)
     assert out == f'{on_each.root}/{S3}/alf/probe00/clusters.depths.npy\n'
     assert run('info', on_each.root, *words)[1].startswith(f'{on_each.root}: index by fastindex')
-    for level in ([], ['--hash'], ['--fast']):
+    for level in (['--hash'], ['--fast'], ['--part', '1/2'], ['--part', '2/2']):
         assert run('verify', on_each.root, '--workers', 1, *level, *words)[0] == 0
     code, out, _ = run(on_each.root, '--out', on_each.root, '--hash', '--workers', 1, *words)
     assert 'digests: 0 computed, 6 reused\nsince the last index: nothing has changed' in out
