@@ -57,6 +57,12 @@ TREE = {
 DATASETS = 6
 
 
+ON_MOTO_OR_ELSE = pytest.mark.parametrize(
+    'on_each', ['moto', pytest.param('rclone', marks=pytest.mark.fault)], indirect=True
+)
+"""For what takes some seconds: on the other server only with `make faults`."""
+
+
 @dataclass
 class Store:
     """A server, and a bucket of its own for a test."""
@@ -491,6 +497,7 @@ def test_profile_has_credentials_and_endpoint(on_rclone, tmp_path, monkeypatch, 
     assert fastindex.build(on_rclone.root, dry_run=True, workers=1).datasets == DATASETS
 
 
+@ON_MOTO_OR_ELSE
 def test_index_is_put_where_the_data_is_and_read_there(on_each, run):
     on_each.put(TREE)
     words = ['--endpoint', on_each.url]
@@ -515,6 +522,7 @@ def test_index_is_put_where_the_data_is_and_read_there(on_each, run):
     assert not copies.exists()
 
 
+@ON_MOTO_OR_ELSE
 def test_verify_finds_what_differs_in_a_bucket(on_each, index):
     on_each.put(TREE)
     out, _ = index(on_each, hash=['xxh128'])
