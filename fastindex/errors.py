@@ -13,7 +13,9 @@
     ├── ClusterError (ConnectionError)           a Dask cluster that is not there, or not fit
     ├── InvalidIndexError (ValueError)           tables that are no index, or damaged
     ├── UnknownSessionError (LookupError)        no session has this eid
-    └── ExampleError (ValueError)                the example cannot be made there
+    ├── ExampleError (ValueError)                the example cannot be made there
+    ├── MissingExtraError (ModuleNotFoundError)  packages that only this command needs are not installed
+    └── ReportError (OSError)                    the report could not be written
 
 Trouble with a single path is no exception: it is a `Problem` in the summary.
 """
@@ -36,7 +38,9 @@ __all__ = [
     'InvalidIndexError',
     'LabConflictError',
     'LockedError',
+    'MissingExtraError',
     'PublishError',
+    'ReportError',
     'RootError',
     'StoreError',
     'UnknownSessionError',
@@ -111,3 +115,11 @@ class UnknownSessionError(FastindexError, LookupError):
 
 class ExampleError(FastindexError, ValueError):
     """The example cannot be written where it was asked for, or its archive is not to be trusted."""
+
+
+class MissingExtraError(FastindexError, ModuleNotFoundError):
+    """Packages that only a part of this program needs are not installed."""
+
+
+class ReportError(FastindexError, OSError):
+    """The report could not be written; what was there still is."""

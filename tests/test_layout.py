@@ -51,9 +51,10 @@ ORDER = [
     *('pipeline.check', 'pipeline.survey', 'pipeline.validate'),
     *('pipeline.expect', 'pipeline.judge', 'pipeline.verify'),
     *('compat', 'faults', 'search', 'index', 'info', 'rows'),
+    *('report.contents', 'report.charts', 'report.page', 'report'),
     *('newfolder', 'example', 'archive'),
     *('commands', 'commands.common', 'commands.build', 'commands.validate', 'commands.verify'),
-    *('commands.search', 'commands.info', 'commands.example'),
+    *('commands.search', 'commands.info', 'commands.report', 'commands.example'),
     *('cli', '__main__'),
 ]
 STAGES = {'discover', 'shard', 'scan', 'collect', 'publish', 'check', 'survey'}

@@ -55,6 +55,7 @@ commands (python -m fastindex COMMAND --help):
   verify     compare a tree with its index: counts, files and sizes, or contents
   search     find sessions and datasets
   info       what is in an index
+  report     the same and more as one HTML file
   example    write an example tree of 74,000 files
 
 exit codes:

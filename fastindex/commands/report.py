@@ -1,0 +1,96 @@
+"""`fastindex report ROOT --out report.html`: an index as one HTML file."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from fastindex.commands.common import (
+    Parser,
+    positive,
+    print_json,
+    show,
+)
+from fastindex.commands.search import open_index
+from fastindex.errors import EXIT_DONE
+from fastindex.problems import escape
+
+__all__ = ['make_parser']
+
+EPILOG = """\
+examples:
+  python -m fastindex report /data --out report.html
+  python -m fastindex report /data --out report.html --no-validate      the index alone, without a walk
+  python -m fastindex report /mnt/tree --index ~/index --out r.html     tables that --out put elsewhere
+
+It needs pip install 'fastindex[report]'. The same index gives the same bytes.
+
+exit codes:
+  0  done, also where the names have findings
+  2  wrong usage, no index that can be used, or the file cannot be written: what was there still is
+  130, 143  interrupted, terminated: the same
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of `fastindex report`."""
+    parser = Parser(
+        prog='python -m fastindex report',
+        usage='python -m fastindex report ROOT --out FILE.html [options]',
+        description='Write one HTML file that shows what is in an index, and opens offline in any browser: '
+        'sessions over time, who has what, sizes, findings of validate, and a table to search and sort.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add('root', metavar='ROOT', help='folder that was indexed')
+    add('--out', metavar='FILE', required=True, help='the file to write, in a folder that exists')
+    add('--index', metavar='DIR', help='where the tables are, if not in ROOT')
+    add('--title', metavar='TEXT', help='heading of the page (default: the name of ROOT)')
+    add(
+        '--validate',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='judge the names in the tree, if it is there (default); --no-validate reads the index alone',
+    )
+    add('--workers', metavar='N', type=positive, help='processes that validate (default: one a CPU)')
+    add(
+        '--follow-symlinks',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='follow links to folders and files (default), as the build did',
+    )
+    add('--json', action='store_true', help='print the summary as one JSON object')
+    add('--quiet', action='store_true', help='print nothing but errors')
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    index = open_index(argparse.Namespace(root=options.root, out=options.index))
+    from dataclasses import asdict
+
+    from fastindex.report import write_report
+    from fastindex.rows import to_count, to_size
+
+    summary = write_report(
+        index,
+        options.out,
+        title=options.title,
+        validate=options.validate,
+        workers=options.workers,
+        follow_symlinks=options.follow_symlinks,
+        progress=not options.quiet,
+    )
+    seconds = time.monotonic() - started
+    if options.json:
+        print_json({**asdict(summary), 'seconds': round(seconds, 3)})
+    elif not options.quiet:
+        found = '' if summary.findings is None else f', {to_count(summary.findings, "finding")}'
+        show(
+            f'wrote {escape(summary.path)} ({to_size(summary.size_bytes)}) in {seconds:.1f} s: '
+            f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}{found}'
+        )
+    return EXIT_DONE
