@@ -196,7 +196,7 @@ def test_what_is_too_many_is_added_up_and_said_to_be(make_tree, monkeypatch):
     contents = gather_tree(root)
     assert contents.labs[-1] == '16 other labs'
     assert sum(bin_.sessions for bin_ in contents.timeline) == 25
-    assert contents.lab_bytes[-1] == Bar('6 others', 6, '6 B')
+    assert contents.lab_bytes[-1] == Bar('6 others', 6, '6 B', is_rest=True)
     monkeypatch.setattr(counting, 'MAX_COVERAGE_ROWS', 4)
     monkeypatch.setattr(counting, 'MAX_COVERAGE_COLUMNS', 2)
     monkeypatch.setattr(counting, 'MAX_TABLE_ROWS', 5)

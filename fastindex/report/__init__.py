@@ -99,7 +99,9 @@ def write_report(
     contents = gather(index)
     groups, note = None, _NOT_ASKED
     if validate:
-        groups = _judge_names(index, workers=workers, follow_symlinks=follow_symlinks, progress=progress)
+        groups = _judge_names(
+            index, contents.info.sessions, workers=workers, follow_symlinks=follow_symlinks, progress=progress
+        )
         note = _NOT_THERE
     if title is None:
         title = os.path.basename(os.path.realpath(index.root)) or '/'
@@ -116,9 +118,9 @@ def write_report(
 
 
 def _judge_names(
-    index: Index, *, workers: int | None, follow_symlinks: bool, progress: bool
+    index: Index, sessions: int, *, workers: int | None, follow_symlinks: bool, progress: bool
 ) -> tuple[FindingGroup, ...] | None:
-    """Group the findings of `validate`; None where there is nothing of the tree but its index."""
+    """Group the findings of `validate`; None where all its sessions are gone."""
     from fastindex.pipeline.validate import validate
 
     try:
@@ -127,7 +129,7 @@ def _judge_names(
         return None
     with closing(findings):
         groups = group_findings(findings)
-    return groups if findings.sessions else None
+    return groups if findings.sessions or not sessions else None
 
 
 def check_target(out: str | os.PathLike[str]) -> str:

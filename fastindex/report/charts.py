@@ -6,7 +6,9 @@ that must differ between light and dark are CSS variables of the page, so that a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from typing import Any
 
 from fastindex.report.contents import Bar, Contents
@@ -19,6 +21,11 @@ _TEXT = 'var(--ink)'
 _FAINT = 'var(--faint)'
 _RULE = 'var(--rule)'
 _BAR = 'var(--accent)'
+
+LEAST_BARS = 30
+"""Bars that the time axis has room for: one day alone is no wide bar."""
+
+_DAYS = {'day': 1, 'week': 7, 'month': 31, 'year': 366}
 
 CONFIG: Spec = {
     'background': None,
@@ -49,7 +56,7 @@ def to_charts(contents: Contents) -> dict[str, Spec]:
     """Make the specification of each chart that has a bar; the key is the id of its place in the page."""
     charts = {
         'timeline': _draw_timeline(contents),
-        'lab-bytes': _draw_bars(contents.lab_bytes, 'Bytes by lab'),
+        'lab-bytes': _draw_bars(contents.lab_bytes if contents.info.labs else (), 'Bytes by lab'),
         'object-bytes': _draw_bars(contents.object_bytes, 'Bytes by object'),
         'session-datasets': _draw_histogram(contents.session_datasets, 'datasets in a session'),
         'session-bytes': _draw_histogram(contents.session_bytes, 'size of a session'),
@@ -69,17 +76,25 @@ def _draw(description: str, values: list[Spec], **spec: Any) -> Spec:
 
 
 def _draw_timeline(contents: Contents) -> Spec:
-    values = [
-        {
-            'first': f'{bin_.first}',
-            'end': f'{bin_.end}',
-            'from': f'from {bin_.first}',  # a word, which no time zone moves
-            'lab': bin_.lab,
-            'place': contents.labs.index(bin_.lab),
-            'sessions': bin_.sessions,
-        }
-        for bin_ in contents.timeline
-    ]
+    values = []
+    totals: Counter[Date] = Counter()
+    for bin_ in contents.timeline:
+        totals[bin_.first] += bin_.sessions
+        values.append(
+            {
+                'first': f'{bin_.first}',
+                'end': f'{bin_.end}',
+                'from': f'from {bin_.first}',  # a word, which no time zone moves
+                'lab': bin_.lab,
+                'place': contents.labs.index(bin_.lab),
+                'sessions': bin_.sessions,
+            }
+        )
+    legend = {
+        'orient': 'bottom',
+        'columns': {'expr': 'max(1, floor(width / 130))'},
+        'labelLimit': 110,
+    }
     return _draw(
         f'Sessions a {contents.step}, by lab',
         values,
@@ -92,7 +107,8 @@ def _draw_timeline(contents: Contents) -> Spec:
                 'field': 'first',
                 'type': 'temporal',
                 'bin': 'binned',
-                'scale': {'type': 'utc'},
+                'scale': {'type': 'utc', 'padding': {'expr': f'{_choose_margin(contents):.3f} * width'}},
+                'axis': {'labelBound': True, 'labelOverlap': True},
                 'title': None,
             },
             'x2': {'field': 'end'},
@@ -100,18 +116,14 @@ def _draw_timeline(contents: Contents) -> Spec:
                 'field': 'sessions',
                 'type': 'quantitative',
                 'title': f'sessions a {contents.step}',
-                'axis': {'tickMinStep': 1, 'domain': False, 'format': ',d'},
+                'axis': _count_axis(max(totals.values(), default=0)),
             },
             'color': {
                 'field': 'lab',
                 'type': 'nominal',
                 'title': None,
                 'scale': {'domain': list(contents.labs), 'range': _COLORS},
-                'legend': {
-                    'orient': 'bottom',
-                    'columns': {'expr': 'max(1, floor(width / 130))'},
-                    'labelLimit': 110,
-                },
+                'legend': legend if contents.info.labs else None,
             },
             'order': {'field': 'place', 'type': 'quantitative'},
             'opacity': {'condition': {'param': 'chosen', 'value': 1}, 'value': 0.15},
@@ -124,12 +136,30 @@ def _draw_timeline(contents: Contents) -> Spec:
     )
 
 
+def _choose_margin(contents: Contents) -> float:
+    """Choose what part of the width the time axis leaves free on each side: a few bars are not made wide."""
+    if not contents.timeline:
+        return 0
+    first = min(bin_.first for bin_ in contents.timeline)
+    end = max(bin_.end for bin_ in contents.timeline)
+    bars = (end - first).days / _DAYS[contents.step]
+    return max(0, 1 - bars / LEAST_BARS) / 2
+
+
+def _count_axis(highest: int) -> Spec:
+    """Make an axis for numbers of sessions, of which there are no halves."""
+    values = {'values': list(range(highest + 1))} if highest < 5 else {}
+    return {'domain': False, 'format': ',d', **values}
+
+
 def _draw_bars(bars: Sequence[Bar], title: str) -> Spec:
     name = {'field': 'label', 'type': 'nominal', 'sort': None, 'title': None}
     return _draw(
         title,
-        [{'label': bar.label, 'value': bar.value, 'text': bar.text} for bar in bars],
+        # The others together may be longer than any: they get no bar, as all would be short beside it.
+        [{'label': bar.label, 'value': 0 if bar.is_rest else bar.value, 'text': bar.text} for bar in bars],
         height=22 * len(bars),
+        padding={'left': 5, 'right': 64, 'top': 5, 'bottom': 5},  # right: for the text
         encoding={
             'y': {**name, 'axis': {'labelLimit': 140, 'labelColor': _TEXT, 'domain': False, 'ticks': False}},
             'x': {'field': 'value', 'type': 'quantitative', 'axis': None},
@@ -160,7 +190,7 @@ def _draw_histogram(bars: Sequence[Bar], title: str) -> Spec:
                 'field': 'value',
                 'type': 'quantitative',
                 'title': 'sessions',
-                'axis': {'tickMinStep': 1, 'domain': False, 'format': ',d'},
+                'axis': _count_axis(max((bar.value for bar in bars), default=0)),
             },
             'tooltip': [{'field': 'label', 'title': title}, {'field': 'text', 'title': 'sessions'}],
         },

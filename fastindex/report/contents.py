@@ -65,11 +65,12 @@ _LAST_DAY = Date.max
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: its label, its length, and the length in words."""
+    """One bar: its label, its length, and the length in words; or all bars together that were left out."""
 
     label: str
     value: int
     text: str
+    is_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,10 +286,12 @@ def _to_bars(
 ) -> tuple[Bar, ...]:
     """Make bars of bytes, the longest first; those that are too many are added up."""
     ordered = sorted(((_name(name_of(count)), count.bytes) for count in counts), key=lambda bar: -bar[1])
-    if len(ordered) > MAX_BARS:
-        cut = ordered[MAX_BARS - 1 :]
-        ordered = [*ordered[: MAX_BARS - 1], (f'{len(cut):,} others', sum(size for _, size in cut))]
-    return tuple(Bar(name, size, to_size(size)) for name, size in ordered)
+    bars = tuple(Bar(name, size, to_size(size)) for name, size in ordered)
+    if len(bars) <= MAX_BARS:
+        return bars
+    kept, cut = bars[: MAX_BARS - 1], bars[MAX_BARS - 1 :]
+    rest = sum(bar.value for bar in cut)
+    return (*kept, Bar(f'{len(cut):,} others', rest, to_size(rest), is_rest=True))
 
 
 def _count_by_value(values: pl.Series, to_label: Callable[[int], str]) -> tuple[Bar, ...]:

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from fastindex.errors import MissingExtraError
+from fastindex.info import Info
 from fastindex.problems import escape
 from fastindex.report.charts import to_charts
 from fastindex.report.contents import Contents, CoverageRow, FindingGroup
@@ -73,7 +74,8 @@ def render(contents: Contents, findings: Sequence[FindingGroup] | None, note: st
             contents=contents,
             info=contents.info,
             title=escape(title),
-            facts=_list_facts(contents),
+            tiles=_list_tiles(contents.info),
+            facts=_list_facts(contents.info),
             findings=findings,
             finding_counts=_count_findings(findings or ()),
             note=note,
@@ -124,9 +126,15 @@ def _read_libraries() -> Mapping[str, str]:
     } | {'datatables_style': Markup(html.joinpath('dt_bundle.css').read_text('utf-8'))}  # noqa: S704
 
 
-def _list_facts(contents: Contents) -> list[tuple[str, str]]:
+def _list_tiles(info: Info) -> list[tuple[str, str]]:
+    """List the numbers that matter most, and what of."""
+    counts = {'session': info.sessions, 'subject': info.subjects, 'lab': info.labs, 'dataset': info.datasets}
+    words = [to_count(count, noun).split() for noun, count in counts.items() if count or noun != 'lab']
+    return [(number, noun) for number, noun in words] + [(to_size(info.bytes), 'in all')]
+
+
+def _list_facts(info: Info) -> list[tuple[str, str]]:
     """List what is known of the index, in words; nothing of when or where the report was made."""
-    info = contents.info
     maker = f'fastindex {info.version}' if info.version else 'another program'
     facts = [('index made by', maker), ('on', info.date_created), ('generation', info.generation)]
     digests = ', '.join(f'{name} ({count:,})' for name, count in info.digests.items())
