@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 import sys
 from collections import Counter
@@ -13,12 +14,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import one.alf.cache
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from conftest import SESSION, grow, read
 
 import fastindex
 from fastindex import MissingExtraError, ReportError, UsageError, report
 from fastindex.report import contents as counting
+from fastindex.report import page
 from fastindex.report.contents import Bar, Contents, CoverageRow, gather
 from fastindex.rows import to_size
 
@@ -216,11 +222,11 @@ def test_the_same_index_gives_the_same_bytes(write, tmp_path):
 
 
 def test_findings_are_in_the_page(write):
-    page = write(TREE).read_text()
-    assert 'ALF301' in page
-    assert 'other/Subjects/s1/2024-03-01/001/notes.txt' in page
-    assert '5 warnings' in page
-    assert 'and 1 more' in page
+    text = write(TREE).read_text()
+    assert 'ALF301' in text
+    assert 'other/Subjects/s1/2024-03-01/001/notes.txt' in text
+    assert '5 warnings' in text
+    assert 'and 1 more' in text
 
 
 def test_without_a_look_at_the_tree_the_page_says_so(write, build, make_tree, tmp_path):
@@ -256,11 +262,29 @@ def test_names_never_become_markup(write):
     harmless = outline(write(TREE))
     hostile = write(HOSTILE, title='<script>alert(1)</script>')
     assert outline(hostile) <= harmless
-    page = hostile.read_text()
-    assert '<script>alert' not in page
-    assert '&lt;script&gt;alert(1)' in page
-    assert '\u202e' not in page
-    assert '\u2028' not in page
+    text = hostile.read_text()
+    assert '<script>alert' not in text
+    assert '&lt;script&gt;alert(1)' in text
+    assert '\u202e' not in text
+    assert '\u2028' not in text
+
+
+def test_a_library_cannot_close_its_element():
+    text = page._to_script_text('x = "</script>" + "</SCRIPT>" + "<!--<script>"')
+    parser = Outline()
+    parser.feed(f'<script type="text/plain">{text}</script><b>')
+    assert set(parser.tags) == {('script', 'type'), ('b',)}
+
+
+def test_what_is_not_on_disk_covers_nothing(make_tree):
+    root = make_tree({f'{SESSION}/spikes.{name}.npy': b'' for name in ('times', 'amps')})
+    one.alf.cache.make_parquet_db(root)
+    table = pq.read_table(root / 'datasets.pqt')
+    gone = pa.array(['amps' in path for path in table['rel_path'].to_pylist()])
+    place = table.schema.get_field_index('exists')
+    pq.write_table(table.set_column(place, 'exists', pc.invert(gone)), root / 'datasets.pqt')
+    coverage = gather(fastindex.open(root)).coverage
+    assert (coverage.columns, coverage.total.having) == (('spikes.times',), (1,))
 
 
 def test_a_browser_runs_nothing_that_is_in_a_name(browser, write):
@@ -283,9 +307,13 @@ def test_a_browser_shows_searches_and_sorts(browser, example_tree, tmp_path):
     assert visit.ask(
         '[...document.querySelectorAll(".chart")].map(c => c.querySelectorAll("svg").length)'
     ) == [*(1, 1, 1, 1, 1)]
-    bars = visit.ask('document.querySelectorAll("#timeline .mark-rect path").length')
+    bars = visit.ask(
+        '[...document.querySelectorAll("#timeline .mark-rect path")].map(p => p.getBBox().height)'
+    )
     contents = gather(fastindex.open(tmp_path))
-    assert bars == len(contents.timeline)
+    assert len(bars) == len(contents.timeline)
+    scale = [bar / bin_.sessions for bar, bin_ in zip(bars, contents.timeline, strict=True)]
+    assert max(scale) - min(scale) < 0.02 * max(scale)
     info = visit.page.inner_text('.dt-info')
     assert info == f'Showing 1 to 25 of {made.sessions} entries'
 
@@ -324,8 +352,6 @@ def test_a_browser_shows_what_is_odd(browser, write, tree):
 
 
 def test_an_index_of_the_clients_builder_is_shown_too(make_tree, tmp_path):
-    import one.alf.cache
-
     root = make_tree({path: content for path, content in TREE.items() if not path.endswith('/')})
     one.alf.cache.make_parquet_db(root)
     summary = report.write_report(fastindex.open(root), tmp_path / 'report.html', workers=1)
@@ -365,6 +391,21 @@ def test_what_cannot_be_done_is_said_and_leaves_what_was_there(make_tree, build,
         build(root)
         assert out.read_text() == 'old'
     assert [path.name for path in tmp_path.iterdir() if 'partial' in path.name] == []
+
+
+def test_a_full_disk_leaves_what_was_there(make_tree, build, tmp_path):
+    root, out = make_tree(TREE), tmp_path / 'r.html'
+    build(root)
+    out.write_text('old')
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(ReportError, match='File too large'):
+            report.write_report(fastindex.open(root), out, validate=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert out.read_text() == 'old'
+    assert {path.name for path in tmp_path.iterdir()} == {'r.html', 'root'}
 
 
 def test_a_report_takes_the_place_of_a_file_alone(make_tree, build, tmp_path):

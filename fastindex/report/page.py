@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,7 @@ from fastindex.rules import Severity
 
 if TYPE_CHECKING:
     import jinja2
+    from markupsafe import Markup
 
 __all__ = ['check_extra', 'render']
 
@@ -115,15 +117,19 @@ def _read_libraries() -> Mapping[str, str]:
     from markupsafe import Markup
 
     html = resources.files('itables').joinpath('html')
-    datatables = html.joinpath('dt_bundle.js').read_text('utf-8')
     return {
-        # A backslash before / or ! changes no JavaScript, but keeps the element open.
-        name: Markup(code.replace('</script', r'<\/script').replace('<!--', r'<\!--'))  # noqa: S704 - not of the tree
-        for name, code in {
-            'vega': vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;'),
-            'datatables': datatables,
-        }.items()
-    } | {'datatables_style': Markup(html.joinpath('dt_bundle.css').read_text('utf-8'))}  # noqa: S704
+        'vega': _to_script_text(vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')),
+        'datatables': _to_script_text(html.joinpath('dt_bundle.js').read_text('utf-8')),
+        'datatables_style': Markup(html.joinpath('dt_bundle.css').read_text('utf-8')),  # noqa: S704 - no name in it
+    }
+
+
+def _to_script_text(code: str) -> Markup:
+    """Make code that may stand in a script element: a backslash before / or ! in a string changes nothing."""
+    from markupsafe import Markup
+
+    safe = re.sub('</(?=script)', r'<\\/', code, flags=re.IGNORECASE).replace('<!--', r'<\!--')
+    return Markup(safe)  # noqa: S704 - not of the tree
 
 
 def _list_tiles(info: Info) -> list[tuple[str, str]]:
