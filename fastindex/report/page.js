@@ -27,7 +27,7 @@ async function load(id) {
 
 function toSize(count) {
   if (count < 1000) return `${count} B`;
-  const power = Math.min(4, Math.floor(Math.log10(count * 1.0005) / 3));
+  const power = Math.min(4, Math.floor(Math.log10(count * 1.00005) / 3));
   const number = (count / 1000 ** power).toLocaleString('en', {
     minimumFractionDigits: 1,
     maximumFractionDigits: 1,
