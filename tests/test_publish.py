@@ -289,13 +289,18 @@ def large_tree(tmp_path_factory):
 def test_an_interrupted_run_leaves_the_index_no_stage_and_no_child(large_tree, signal_number):
     root, generations = large_tree
     command = [sys.executable, '-m', 'fastindex', str(root), '--workers', '2', '--hash']
-    for delay in (0.05, 0.15, 0.2, 0.3):
+    stage, codes = root / '.fastindex/stage', []
+    for has_stage, delay in ((False, 0.05), (True, 0), (True, 0.02), (True, 0.1)):
         with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as run:
+            while has_stage and not stage.exists() and run.poll() is None:
+                time.sleep(0.001)
             time.sleep(delay)
             run.send_signal(signal_number)
             _, stderr = run.communicate(timeout=10)
         # Before our handler is there, Python's own answers; after the end, there is nothing to interrupt.
         assert run.returncode in (128 + signal_number, -signal_number, 0, 1), stderr
         assert not running(run.pid)
-        assert not (root / '.fastindex/stage').exists()
+        assert not stage.exists()
         assert fastindex.open(root).generation in generations
+        codes.append(run.returncode)
+    assert 128 + signal_number in codes
