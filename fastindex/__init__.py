@@ -111,10 +111,13 @@ _MODULES = {
     'fastindex.rules': ['RULES', 'Finding', 'Rule', 'Severity'],
     'fastindex.search': ['Query'],
 }
+_SUBMODULES = ('example', 'info', 'report')
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f'fastindex.{name}')
     if name not in _MODULE_OF:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = getattr(import_module(_MODULE_OF[name]), name)

@@ -65,6 +65,11 @@ class Index:
         return Facts.from_json(self.facts).uuid_filenames
 
     @property
+    def namespace(self) -> UUID:
+        """Of the eids: see `--namespace`."""
+        return Facts.from_json(self.facts).namespace
+
+    @property
     def sessions(self) -> pl.LazyFrame:
         """The sessions: id, lab, subject, date, number, task_protocol, projects.
 
@@ -158,7 +163,7 @@ class Index:
             raise UnknownSessionError(
                 f'{eid}: the index in {escape(os.fspath(self.folder))} has no such session'
             )
-        [path] = to_session_paths(rows)
+        [path] = to_session_paths(rows, self.namespace)
         return self.root / str(path)
 
     def to_one(self) -> One:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fastindex.alf import parse_dataset_name
+from fastindex.facts import Facts
 from fastindex.problems import to_text
 from fastindex.search import select_sessions, to_session_paths
 from fastindex.uuidnames import add_uuid
@@ -163,7 +164,7 @@ def summarize(index: Index) -> Info:
         digests={name: counts[name] for name in ('md5', 'xxh128') if counts[name]},
         by_lab=by_lab,
         by_object=_count_objects(of_objects),
-        biggest=_name_biggest(sessions, biggest, has_uuids=index.has_uuid_filenames),
+        biggest=_name_biggest(sessions, biggest, Facts.from_json(index.facts)),
     )
 
 
@@ -241,14 +242,16 @@ def _count_objects(stems: pl.DataFrame) -> tuple[ObjectCount, ...]:
     return tuple(ObjectCount(name, *total) for name, total in ordered)
 
 
-def _name_biggest(sessions: pl.DataFrame, rows: pl.DataFrame, *, has_uuids: bool) -> tuple[BigDataset, ...]:
+def _name_biggest(sessions: pl.DataFrame, rows: pl.DataFrame, facts: Facts) -> tuple[BigDataset, ...]:
     import polars as pl
 
     rows = rows.select(pl.col('eid', 'id', 'rel_path').cast(pl.String), 'file_size')
     rows = rows.sort(['file_size', 'eid', 'id'], descending=[True, False, False])
     some = sessions.filter(pl.col('id').is_in(rows['eid'].implode()))
-    paths = dict(zip(some['id'].to_list(), to_session_paths(some).to_list(), strict=True))
+    paths = dict(zip(some['id'].to_list(), to_session_paths(some, facts.namespace).to_list(), strict=True))
     return tuple(
-        BigDataset(f'{paths.get(eid, eid)}/{add_uuid(rel_path, id) if has_uuids else rel_path}', size)
+        BigDataset(
+            f'{paths.get(eid, eid)}/{add_uuid(rel_path, id) if facts.uuid_filenames else rel_path}', size
+        )
         for eid, id, rel_path, size in rows.iter_rows()
     )

@@ -18,6 +18,7 @@ from datetime import date as Date  # noqa: N812 - `date` is the word for the fol
 from datetime import datetime, time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from fastindex.alf import parse_dataset_name, split_revision
 from fastindex.errors import UsageError
@@ -127,7 +128,9 @@ def find_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) 
     return frame
 
 
-def find_datasets(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) -> pl.LazyFrame:
+def find_datasets(
+    sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query, *, namespace: UUID = NAMESPACE
+) -> pl.LazyFrame:
     """Find the datasets that answer a query, of the sessions that do.
 
     Returns
@@ -139,7 +142,9 @@ def find_datasets(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) 
     """
     frame = find_sessions(sessions, datasets, query)
     wanted = _filter_datasets(_of_sessions(datasets, frame, sessions), query)
-    frame = frame.with_columns(to_session_paths(frame)).rename({'id': 'eid'}).with_row_index('place')
+    frame = (
+        frame.with_columns(to_session_paths(frame, namespace)).rename({'id': 'eid'}).with_row_index('place')
+    )
     return wanted.join(frame.lazy(), on='eid', how='inner').sort('place', 'rel_path').drop('place')
 
 
@@ -152,10 +157,11 @@ def file_path() -> pl.Expr:
     return pl.concat_str(stem, pl.col('id').cast(pl.String), pl.lit('.'), extension).alias('rel_path')
 
 
-def to_session_paths(frame: pl.DataFrame) -> pl.Series:
+def to_session_paths(frame: pl.DataFrame, namespace: UUID = NAMESPACE) -> pl.Series:
     """Write the session path of each row of sessions, relative to the root.
 
-    The number has three digits, as the client writes it, unless the eid tells that the folder has fewer.
+    The number has three digits, as the client writes it, unless the eid, made in `namespace`, tells
+    that the folder has fewer.
     """
     import polars as pl
 
@@ -166,16 +172,16 @@ def to_session_paths(frame: pl.DataFrame) -> pl.Series:
     eids = frame['id'].to_list()
     paths: list[str] = found['3'].to_list()
     for digits in ('2', '1'):
-        other = [place for place, eid in enumerate(_eids_of(paths)) if eid != eids[place]]
+        other = [place for place, eid in enumerate(_eids_of(paths, namespace)) if eid != eids[place]]
         others = [found[digits][place] for place in other]
-        for place, path, eid in zip(other, others, _eids_of(others), strict=True):
+        for place, path, eid in zip(other, others, _eids_of(others, namespace), strict=True):
             if eid == eids[place]:
                 paths[place] = path
     return pl.Series('session_path', paths, pl.String)
 
 
-def _eids_of(paths: list[str]) -> list[str]:
-    text = to_characters(uuid3_bytes(NAMESPACE.bytes, [path.encode() for path in paths])).decode()
+def _eids_of(paths: list[str], namespace: UUID) -> list[str]:
+    text = to_characters(uuid3_bytes(namespace.bytes, [path.encode() for path in paths])).decode()
     return [text[start : start + 36] for start in range(0, len(text), 36)]
 
 

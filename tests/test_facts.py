@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from uuid import UUID, uuid4
 
 import pyarrow.parquet as pq
@@ -82,3 +83,24 @@ def test_whatever_a_stranger_wrote_gives_facts_of_the_right_types(value):
     facts = Facts.from_json(dict.fromkeys([*Facts._fields, 'other'], value))
     assert [type(value) for value in facts] == [type(value) for value in Facts()]
     assert Facts.from_json(json.loads(json.dumps(facts.to_json()))) == facts
+
+
+def test_folders_with_few_digits_are_found_in_any_namespace(make_tree, build, capsys):
+    from fastindex.cli import main
+
+    root = make_tree({f's/2024-01-0{day}/{number}/x.y.npy': b'' for day, number in ((1, '1'), (2, '02'))})
+    build(root, namespace=uuid4())
+    index = fastindex.open(root)
+    assert [os.path.relpath(index.path(eid), root) for eid in index.search()] == [
+        's/2024-01-02/02',
+        's/2024-01-01/1',
+    ]
+    assert main(['search', str(root), '--paths']) == 0
+    assert capsys.readouterr().out.split() == [f'{root}/s/2024-01-02/02', f'{root}/s/2024-01-01/1']
+    assert main(['search', str(root), '--datasets', '--paths']) == 0
+    assert all(os.path.exists(path) for path in capsys.readouterr().out.split())
+    assert main(['info', str(root), '--json']) == 0
+    assert {one['path'] for one in json.loads(capsys.readouterr().out)['biggest']} == {
+        's/2024-01-02/02/x.y.npy',
+        's/2024-01-01/1/x.y.npy',
+    }

@@ -6,6 +6,8 @@ import ast
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,11 @@ def test_every_rule_of_an_index_is_in_the_readme():
     readme = (ROOT / 'README.md').read_text().replace('`', '')
     for code, rule in RULES.items():
         assert f'| {code} | {rule.consequence} | {rule.remedy} |' in readme
+
+
+def test_each_name_that_the_readme_calls_is_there_after_import_fastindex():
+    readme = (ROOT / 'README.md').read_text()
+    names = sorted(set(re.findall(r'\bfastindex\.[A-Za-z_]+(?:\.[A-Za-z_]+)*(?=\()', readme)))
+    assert len(names) > 5
+    for name in names:  # each alone: one loads what another needs
+        subprocess.run([sys.executable, '-c', f'import fastindex; {name}'], check=True)
