@@ -53,7 +53,7 @@ bench-check: $(INSTALLED)  ## fail if the run has become 15 % slower than the ba
 	$(BIN)/python benchmarks/check.py --data bench-data --rounds 7
 
 test: $(INSTALLED)  ## all tests but those that inject faults, in less than 90 s
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 faults: $(INSTALLED)  ## prove each promise: kill, fail, fill, damage; one line with its figure for each
 	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault
