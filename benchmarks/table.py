@@ -28,6 +28,9 @@ TITLES = {
 }
 """Of the result files, in the order of the table: what to call them while they are not there."""
 
+ELSEWHERE = {'cluster', 'scale'}
+"""Results whose tables are in docs/scale.md."""
+
 _SYMBOLS = {'<=': '≤', '>=': '≥', '==': '='}
 _WORDS = {True: 'yes', False: '**no**', None: ''}
 
