@@ -306,6 +306,15 @@ def test_digests_of_objects_that_are_as_they_were_are_reused(on_moto, proxy, ind
     assert rows_of(out) == rows_of(fresh)
 
 
+def test_digest_of_an_object_without_etag_is_never_reused(on_rclone, index, tmp_path):
+    on_rclone.put(TREE)
+    with rclone(on_rclone.folder, has_etags=False) as url:
+        for _ in range(2):
+            out, found = index(on_rclone, url=url, hash=['md5'])
+            assert found.digests_reused == 0
+    assert rows_of(out) == rows_of(index(on_rclone, name='with', hash=['md5'])[0])
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize('kind', ['500', '503', 'drop', 'cut', 'short', 'late'])
 def test_what_goes_wrong_once_is_asked_for_again(on_moto, proxy, index, monkeypatch, kind):

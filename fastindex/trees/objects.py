@@ -67,7 +67,8 @@ class _Entry:
             return os.stat_result((S_IFDIR, 0, 0, 1, 0, 0, 0, 0, 0, 0))
         mtime_ns, ctime_ns, inode = _fingerprint_of(self._found)
         times = {'st_mtime_ns': mtime_ns, 'st_ctime_ns': ctime_ns}
-        return os.stat_result((S_IFREG, inode, 0, 1, 0, 0, self._found.size_bytes, 0, 0, 0), times)
+        # Inode 1 where there is no fingerprint: two objects of which nothing is known are not the same.
+        return os.stat_result((S_IFREG, inode or 1, 0, 1, 0, 0, self._found.size_bytes, 0, 0, 0), times)
 
 
 class _Missing(_Entry):
@@ -87,9 +88,12 @@ class _Missing(_Entry):
 
 def _fingerprint_of(found: Object) -> Fingerprint:
     """Get by what to know an object again: ETag and time, in the places of inode and times of a file."""
+    try:
+        seconds = datetime.fromisoformat(found.modified[:19]).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return NO_FINGERPRINT
     if not found.etag:
         return NO_FINGERPRINT
-    seconds = datetime.fromisoformat(found.modified[:19]).replace(tzinfo=UTC).timestamp()
     ns = int(seconds) * 10**9  # some servers say milliseconds in a listing, and not elsewhere
     return ns, ns, xxh3_64_intdigest(found.etag.encode()) | 1  # no inode is 0
 

@@ -398,5 +398,5 @@ def _decode_url(name: str) -> str:
 
 
 def _to_object(key: str, answer: dict[str, Any]) -> Object:
-    modified = answer['LastModified'].strftime('%Y-%m-%dT%H:%M:%S.000Z')
+    modified = answer['LastModified'].strftime('%Y-%m-%dT%H:%M:%S.000Z') if 'LastModified' in answer else ''
     return Object(key, answer['ContentLength'], answer.get('ETag', '').strip('"'), modified)
