@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import md5
@@ -239,6 +240,14 @@ def test_client_opens_the_index_of_a_bucket(on_rclone, index, tmp_path):
 def test_workers_make_the_same_bytes(on_rclone, index):
     on_rclone.put(TREE)
     assert rows_of(index(on_rclone, workers=3, name='a')[0]) == rows_of(index(on_rclone, name='b')[0])
+
+
+def test_threads_list_each_subject_once(on_moto, proxy, index):
+    on_moto.put({f'lab/Subjects/t{i}/2024-01-01/001/a.b//c.npy': b'' for i in range(20)})
+    with ThreadPoolExecutor(8) as executor:
+        _, found = index(on_moto, url=proxy.url, workers=None, executor=executor)
+    assert found.problem_count == 20
+    assert count(proxy, 'GET', 'list-type') == len(proxy.requests) == 28
 
 
 def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ import errno
 import os
 import re
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -223,8 +224,14 @@ class _Listing(NamedTuple):
     """For each session, by its path relative to the root, its objects, packed."""
 
 
-_listings: dict[tuple[Place, str], _Listing] = {}
-"""Of the subject that was listed last, in this process: its dates are asked for next."""
+class _Listings(threading.local):
+    """The subject that was listed last, in this thread: its dates are asked for next."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[tuple[Place, str], _Listing] = {}
+
+
+_listings = _Listings()
 
 
 class ObjectTree(NamedTuple):
@@ -258,7 +265,7 @@ class ObjectTree(NamedTuple):
 
     def close(self) -> None:
         """Forget what was listed. See `fastindex.trees.Tree`."""
-        _listings.clear()
+        _listings.by_path.clear()
 
     def list_folders(self, path: str, tally: Tally) -> list[str]:
         """List the names of the folders in `path`. See `fastindex.trees.Tree`."""
@@ -288,10 +295,10 @@ class ObjectTree(NamedTuple):
                     yield name, found
 
     def _list_subject(self, subject: str, tally: Tally) -> _Listing:
-        listing = _listings.get((self.place, subject))
+        listing = _listings.by_path.get((self.place, subject))
         if listing is None:
-            _listings.clear()
-            listing = _listings[self.place, subject] = self._list_below(subject, tally)
+            _listings.by_path.clear()
+            listing = _listings.by_path[self.place, subject] = self._list_below(subject, tally)
         return listing
 
     def _list_below(self, subject: str, tally: Tally) -> _Listing:
@@ -338,8 +345,10 @@ class ObjectTree(NamedTuple):
     def pack_listed(self, session_paths: Iterable[str]) -> bytes:
         """Give away what was listed. See `fastindex.trees.ListsAhead`."""
         parts = []
-        sessions = {path: data for listing in _listings.values() for path, data in listing.sessions.items()}
-        _listings.clear()
+        sessions = {
+            path: data for listing in _listings.by_path.values() for path, data in listing.sessions.items()
+        }
+        _listings.by_path.clear()
         for path in session_paths:
             data = sessions.get(path, b'')
             parts += [len(data).to_bytes(_LENGTH_BYTES, 'big'), data]

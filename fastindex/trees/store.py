@@ -14,7 +14,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus, urlsplit
@@ -143,14 +143,15 @@ class Place(NamedTuple):
             token = following
 
     def _list_page(self, wanted: dict[str, str]) -> tuple[Page, str | None]:
-        for _ in range(ATTEMPTS):
-            try:
-                answer = self._ask('list_objects_v2', **wanted)
-            except _RefusedError as error:
-                raise self._cannot_list(wanted['Prefix'], error.said) from None
-            with suppress(ElementTree.ParseError, LookupError, ValueError):  # cut off on its way
-                return _parse_page(answer['page'])
-        raise self._cannot_list(wanted['Prefix'], 'the answer is no listing: is the endpoint right?')
+        try:
+            answer = self._ask('list_objects_v2', **wanted)
+        except _RefusedError as error:
+            raise self._cannot_list(wanted['Prefix'], error.said) from None
+        try:
+            return _parse_page(answer['page'])
+        except (ElementTree.ParseError, LookupError, ValueError):  # one cut off botocore has asked for again
+            why = 'the answer is no listing: is the endpoint right?'
+            raise self._cannot_list(wanted['Prefix'], why) from None
 
     def _cannot_list(self, prefix: str, why: str) -> StoreError:
         return StoreError(f'{escape(f"{SCHEME}{self.bucket}/{prefix}")}: {why}')
