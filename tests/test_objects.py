@@ -484,6 +484,10 @@ def test_wrong_root_in_a_bucket_is_explained(on_rclone, index):
         there = Store(on_rclone.url, on_rclone.folder, on_rclone.bucket + prefix)
         with pytest.raises(EmptyTreeError, match=re.compile(said, re.MULTILINE)):
             index(there)
+    on_rclone.bucket += '-lab'
+    on_rclone.put({'Subjects/s1/2024-01-01/001/a.b.npy': b''})
+    with pytest.raises(EmptyTreeError, match='expected lab/Subjects/subject/date/number'):
+        index(on_rclone)
 
 
 def test_validate_does_not_look_into_buckets():
@@ -556,6 +560,12 @@ def test_verify_finds_what_differs_in_a_bucket(on_each, index):
         ('resized', f'{S2}/trials.empty.npy'),
         ('unexpected', f'{S4}/a.new.npy'),
     ]
+
+
+def test_verify_asks_for_no_more_than_the_listing(on_moto, proxy, index):
+    out, _ = index(on_moto)
+    assert not list(fastindex.verify(on_moto.root, index=out, workers=1, endpoint=proxy.url))
+    assert len(proxy.requests) == 8
 
 
 def test_datasets_are_put_first(on_moto, proxy):
