@@ -24,12 +24,14 @@ if TYPE_CHECKING:
         EmptyTreeError,
         ExampleError,
         FastindexError,
+        FindingsError,
         IdClashError,
         InvalidIndexError,
         LabConflictError,
         LockedError,
         MissingExtraError,
         PublishError,
+        ReleaseError,
         ReportError,
         RootError,
         StoreError,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from fastindex.pipeline.validate import Findings, validate
     from fastindex.pipeline.verify import Verification, verify
     from fastindex.problems import Problem, Reason, Skip
+    from fastindex.releasing.release import Archive, Release, release
     from fastindex.rules import RULES, Finding, Rule, Severity
     from fastindex.search import Query
 
@@ -55,6 +58,7 @@ __version__ = '0.1.0'
 __all__ = [
     'NAMESPACE',
     'RULES',
+    'Archive',
     'Change',
     'Changes',
     'ClusterError',
@@ -65,6 +69,7 @@ __all__ = [
     'Fault',
     'Finding',
     'Findings',
+    'FindingsError',
     'IdClashError',
     'Index',
     'InvalidIndexError',
@@ -77,6 +82,8 @@ __all__ = [
     'Query',
     'Reason',
     'ReportError',
+    'Release',
+    'ReleaseError',
     'RootError',
     'Rule',
     'Severity',
@@ -92,6 +99,7 @@ __all__ = [
     'eid',
     'make_parquet_db',
     'open',
+    'release',
     'validate',
     'verify',
     'verify_index',
@@ -110,6 +118,7 @@ _MODULES = {
     'fastindex.pipeline.judge': ['Difference', 'Kind'],
     'fastindex.pipeline.verify': ['Verification', 'verify'],
     'fastindex.problems': ['Problem', 'Reason', 'Skip'],
+    'fastindex.releasing.release': ['Archive', 'Release', 'release'],
     'fastindex.rules': ['RULES', 'Finding', 'Rule', 'Severity'],
     'fastindex.search': ['Query'],
 }

@@ -13,6 +13,8 @@
     ├── ClusterError (ConnectionError)           a Dask cluster that is not there, or not fit
     ├── InvalidIndexError (ValueError)           tables that are no index, or damaged
     ├── UnknownSessionError (LookupError)        no session has this eid
+    ├── FindingsError (ValueError)               `validate` finds errors in what is to be released
+    ├── ReleaseError (OSError)                   the archive could not be made
     ├── ExampleError (ValueError)                the example cannot be made there
     ├── MissingExtraError (ModuleNotFoundError)  packages that only this command needs are not installed
     └── ReportError (OSError)                    the report could not be written
@@ -34,12 +36,14 @@ __all__ = [
     'EmptyTreeError',
     'ExampleError',
     'FastindexError',
+    'FindingsError',
     'IdClashError',
     'InvalidIndexError',
     'LabConflictError',
     'LockedError',
     'MissingExtraError',
     'PublishError',
+    'ReleaseError',
     'ReportError',
     'RootError',
     'StoreError',
@@ -111,6 +115,16 @@ class InvalidIndexError(FastindexError, ValueError):
 
 class UnknownSessionError(FastindexError, LookupError):
     """No session of the index has this eid."""
+
+
+class FindingsError(FastindexError, ValueError):
+    """The names or files of a tree that is to be released have errors, as `validate` finds them."""
+
+    exit_code = EXIT_DIFFERENCES
+
+
+class ReleaseError(FastindexError, OSError):
+    """The archive could not be made; the one that was there still is."""
 
 
 class ExampleError(FastindexError, ValueError):

