@@ -37,9 +37,9 @@ __all__ = [
 MANIFESTS = ('md5', 'xxh128', 'sha256')
 """Digests that a manifest can be of."""
 
-PIECE_BYTES = 4 * 2**20
+PIECE_BYTES = 2 * 2**20
 
-BIG_BYTES = 8 * 2**20
+BIG_BYTES = 4 * 2**20
 """A file of this size or more is no worker's task as a whole."""
 
 
@@ -183,8 +183,8 @@ class SteadyFile:
 
     def read(self, buffer: memoryview) -> memoryview:
         """Read the whole file, which is smaller than the buffer."""
-        count = 0
-        while got := self._read_into(buffer[count:]):
+        count = self._read_into(buffer)
+        while count < self.size_bytes and (got := self._read_into(buffer[count:])):
             count += got
         data = buffer[:count]
         self._digest_piece(data)

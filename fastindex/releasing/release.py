@@ -307,7 +307,7 @@ def _validate(
         )
     if links and follow_symlinks is None:
         raise FindingsError(
-            f'{escape(tree.root)}: {to_count(links, "link")} below sessions, the first: '
+            f'{escape(tree.root)}: {to_count(links, "link")}, the first: '
             f'{escape(first[LINK_CODE].path)}\n'
             '--follow-symlinks releases what they lead to, --no-follow-symlinks leaves them out'
         )
