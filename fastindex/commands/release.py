@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -90,6 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     select = None if options.select is None else _parse_terms(options.select)
     leave_out_what_pyarrow_can_do_without()
+    gc.set_threshold(100_000, 20, 20)  # as for a build
     from fastindex.ids import NAMESPACE
     from fastindex.releasing.release import release
 

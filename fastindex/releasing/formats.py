@@ -30,8 +30,9 @@ STORED_KINDS = frozenset(
 )
 """Extensions of files that are compressed already: to do it again takes time and gives nothing."""
 
-ZIP_LEVEL = 6
-"""Level 1 saves a fifth of the time of small files and a third of that of large ones, for 2 to 10 % more."""
+ZIP_LEVEL = 3
+"""Against level 6: of the example 1 % larger in 0.85 of the time; of 16-bit recordings 1 % smaller in a
+quarter of the time, of spike times 1 % smaller in 0.6 of it. Numbers are not text."""
 
 ZSTD_LEVEL = 3
 

@@ -29,7 +29,7 @@ from fastindex.problems import escape, to_text
 from fastindex.progress import Bar, open_bar
 from fastindex.releasing.archive import Draft, Source, check_free, open_drafts, write_archive
 from fastindex.releasing.formats import Format, TarZstFormat, ZipFormat
-from fastindex.releasing.pack import MANIFESTS
+from fastindex.releasing.pack import MANIFESTS, work
 from fastindex.releasing.plan import SPLITS, Part, find_twins, select_rows, split_rows
 from fastindex.releasing.tables import write_tables
 from fastindex.rows import to_count
@@ -196,7 +196,7 @@ def release(
     _check_choice('manifest', manifest, MANIFESTS)
     _check_choice('split_by', split_by, SPLITS)
     count = count_workers(workers, None)
-    with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree:
+    with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree, Pool(count) as pool:
         path, kind = _parse_out(out, tree.root)
         if split_bytes is None and not overwrite:
             check_free(path)
@@ -214,8 +214,9 @@ def release(
             )
             if built.problem_count and not force:
                 raise ReleaseError(_explain_problems(built))
-            index = open_index(folder, root=root)
-            rows = select_rows(index, select)
+            if not dry_run:
+                pool.run(work, ())  # forks the workers, before polars starts threads
+            rows = select_rows(index := open_index(folder, root=root), select)
             moment = _choose_moment(rows)
             plan = _Plan(
                 tree=tree,
@@ -229,13 +230,13 @@ def release(
             parts = {path: rows}
             if split_bytes is not None:
                 parts = plan.split(path, rows, split_bytes, split_by)
+            if not overwrite:
                 for part_path in parts:
-                    if not overwrite:
-                        check_free(part_path)
+                    check_free(part_path)
             if dry_run:
                 archives = [_describe(part_path, part) for part_path, part in parts.items()]
             else:
-                archives = plan.write(parts, workers=count, overwrite=overwrite, progress=progress)
+                archives = plan.write(parts, pool, overwrite=overwrite, progress=progress)
     return Release(
         root=to_text(tree.root),
         name=plan.name,
@@ -392,13 +393,13 @@ class _Plan(NamedTuple):
         }
 
     def write(
-        self, parts: Mapping[Path, Part], *, workers: int, overwrite: bool, progress: bool
+        self, parts: Mapping[Path, Part], pool: Pool, *, overwrite: bool, progress: bool
     ) -> list[Archive]:
         """Write all archives; put them in place when the last is complete."""
         total = sum(part.size_bytes for part in parts.values())
         bar = open_bar(total=total, unit='B', description='releasing', enabled=progress, bytes=True)
         try:
-            with closing(bar), Pool(workers) as pool, open_drafts(parts) as drafts:
+            with closing(bar), open_drafts(parts) as drafts:
                 archives = []
                 for draft, part in zip(drafts, parts.values(), strict=True):
                     self._write_part(draft, part, pool, bar)
