@@ -38,6 +38,7 @@ $(PEERS): $(INSTALLED)
 
 bench: $(PEERS)  ## measure on the example against all yardsticks: a few minutes; updates the README
 	$(BIN)/python benchmarks/speed.py example example-hash example-rerun --data bench-data
+	$(BIN)/python benchmarks/release.py --data bench-data
 	$(BIN)/python benchmarks/client.py --data bench-data
 	$(BIN)/python benchmarks/calls.py --data bench-data
 	$(BIN)/python benchmarks/table.py

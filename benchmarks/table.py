@@ -23,6 +23,7 @@ TITLES = {
     'speed-growth': 'files a second, start-up taken off: 1 M / 100k',
     'memory': 'peak memory',
     'waiting': '1 ms per call',
+    'release': 'example, `release`',
     'client': "the ONE client's `load_object`",
     'calls': 'system calls',
 }
