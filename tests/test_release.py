@@ -26,8 +26,9 @@ from one.api import One
 
 import fastindex
 from fastindex import FindingsError, Query, ReleaseError
-from fastindex.releasing.formats import TarZstFormat, ZipFormat
 from fastindex.releasing.pack import BIG_BYTES, FileTask, PackTask, SteadyFile, work
+from fastindex.releasing.tars import TarZstFormat
+from fastindex.releasing.zips import ZipFormat
 from fastindex.trees import open_tree
 
 pytestmark = [

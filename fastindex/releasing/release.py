@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import time
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,42 +13,37 @@ from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
-from fastindex.checks import open_tables
-from fastindex.errors import FastindexError, FindingsError, InvalidIndexError, ReleaseError, UsageError
-from fastindex.hashing import ALGORITHMS
+from fastindex.errors import FastindexError, ReleaseError
 from fastindex.ids import NAMESPACE
 from fastindex.index import Index
 from fastindex.index import open as open_index
 from fastindex.pipeline.build import Summary, build
 from fastindex.pipeline.executors import Pool, count_workers
-from fastindex.pipeline.validate import validate
 from fastindex.problems import escape, to_text
 from fastindex.progress import Bar, open_bar
 from fastindex.releasing.archive import Draft, Source, check_free, open_drafts, write_archive
-from fastindex.releasing.formats import Format, TarZstFormat, ZipFormat
+from fastindex.releasing.formats import Format
 from fastindex.releasing.pack import MANIFESTS, work
 from fastindex.releasing.plan import SPLITS, Part, find_twins, select_rows, split_rows
+from fastindex.releasing.preflight import (
+    check_choice,
+    count_findings,
+    find_descriptions,
+    list_algorithms,
+    parse_out,
+)
 from fastindex.releasing.tables import write_tables
 from fastindex.rows import to_count
-from fastindex.rules import Finding, Severity
 from fastindex.search import Query
 from fastindex.trees import Tree, open_tree
 
 __all__ = ['Archive', 'Release', 'release']
-
-LINK_CODE = 'ALF409'
-"""What `validate` finds where a link is not followed."""
 
 FIRST_YEAR, LAST_YEAR = 1980, 2107
 """What ZIP can write."""
 
 TABLE_BYTES = 100_000
 """Most that the tables of a part have beside their rows, and the manifest and the archive beside theirs."""
-
-_Kind = type[ZipFormat] | type[TarZstFormat]
-_KINDS: dict[str, _Kind] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
-
-_DESCRIPTION = re.compile(r'(readme|licen[cs]e).*(?<!~)', re.IGNORECASE | re.DOTALL)
 
 
 class Archive(NamedTuple):
@@ -193,20 +185,20 @@ def release(
     (565, '1f0c...')
     """
     started = time.monotonic()
-    _check_choice('manifest', manifest, MANIFESTS)
-    _check_choice('split_by', split_by, SPLITS)
+    check_choice('manifest', manifest, MANIFESTS)
+    check_choice('split_by', split_by, SPLITS)
     count = count_workers(workers, None)
     with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree, Pool(count) as pool:
-        path, kind = _parse_out(out, tree.root)
+        path, kind = parse_out(out, tree.root)
         if split_bytes is None and not overwrite:
             check_free(path)
-        findings = _validate(tree, follow_symlinks, force=force, workers=count, progress=progress)
+        findings = count_findings(tree, follow_symlinks, force=force, workers=count, progress=progress)
         with _open_index_folder(tree.root if tables is None else tables, dry_run=dry_run) as folder:
             built = build(
                 root,
                 out=folder,
                 workers=count,
-                hash=() if dry_run else _list_algorithms(folder),
+                hash=() if dry_run else list_algorithms(folder),
                 progress=progress,
                 follow_symlinks=follow_symlinks is not False,
                 namespace=namespace,
@@ -225,7 +217,7 @@ def release(
                 format=kind(moment),
                 moment=moment,
                 manifest=manifest,
-                sources=tuple(_find_descriptions(tree)),
+                sources=tuple(Source(path.name, path) for path in find_descriptions(tree)),
             )
             parts = {path: rows}
             if split_bytes is not None:
@@ -254,67 +246,6 @@ def release(
     )
 
 
-def _check_choice(option: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UsageError(f'{option} {value!r}: expected one of {", ".join(choices)}')
-
-
-def _parse_out(out: str | os.PathLike[str], root: str) -> tuple[Path, _Kind]:
-    """Find where the archive goes, and of which kind it is."""
-    shown = escape(os.fspath(out))
-    path = Path(os.path.abspath(out))
-    folder = Path(os.path.realpath(path.parent))
-    kinds = [kind for suffix, kind in _KINDS.items() if re.fullmatch(f'.+{re.escape(suffix)}', path.name)]
-    if not kinds:
-        raise UsageError(f'--out {shown}: expected a name that ends in {" or ".join(_KINDS)}')
-    if not folder.is_dir():
-        raise UsageError(f'--out {shown}: there is no such folder: make it')
-    if path.is_dir():
-        raise UsageError(f'--out {shown}: this is a folder: expected the name of a file')
-    if os.path.commonpath([root, folder]) == root:
-        raise UsageError(f'--out {shown}: this is inside the tree: expected a place outside of it')
-    return folder / path.name, kinds[0]
-
-
-def _validate(
-    tree: Tree, follow_symlinks: bool | None, *, force: bool, workers: int, progress: bool
-) -> dict[str, int]:
-    """Count the findings by severity.
-
-    Raises
-    ------
-    FindingsError
-        If there are errors, or links of which nobody said what to do about them.
-    """
-    counts: Counter[str] = Counter({str(severity): 0 for severity in Severity})
-    first: dict[str, Finding] = {}
-    links = 0
-    follow = follow_symlinks is True
-    findings = validate(tree.root, workers=workers, follow_symlinks=follow, progress=progress)
-    with closing(findings):
-        for finding in findings:
-            counts[finding.severity] += 1
-            kind = finding.code if finding.code == LINK_CODE else finding.severity
-            first.setdefault(kind, finding)
-            links += finding.code == LINK_CODE
-    root = shlex.quote(escape(tree.root))
-    if counts[Severity.ERROR] and not force:
-        found = first[Severity.ERROR]
-        raise FindingsError(
-            f'{escape(tree.root)}: {to_count(counts[Severity.ERROR], "error")}, the first:\n'
-            f'  {found.code} {escape(found.path)}: {found.message}\n'
-            f'see them all: python -m fastindex validate {root} --min-severity error --all\n'
-            '--force releases what can be indexed nonetheless'
-        )
-    if links and follow_symlinks is None:
-        raise FindingsError(
-            f'{escape(tree.root)}: {to_count(links, "link")}, the first: '
-            f'{escape(first[LINK_CODE].path)}\n'
-            '--follow-symlinks releases what they lead to, --no-follow-symlinks leaves them out'
-        )
-    return dict(counts)
-
-
 @contextmanager
 def _open_index_folder(folder: str | os.PathLike[str], *, dry_run: bool) -> Iterator[Path]:
     if not dry_run:
@@ -322,14 +253,6 @@ def _open_index_folder(folder: str | os.PathLike[str], *, dry_run: bool) -> Iter
         return
     with TemporaryDirectory(prefix='fastindex-') as scratch:
         yield Path(scratch)
-
-
-def _list_algorithms(folder: Path) -> list[str]:
-    """List the digests that the index there is to have: those that it has, and the one that finds changes."""
-    known: Collection[str] = ()
-    with suppress(InvalidIndexError), open_tables(folder) as opened:
-        known = opened.datasets.facts.get('algorithms', ())
-    return sorted({'xxh128', *known}.intersection(ALGORITHMS))
 
 
 def _explain_problems(built: Summary) -> str:
@@ -346,15 +269,6 @@ def _choose_moment(rows: Part) -> datetime:
     else:
         last_moment = datetime.combine(rows.dates[1], datetime.min.time())
     return min(max(last_moment, datetime(FIRST_YEAR, 1, 1)), datetime(LAST_YEAR, 12, 31))
-
-
-def _find_descriptions(tree: Tree) -> Iterator[Source]:
-    """Find the README and LICENSE files of the root."""
-    with os.scandir(tree.root) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            is_wanted = _DESCRIPTION.fullmatch(entry.name) and entry.name.isprintable()
-            if is_wanted and entry.is_file(follow_symlinks=tree.follow_links):
-                yield Source(entry.name, Path(entry.path))
 
 
 def _iter_warnings(rows: Part) -> Iterator[str]:

@@ -1,0 +1,122 @@
+"""What must hold before a release is made, and what is found out by the way.
+
+Gives where the archive goes, what `validate` finds, and the files that describe the data. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from fastindex.checks import open_tables
+from fastindex.errors import FindingsError, InvalidIndexError, UsageError
+from fastindex.hashing import ALGORITHMS
+from fastindex.pipeline.validate import validate
+from fastindex.problems import escape
+from fastindex.releasing.tars import TarZstFormat
+from fastindex.releasing.zips import ZipFormat
+from fastindex.rows import to_count
+from fastindex.rules import Finding, Severity
+from fastindex.trees import Tree
+
+__all__ = ['Kind', 'check_choice', 'count_findings', 'find_descriptions', 'list_algorithms', 'parse_out']
+
+LINK_CODE = 'ALF409'
+"""What `validate` finds where a link is not followed."""
+
+Kind = type[ZipFormat] | type[TarZstFormat]
+"""Of archive, by its name."""
+
+_KINDS: dict[str, Kind] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
+
+_DESCRIPTION = re.compile(r'(readme|licen[cs]e).*(?<!~)', re.IGNORECASE | re.DOTALL)
+
+
+def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    """Raise UsageError if a value is not one of those that an option has."""
+    if value not in choices:
+        raise UsageError(f'{option} {value!r}: expected one of {", ".join(choices)}')
+
+
+def parse_out(out: str | os.PathLike[str], root: str) -> tuple[Path, Kind]:
+    """Find where the archive goes, and of which kind it is.
+
+    Raises
+    ------
+    UsageError
+        If it is of no kind, or cannot go there.
+    """
+    shown = escape(os.fspath(out))
+    path = Path(os.path.abspath(out))
+    folder = Path(os.path.realpath(path.parent))
+    kinds = [kind for suffix, kind in _KINDS.items() if re.fullmatch(f'.+{re.escape(suffix)}', path.name)]
+    if not kinds:
+        raise UsageError(f'--out {shown}: expected a name that ends in {" or ".join(_KINDS)}')
+    if not folder.is_dir():
+        raise UsageError(f'--out {shown}: there is no such folder: make it')
+    if path.is_dir():
+        raise UsageError(f'--out {shown}: this is a folder: expected the name of a file')
+    if os.path.commonpath([root, folder]) == root:
+        raise UsageError(f'--out {shown}: this is inside the tree: expected a place outside of it')
+    return folder / path.name, kinds[0]
+
+
+def count_findings(
+    tree: Tree, follow_symlinks: bool | None, *, force: bool, workers: int, progress: bool
+) -> dict[str, int]:
+    """Count the findings by severity.
+
+    Raises
+    ------
+    FindingsError
+        If there are errors, or links of which nobody said what to do about them.
+    """
+    counts: Counter[str] = Counter({str(severity): 0 for severity in Severity})
+    first: dict[str, Finding] = {}
+    links = 0
+    follow = follow_symlinks is True
+    findings = validate(tree.root, workers=workers, follow_symlinks=follow, progress=progress)
+    with closing(findings):
+        for finding in findings:
+            counts[finding.severity] += 1
+            kind = finding.code if finding.code == LINK_CODE else finding.severity
+            first.setdefault(kind, finding)
+            links += finding.code == LINK_CODE
+    root = shlex.quote(escape(tree.root))
+    if counts[Severity.ERROR] and not force:
+        found = first[Severity.ERROR]
+        raise FindingsError(
+            f'{escape(tree.root)}: {to_count(counts[Severity.ERROR], "error")}, the first:\n'
+            f'  {found.code} {escape(found.path)}: {found.message}\n'
+            f'see them all: python -m fastindex validate {root} --min-severity error --all\n'
+            '--force releases what can be indexed nonetheless'
+        )
+    if links and follow_symlinks is None:
+        raise FindingsError(
+            f'{escape(tree.root)}: {to_count(links, "link")}, the first: '
+            f'{escape(first[LINK_CODE].path)}\n'
+            '--follow-symlinks releases what they lead to, --no-follow-symlinks leaves them out'
+        )
+    return dict(counts)
+
+
+def list_algorithms(folder: Path) -> list[str]:
+    """List the digests that the index there is to have: those that it has, and the one that finds changes."""
+    known: Collection[str] = ()
+    with suppress(InvalidIndexError), open_tables(folder) as opened:
+        known = opened.datasets.facts.get('algorithms', ())
+    return sorted({'xxh128', *known}.intersection(ALGORITHMS))
+
+
+def find_descriptions(tree: Tree) -> Iterator[Path]:
+    """Find the README and LICENSE files of the root."""
+    with os.scandir(tree.root) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            is_wanted = _DESCRIPTION.fullmatch(entry.name) and entry.name.isprintable()
+            if is_wanted and entry.is_file(follow_symlinks=tree.follow_links):
+                yield Path(entry.path)
