@@ -17,8 +17,9 @@ from fastindex.errors import FastindexError, ReleaseError
 from fastindex.ids import NAMESPACE
 from fastindex.index import Index
 from fastindex.index import open as open_index
-from fastindex.pipeline.build import Summary, build
+from fastindex.pipeline.build import build
 from fastindex.pipeline.executors import Pool, count_workers
+from fastindex.pipeline.summary import Summary
 from fastindex.problems import escape, to_text
 from fastindex.progress import Bar, open_bar
 from fastindex.releasing.archive import Draft, Source, check_free, open_drafts, write_archive
