@@ -135,7 +135,7 @@ def measure(
                         uses[command.name].append(use)
             dask, processes = uses['dask'], uses['processes']
             walls = [use.seconds for use in dask], [use.seconds for use in processes]
-            cpus = [use.cpu for use in dask], [use.cpu for use in processes]
+            cpus = [use.cpu for use in dask], [use.command for use in processes]  # the cluster is idle then
             title = f'{tree}, {name}'
             templates = [command.template for command in commands]
             for time_of, (ours, theirs) in (('wall time', walls), ('CPU time', cpus)):
