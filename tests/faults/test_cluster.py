@@ -45,10 +45,10 @@ def old_index(root: Path) -> tuple[str | None, ...]:
 
 @pytest.fixture
 def slow(root: Path, tmp_path: Path) -> dict[str, str]:
-    """The environment of a worker that takes two seconds for the tree."""
+    """The environment of a worker that takes four seconds for the tree."""
     need_tools('cc')
     library = compile_tool('slowcalls.so', tmp_path, '-shared', '-fPIC', '-ldl')
-    return {'SLOWCALLS_ROOT': str(root), 'SLOWCALLS_US': '500', 'LD_PRELOAD': str(library)}
+    return {'SLOWCALLS_ROOT': str(root), 'SLOWCALLS_US': '1000', 'LD_PRELOAD': str(library)}
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def find_worker(client, name: str) -> list[str]:
     """The address of a worker, where it is there."""
     workers = client.scheduler_info(n_workers=-1)['workers']
-    return [address for address, worker in workers.items() if worker['name'] == name] or ['none']
+    return [address for address, worker in workers.items() if worker['name'] == name]
 
 
 def count_runs(client) -> list[int]:
@@ -101,7 +101,9 @@ def test_a_worker_that_is_killed_and_one_that_joins_late_change_no_byte(
             for pid in victims.values():
                 time.sleep(0.3)
                 os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: client.processing(find_worker(client, 'late')))
+            wait_until(
+                lambda: any(client.processing().get(address) for address in find_worker(client, 'late'))
+            )
             _, stderr = running.communicate(timeout=60)
     assert (running.returncode, stderr) == (0, '')
     assert digests(tmp_path / 'new') == expected
