@@ -85,6 +85,8 @@ class Proxy:
         What a page of a listing takes longer.
     remembers
         Whether a page of a listing that was asked for before is not asked for again.
+    most_at_once
+        Pages that were waited for at the same time.
     """
 
     def __init__(self, target: str) -> None:
@@ -93,6 +95,8 @@ class Proxy:
         self.change: Callable[[str, bytes], bytes] = lambda _path, data: data
         self.seconds_a_page = 0.0
         self.remembers = False
+        self.most_at_once = 0
+        self._at_once: list[str] = []
         self._memory: dict[str, tuple[int, list[tuple[str, str]], bytes]] = {}
         self._target = target.removeprefix('http://')
         self._server = ThreadingHTTPServer(('127.0.0.1', 0), self._make_handler())
@@ -126,7 +130,10 @@ class Proxy:
                     self._answer(action[0], [('Content-Type', 'application/xml')], action[1])
                     return
                 if 'list-type=2' in self.path:
+                    proxy._at_once.append(self.path)
+                    proxy.most_at_once = max(proxy.most_at_once, len(proxy._at_once))
                     time.sleep(proxy.seconds_a_page)
+                    proxy._at_once.pop()
                 answer = proxy._memory.get(self.path) or self._ask(body)
                 if proxy.remembers and 'list-type=2' in self.path:
                     proxy._memory[self.path] = answer

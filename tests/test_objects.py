@@ -237,9 +237,14 @@ def test_client_opens_the_index_of_a_bucket(on_rclone, index, tmp_path):
 
 
 @pytest.mark.fault
-def test_workers_make_the_same_bytes(on_rclone, index):
-    on_rclone.put(TREE)
-    assert rows_of(index(on_rclone, workers=3, name='a')[0]) == rows_of(index(on_rclone, name='b')[0])
+def test_workers_list_at_the_same_time_and_make_the_same_bytes(on_rclone, index):
+    on_rclone.put(TREE | {f'lab/Subjects/w{i}/2024-01-01/001/a.b.npy': b'' for i in range(12)})
+    with Proxy(on_rclone.url) as proxy:
+        proxy.seconds_a_page = 0.3
+        assert rows_of(index(on_rclone, url=proxy.url, workers=3)[0]) == rows_of(
+            index(on_rclone, name='b')[0]
+        )
+        assert proxy.most_at_once == 3
 
 
 def test_threads_list_each_subject_once(on_moto, proxy, index):
