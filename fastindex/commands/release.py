@@ -152,10 +152,8 @@ def _iter_lines(done: Release, options: argparse.Namespace) -> Iterator[str]:
     from fastindex.rows import to_count, to_size
 
     is_dry = done.archives[0].sha256 is None
-    yield (
-        f'{"would release" if is_dry else "released"} {escape(options.root)} as {escape(done.name)}'
-        f'{"" if is_dry else f" in {done.seconds:.1f} s"}:'
-    )
+    verb = 'would release' if is_dry else 'released'
+    yield f'{verb} {escape(options.root)} as {escape(done.name)}:'
     subjects, labs = to_count(done.subjects, 'subject'), to_count(done.labs, 'lab')
     yield (
         f'  {to_count(done.sessions, "session")} of {subjects} in {labs}, {done.first_date} to '
