@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SESSION, Fifo, Link, digest_of, read, read_paths
+from conftest import SESSION, Fifo, Link, digest_of, grow, read, read_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one.api import One
@@ -61,8 +61,6 @@ TREE = {
 @pytest.fixture(scope='module')
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree in `root`, released with two workers as `data.zip` and `data.tar.zst`; to be read only."""
-    from conftest import grow
-
     folder = tmp_path_factory.mktemp('released')
     grow(folder / 'root', TREE)
     for name in ('data.zip', 'data.tar.zst'):
@@ -350,6 +348,14 @@ def test_a_path_that_cannot_be_indexed_stops_a_release_unless_it_is_forced(make_
         fastindex.release(root, tmp_path / 'x.zip', workers=1)
     fastindex.release(root, tmp_path / 'x.zip', workers=1, force=True)
     assert f'{SESSION}/alf/spikes.depths.npy' not in list_files(unpack(tmp_path / 'x.zip'))
+
+
+def test_an_unreadable_file_stops_a_release_with_its_name(released, open_folder):  # all is imported
+    root = grow(open_folder / 'root', {f'{SESSION}/a.b.c': b'1', f'{SESSION}/a.b.d': b'2'})
+    (root / SESSION / 'a.b.d').chmod(0)  # validate opens nothing: it does not see that
+    with pytest.raises(ReleaseError, match=r'1 path could not be indexed:\n.*a\.b\.d: .*ermission'):
+        fastindex.release(root, open_folder / 'x.zip', workers=1)
+    assert not (open_folder / 'x.zip').exists()
 
 
 def test_links_are_errors_until_it_is_said_what_to_do_about_them(make_tree, tmp_path):
