@@ -74,7 +74,9 @@ def grow(root: Path, tree: Tree) -> Path:
             os.mkfifo(path)
         elif isinstance(content, Socket):
             with socket.socket(socket.AF_UNIX) as server:
-                server.bind(path)
+                folder = os.open(os.path.dirname(path), os.O_PATH)  # an address may have 107 bytes
+                server.bind(b'/proc/self/fd/%d/%s' % (folder, os.path.basename(path)))
+                os.close(folder)
         elif isinstance(content, Mode):
             os.chmod(path, content.mode)
         elif isinstance(content, Sparse):

@@ -577,7 +577,7 @@ def test_tables_elsewhere_are_found(search, indexes, example_tree):
     [('4096', 4096), ('1kB', 1000), ('1.5GiB', 1_610_612_736), ('10 MB', 10**7), ('2t', 2 * 10**12)],
 )
 def test_sizes_are_written_as_people_do(text, size_bytes):
-    assert search_command._size(text) == size_bytes
+    assert search_command.parse_size(text) == size_bytes
 
 
 @pytest.mark.parametrize(

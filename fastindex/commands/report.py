@@ -69,7 +69,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     started = time.monotonic()
-    index = open_index(argparse.Namespace(root=options.root, out=options.index))
+    index = open_index(
+        argparse.Namespace(root=options.root, out=options.index, endpoint=None, anonymous=False)
+    )
     from dataclasses import asdict
 
     from fastindex.report import write_report
