@@ -115,11 +115,13 @@ def _fork_beside_idle_threads() -> Iterator[None]:
 
     The threads of polars, pyarrow, OpenBLAS and pytest-xdist in this process would have each worker be a new
     interpreter: half a second each, a third of the time of all tests. They are idle while a test starts
-    workers. A test that wants new interpreters starts a thread of its own.
+    workers. A test that wants new interpreters starts a thread of its own; one that wants workers at all says
+    how many.
     """
     before = threading.active_count()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('fastindex.pipeline.workers.may_fork', lambda: threading.active_count() <= before)
+        patch.setattr('fastindex.pipeline.executors.default_workers', lambda: 1)
         yield
 
 
