@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from measure import HERE, Command, make_words, race, replace_between, scratch_folder
-from peers import FASTINDEX
+from measure import HERE, Command, is_missing, make_words, race, replace_between, scratch_folder, seconds_of
+from peers import BARE, FASTINDEX, FIND, FLOOR
 from trees import TREES, make_tree
 
 RATE = 200
@@ -73,6 +74,29 @@ def _stage_of(stack: str, rules: Rules) -> str:
     return next(stage for stage, pattern in rules if re.search(pattern, stack))
 
 
+def measure_cpu(words: dict[str, str], scratch: Path) -> str:
+    """Make a table of the CPU seconds that commands take in all their processes."""
+    lines = [
+        '| CPU seconds, the least of the runs | of the program | of the kernel | together |',
+        '| --- ' * 4 + '|',
+    ]
+    for command in (FASTINDEX, BARE, FIND, FLOOR):
+        if is_missing(command, words):
+            lines.append(f'| {command.name} | missing | | |')
+            continue
+        runs = [_cpu_of(command, words, scratch) for _ in range(RUNS)]
+        user, kernel = min(runs, key=sum)
+        lines.append(f'| {command.name} | {user:.2f} | {kernel:.2f} | {user + kernel:.2f} |')
+    return '\n'.join(lines)
+
+
+def _cpu_of(command: Command, words: dict[str, str], scratch: Path) -> tuple[float, float]:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds_of(command, words, scratch)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+
+
 def make_tables(tree: str, data: Path) -> str:
     """Run fastindex on a tree several times; make a table of its own time and one of the workers'."""
     own: Counter[str] = Counter()
@@ -81,12 +105,17 @@ def make_tables(tree: str, data: Path) -> str:
         words = make_words(scratch, root=make_tree(tree, data), out=scratch)
         interpreter = Command('interpreter', '{python} -c pass')
         seconds = race([FASTINDEX, interpreter], words, scratch, rounds=RUNS)
+        cpu = measure_cpu(words, scratch)
         for _ in range(RUNS):
             for total, counted in zip((own, workers), count_samples(words, scratch), strict=True):
                 total.update(counted)
     median_seconds = {name: sorted(values)[RUNS // 2] for name, values in seconds.items()}
     wall, bare = median_seconds['fastindex'], median_seconds['interpreter']
-    lines = [f'`{tree}`: {wall:.2f} s, of these the bare interpreter {bare:.3f} s; medians without py-spy.']
+    lines = [
+        f'`{tree}`: {wall:.2f} s, of these the bare interpreter {bare:.3f} s; medians without py-spy.',
+        '',
+        cpu,
+    ]
     for title, rules, counts in (
         ('the own process', OWN_STAGES, own),
         ('the workers', WORKER_STAGES, workers),
