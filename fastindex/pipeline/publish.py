@@ -197,8 +197,8 @@ def open_stage(out: Path, *, force: bool = False) -> Iterator[Stage]:
             _hold(lock.fileno(), out)
             stage.check_places()
             stage.recover()
-            stage.folder.mkdir()
             try:
+                stage.folder.mkdir()
                 yield stage
             finally:
                 if not stage.is_sealed:  # else something stopped us at the renames: the next run goes on
