@@ -319,7 +319,8 @@ def _check_lab(found: Discovery, identity: Identity, lab: str) -> None:
 
 
 def _explain_empty(tree: Tree, tally: Tally) -> str:
-    lines = [f'{escape(tree.root)}: no session found; {explain_empty_root(tree)}.']
+    why = explain_empty_root(tree)
+    lines = [f'{escape(tree.root)}: no session found; {why}' + '.' * (not why.endswith('?'))]
     lines += [f'problem: {problem}' for problem in tally.problems[:3]]
     lines += ['The index that was there, if any, still is; --allow-empty writes an empty one.']
     return '\n  '.join(lines)
