@@ -15,7 +15,7 @@ from conftest import SESSION, Link, grow, read_paths
 
 import fastindex
 from fastindex import InvalidIndexError, LockedError, PublishError
-from fastindex.pipeline.publish import open_stage
+from fastindex.pipeline.publish import Stage, open_stage
 
 FIRST, SECOND = f'{SESSION}/a.b.npy', f'{SESSION}/c.d.npy'
 
@@ -304,3 +304,23 @@ def test_an_interrupted_run_leaves_the_index_no_stage_and_no_child(large_tree, s
         assert fastindex.open(root).generation in generations
         codes.append(run.returncode)
     assert 128 + signal_number in codes
+
+
+def test_a_signal_amid_the_renames_ends_with_the_new_index_in_place(make_tree, build, monkeypatch):
+    root = make_tree({FIRST: b''})
+    old = build(root).generation
+    grow(root, {SECOND: b''})
+    move, calls = Stage._move, []
+
+    def interrupted(self, sealed):
+        calls.append(1)
+        if len(calls) == 1:
+            (self.folder / 'datasets.pqt').replace(root / 'datasets.pqt')
+            raise KeyboardInterrupt
+        move(self, sealed)
+
+    monkeypatch.setattr(Stage, '_move', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(root)
+    assert not (root / '.fastindex/stage').exists()
+    assert fastindex.open(root).generation not in (None, old)

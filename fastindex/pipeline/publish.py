@@ -200,6 +200,10 @@ def open_stage(out: Path, *, force: bool = False) -> Iterator[Stage]:
             try:
                 stage.folder.mkdir()
                 yield stage
+            except BaseException as error:
+                if stage.is_sealed and not isinstance(error, Exception):
+                    stage.recover()  # a signal: what is complete is in place within milliseconds
+                raise
             finally:
                 if not stage.is_sealed:  # else something stopped us at the renames: the next run goes on
                     stage.drop()
