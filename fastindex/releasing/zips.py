@@ -1,6 +1,7 @@
 """ZIP, by the APPNOTE of PKWARE, with fields of 64 bits where they are needed.
 
-Why not `zipfile`: it takes 60 us a member beside the compression, as long as that, and all in one process.
+Why not `zipfile`: it takes 30 us a member beside the 50 of the compression, in one process, and takes no
+member that was compressed in another.
 """
 
 from __future__ import annotations
