@@ -82,23 +82,29 @@ class Text(NamedTuple):
 
     data: bytes
     offsets: array[int]
-    """Of the first character of each string, and the end of the last: 32 bits each."""
+    """Of the first character of each string, and the end of the last: 32 bits each.
+
+    Arrow's are signed; an array of unsigned ones is made in a third of the time.
+    """
 
     @classmethod
     def join(cls, values: list[bytes]) -> Text:
         """Join strings of any lengths."""
-        return cls(b''.join(values), array('i', list(accumulate(map(len, values), initial=0))))
+        return cls(b''.join(values), array('I', list(accumulate(map(len, values), initial=0))))
 
     @classmethod
     def repeat(cls, values: list[bytes], counts: list[int]) -> Text:
         """Join strings of which `values[i]` stands `counts[i]` times in a row."""
+        data = b''.join(map(mul, values, counts))
+        if len(set(map(len, values))) == 1 and values[0]:  # eids, most often
+            return cls.cut(data, len(values[0]))
         lengths = _repeat_each(map(len, values), counts)
-        return cls(b''.join(map(mul, values, counts)), array('i', list(accumulate(lengths, initial=0))))
+        return cls(data, array('I', list(accumulate(lengths, initial=0))))
 
     @classmethod
     def cut(cls, data: bytes, width: int) -> Text:
         """Take `data` for strings of `width` bytes each."""
-        return cls(data, array('i', range(0, len(data) + 1, width)))
+        return cls(data, array('I', list(range(0, len(data) + 1, width))))
 
 
 def cut_ids(ids: Text) -> list[bytes]:

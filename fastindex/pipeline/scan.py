@@ -12,13 +12,13 @@ from array import array
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
+from functools import lru_cache
 from itertools import accumulate, chain, islice, pairwise
 from stat import S_IFMT, S_IFREG, S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastindex.alf import (
     SkipReason,
-    is_opaque_folder,
     list_old_revisions,
     split_session_path,
 )
@@ -34,8 +34,8 @@ from fastindex.ids import Identity, Text, cut_ids
 from fastindex.pipeline.executors import FollowUp, Pool, Successor
 from fastindex.pipeline.filenames import find_twins
 from fastindex.pipeline.known import KnownRows
-from fastindex.pipeline.verdicts import UuidVerdicts, Verdict, verdicts_of
-from fastindex.problems import Reason, Tally, is_utf8
+from fastindex.pipeline.verdicts import UuidVerdicts, Verdict, judge_subfolder, verdicts_of
+from fastindex.problems import Reason, Tally
 from fastindex.tables import datasets_batch, fingerprints_batch, sessions_batch, to_ipc
 from fastindex.trees import Entry, Folder, Tree
 
@@ -71,6 +71,12 @@ NO_DIGEST = bytes(16)
 """In the place of a digest that is to be filled in later: that of a big file."""
 
 _EPOCH = Date(1970, 1, 1).toordinal()
+
+
+@lru_cache(10_000)
+def _day(date: str) -> int:
+    """Count the days from 1970-01-01 to a date folder's."""
+    return Date.fromisoformat(date).toordinal() - _EPOCH
 
 
 class ScanTask(NamedTuple):
@@ -189,6 +195,8 @@ class _Scan:
         self.task = task
         self.tree = task.tree
         self.hasher = self.tree.open_hasher(task.algorithms, max_bytes=BIG_BYTES) if task.algorithms else None
+        self.open_entry, self.close_file = self.tree.open_entry, self.tree.close_file
+        self.verdicts_of = UuidVerdicts if task.uuid_filenames else verdicts_of
         self.tally = Tally(list_skips=task.list_skips)
         self.known = KnownRows(task.known, task.algorithms) if task.known is not None else None
         self.reused = 0
@@ -245,7 +253,8 @@ class _Scan:
     def _close(self, session: _Session, key: bytes, first: int, first_problem: int) -> None:
         if self.task.uuid_filenames:
             self._drop_twins(session.path, first)
-        self.tally.problems[first_problem:] = sorted(self.tally.problems[first_problem:])
+        if len(self.tally.problems) > first_problem:
+            self.tally.problems[first_problem:] = sorted(self.tally.problems[first_problem:])
         if session.has_revisions:
             self.revised.append(len(self.counts))
         self.session_keys.append(key)
@@ -310,7 +319,7 @@ class _Scan:
         """Make rows of what there is; those of `session_rows` in the table of the sessions."""
         keys = self.task.identity.dataset_keys(self.session_keys, self.counts, self.rel_paths)
         order = self._sort(keys)
-        ids = self.task.identity.dataset_ids([keys[i] for i in order])
+        ids = self.task.identity.dataset_ids(list(map(keys.__getitem__, order)))
         columns = self._fingerprint_columns()
         hex_digests = self._hex_digests()
         if self.known is not None:
@@ -382,20 +391,33 @@ class _Scan:
         """Sort the datasets of each session; return the order they were in."""
         order: list[int] = []
         end = 0
-        for session, count in enumerate(self.counts):
+        key_of = keys.__getitem__
+        for count in self.counts:
             start, end = end, end + count
-            part = sorted(range(start, end), key=keys.__getitem__)
-            if len(set(keys[start:end])) != count:  # a folder that changes may list a name twice
-                part = part[:1] + [i for before, i in pairwise(part) if keys[i] != keys[before]]
-                self.counts[session] = len(part)
-            order += part
-        self.rel_paths = [self.rel_paths[i] for i in order]
-        self.sizes = [self.sizes[i] for i in order]
+            order += sorted(range(start, end), key=key_of)
+        if len(set(keys)) != len(keys):
+            order = self._drop_doubles(order, keys)
+        self.rel_paths = list(map(self.rel_paths.__getitem__, order))
+        self.sizes = list(map(self.sizes.__getitem__, order))
         if self.hasher is not None:
-            self.fingerprints = [self.fingerprints[i] for i in order]
+            self.fingerprints = list(map(self.fingerprints.__getitem__, order))
             if self.known is None:
-                self.digests = [self.digests[i] for i in order]
+                self.digests = list(map(self.digests.__getitem__, order))
         return order
+
+    def _drop_doubles(self, order: list[int], keys: list[bytes]) -> list[int]:
+        """Drop all but one of the datasets of a session that have one key; `order` is sorted, as the table.
+
+        A folder that changes may list a name twice.
+        """
+        places = iter(order)
+        once: list[int] = []
+        for session, count in enumerate(self.counts):
+            part = list(islice(places, count))
+            part = part[:1] + [i for before, i in pairwise(part) if keys[i] != keys[before]]
+            self.counts[session] = len(part)
+            once += part
+        return once
 
     def _sessions(self, keys: list[bytes]) -> pa.RecordBatch:
         identity, lab = self.task.identity, self.task.lab
@@ -404,7 +426,7 @@ class _Scan:
             Text.join(identity.eids(keys)),
             Text.join([(part[0] if lab is None else lab).encode() for part in parts]),
             Text.join([part[1].encode() for part in parts]),
-            array('i', [Date.fromisoformat(part[2]).toordinal() - _EPOCH for part in parts]),
+            array('i', [_day(part[2]) for part in parts]),
             array('H', [int(part[3]) for part in parts]),
         )
 
@@ -445,15 +467,9 @@ class _Session:
 
     def __init__(self, scan: _Scan, path: str) -> None:
         self.path = path
+        self.rows = scan
         self.tree = scan.tree
         self.tally = scan.tally
-        self.verdicts_of = UuidVerdicts if scan.task.uuid_filenames else verdicts_of
-        self.hasher = scan.hasher if scan.known is None else None
-        self.is_known = scan.known is not None
-        self.fingerprints = scan.fingerprints
-        self.rel_paths = scan.rel_paths
-        self.sizes = scan.sizes
-        self.digests = scan.digests
         self.has_revisions = False
         self.deferred: list[bytes] = []
         """Paths of files that are too many to be measured by this task."""
@@ -501,12 +517,15 @@ class _Session:
 
         Longer than a function of this house: each call that it makes for a file is 0.1 us of its 5.5.
         """
-        verdicts = self.verdicts_of(folder.path)
-        self.has_revisions |= verdicts.is_revision
-        add_path, add_size, add_digests = self.rel_paths.append, self.sizes.append, self.digests.append
-        add_fingerprint = self.fingerprints.append
-        hasher, is_known = self.hasher, self.is_known
-        open_entry, close = self.tree.open_entry, self.tree.close_file
+        rows = self.rows
+        verdicts = rows.verdicts_of(folder.path)
+        if verdicts.is_revision:
+            self.has_revisions = True
+        add_path, add_size, add_digests = rows.rel_paths.append, rows.sizes.append, rows.digests.append
+        add_fingerprint = rows.fingerprints.append
+        is_known = rows.known is not None
+        hasher = None if is_known else rows.hasher
+        open_entry, close = rows.open_entry, rows.close_file
         for entry in entries:
             verdict = verdicts[entry.name]
             try:
@@ -578,14 +597,13 @@ class _Session:
         return True
 
     def _enter_folder(self, folder: Folder, name: str, *, is_link: bool) -> None:
-        if name.startswith('.'):
-            self.tally.skip(self._path_of(folder.path, name), SkipReason.DOT_FOLDER)
-        elif is_opaque_folder(name):
-            self.tally.skip(self._path_of(folder.path, name), SkipReason.OPAQUE_FOLDER)
-        elif not is_utf8(name):
-            self.tally.problem(self._path_of(folder.path, name), Reason.NOT_UTF8)
-        else:
+        reason = judge_subfolder(name)
+        if reason is None:
             folder.enter.append((name, is_link))
+        elif isinstance(reason, SkipReason):
+            self.tally.skip(self._path_of(folder.path, name), reason)
+        else:
+            self.tally.problem(self._path_of(folder.path, name), reason)
 
     def _is_link_to_file(self, folder: Folder, entry: Entry) -> bool:
         """Deal with an entry of a dataset's name that is no plain file; True for a link to one."""

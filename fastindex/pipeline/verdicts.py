@@ -6,11 +6,13 @@ is thought of a name in a folder is remembered: for a dataset its rel_path, join
 
 from __future__ import annotations
 
-from fastindex.alf import SkipReason, is_revision_folder, judge_file, judge_folder
+from functools import lru_cache
+
+from fastindex.alf import SkipReason, is_opaque_folder, is_revision_folder, judge_file, judge_folder
 from fastindex.problems import Reason, is_utf8
 from fastindex.uuidnames import is_uuid, judge_name_without_uuid, takes_uuid
 
-__all__ = ['UuidVerdicts', 'Verdict', 'Verdicts', 'verdicts_of']
+__all__ = ['UuidVerdicts', 'Verdict', 'Verdicts', 'judge_subfolder', 'verdicts_of']
 
 Verdict = bytes | SkipReason | Reason
 """The rel_path of a dataset in UTF-8; or why the file is a skip, or a problem."""
@@ -94,3 +96,13 @@ def verdicts_of(path: str) -> Verdicts:
             _remembered = 0
         verdicts = _verdicts_by_folder[path] = Verdicts(path)
     return verdicts
+
+
+@lru_cache(MAX_NAMES)
+def judge_subfolder(name: str) -> SkipReason | Reason | None:
+    """Judge the name of a folder below a session: why it is not entered, or None."""
+    if name.startswith('.'):
+        return SkipReason.DOT_FOLDER
+    if is_opaque_folder(name):
+        return SkipReason.OPAQUE_FOLDER
+    return None if is_utf8(name) else Reason.NOT_UTF8

@@ -12,7 +12,6 @@ import errno
 import os
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from stat import S_ISDIR, S_ISLNK, S_ISREG
@@ -55,7 +54,7 @@ class _Walk(NamedTuple):
 
     session_path: str
     tally: Tally
-    linked: Counter[tuple[int, int]]
+    linked: dict[tuple[int, int], int]
     """For each folder that was reached through a link, how often."""
 
 
@@ -170,7 +169,7 @@ class LocalTree(NamedTuple):
 
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         """Walk the folders of a session. See `fastindex.trees.Tree`."""
-        walk = _Walk(session_path, tally, Counter())
+        walk = _Walk(session_path, tally, {})
         return self._walk(walk, self._open_folder(session_path), '', [])
 
     def _walk(self, walk: _Walk, fd: int, path: str, above: list[int]) -> Iterator[Folder]:
@@ -219,10 +218,11 @@ class LocalTree(NamedTuple):
         for count in range(1, len(parts)):
             with suppress(OSError):
                 ancestors.append(os.stat('/'.join(parts[:count]), dir_fd=root_fd))
-        target = os.fstat(fd)
-        walk.linked[target.st_dev, target.st_ino] += 1
-        return walk.linked[target.st_dev, target.st_ino] > MAX_LINKS or any(
-            (info.st_dev, info.st_ino) == (target.st_dev, target.st_ino) for info in ancestors
+        info = os.fstat(fd)
+        target = info.st_dev, info.st_ino
+        walk.linked[target] = walk.linked.get(target, 0) + 1
+        return walk.linked[target] > MAX_LINKS or any(
+            (info.st_dev, info.st_ino) == target for info in ancestors
         )
 
     def _open_folder(self, path: str) -> int:
