@@ -40,6 +40,7 @@ bench: $(PEERS)  ## measure on the example against all yardsticks: a few minutes
 	$(BIN)/python benchmarks/speed.py example example-hash example-rerun --data bench-data
 	$(BIN)/python benchmarks/release.py --data bench-data
 	$(BIN)/python benchmarks/client.py --data bench-data
+	$(BIN)/python benchmarks/look.py --data bench-data
 	$(BIN)/python benchmarks/calls.py --data bench-data
 	$(BIN)/python benchmarks/table.py
 

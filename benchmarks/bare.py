@@ -11,13 +11,14 @@ fastindex does besides.
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 
 from xxhash import xxh3_128_digest
 
 PROCESSES = 2
-BUFFER = memoryview(bytearray(2**22))
+BUFFER = memoryview(mmap.mmap(-1, 2**22, flags=mmap.MAP_PRIVATE))  # see fastindex.hashing.open_buffer
 FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
 

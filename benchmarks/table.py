@@ -24,6 +24,7 @@ TITLES = {
     'memory': 'peak memory',
     'waiting': '1 ms per call',
     'release': 'example, `release`',
+    'look': 'example, `search`, `info`, `report`',
     'objects': 'a bucket of 100k objects, 50 ms a page',
     'client': "the ONE client's `load_object`",
     'calls': 'system calls',

@@ -8,6 +8,7 @@ digest. A small file is one `readv` and a one-shot digest; a large one goes thro
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import sys
@@ -30,6 +31,7 @@ __all__ = [
     'Measured',
     'NotRegularError',
     'new_digest',
+    'open_buffer',
     'parse_algorithms',
 ]
 
@@ -100,12 +102,21 @@ def new_digest(algorithm: str) -> _Digest:
     return hashlib.md5(usedforsecurity=False)
 
 
+def open_buffer(size_bytes: int) -> memoryview:
+    """Make memory to read files into, which begins where a page does.
+
+    An AMD EPYC copies at half its speed to where a `bytearray` of some MB begins, 16 bytes behind the begin
+    of a page, as `malloc` has it: a file of 8 GB takes 1.8 s there, and 0.8 s nearly everywhere else.
+    """
+    return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE))  # a forked process gets its own
+
+
 class _Buffer(threading.local):
     """One a thread: it is filled and read while other threads run. Made on first use."""
 
     @cached_property
     def view(self) -> memoryview:
-        return memoryview(bytearray(BUFFER_BYTES))
+        return open_buffer(BUFFER_BYTES)
 
 
 _buffer = _Buffer()

@@ -7,7 +7,6 @@ the datasets of a session are sorted here.
 
 from __future__ import annotations
 
-import os
 from array import array
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
@@ -69,6 +68,9 @@ _REGULAR = S_IFREG
 
 NO_DIGEST = bytes(16)
 """In the place of a digest that is to be filled in later: that of a big file."""
+
+_ENCODING = 'utf-8', 'surrogateescape'
+"""Of names on their way between processes: that of the rel_paths, and no name is lost."""
 
 _EPOCH = Date(1970, 1, 1).toordinal()
 
@@ -485,7 +487,7 @@ class _Session:
         """Judge and measure files that were listed before, in whatever folders."""
         names_by_folder: dict[str, list[str]] = {}
         for path in paths:
-            above, _, name = os.fsdecode(path).rpartition('/')
+            above, _, name = path.decode(*_ENCODING).rpartition('/')
             names_by_folder.setdefault(above, []).append(name)
         for above, names in names_by_folder.items():
             try:
@@ -505,10 +507,10 @@ class _Session:
 
     def _defer(self, folder: Folder, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Leave plain files to be measured later; iterate over the other entries."""
-        above = os.fsencode(f'{folder.path}/') if folder.path else b''
+        above = f'{folder.path}/'.encode(*_ENCODING) if folder.path else b''
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
-                self.deferred.append(above + os.fsencode(entry.name))
+                self.deferred.append(above + entry.name.encode(*_ENCODING))
             else:
                 yield entry
 

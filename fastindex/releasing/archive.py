@@ -22,6 +22,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
 from fastindex.errors import ReleaseError
+from fastindex.hashing import open_buffer
 from fastindex.pipeline.executors import Pool
 from fastindex.problems import escape
 from fastindex.progress import Bar
@@ -110,7 +111,7 @@ class _Run:
         self._writer = writer
         self._lines = lines
         self._bar = bar
-        self._buffer = memoryview(bytearray(PIECE_BYTES))
+        self._buffer = open_buffer(PIECE_BYTES)
         self._takers: deque[Callable[[Any], None]] = deque()
         """What is to be done with the result of each task that was sent."""
 

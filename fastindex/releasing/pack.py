@@ -17,6 +17,7 @@ from typing import NamedTuple, NoReturn
 import xxhash
 
 from fastindex.errors import ReleaseError
+from fastindex.hashing import open_buffer
 from fastindex.problems import escape
 from fastindex.releasing.formats import Format, Packed
 from fastindex.trees import Tree
@@ -97,7 +98,7 @@ def _pack(task: PackTask) -> PackResult:
     lines = []
     total_bytes = 0
     largest = max(file.size_bytes for _, files in task.folders for file in files)
-    buffer = memoryview(bytearray(largest + 1))  # a byte more: a file that has grown shows
+    buffer = open_buffer(largest + 1)  # a byte more: a file that has grown shows
     for path, files in task.folders:
         name = path
         try:
