@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import mmap
 import os
 import random
 import time
@@ -19,6 +21,7 @@ from fastindex.hashing import (
     FileChangedError,
     Hasher,
     NotRegularError,
+    open_buffer,
     parse_algorithms,
 )
 
@@ -124,3 +127,15 @@ def test_a_fingerprint_is_of_a_file_that_was_not_changed_of_late(tmp_path, monke
         assert Hasher(('md5',)).measure(fd)[2] == (info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
     finally:
         os.close(fd)
+
+
+def test_the_buffer_begins_where_a_page_does_and_is_not_shared_with_a_forked_process():
+    buffer = open_buffer(2**22)
+    assert ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % mmap.PAGESIZE == 0
+
+    buffer[:6] = b'parent'
+    if (pid := os.fork()) == 0:
+        buffer[:6] = b'child!'
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert bytes(buffer[:6]) == b'parent'
