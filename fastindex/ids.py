@@ -36,6 +36,8 @@ T = TypeVar('T')
 NAMESPACE = UUID('4a3ea44e-3757-4acb-821f-cdb419c23249')
 """The namespace of all session paths, unless `--namespace` names another."""
 
+MAX_TEXT_BYTES = 2**31 - 1
+
 _VERSION_3 = bytes((i & 0x0F) | 0x30 for i in range(256))
 _VARIANT = bytes((i & 0x3F) | 0x80 for i in range(256))
 _HEX_AT = [i for i in range(36) if i not in (8, 13, 18, 23)]
@@ -90,7 +92,7 @@ class Text(NamedTuple):
     @classmethod
     def join(cls, values: list[bytes]) -> Text:
         """Join strings of any lengths."""
-        return cls(b''.join(values), array('I', list(accumulate(map(len, values), initial=0))))
+        return cls(b''.join(values), _offsets(accumulate(map(len, values), initial=0)))
 
     @classmethod
     def repeat(cls, values: list[bytes], counts: list[int]) -> Text:
@@ -99,12 +101,19 @@ class Text(NamedTuple):
         if len(set(map(len, values))) == 1 and values[0]:  # eids, most often
             return cls.cut(data, len(values[0]))
         lengths = _repeat_each(map(len, values), counts)
-        return cls(data, array('I', list(accumulate(lengths, initial=0))))
+        return cls(data, _offsets(accumulate(lengths, initial=0)))
 
     @classmethod
     def cut(cls, data: bytes, width: int) -> Text:
         """Take `data` for strings of `width` bytes each."""
-        return cls(data, array('I', list(range(0, len(data) + 1, width))))
+        return cls(data, _offsets(range(0, len(data) + 1, width)))
+
+
+def _offsets(ends: Iterable[int]) -> array[int]:
+    offsets = array('I', list(ends))
+    if offsets[-1] > MAX_TEXT_BYTES:
+        raise OverflowError(f'{offsets[-1]} bytes of text in one piece: Arrow counts to {MAX_TEXT_BYTES}')
+    return offsets
 
 
 def cut_ids(ids: Text) -> list[bytes]:

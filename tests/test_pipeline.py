@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import SESSION, Fifo, Link, Mode, Socket, Sparse, grow, read, read_paths
 
-from fastindex import EmptyTreeError, Problem, Reason, RootError, Skip
+from fastindex import EmptyTreeError, Problem, Reason, RootError, Skip, ids
+from fastindex.ids import Text
 from fastindex.trees.local import LocalTree
 
 SPIKES = f'{SESSION}/alf/spikes.times.npy'
@@ -499,3 +500,20 @@ def test_our_own_folder_in_the_root_is_not_counted_as_skipped(make_tree, build):
     root = make_tree({SPIKES: b''})
     build(root)
     assert build(root).skipped == {}
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: Text.join([b'abcd', b'efg']),
+        lambda: Text.repeat([b'abc'], [3]),
+        lambda: Text.repeat([b'a', b'bcd'], [2, 2]),
+        lambda: Text.cut(b'abcdefgh', 2),
+    ],
+)
+def test_text_that_arrow_cannot_count_is_refused_and_not_written_with_negative_offsets(monkeypatch, make):
+    monkeypatch.setattr(ids, 'MAX_TEXT_BYTES', 10)
+    make()
+    monkeypatch.setattr(ids, 'MAX_TEXT_BYTES', 6)
+    with pytest.raises(OverflowError, match='Arrow counts to 6'):
+        make()
