@@ -25,6 +25,7 @@ from fastindex.errors import UsageError
 __all__ = [
     'ALGORITHMS',
     'NO_FINGERPRINT',
+    'Digest',
     'FileChangedError',
     'Fingerprint',
     'Hasher',
@@ -68,10 +69,17 @@ Measured = tuple[int, Digests | None, Fingerprint]
 """Size of a file in bytes, its digests, and by which to know it again."""
 
 
-class _Digest(Protocol):
-    def update(self, data: bytes | memoryview, /) -> None: ...
+class Digest(Protocol):
+    """A digest while it is computed."""
 
-    def digest(self) -> bytes: ...
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take more bytes in."""
+
+    def digest(self) -> bytes:
+        """Give the digest of all of them."""
+
+    def hexdigest(self) -> str:
+        """Give it in hex digits."""
 
 
 def parse_algorithms(text: str) -> tuple[str, ...]:
@@ -93,13 +101,14 @@ def parse_algorithms(text: str) -> tuple[str, ...]:
     return tuple(name for name in ALGORITHMS if name in names)
 
 
-def new_digest(algorithm: str) -> _Digest:
-    """Make an empty digest, one of `ALGORITHMS`."""
+def new_digest(algorithm: str) -> Digest:
+    """Make an empty digest: `xxh128`, or one of hashlib's by name."""
     if algorithm == 'xxh128':
         return xxhash.xxh3_128()
     import hashlib
 
-    return hashlib.md5(usedforsecurity=False)
+    digest: Digest = getattr(hashlib, algorithm)(usedforsecurity=False)
+    return digest
 
 
 def open_buffer(size_bytes: int) -> memoryview:

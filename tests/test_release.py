@@ -26,6 +26,7 @@ from one.api import One
 
 import fastindex
 from fastindex import FindingsError, Query, ReleaseError
+from fastindex.errors import MissingExtraError
 from fastindex.releasing.pack import BIG_BYTES, FileTask, PackTask, SteadyFile, work
 from fastindex.releasing.tars import TarZstFormat
 from fastindex.releasing.zips import ZipFormat
@@ -502,6 +503,16 @@ def test_an_index_that_has_md5_keeps_it(make_tree, tmp_path):
         assert all(row['hash'] and row['xxh128'] for row in read(folder, 'datasets'))
 
 
+def test_without_the_extra_a_zip_is_refused_before_any_work_and_a_tar_is_not(tmp_path, monkeypatch):
+    root = tmp_path / 'root'
+    grow(root, TREE)
+    monkeypatch.setitem(sys.modules, 'deflate', None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'fastindex[release]'")):
+        fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    assert not (root / 'sessions.pqt').exists()
+    fastindex.release(root, tmp_path / 'x.tar.zst', workers=1)
+
+
 class _Holes:
     """A file to which only small pieces are written; large ones leave a hole."""
 
@@ -529,7 +540,7 @@ def test_zip_members_and_offsets_beyond_4_gib_have_their_64_bits(tmp_path):
             writer.write(zeros)
         writer.end_file(crc)
         packer = ZipFormat(MOMENT).open_packer()
-        packer.add('small', memoryview(b'content'))
+        packer.add('small', memoryview(b'content'), zlib.crc32(b'content'))
         writer.add_packed(packer.finish())
         writer.close()
     file.close()
@@ -545,7 +556,7 @@ def test_zip_members_and_offsets_beyond_4_gib_have_their_64_bits(tmp_path):
 def test_zip_may_have_more_than_65535_members(tmp_path):
     packer = ZipFormat(MOMENT).open_packer()
     for i in range(70_000):
-        packer.add(str(i), memoryview(b''))
+        packer.add(str(i), memoryview(b''), 0)
     with (tmp_path / 'x.zip').open('w+b') as file, (tmp_path / 'directory').open('w+b') as directory:
         writer = ZipFormat(MOMENT).open_writer(file, directory)
         writer.add_packed(packer.finish())
@@ -575,7 +586,7 @@ def test_the_standard_library_reads_what_is_written(tmp_path_factory, files, kin
     writer = format.open_writer(file, directory)
     packer = format.open_packer()
     for name, data in files.items():
-        packer.add(f'small/{name}', memoryview(data))
+        packer.add(f'small/{name}', memoryview(data), zlib.crc32(data))
         writer.begin_file(f'big/{name}', 2 * len(data))
         for is_last in (False, True):
             writer.write(format.compress(name, memoryview(data), is_last=is_last))

@@ -39,6 +39,8 @@ examples:
 Behind --select stands nothing but options of search (python -m fastindex search --help), which choose the
 sessions; each comes with all of its datasets.
 
+A .zip needs pip install 'fastindex[release]', a .tar.zst nothing more.
+
 exit codes:
   0  done
   1  not released: validate finds errors, or there are links of which nobody said what to do about them

@@ -47,8 +47,8 @@ class Packed(NamedTuple):
 class Packer(Protocol):
     """Makes the records of files that fit into memory."""
 
-    def add(self, name: str, data: memoryview) -> None:
-        """Append a file."""
+    def add(self, name: str, data: memoryview, crc: int) -> None:
+        """Append a file; `crc` is the CRC-32 of its bytes."""
 
     def finish(self) -> Packed:
         """Give all records."""

@@ -7,17 +7,14 @@ index; and it is looked at before and after, so that one that is written to mean
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import zlib
 from collections.abc import Iterator
 from stat import S_ISREG
 from typing import NamedTuple, NoReturn
 
-import xxhash
-
 from fastindex.errors import ReleaseError
-from fastindex.hashing import open_buffer
+from fastindex.hashing import new_digest, open_buffer
 from fastindex.problems import escape
 from fastindex.releasing.formats import Format, Packed
 from fastindex.trees import Tree
@@ -111,7 +108,7 @@ def _pack(task: PackTask) -> PackResult:
                         data = steady.read(buffer)
                     finally:
                         os.close(fd)
-                    packer.add(name, data)
+                    packer.add(name, data, steady.crc)
                     lines.append(manifest_line(steady.hex_digest, name))
                     total_bytes += len(data)
         except OSError as error:
@@ -172,8 +169,8 @@ class SteadyFile:
         self._path = path
         self._expected = expected
         self._before = before = os.fstat(fd)
-        self._xxh128 = xxhash.xxh3_128()
-        self._digest = self._xxh128 if manifest == 'xxh128' else hashlib.new(manifest, usedforsecurity=False)
+        self._xxh128 = new_digest('xxh128')
+        self._digest = self._xxh128 if manifest == 'xxh128' else new_digest(manifest)
         self.size_bytes = before.st_size
         self.crc = 0
         self.hex_digest = ''

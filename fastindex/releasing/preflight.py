@@ -11,10 +11,11 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from fastindex.checks import open_tables
-from fastindex.errors import FindingsError, InvalidIndexError, UsageError
+from fastindex.errors import FindingsError, InvalidIndexError, MissingExtraError, UsageError
 from fastindex.hashing import ALGORITHMS
 from fastindex.pipeline.validate import validate
 from fastindex.problems import escape
@@ -50,6 +51,8 @@ def parse_out(out: str | os.PathLike[str], root: str) -> tuple[Path, Kind]:
     ------
     UsageError
         If it is of no kind, or cannot go there.
+    MissingExtraError
+        If it takes a package that is not installed.
     """
     shown = escape(os.fspath(out))
     path = Path(os.path.abspath(out))
@@ -63,6 +66,11 @@ def parse_out(out: str | os.PathLike[str], root: str) -> tuple[Path, Kind]:
         raise UsageError(f'--out {shown}: this is a folder: expected the name of a file')
     if os.path.commonpath([root, folder]) == root:
         raise UsageError(f'--out {shown}: this is inside the tree: expected a place outside of it')
+    if kinds[0] is ZipFormat and find_spec('deflate') is None:
+        raise MissingExtraError(
+            "deflate is not installed, and a zip file is made with it: pip install 'fastindex[release]' "
+            '(.tar.zst needs nothing more)'
+        )
     return folder / path.name, kinds[0]
 
 

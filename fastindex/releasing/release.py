@@ -176,6 +176,8 @@ def release(
         If the archive cannot be made: a file that cannot be read, or changes; a disk that is full.
     UsageError
         If an option makes no sense.
+    MissingExtraError
+        If the archive is a zip file, and `fastindex[release]` is not installed.
     RootError, EmptyTreeError, IdClashError, LockedError, PublishError, WorkerError
         As for `fastindex.build`.
 

@@ -67,7 +67,7 @@ class _TarPacker:
         self._format = format
         self._records: list[bytes] = []
 
-    def add(self, name: str, data: memoryview) -> None:
+    def add(self, name: str, data: memoryview, crc: int) -> None:
         self._records += (self._format.make_header(name, len(data)), bytes(data), _padding(len(data)))
 
     def finish(self) -> Packed:
