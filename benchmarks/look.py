@@ -25,7 +25,7 @@ QUERIES = {
     '`search`, by subject': '--subject NYU-01',
     '`search`, by dataset': '--dataset trials.goCue_times.npy trials.feedback_times.npy',
     '`search`, rows of datasets': '--datasets --object trials --attribute goCue_times',
-    '`search`, all datasets as JSON lines': '--datasets --json',
+    '`search`, all datasets as JSON (31 MB)': '--datasets --json',
 }
 REPORT = '{python} -m fastindex report {root} --index {indexed}'
 REPORT_NEEDS = ('vl_convert', 'itables', 'jinja2')

@@ -1,7 +1,7 @@
 """Rows of an answer as text: a table for people, JSON and CSV for programs, paths for both.
 
 Gives strings. Leaves printing them to the command line. Names of a tree can hold anything that a file system
-accepts: what is meant for people, CSV included, is escaped; `to_json` and `to_path_bytes` are exact.
+accepts: what is meant for people, CSV included, is escaped; `iter_json` and `to_path_bytes` are exact.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from fastindex.info import Info
 
 __all__ = [
+    'iter_csv',
+    'iter_json',
     'to_count',
-    'to_csv',
     'to_dataset_table',
-    'to_json',
     'to_path_bytes',
     'to_paths',
     'to_session_table',
@@ -39,6 +39,9 @@ MIN_WIDTH = 8
 MAX_ROWS = 20
 MAX_NAMES = 5
 """What a summary names of each kind."""
+
+SLICE_ROWS = 2**14
+"""That are written at once: 7 MB of JSON."""
 
 _NOT_PLAIN = re.compile(r'[^\n -~]')
 
@@ -183,18 +186,24 @@ def _shrink(widths: dict[str, int], width: int, cut: Sequence[str]) -> None:
         widths[name] -= 1
 
 
-def to_csv(frame: pl.DataFrame) -> str:
-    """Write rows as CSV with a header, escaped as a table is."""
-    return _escape_columns(frame).write_csv().rstrip('\n')
+def iter_csv(frame: pl.DataFrame) -> Iterator[str]:
+    """Write rows as CSV with a header, escaped as a table is; piece by piece."""
+    yield frame.head(0).write_csv()
+    for rows in frame.iter_slices(SLICE_ROWS):
+        yield _escape_columns(rows).write_csv(include_header=False)
 
 
-def to_json(frame: pl.DataFrame) -> str:
-    """Write rows as a JSON array, an object a line, in ASCII."""
-    lines = frame.write_ndjson().rstrip('\n').replace('\n', ',\n')
-    if lines.isascii() and '\x7f' not in lines:
-        return f'[{lines}]'
-    # JSON lets DEL and the characters that turn the direction of text stand as they are; a terminal obeys.
-    return f'[{_NOT_PLAIN.sub(lambda match: _to_ascii(match[0]), lines)}]'
+def iter_json(frame: pl.DataFrame) -> Iterator[str]:
+    """Write rows as a JSON array, an object a line, in ASCII; piece by piece."""
+    before = '['
+    for rows in frame.iter_slices(SLICE_ROWS):
+        lines = rows.write_ndjson().rstrip('\n').replace('\n', ',\n')
+        if not lines.isascii() or '\x7f' in lines:
+            # JSON lets DEL and what turns the direction of text stand as they are; a terminal obeys.
+            lines = _NOT_PLAIN.sub(lambda match: _to_ascii(match[0]), lines)
+        yield before + lines
+        before = ',\n'
+    yield ']\n' if before != '[' else '[]\n'
 
 
 def _to_ascii(character: str) -> str:

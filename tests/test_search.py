@@ -501,6 +501,13 @@ def test_json_is_exact_and_plain(search, make_tree, build):
     assert (row['rel_path'], row['file_size'], row['date']) == ('a.b.c', 2, '2024-01-01')
 
 
+def test_rows_that_are_written_in_pieces_are_those_that_are_written_at_once(search, awkward, monkeypatch):
+    whole = [search('awkward', '--datasets', form)[1] for form in ('--json', '--csv')]
+    monkeypatch.setattr(fastindex.rows, 'SLICE_ROWS', 4)
+    assert [search('awkward', '--datasets', form)[1] for form in ('--json', '--csv')] == whole
+    assert len(json.loads(whole[0])) == 15
+
+
 def test_csv_has_the_columns_of_the_tables(search, awkward):
     _, out, _ = search('awkward', '--csv')
     rows = list(csv.DictReader(io.StringIO(out)))

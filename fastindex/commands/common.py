@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ __all__ = [
     'print_json',
     'quote',
     'show',
+    'show_pieces',
 ]
 
 MAX_PROBLEMS = 10
@@ -76,8 +78,15 @@ def complain(message: str) -> None:
 
 def show(text: str) -> None:
     """Print what was asked for. The work is done: that nobody takes the text does not undo it."""
+    show_pieces((text, '\n'))
+
+
+def show_pieces(pieces: Iterable[str]) -> None:
+    """Print what was asked for, piece by piece, as `show` does."""
     try:
-        print(text, flush=True)
+        for piece in pieces:
+            sys.stdout.write(piece)
+        sys.stdout.flush()
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             complain(f'warning: the summary could not be written ({error.strerror})')

@@ -17,6 +17,7 @@ from fastindex.commands.common import (
     leave_out_what_pyarrow_can_do_without,
     positive,
     show,
+    show_pieces,
 )
 from fastindex.errors import (
     EXIT_DONE,
@@ -142,7 +143,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError('--eids are of sessions: leave --datasets out')
     query = to_query(options)
     index = open_index(options)
-    from fastindex.rows import to_csv, to_json, to_path_bytes, to_paths
+    from fastindex.rows import iter_csv, iter_json, to_path_bytes, to_paths
     from fastindex.search import file_path, find_datasets, find_sessions, to_session_paths
 
     form = options.form
@@ -163,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
     elif form == 'eids':
         _show_lines(rows['eid'].to_list())
     elif form != 'paths':
-        show(to_csv(rows) if form == 'csv' else to_json(rows))
+        show_pieces(iter_csv(rows) if form == 'csv' else iter_json(rows))
     elif options.null:
         _show_bytes(to_path_bytes(options.root, to_paths(rows)))
     else:
