@@ -37,7 +37,7 @@ $(PEERS): $(INSTALLED)
 	@touch $@
 
 bench: $(PEERS)  ## measure on the example against all yardsticks: a few minutes; updates the README
-	$(BIN)/python benchmarks/speed.py example example-hash example-rerun --data bench-data
+	$(BIN)/python benchmarks/speed.py example example-hash example-rerun example-verify example-verify-hash --data bench-data
 	$(BIN)/python benchmarks/release.py --data bench-data
 	$(BIN)/python benchmarks/client.py --data bench-data
 	$(BIN)/python benchmarks/look.py --data bench-data
@@ -45,7 +45,7 @@ bench: $(PEERS)  ## measure on the example against all yardsticks: a few minutes
 	$(BIN)/python benchmarks/table.py
 
 bench-large: $(PEERS)  ## the same on 1 M files, 8 GB and 10 M invented datasets: an hour, 20 GB of disk
-	$(BIN)/python benchmarks/speed.py 1m 1m-hash 1m-one-folder big growth --data bench-data
+	$(BIN)/python benchmarks/speed.py 1m 1m-hash 1m-one-folder big big-verify-hash growth --data bench-data
 	$(BIN)/python benchmarks/memory.py --data bench-data
 	$(BIN)/python benchmarks/waiting.py --data bench-data
 	PATH=$(BIN):$$PATH $(BIN)/python benchmarks/stages.py example 1m --data bench-data --write

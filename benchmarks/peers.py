@@ -40,6 +40,12 @@ PLAIN_RERUN = Command(
 HASH_RERUN = Command(
     'fastindex --hash, rerun', '{python} -m fastindex {root} --out {indexed} --workers 2 --quiet --hash'
 )
+VERIFY = Command(
+    'fastindex verify', '{python} -m fastindex verify {root} --index {indexed} --workers 2 --quiet'
+)
+VERIFY_HASH = Command('fastindex verify --hash', VERIFY.template + ' --hash')
+BUILD = Command('a build', FASTINDEX.template)
+BUILD_HASH = Command('a build with `--hash`', FASTINDEX_HASH.template)
 
 
 class Scenario(NamedTuple):
@@ -53,6 +59,8 @@ class Scenario(NamedTuple):
         One of `trees.TREES`.
     peers
         What our command is compared with, each with its goal for ours / theirs.
+    before
+        What runs once, untimed: an index that is to be there.
     """
 
     title: str
@@ -60,6 +68,7 @@ class Scenario(NamedTuple):
     ours: Command
     peers: tuple[tuple[Command, str], ...]
     note: str = ''
+    before: Command | None = None
 
 
 SCENARIOS = {
@@ -98,6 +107,23 @@ SCENARIOS = {
     ),
     '1m-one-folder': Scenario(
         '1 M files in one folder', '1m-one-folder', FASTINDEX, ((SPREAD, '<= 1.3'), (FLOOR, ''))
+    ),
+    'example-verify': Scenario(
+        'example, `verify`', 'example', VERIFY, ((BUILD, '<= 1.1'),), before=HASH_RERUN
+    ),
+    'example-verify-hash': Scenario(
+        'example, `verify --hash`',
+        'example',
+        VERIFY_HASH,
+        ((FLOOR_HASH, '<= 1.3'), (BUILD_HASH, '')),
+        before=HASH_RERUN,
+    ),
+    'big-verify-hash': Scenario(
+        'one 8 GB file among small ones, `verify --hash`',
+        'big',
+        VERIFY_HASH,
+        ((FLOOR_HASH, '<= 1.3'),),
+        before=HASH_RERUN,
     ),
     'big': Scenario(
         'one 8 GB file among small ones, `--hash`', 'big', FASTINDEX_HASH, ((XXHSUM_BIG, '<= 0.714'),)

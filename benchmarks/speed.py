@@ -9,7 +9,16 @@ import argparse
 from pathlib import Path
 from statistics import median
 
-from measure import Command, Measurement, make_words, race, ratio_of, scratch_folder, write_results
+from measure import (
+    Command,
+    Measurement,
+    make_words,
+    race,
+    ratio_of,
+    scratch_folder,
+    seconds_of,
+    write_results,
+)
 from peers import FASTINDEX, SCENARIOS, SPREAD, Scenario
 from trees import DATASETS_A_SESSION, make_tree
 
@@ -24,7 +33,10 @@ def run_scenario(scenario: Scenario, data: Path, *, rounds: int) -> list[Measure
         for name in ('indexed', 'indexed_plain'):  # outlive the single run, unlike {out}
             words[name] = scratch / name
             words[name].mkdir()
-        seconds = race(commands, make_words(scratch, **words), scratch, rounds=rounds)
+        made_words = make_words(scratch, **words)
+        if scenario.before is not None:
+            seconds_of(scenario.before, made_words, scratch)
+        seconds = race(commands, made_words, scratch, rounds=rounds)
     ours = seconds[scenario.ours.name]
     return [
         Measurement(
