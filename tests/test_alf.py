@@ -9,6 +9,7 @@ from datetime import date
 from importlib import import_module
 
 import pytest
+from conftest import cases
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from one.alf import spec
@@ -106,7 +107,7 @@ DATASET = 'spikes.times.npy'
 @example('a.b_intervals_bpod.c.d-e.f')
 @example('a.b..c')
 @example('a._phy_ids.csv')
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=cases(300))
 def test_name_is_a_dataset_where_the_client_says_so(name):
     assert is_dataset_name(name) == spec.is_valid(name)
 
@@ -116,7 +117,7 @@ def test_name_is_a_dataset_where_the_client_says_so(name):
 @example('_times.x.npy')
 @example('_a_b_c.d.e')
 @example('_ns.a.b')
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=cases(300))
 def test_parts_of_a_name_are_those_of_the_client(name):
     match = FILE.match(name)
     if match is None:
@@ -169,7 +170,7 @@ def test_longest_name_is_judged_in_no_time(name):
 @example('#a#/alf')
 @example('#a#/#b#')
 @example('alf/probe 00')
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=cases(300))
 def test_folder_is_representable_where_the_client_reads_it_back(path):
     above = f'{path}/' if path else ''
     match = REL_PATH.fullmatch(f'{above}{DATASET}')
@@ -177,7 +178,7 @@ def test_folder_is_representable_where_the_client_reads_it_back(path):
 
 
 @given(folder_paths)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=cases(300))
 def test_revision_is_split_off_as_the_client_does(path):
     rel_path = f'{path}/{DATASET}' if path else DATASET
     match = REL_PATH.fullmatch(rel_path)
@@ -273,7 +274,7 @@ session_parts = st.tuples(
 
 
 @given(session_parts)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=cases(300))
 def test_session_path_parses_where_the_client_finds_one_and_ours_is_narrower_in_digits_alone(parts):
     lab, subject, day, number = parts
     assume('/' not in subject)

@@ -8,7 +8,7 @@ import random
 from collections import Counter
 
 import pytest
-from conftest import digest_of, grow, read_paths
+from conftest import cases, digest_of, grow, read_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,7 +105,7 @@ sized_trees = st.dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=cases(50), deadline=None)
 @given(old=sized_trees, new=sized_trees, block=st.sampled_from([1, 2, 5, 64]))
 def test_any_two_indexes_differ_as_their_trees_do(tmp_path_factory, old, new, block):
     """The oracle is set arithmetic over what was put on the disk."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SESSION, Fifo, Link, digest_of, grow, read, read_paths
+from conftest import SESSION, Fifo, Link, cases, digest_of, grow, read, read_paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one.api import One
@@ -571,7 +571,7 @@ _NAMES = st.text(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=cases(60))
 @given(
     st.dictionaries(_NAMES, st.binary(max_size=300), max_size=8), st.sampled_from([ZipFormat, TarZstFormat])
 )

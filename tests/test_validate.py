@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SESSION, Fifo, Link, Mode, Socket, digest_of, grow
+from conftest import SESSION, Fifo, Link, Mode, Socket, cases, digest_of, grow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one.alf import io as alfio
@@ -458,7 +458,7 @@ MISREAD = 'ALF305'
 
 
 @given(names)
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=cases(500))
 def test_a_name_is_found_wrong_where_the_client_says_it_is_invalid(name):
     diagnosis = diagnose_file(name)
     if diagnosis is None or diagnosis.code == MISREAD:
@@ -468,7 +468,7 @@ def test_a_name_is_found_wrong_where_the_client_says_it_is_invalid(name):
 
 
 @given(names)
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=cases(500))
 def test_a_name_with_a_strange_namespace_is_one_that_the_client_reads_otherwise(name):
     diagnosis = diagnose_file(name)
     if diagnosis is None:
@@ -478,7 +478,7 @@ def test_a_name_with_a_strange_namespace_is_one_that_the_client_reads_otherwise(
 
 
 @given(st.one_of(names, st.text(max_size=20)))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=cases(500))
 def test_a_fix_of_a_file_is_valid_to_the_client(name):
     diagnosis = diagnose_file(name)
     if diagnosis and diagnosis.fix and diagnosis.code != 'ALF405':
@@ -488,7 +488,7 @@ def test_a_fix_of_a_file_is_valid_to_the_client(name):
 
 
 @given(folder_paths)
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=cases(500))
 def test_a_folder_is_found_wrong_where_a_build_leaves_it_out_and_its_fix_is_right(path):
     for name in path.split('/'):
         diagnosis = diagnose_folder(name)
@@ -608,7 +608,7 @@ trees = st.dictionaries(
 
 
 @given(trees)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=cases(100))
 def test_whatever_a_build_leaves_out_of_a_session_has_a_finding(tree):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, 'root')
