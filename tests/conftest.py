@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
 from tqdm import tqdm
 
 import fastindex
@@ -60,6 +61,10 @@ Tree = Mapping[str | bytes, Any]
 def cases(count: int) -> int:
     """Cut the number of random cases of a test to a quarter where somebody waits for it; CI tries all."""
     return count if os.environ.get('FASTINDEX_ALL_CASES') else count // 4
+
+
+settings.register_profile('fastindex', max_examples=cases(100))  # of tests that name no number
+settings.load_profile('fastindex')
 
 
 def to_id(value: object) -> str:
