@@ -508,6 +508,15 @@ def test_rows_that_are_written_in_pieces_are_those_that_are_written_at_once(sear
     assert len(json.loads(whole[0])) == 15
 
 
+@pytest.mark.parametrize('form', ['', '--json', '--csv', '--eids', '--count', '--paths', '--paths -0'])
+def test_an_answer_that_could_not_be_written_whole_is_an_error(indexes, form):
+    command = [sys.executable, '-m', 'fastindex', 'search', indexes['awkward'], *form.split()]
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert 'could not be written whole (No space left on device)' in done.stderr
+
+
 def test_csv_has_the_columns_of_the_tables(search, awkward):
     _, out, _ = search('awkward', '--csv')
     rows = list(csv.DictReader(io.StringIO(out)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -23,7 +22,6 @@ __all__ = [
     'print_json',
     'quote',
     'show',
-    'show_pieces',
 ]
 
 MAX_PROBLEMS = 10
@@ -78,15 +76,8 @@ def complain(message: str) -> None:
 
 def show(text: str) -> None:
     """Print what was asked for. The work is done: that nobody takes the text does not undo it."""
-    show_pieces((text, '\n'))
-
-
-def show_pieces(pieces: Iterable[str]) -> None:
-    """Print what was asked for, piece by piece, as `show` does."""
     try:
-        for piece in pieces:
-            sys.stdout.write(piece)
-        sys.stdout.flush()
+        print(text, flush=True)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             complain(f'warning: the summary could not be written ({error.strerror})')

@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import sys
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,10 @@ from fastindex.commands.common import (
     complain,
     leave_out_what_pyarrow_can_do_without,
     positive,
-    show,
-    show_pieces,
 )
 from fastindex.errors import (
     EXIT_DONE,
+    FastindexError,
     UsageError,
 )
 from fastindex.problems import escape
@@ -46,7 +46,7 @@ examples:
 
 exit codes:
   0  done, also where nothing was found
-  2  wrong usage, or no index that can be used
+  2  wrong usage, no index that can be used, or an answer that could not be written whole
 """
 
 
@@ -160,15 +160,15 @@ def _run(options: argparse.Namespace) -> int:
     if form == 'table':
         _show_table(rows, found.height)
     elif form == 'count':
-        show(str(rows.height))
+        _give((f'{rows.height}\n',))
     elif form == 'eids':
-        _show_lines(rows['eid'].to_list())
+        _give(f'{eid}\n' for eid in rows['eid'].to_list())
     elif form != 'paths':
-        show_pieces(iter_csv(rows) if form == 'csv' else iter_json(rows))
+        _give(iter_csv(rows) if form == 'csv' else iter_json(rows))
     elif options.null:
-        _show_bytes(to_path_bytes(options.root, to_paths(rows)))
+        _give((to_path_bytes(options.root, to_paths(rows)),))
     else:
-        _show_lines([escape(os.path.join(options.root, path)) for path in to_paths(rows)])
+        _give(escape(os.path.join(options.root, path)) + '\n' for path in to_paths(rows))
     return EXIT_DONE
 
 
@@ -192,24 +192,27 @@ def _show_table(rows: pl.DataFrame, found: int) -> None:
     if not found:
         complain(f'no {noun}s found (names are taken in the case as written: (?i)nyu finds NYU)')
         return
-    show(to_rows(rows, width=get_terminal_size().columns if sys.stdout.isatty() else None))
+    _give((to_rows(rows, width=get_terminal_size().columns if sys.stdout.isatty() else None), '\n'))
     shown = f'{rows.height:,} of ' if rows.height < found else ''
     complain(f'{shown}{to_count(found, noun)}')
 
 
-def _show_lines(lines: list[str]) -> None:
-    if lines:
-        show('\n'.join(lines))
+def _give(pieces: Iterable[str | bytes]) -> None:
+    """Print what was found; bytes are names as they are on disk.
 
-
-def _show_bytes(data: bytes) -> None:
-    """Print names as they are on disk."""
+    A reader that has enough is no error. A disk that is full is one: half an answer looks like a whole one.
+    """
     try:
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                sys.stdout.buffer.write(piece)
+            else:
+                sys.stdout.write(piece)
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise FastindexError(f'what was found could not be written whole ({error.strerror})') from error
 
 
 def to_query(options: argparse.Namespace) -> Query:
