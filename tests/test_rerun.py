@@ -8,6 +8,7 @@ import time
 from array import array
 from contextlib import ExitStack
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import SESSION, grow, read, tables_digest
 
@@ -128,8 +129,9 @@ def test_files_and_sessions_that_come_go_and_move(root, build, rebuilt, settling
     assert summary.digests_reused == len(TREE) - 1 - 1 - 4 - 12
 
 
-def test_a_file_that_changed_shortly_before_it_was_read_is_read_again(make_tree, build):
+def test_a_file_that_changed_shortly_before_it_was_read_is_read_again(make_tree, build, monkeypatch):
     """A second change in the same tick of the clock would not show."""
+    monkeypatch.setattr(hashing, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
     root = make_tree(TREE)
     build(root, hash=['md5'])
     assert build(root, hash=['md5']).digests_reused == 0
@@ -178,6 +180,17 @@ def test_no_damage_of_the_index_makes_a_digest_wrong(root, build, rebuilt, name)
     (root / name).write_bytes(whole[: len(whole) // 2])
     assert build(root, hash=['xxh128', 'md5']).digests_reused == 0
     assert tables_digest(root) == expected
+
+
+@pytest.mark.parametrize(
+    'facts', [None, b'\xff', b'7', b'[]', b'{}', b'{"generation": {}}', b'[' * 100_000], ids=range(7)
+)
+def test_fingerprints_that_say_anything_else_are_of_no_use_and_no_error(root, build, facts):
+    path = root / '.fastindex' / FINGERPRINTS
+    metadata = None if facts is None else {b'fastindex': facts}
+    rows = pq.read_table(path).replace_schema_metadata(metadata)
+    pq.write_table(rows, path, store_schema=facts is not None)
+    assert build(root, hash=['md5']).digests_reused == 0
 
 
 def test_what_stands_in_the_place_of_the_fingerprints_is_not_waited_for(root, build):

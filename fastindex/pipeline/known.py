@@ -135,8 +135,12 @@ class KnownIndex:
 
 
 def _generation_of(table: Any) -> str | None:
-    generation: str | None = json.loads(table.metadata.metadata.get(b'fastindex', b'{}')).get('generation')
-    return generation
+    """Read what a table says; damaged, it may say anything, or have no metadata at all."""
+    try:
+        facts = json.loads((table.metadata.metadata or {}).get(b'fastindex', b'{}'))
+    except (ValueError, RecursionError):  # the latter: arrays in arrays, 10,000 deep
+        return None
+    return facts.get('generation') if isinstance(facts, dict) else None
 
 
 def _group_rows(table: Any) -> list[int]:
