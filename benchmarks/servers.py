@@ -31,7 +31,7 @@ def _serving(command: list[str], port: int) -> Iterator[str]:
     environment = {**os.environ, 'RCLONE_CONFIG': os.devnull}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(300):
+        while True:  # as long as it takes to start
             with suppress(ConnectionRefusedError), socket.create_connection(('127.0.0.1', port)):
                 break
             assert process.poll() is None, f'{command} ended'
@@ -85,8 +85,6 @@ class Proxy:
         What a page of a listing takes longer.
     remembers
         Whether a page of a listing that was asked for before is not asked for again.
-    most_at_once
-        Pages that were waited for at the same time.
     """
 
     def __init__(self, target: str) -> None:
@@ -95,8 +93,6 @@ class Proxy:
         self.change: Callable[[str, bytes], bytes] = lambda _path, data: data
         self.seconds_a_page = 0.0
         self.remembers = False
-        self.most_at_once = 0
-        self._at_once: list[str] = []
         self._memory: dict[str, tuple[int, list[tuple[str, str]], bytes]] = {}
         self._target = target.removeprefix('http://')
         self._server = ThreadingHTTPServer(('127.0.0.1', 0), self._make_handler())
@@ -130,10 +126,7 @@ class Proxy:
                     self._answer(action[0], [('Content-Type', 'application/xml')], action[1])
                     return
                 if 'list-type=2' in self.path:
-                    proxy._at_once.append(self.path)
-                    proxy.most_at_once = max(proxy.most_at_once, len(proxy._at_once))
                     time.sleep(proxy.seconds_a_page)
-                    proxy._at_once.pop()
                 answer = proxy._memory.get(self.path) or self._ask(body)
                 if proxy.remembers and 'list-type=2' in self.path:
                     proxy._memory[self.path] = answer

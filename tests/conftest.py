@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tqdm import tqdm
 
 import fastindex
@@ -63,7 +63,12 @@ def cases(count: int) -> int:
     return count if os.environ.get('FASTINDEX_ALL_CASES') else count // 4
 
 
-settings.register_profile('fastindex', max_examples=cases(100))  # of tests that name no number
+settings.register_profile(
+    'fastindex',
+    max_examples=cases(100),  # of tests that name no number
+    deadline=None,  # how long one case takes depends on the machine, and so does the health check
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile('fastindex')
 
 

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from distributed import Client
+from patience import PATIENCE_SECONDS, wait_until
 
 TOP = Path(__file__).parent.parent
 SETTINGS = {
@@ -56,7 +56,7 @@ class DaskCluster:
         wait_until(self.file.exists)
         client = Client(scheduler_file=str(self.file), set_as_default=False)
         if workers:
-            client.wait_for_workers(workers, timeout=30)
+            client.wait_for_workers(workers, timeout=PATIENCE_SECONDS)
         return client
 
     def _start(
@@ -72,11 +72,3 @@ class DaskCluster:
         )
         self._processes.append(process)
         return process
-
-
-def wait_until(condition: Callable[[], Any], *, seconds: float = 30) -> None:
-    """Wait until something holds; fail where it does not for too long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, 'waited for too long'
-        time.sleep(0.02)

@@ -107,7 +107,7 @@ DATASET = 'spikes.times.npy'
 @example('a.b_intervals_bpod.c.d-e.f')
 @example('a.b..c')
 @example('a._phy_ids.csv')
-@settings(deadline=None, max_examples=cases(300))
+@settings(max_examples=cases(300))
 def test_name_is_a_dataset_where_the_client_says_so(name):
     assert is_dataset_name(name) == spec.is_valid(name)
 
@@ -117,7 +117,7 @@ def test_name_is_a_dataset_where_the_client_says_so(name):
 @example('_times.x.npy')
 @example('_a_b_c.d.e')
 @example('_ns.a.b')
-@settings(deadline=None, max_examples=cases(300))
+@settings(max_examples=cases(300))
 def test_parts_of_a_name_are_those_of_the_client(name):
     match = FILE.match(name)
     if match is None:
@@ -133,7 +133,6 @@ def test_newline_is_no_part_of_a_name(name):
 
 
 @given(names)
-@settings(deadline=None)
 def test_file_left_out_has_a_reason_and_no_other_has(name):
     reason = judge_file(name)
     assert (reason is None) == is_dataset_name(name)
@@ -156,9 +155,9 @@ def test_file_left_out_has_a_reason_and_no_other_has(name):
     ],
 )
 def test_longest_name_is_judged_in_no_time(name):
-    started = time.process_time()
+    started = time.thread_time()
     judge_file(name[:255])
-    assert time.process_time() - started < 0.05
+    assert time.thread_time() - started < 0.05  # of CPU; it takes 0.0001
 
 
 # Folders
@@ -170,7 +169,7 @@ def test_longest_name_is_judged_in_no_time(name):
 @example('#a#/alf')
 @example('#a#/#b#')
 @example('alf/probe 00')
-@settings(deadline=None, max_examples=cases(300))
+@settings(max_examples=cases(300))
 def test_folder_is_representable_where_the_client_reads_it_back(path):
     above = f'{path}/' if path else ''
     match = REL_PATH.fullmatch(f'{above}{DATASET}')
@@ -178,7 +177,7 @@ def test_folder_is_representable_where_the_client_reads_it_back(path):
 
 
 @given(folder_paths)
-@settings(deadline=None, max_examples=cases(300))
+@settings(max_examples=cases(300))
 def test_revision_is_split_off_as_the_client_does(path):
     rel_path = f'{path}/{DATASET}' if path else DATASET
     match = REL_PATH.fullmatch(rel_path)
@@ -205,7 +204,6 @@ def test_folder_is_left_out_for_the_reason_that_is_its_own(path, reason):
 
 
 @given(st.one_of(folders, st.text(max_size=6)))
-@settings(deadline=None)
 def test_revision_folder_is_what_the_client_calls_one(name):
     assume('\n' not in name and '/' not in name)
     match = re.fullmatch(r'#[\w.-]+#', name)
@@ -224,7 +222,6 @@ def test_folder_of_chunks_is_opaque(name, is_opaque):
 
 
 @given(st.dates())
-@settings(deadline=None)
 def test_every_day_of_the_calendar_is_a_date(day):
     assert judge_date(day.isoformat()) is None
 
@@ -253,7 +250,6 @@ def test_what_is_no_day_of_the_calendar_is_no_date(name, reason):
 
 
 @given(st.integers(0, 999), st.integers(1, 3))
-@settings(deadline=None)
 def test_one_to_three_digits_are_a_number(number, width):
     assert judge_number(f'{number:0{width}}') is None
 
@@ -274,7 +270,7 @@ session_parts = st.tuples(
 
 
 @given(session_parts)
-@settings(deadline=None, max_examples=cases(300))
+@settings(max_examples=cases(300))
 def test_session_path_parses_where_the_client_finds_one_and_ours_is_narrower_in_digits_alone(parts):
     lab, subject, day, number = parts
     assume('/' not in subject)

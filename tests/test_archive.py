@@ -199,7 +199,7 @@ def test_a_missing_archive_is_told(tmp_path):
         unpack_archive(tmp_path / 'a.zip', tmp_path / 'x')
 
 
-@hypothesis.settings(max_examples=cases(80), deadline=None)
+@hypothesis.settings(max_examples=cases(80))
 @hypothesis.given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
 def test_a_damaged_archive_is_unpacked_whole_or_not_at_all(changes):
     with tempfile.TemporaryDirectory() as folder:

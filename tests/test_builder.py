@@ -106,7 +106,7 @@ def rows_of(folder: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]
 
 
 @given(ordinary_trees, st.booleans())
-@settings(deadline=None, max_examples=cases(40))
+@settings(max_examples=cases(40))
 def test_rows_are_those_of_the_clients_builder(tree, hash_files):
     with tempfile.TemporaryDirectory() as folder:
         root = grow(Path(folder, 'root'), tree)
@@ -296,7 +296,7 @@ def grow_what_fits(root: Path, tree: dict[str, bytes]) -> Path:
 
 
 @given(awkward_trees)
-@settings(deadline=None, max_examples=cases(150))
+@settings(max_examples=cases(150))
 def test_every_file_of_a_session_is_a_dataset_or_a_counted_skip(tree):
     with tempfile.TemporaryDirectory() as folder:
         root = grow_what_fits(Path(folder, 'root'), tree)

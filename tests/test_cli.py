@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
 from conftest import SESSION, Link, read
+from patience import run_on_terminal
 
 import fastindex
 
@@ -265,12 +264,7 @@ def test_progress_is_shown_on_a_terminal_only(make_tree):
     root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.npy': b'' for i in range(300)})
     command = [sys.executable, '-m', 'fastindex', root, '--workers', '1']
     assert subprocess.run(command, capture_output=True, check=True).stderr == b''
-    primary, secondary = pty.openpty()
-    termios.tcsetwinsize(secondary, (24, 80))
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=secondary, check=True)
-    shown = os.read(primary, 100_000).decode()
-    os.close(secondary)
-    os.close(primary)
+    shown = run_on_terminal(command, shows='stderr', stdout=subprocess.DEVNULL)
     assert 'indexing' in shown
     assert '/300' in shown
 
@@ -279,13 +273,8 @@ def test_progress_of_a_verification_is_shown_in_bytes(make_tree):
     root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.npy': bytes(5000) for i in range(300)})
     command = [sys.executable, '-m', 'fastindex']
     subprocess.run([*command, root, '--hash', '--quiet'], check=True)
-    primary, secondary = pty.openpty()
-    termios.tcsetwinsize(secondary, (24, 80))
     verify = [*command, 'verify', root, '--hash', '--workers', '1']
-    subprocess.run(verify, stdout=subprocess.DEVNULL, stderr=secondary, check=True)
-    shown = os.read(primary, 100_000).decode()
-    os.close(secondary)
-    os.close(primary)
+    shown = run_on_terminal(verify, shows='stderr', stdout=subprocess.DEVNULL)
     assert 'verifying' in shown
     assert '/1.50M' in shown
 

@@ -6,11 +6,13 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import Sparse, grow, tables_digest
-from daskcluster import DaskCluster, wait_until
+from daskcluster import DaskCluster
+from patience import wait_until
 
 import fastindex
 from fastindex import ClusterError, UsageError
@@ -93,12 +95,16 @@ def test_a_client_of_the_caller_stays_open_and_keeps_nothing(cluster, root):
     with cluster.connect() as client:
         assert fastindex.build(root, dask=client, dry_run=True).sessions == 288
         assert client.submit(sum, [1, 2]).result() == 3
-        assert not client.has_what() or not any(client.has_what().values())
+        wait_until(lambda: not any(client.has_what().values()))  # the workers are told, and answer
 
 
 def test_workers_hold_nothing_of_a_run_that_is_over(cluster, root):
     def list_open(root):
-        return [fd.name for fd in os.scandir('/proc/self/fd') if os.readlink(fd.path).startswith(root)]
+        paths = []
+        for fd in os.listdir('/proc/self/fd'):
+            with suppress(FileNotFoundError):  # another thread has closed it
+                paths.append(os.readlink(f'/proc/self/fd/{fd}'))
+        return [path for path in paths if path.startswith(root)]
 
     with cluster.connect() as client:
         fastindex.build(root, dask=client, dry_run=True)
@@ -113,17 +119,24 @@ def test_an_error_of_the_caller_ends_a_run(cluster, root):
         fastindex.build(root, dask=cluster.file, dry_run=True, on_skip=stop)
 
 
-def test_tasks_that_wait_are_taken_back(cluster, root):
+def test_tasks_that_wait_are_taken_back(cluster, root, tmp_path):
     def count_tasks(dask_scheduler):
         return len(dask_scheduler.tasks)
 
-    with cluster.connect() as client:
-        workers = Cluster(client, LocalTree.open(str(root)))
-        while workers.has_room():
-            workers.submit(None, time.sleep, 2, is_long=False)
-        wait_until(lambda: client.run_on_scheduler(count_tasks))
-        workers.stop(kill=True)
-        wait_until(lambda: not client.run_on_scheduler(count_tasks), seconds=1.5)
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)  # as long as it is open, no task that reads the pipe ends
+    try:
+        with cluster.connect() as client:
+            workers = Cluster(client, LocalTree.open(str(root)))
+            while workers.has_room():
+                workers.submit(None, Path.read_bytes, pipe, is_long=False)
+            wait_until(lambda: client.run_on_scheduler(count_tasks))
+            workers.stop(kill=True)
+            wait_until(lambda: not client.run_on_scheduler(count_tasks))
+    finally:
+        pipe.unlink()
+        os.close(writer)
 
 
 def test_a_task_that_fails_is_told_with_what_to_look_at(cluster, root):

@@ -332,7 +332,7 @@ def test_script_without_a_main_guard_runs_once(tmp_path):
     script.write_text(
         'import threading, time\n'
         'import fastindex\n'
-        'threading.Thread(target=time.sleep, args=(1,), daemon=True).start()  # as many libraries do\n'
+        'threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()  # as many libraries do\n'
         'print("once")\n'
         f'fastindex.make_parquet_db({str(root)!r})\n'
     )

@@ -25,7 +25,7 @@ from fastindex.hashing import (
     parse_algorithms,
 )
 
-LATER_NS = 2 * SETTLED_NS
+LATER_NS = 2 * SETTLED_NS + 3600 * 10**9  # a test takes less
 
 
 @pytest.fixture(params=['settled', 'young'])
@@ -69,6 +69,7 @@ def test_a_settled_small_file_costs_one_read_and_one_fstat(tmp_path, monkeypatch
 
 
 def test_a_file_that_was_just_written_is_read_between_two_looks(tmp_path, monkeypatch):
+    monkeypatch.setattr(hashing, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
     path = tmp_path / 'x'
     path.write_bytes(b'old!')
     readv = os.readv
@@ -121,6 +122,7 @@ def test_a_fingerprint_is_of_a_file_that_was_not_changed_of_late(tmp_path, monke
     info = os.stat(tmp_path / 'x')
     fd = os.open(tmp_path / 'x', os.O_RDONLY)
     try:
+        monkeypatch.setattr(hashing, 'SETTLED_NS', 3600 * 10**9)
         assert Hasher(('md5',)).measure(fd)[2] == NO_FINGERPRINT
         monkeypatch.setattr(hashing, 'SETTLED_NS', -(10**10))
         os.lseek(fd, 0, os.SEEK_SET)

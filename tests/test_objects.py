@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import shutil
 import sys
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import grow, read, read_paths
 from one.api import One
+from patience import PATIENCE_SECONDS
 from servers import KEY, SECRET, Proxy, moto, rclone
 
 import fastindex
@@ -240,11 +244,18 @@ def test_client_opens_the_index_of_a_bucket(on_rclone, index, tmp_path):
 def test_workers_list_at_the_same_time_and_make_the_same_bytes(on_rclone, index):
     on_rclone.put(TREE | {f'lab/Subjects/w{i}/2024-01-01/001/a.b.npy': b'' for i in range(12)})
     with Proxy(on_rclone.url) as proxy:
-        proxy.seconds_a_page = 0.3
+        barrier, pages = threading.Barrier(3), itertools.count()
+
+        def meet(_: str, path: str) -> None:
+            if 'Subjects%2Fw' in path and next(pages) < 3:
+                barrier.wait(PATIENCE_SECONDS)
+
+        proxy.trouble = meet
         assert rows_of(index(on_rclone, url=proxy.url, workers=3)[0]) == rows_of(
             index(on_rclone, name='b')[0]
         )
-        assert proxy.most_at_once == 3
+    assert not barrier.broken
+    assert next(pages) >= 3
 
 
 def test_threads_list_each_subject_once(on_moto, proxy, index):
@@ -332,17 +343,19 @@ def test_digest_of_an_object_without_etag_is_never_reused(on_rclone, index, tmp_
 @pytest.mark.fault
 @pytest.mark.parametrize('kind', ['500', '503', 'drop', 'cut', 'short', 'late'])
 def test_what_goes_wrong_once_is_asked_for_again(on_moto, proxy, index, monkeypatch, kind):
-    monkeypatch.setattr(store, 'READ_SECONDS', 0.3)
-    seen = set()
+    if kind == 'late':
+        monkeypatch.setattr(store, 'READ_SECONDS', 2)
+    seen, again = set(), defaultdict(threading.Event)
 
     def trouble(method: str, path: str) -> Any:
         if path in seen or not re.search(r'Subjects%2Fs2%2F|clusters\.depths\.npy$', path):
+            again[path].set()
             return None
         seen.add(path)
         if kind == 'short' and 'list-type' not in path:
             return None
         if kind == 'late':
-            time.sleep(0.6)
+            assert again[path].wait(PATIENCE_SECONDS)
             return None
         return (int(kind), b'<Error><Code>SlowDown</Code></Error>') if kind.isdigit() else kind
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from conftest import SESSION, grow, read
+from patience import PATIENCE_SECONDS, wait_until
 
 import fastindex
 from fastindex import MissingExtraError, ReportError, UsageError, report
@@ -69,7 +70,9 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip('there is no chromium')
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
+        browser = driver.chromium.launch(
+            executable_path=chromium, args=['--no-sandbox'], timeout=PATIENCE_SECONDS * 1000
+        )
         yield browser
         browser.close()
 
@@ -80,6 +83,7 @@ class Visit:
     def __init__(self, browser: Any, path: Path, scheme: str = 'light', width: int = 1280) -> None:
         context = browser.new_context(color_scheme=scheme, viewport={'width': width, 'height': 900})
         context.set_offline(True)
+        context.set_default_timeout(PATIENCE_SECONDS * 1000)
         self.messages: list[str] = []
         self.requests: list[str] = []
         self.page = context.new_page()
@@ -88,7 +92,7 @@ class Visit:
         self.page.on('dialog', lambda dialog: (self.messages.append(dialog.message), dialog.dismiss()))
         self.page.on('request', lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
-        self.page.wait_for_selector('html[data-ready=yes]', timeout=60_000)
+        self.page.wait_for_selector('html[data-ready=yes]')
 
     def ask(self, script: str) -> Any:
         return self.page.evaluate(script)
@@ -292,7 +296,7 @@ def test_a_browser_runs_nothing_that_is_in_a_name(browser, write):
     assert visit.ask('document.querySelectorAll("img, svg[onload], b i, script[src]").length') == 0
     assert '<img src=x onerror=alert(1)>' in {row[1] for row in visit.rows()}
     visit.page.hover('#lab-bytes .mark-rect path >> nth=0')
-    assert '<b>' in visit.page.inner_text('#vg-tooltip-element')
+    wait_until(lambda: '<b>' in visit.page.inner_text('#vg-tooltip-element'))
     assert visit.ask('document.querySelectorAll("#vg-tooltip-element b").length') == 0
     assert '{{ 7 * 7 }}' in visit.page.inner_text('#coverage')
     assert '</script><script>alert(1)</y.npy' in visit.page.inner_text('#findings')
@@ -322,19 +326,19 @@ def test_a_browser_shows_searches_and_sorts(browser, example_tree, tmp_path):
     subjects = Counter(row['subject'] for row in read(tmp_path, 'sessions'))
     subject, count = subjects.most_common()[0]
     visit.page.fill('.dt-search input', subject)
-    assert {row[1] for row in visit.rows()} == {subject}
-    assert f'of {count} entries' in visit.page.inner_text('.dt-info')
+    wait_until(lambda: {row[1] for row in visit.rows()} == {subject})  # the page may take a moment
+    wait_until(lambda: f'of {count} entries' in visit.page.inner_text('.dt-info'))
 
     visit.page.fill('.dt-search input', '')
     visit.page.click('th:has-text("bytes")')
     sizes = sorted(row[5] for row in contents.table.rows)
-    assert [row[5] for row in visit.rows()] == [to_size(size) for size in sizes[:25]]
+    wait_until(lambda: [row[5] for row in visit.rows()] == [to_size(size) for size in sizes[:25]])
 
     background = 'getComputedStyle(document.body).backgroundColor'
     light = visit.ask(background)
     visit.page.click('#theme')
+    wait_until(lambda: visit.ask(background) != light)
     dark = visit.ask(background)
-    assert light != dark
     assert Visit(browser, out, 'dark', 390).ask(background) == dark
 
 

@@ -6,11 +6,9 @@ import csv
 import io
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -29,6 +27,7 @@ import pytest
 from conftest import SESSION, grow, to_id
 from iblutil.io import parquet
 from one.api import One
+from patience import run_on_terminal
 
 import fastindex
 from fastindex import Query, UnknownSessionError, UsageError, cli
@@ -236,9 +235,9 @@ def test_the_answer_takes_no_two_hundredth_of_the_clients_time(example_tree, ind
     client = One(cache_dir=indexes['example'], mode='local')
 
     def seconds(search: Callable[..., Any]) -> float:
-        started = time.perf_counter()
+        started = time.process_time()  # of all threads: what others do on this machine does not count
         assert len(search(datasets='_ibl_trials.goCue_times.npy')) == 60
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     ours = min(seconds(index.search) for _ in range(5))
     assert ours < min(seconds(client.search) for _ in range(2)) / 3  # on 60 sessions; of 4,933 it is 1/300
@@ -606,20 +605,15 @@ def test_sizes_are_shown_with_a_unit(size_bytes, text):
 
 def start(*words: object, **options: Any) -> subprocess.Popen[bytes]:
     """Start the command in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != 'COLUMNS'}
-    command = [sys.executable, '-m', 'fastindex', *map(str, words)]
-    return subprocess.Popen(command, env=environment, **options)
+    return subprocess.Popen([sys.executable, '-m', 'fastindex', *map(str, words)], **options)
 
 
 def test_a_table_fits_the_terminal(indexes):
     for columns in (60, 80):
-        primary, secondary = pty.openpty()
-        termios.tcsetwinsize(secondary, (24, columns))
-        with start('search', indexes['awkward'], stdout=secondary, stderr=subprocess.DEVNULL) as process:
-            assert process.wait() == 0
-        shown = os.read(primary, 100_000).decode().splitlines()
-        os.close(secondary)
-        os.close(primary)
+        command = [sys.executable, '-m', 'fastindex', 'search', indexes['awkward']]
+        environment = {name: value for name, value in os.environ.items() if name != 'COLUMNS'}
+        options = {'stderr': subprocess.DEVNULL, 'env': environment}
+        shown = run_on_terminal(command, shows='stdout', columns=columns, **options).splitlines()
         eids = {str(eid) for eid in fastindex.open(indexes['awkward']).search()}
         assert len(shown) == 14
         assert max(map(len, shown)) <= max(columns, 72)  # the day, the number and the eid are never cut

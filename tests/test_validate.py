@@ -432,7 +432,6 @@ def test_deep_does_not_open_what_is_no_file(make_tree):
     st.booleans(),
     st.sampled_from([np.lib.format.write_array_header_1_0, np.lib.format.write_array_header_2_0]),
 )
-@settings(deadline=None)
 def test_the_shape_is_the_one_that_numpy_wrote(shape, dtype, fortran, write):
     file = io.BytesIO()
     header = {'shape': tuple(shape), 'fortran_order': fortran, 'descr': dtype}
@@ -443,7 +442,6 @@ def test_the_shape_is_the_one_that_numpy_wrote(shape, dtype, fortran, write):
 
 
 @given(st.binary(max_size=300), st.integers(0, 127))
-@settings(deadline=None)
 def test_a_header_of_any_bytes_is_read_or_refused(content, keep):
     with open(os.memfd_create('array'), 'wb', buffering=0) as array:
         array.write(npy(3)[:keep] + content)
@@ -458,7 +456,7 @@ MISREAD = 'ALF305'
 
 
 @given(names)
-@settings(deadline=None, max_examples=cases(500))
+@settings(max_examples=cases(500))
 def test_a_name_is_found_wrong_where_the_client_says_it_is_invalid(name):
     diagnosis = diagnose_file(name)
     if diagnosis is None or diagnosis.code == MISREAD:
@@ -468,7 +466,7 @@ def test_a_name_is_found_wrong_where_the_client_says_it_is_invalid(name):
 
 
 @given(names)
-@settings(deadline=None, max_examples=cases(500))
+@settings(max_examples=cases(500))
 def test_a_name_with_a_strange_namespace_is_one_that_the_client_reads_otherwise(name):
     diagnosis = diagnose_file(name)
     if diagnosis is None:
@@ -478,7 +476,7 @@ def test_a_name_with_a_strange_namespace_is_one_that_the_client_reads_otherwise(
 
 
 @given(st.one_of(names, st.text(max_size=20)))
-@settings(deadline=None, max_examples=cases(500))
+@settings(max_examples=cases(500))
 def test_a_fix_of_a_file_is_valid_to_the_client(name):
     diagnosis = diagnose_file(name)
     if diagnosis and diagnosis.fix and diagnosis.code != 'ALF405':
@@ -488,7 +486,7 @@ def test_a_fix_of_a_file_is_valid_to_the_client(name):
 
 
 @given(folder_paths)
-@settings(deadline=None, max_examples=cases(500))
+@settings(max_examples=cases(500))
 def test_a_folder_is_found_wrong_where_a_build_leaves_it_out_and_its_fix_is_right(path):
     for name in path.split('/'):
         diagnosis = diagnose_folder(name)
@@ -498,7 +496,6 @@ def test_a_folder_is_found_wrong_where_a_build_leaves_it_out_and_its_fix_is_righ
 
 
 @given(st.binary(min_size=1, max_size=20).filter(lambda name: not set(b'/\0') & set(name)))
-@settings(deadline=None)
 def test_a_name_of_any_bytes_is_diagnosed(name):
     for diagnosis in (diagnose_file(os.fsdecode(name)), diagnose_folder(os.fsdecode(name))):
         assert diagnosis is None or diagnosis.code in RULES
@@ -608,7 +605,7 @@ trees = st.dictionaries(
 
 
 @given(trees)
-@settings(deadline=None, max_examples=cases(100))
+@settings(max_examples=cases(100))
 def test_whatever_a_build_leaves_out_of_a_session_has_a_finding(tree):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, 'root')

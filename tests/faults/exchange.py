@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,11 @@ def exchange(one: Path, other: Path) -> None:
 
 @contextmanager
 def exchanging(one: Path, other: Path) -> Iterator[None]:
-    """Let two paths change places all the time, in a process of its own."""
+    """Let two paths change places all the time, in a process of its own.
+
+    It does so in bursts, and rests between them: so it meets each walk in another moment, and leaves some
+    alone, however fast the machine is.
+    """
     with subprocess.Popen([sys.executable, __file__, one, other], stdout=subprocess.PIPE) as swapper:
         assert swapper.stdout is not None
         swapper.stdout.readline()
@@ -39,4 +45,6 @@ if __name__ == '__main__':
     exchange(*paths)
     print('swapping', flush=True)
     while True:
-        exchange(*paths)
+        for _ in range(random.randrange(100)):
+            exchange(*paths)
+        time.sleep(random.uniform(0, 0.001))

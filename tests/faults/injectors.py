@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 TOP = Path(__file__).parent.parent.parent
 TABLES = ('datasets.pqt', 'sessions.pqt')
@@ -61,7 +62,7 @@ def run(
         capture_output=True,
         text=True,
         errors='backslashreplace',
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         env=environment(**(env or {})),
         **options,
     )
@@ -73,7 +74,7 @@ def mounted(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[
         ['unshare', '-m', 'sh', '-eu', '-c', script, 'sh', *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_SECONDS,
         env=environment(),
     )
 

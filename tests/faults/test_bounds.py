@@ -132,7 +132,7 @@ def test_workers_shards_executors_and_listing_order_change_no_byte(tmp_path, fig
     figure('P7', f'1 SHA-256 over {combinations} runs of other workers, shards, executors and orders')
 
 
-@settings(deadline=None, max_examples=scaled(60, 1000))
+@settings(max_examples=scaled(60, 1000))
 @given(awkward_trees, st.sampled_from([1, 2, 192]), st.integers(1, 4))
 def check_orders(tree, max_sessions, threads):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -225,9 +225,7 @@ def test_a_rerun_writes_what_a_first_run_would_write(tmp_path, figure, monkeypat
     monkeypatch.setattr(hashing, 'SETTLED_NS', 12_000_000)  # a tick of the slowest clock, and a bit
     Rerun.folder = tmp_path / 'machine'
     count = scaled(25, 300)
-    run_state_machine_as_test(
-        Rerun, settings=settings(max_examples=count, stateful_step_count=20, deadline=None)
-    )
+    run_state_machine_as_test(Rerun, settings=settings(max_examples=count, stateful_step_count=20))
     assert len(reruns) >= count
     assert sum(reruns) > len(reruns)
     runs = len(reruns)

@@ -6,13 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from conftest import grow, read_paths
-from daskcluster import DaskCluster, wait_until
+from daskcluster import DaskCluster
 from measure import compile_tool
+from patience import PATIENCE_SECONDS, wait_until
 
 import fastindex
 from fastindex.ids import UuidIdentity
@@ -44,11 +44,13 @@ def old_index(root: Path) -> tuple[str | None, ...]:
 
 
 @pytest.fixture
-def slow(root: Path, tmp_path: Path) -> dict[str, str]:
-    """The environment of a worker that takes four seconds for the tree."""
+def stuck(root: Path, tmp_path: Path) -> dict[str, str]:
+    """The environment of a worker that is at one of the first sessions for an hour: none comes too late."""
     need_tools('cc')
     library = compile_tool('slowcalls.so', tmp_path, '-shared', '-fPIC', '-ldl')
-    return {'SLOWCALLS_ROOT': str(root), 'SLOWCALLS_US': '1000', 'LD_PRELOAD': str(library)}
+    first = min((f's{i}/2024-01-01/001' for i in range(SESSIONS)), key=fastindex.eid)
+    slow = {'SLOWCALLS_ROOT': str(root / first / 'alf'), 'SLOWCALLS_US': str(3600 * 10**6)}
+    return {**slow, 'LD_PRELOAD': str(library)}
 
 
 @pytest.fixture
@@ -84,43 +86,41 @@ def wait_for_scan(client) -> None:
     wait_until(lambda: any('scan_shard' in str(keys) for keys in client.processing().values()))
 
 
-def test_a_worker_that_is_killed_and_one_that_joins_late_change_no_byte(
-    root, tmp_path, cluster, slow, figure
+@pytest.mark.parametrize('comes', ['again', 'late'])
+def test_where_all_workers_are_killed_one_that_comes_changes_no_byte(
+    root, tmp_path, cluster, stuck, figure, comes
 ):
     (tmp_path / 'out').mkdir()
     fastindex.build(root, out=tmp_path / 'out', workers=1)
     expected = digests(tmp_path / 'out')
-    cluster.add_worker(env=slow)  # with a nanny, which starts it again
-    cluster.add_worker('--no-nanny', env=slow)
+    cluster.add_worker(*(['--no-nanny'] if comes == 'late' else []), env=stuck)  # a nanny starts it again
+    cluster.add_worker('--no-nanny', env=stuck)
     with cluster.connect(workers=2) as client:
         victims = client.run(os.getpid)
         (tmp_path / 'new').mkdir()
         with start(root, '--out', tmp_path / 'new', '--dask', cluster.file) as running:
             wait_for_scan(client)
-            cluster.add_worker('--no-nanny', '--name', 'late', env=slow)
+            if comes == 'late':
+                cluster.add_worker('--no-nanny', '--name', 'late')
+                wait_until(lambda: find_worker(client, 'late'))
+            os.unlink(stuck['LD_PRELOAD'])  # one that is started again is not stuck
             for pid in victims.values():
-                time.sleep(0.3)
                 os.kill(pid, signal.SIGKILL)
-            wait_until(
-                lambda: any(client.processing().get(address) for address in find_worker(client, 'late'))
-            )
-            _, stderr = running.communicate(timeout=60)
+            _, stderr = running.communicate(timeout=PATIENCE_SECONDS)
     assert (running.returncode, stderr) == (0, '')
     assert digests(tmp_path / 'new') == expected
-    figure('P10', 'on a Dask cluster: all workers killed, others came late: the same bytes')
+    figure('P10', f'on a Dask cluster: all workers killed, one came {comes}: the same bytes')
 
 
-def test_a_scheduler_that_goes_away_is_named_and_the_old_index_stays(root, cluster, slow, old_index, figure):
-    cluster.add_worker('--no-nanny', env=slow)
+def test_a_scheduler_that_goes_away_is_named_and_the_old_index_stays(root, cluster, stuck, old_index, figure):
+    cluster.add_worker('--no-nanny', env=stuck)
     with cluster.connect(workers=1) as client, start(root, '--dask', cluster.file) as running:
         wait_for_scan(client)
         os.kill(cluster.scheduler.pid, signal.SIGKILL)
-        killed = time.monotonic()
-        _, stderr = running.communicate(timeout=60)
+        _, stderr = running.communicate(timeout=PATIENCE_SECONDS)
     assert running.returncode == 2
     assert stderr.startswith('fastindex: error: the Dask scheduler tcp://127.0.0.1:')
     assert stderr.endswith('is gone: nothing was changed\n')
-    assert time.monotonic() - killed < 15
     assert digests(root) == old_index
     figure('P10', 'a scheduler that goes away: exit 2, the old index')
 
@@ -142,17 +142,17 @@ def test_a_worker_that_does_not_see_the_tree_is_named_before_anything_is_scanned
 
 
 def test_a_worker_of_another_version_that_comes_late_ends_the_run(
-    root, tmp_path, cluster, slow, old_index, figure
+    root, tmp_path, cluster, stuck, old_index, figure
 ):
     other = tmp_path / 'other'
     shutil.copytree(TOP / 'fastindex', other / 'fastindex')
     init = other / 'fastindex/__init__.py'
     init.write_text(init.read_text().replace(f"'{fastindex.__version__}'", "'0.0.1'"))
-    cluster.add_worker('--no-nanny', env=slow)
+    cluster.add_worker('--no-nanny', env=stuck)
     with cluster.connect(workers=1) as client, start(root, '--dask', cluster.file) as running:
         wait_for_scan(client)
         cluster.add_worker('--no-nanny', env={'PYTHONPATH': str(other)})
-        _, stderr = running.communicate(timeout=60)
+        _, stderr = running.communicate(timeout=PATIENCE_SECONDS)
     assert running.returncode == 2
     assert f'has fastindex 0.0.1, not {fastindex.__version__}' in stderr
     assert digests(root) == old_index

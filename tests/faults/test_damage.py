@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import SESSION, Link, digest_of, grow
+from patience import PATIENCE_SECONDS
 
 import fastindex
 from fastindex import InvalidIndexError
@@ -208,7 +209,11 @@ def test_a_table_that_would_fill_the_memory_is_refused(tmp_path, figure, bomb):
     del table
     size = (tmp_path / 'datasets.pqt').stat().st_size
     done = subprocess.run(
-        [sys.executable, '-c', BOMB, tmp_path], capture_output=True, text=True, env=environment(), timeout=60
+        [sys.executable, '-c', BOMB, tmp_path],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=PATIENCE_SECONDS,
     )
     message, peak_mb = done.stdout.splitlines()
     assert 'datasets.pqt: ' in message

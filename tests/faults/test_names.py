@@ -120,7 +120,7 @@ kernel_names = st.binary(min_size=1, max_size=40).map(
 ).filter(lambda name: name not in (b'.', b'..'))  # fmt: skip
 
 
-@settings(deadline=None, max_examples=scaled(150, 2000))
+@settings(max_examples=scaled(150, 2000))
 @given(st.lists(kernel_names, min_size=1, max_size=8, unique=True), st.booleans())
 def check_names(names, as_folders):
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ import one.alf.cache
 import pyarrow.parquet as pq
 import pytest
 from conftest import SESSION, Link, grow
+from patience import PATIENCE_SECONDS, wait_until
 
 import fastindex
 from fastindex import InvalidIndexError
@@ -76,7 +77,7 @@ def test_a_publish_that_stops_at_any_call_leaves_the_old_index_or_the_new(
         env=environment(LD_PRELOAD=str(failcalls)),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_SECONDS,
         check=True,
     )
     *points, end = map(json.loads, done.stdout.splitlines())
@@ -210,10 +211,7 @@ def test_a_run_that_is_killed_at_any_time_leaves_the_old_index_or_the_new_and_no
         ) as running:
             time.sleep(chance.uniform(0, seconds))
             running.kill()
-        ended = time.monotonic() + 5
-        while alive := processes_of(running.pid):
-            assert time.monotonic() < ended, alive
-            time.sleep(0.01)
+        wait_until(lambda: not processes_of(running.pid))
         if digests(root) not in (old, new):
             with pytest.raises(InvalidIndexError, match='different generations'):
                 fastindex.open(root)

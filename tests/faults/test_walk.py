@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SESSION, Fifo, Socket, grow, read_paths
+from patience import turns
 
 import fastindex
 
@@ -127,9 +128,9 @@ def test_what_stays_is_indexed_while_all_around_it_changes(tmp_path, figure, has
 
     changer = threading.Thread(target=change)
     changer.start()
-    rounds = scaled(25, 250)
+    at_least = scaled(25, 250)
     try:
-        for _ in range(rounds):
+        for runs in turns(at_least):
             summary = fastindex.build(root, workers=1, hash=['xxh128'] if hashing else [])
             found = read_paths(root)
             assert steady <= found
@@ -137,11 +138,12 @@ def test_what_stays_is_indexed_while_all_around_it_changes(tmp_path, figure, has
             assert len(problems) == summary.problem_count
             assert not problems & found
             assert fastindex.open(root).datasets.collect().height == summary.datasets == len(found)
+            if runs >= at_least and len(changes) == 6 and min(changes.values()) > runs:
+                break
     finally:
         stop.set()
         changer.join()
-    assert min(changes.values()) > rounds
-    figure('P4', f'{rounds} of {rounds} runs complete amid {sum(changes.values()):,} changes')
+    figure('P4', f'{runs} of {runs} runs complete amid {sum(changes.values()):,} changes')
 
 
 def remove(path: str) -> None:
@@ -183,14 +185,15 @@ def test_a_pipe_that_takes_the_place_of_a_file_after_it_was_listed_is_not_waited
     """A pipe and a file change places: what was listed as the one is opened as the other."""
     root = grow(tmp_path / 'root', {f'{SESSION}/a.b.{i}': b'x' for i in range(50)})
     os.mkfifo(tmp_path / 'pipe')
-    rounds, problems = scaled(200, 2000), 0
+    at_least, problems = scaled(200, 2000), 0
     with exchanging(root / SESSION / 'a.b.25', tmp_path / 'pipe'):
-        for _ in range(rounds):
+        for runs in turns(at_least):
             summary = fastindex.build(root, workers=1, hash=['xxh128'])
             assert summary.datasets + summary.problem_count == 50
             problems += summary.problem_count
-    assert 0 < problems < rounds
-    figure('P5', f'{rounds} of {rounds} runs ended while a pipe and a file changed places')
+            if runs >= at_least and 0 < problems < runs:
+                break
+    figure('P5', f'{runs} of {runs} runs ended while a pipe and a file changed places')
 
 
 def test_a_disk_that_goes_away_costs_no_index(tmp_path, failcalls, figure):
