@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastindex.ids import UuidIdentity
+from fastindex.pipeline import build, executors
 from fastindex.pipeline.build import build_index
 from fastindex.pipeline.options import Options
 from fastindex.problems import Tally
@@ -45,6 +46,8 @@ class SyntheticTree(LocalTree):
 
 
 def main() -> None:
+    # Results that wait for one of a worker that had no CPU: bounded too, but how many there are is luck.
+    build.MAX_SESSIONS, executors.MAX_HELD_BYTES = 8, 2**20
     tree = SyntheticTree(f'{sys.argv[1]} {sys.argv[2]}')
     summary = build_index(tree, out=Path(sys.argv[3]), options=Options(identity=UuidIdentity()), workers=2)
     # Not `ru_maxrss`, which begins with that of the process that started this one.
