@@ -6,9 +6,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 TUTORIAL := $(VENV)/.tutorial
+LOWEST := .venv-lowest
+LIGHT := build client index info release report search verify
+# No browser; and the client's answers to \w are those of pandas 3.1: that of numpy 2.0 takes it for ASCII.
+NOT_LIGHT := browser or (hundred_questions and awkward)
 
 .DEFAULT_GOAL := help
-.PHONY: help run walkthrough bench bench-large bench-check test faults faults-long lint types format clean
+.PHONY: help run walkthrough bench bench-large bench-check test lowest faults faults-long lint types format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -57,6 +61,16 @@ bench-check: $(INSTALLED)  ## fail if the run has become 15 % slower than the ba
 test: $(INSTALLED)  ## all tests but those that inject faults, in less than 90 s
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+# Python 3.11, where it is there: of the lowest versions there are no wheels for newer ones.
+$(LOWEST)/.installed: pyproject.toml
+	$(or $(shell command -v python3.11),$(PYTHON)) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[light]'
+	@touch $@
+
+lowest: $(LOWEST)/.installed  ## the light tests with the lowest versions that pyproject.toml allows, in a minute
+	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal $(LIGHT:%=tests/test_%.py) -k 'not ($(NOT_LIGHT))'
+
 faults: $(INSTALLED)  ## prove each promise: kill, fail, fill, damage; one line with its figure for each
 	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault
 
@@ -75,4 +89,4 @@ format: $(INSTALLED)  ## format the code
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove what was made here: the environment, the example, caches
-	rm -rf $(VENV) example-data walkthrough bench-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) example-data walkthrough bench-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
