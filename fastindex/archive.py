@@ -1,7 +1,7 @@
 """Unpack a zip of the real "ibl-behavioral-data-Dec2019", for those who have it, into a new folder.
 
 All members are judged before one is written: nothing lands outside the folder, no link is made, and no
-archive fills the disk. A killed download leaves `.NAME.download-PID` beside the folder, safe to remove.
+archive fills the disk. A download is a file without a name beside the folder.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import time
 from typing import TYPE_CHECKING
 
 from fastindex.errors import ExampleError
-from fastindex.example import ExampleSummary
-from fastindex.newfolder import check_free, new_folder
+from fastindex.example import ExampleSummary, check_free
+from fastindex.files import new_folder
 from fastindex.progress import open_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import TypeAlias
+    from typing import IO, TypeAlias
     from zipfile import ZipFile, ZipInfo
 
     Member: TypeAlias = tuple[ZipInfo, str]  # of an archive, and its path below the new root
@@ -60,38 +60,36 @@ def unpack_archive(
     began = time.perf_counter()
     target = os.path.realpath(folder)
     check_free(target)
-    with _local_archive(os.fspath(archive), target, max_bytes, progress) as path:
-        counts = _unpack_local(path, target, max_bytes, progress)
+    with _open_archive(os.fspath(archive), target, max_bytes, progress) as file:
+        counts = _unpack(file, os.fspath(archive), target, max_bytes, progress)
     return ExampleSummary(target, *counts, time.perf_counter() - began, written=True)
 
 
 @contextlib.contextmanager
-def _local_archive(archive: str, target: str, max_bytes: int, progress: bool) -> Iterator[str]:
-    """Give the path of the archive; a download stands beside `target` until the end of the block."""
+def _open_archive(archive: str, target: str, max_bytes: int, progress: bool) -> Iterator[str | IO[bytes]]:
+    """Give the path of the archive, or what was downloaded, for which there is room beside `target`."""
     if not re.match(r'https?://', archive, re.IGNORECASE):
         yield archive
         return
     import http.client
+    from tempfile import TemporaryFile
 
-    parent, name = os.path.split(target)
-    path = os.path.join(parent, f'.{name}.download-{os.getpid()}')
-    try:
+    parent = os.path.dirname(target)
+    with contextlib.ExitStack() as stack:
         try:
             os.makedirs(parent, exist_ok=True)
-            _download(archive, path, max_bytes, progress)
+            file = stack.enter_context(TemporaryFile(dir=parent))
+            _download(archive, file, max_bytes, progress)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise ExampleError(f'{archive}: cannot be downloaded to {path} ({error})') from error
-        yield path
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            raise ExampleError(f'{archive}: cannot be downloaded to {parent} ({error})') from error
+        yield file
 
 
-def _download(url: str, path: str, max_bytes: int, progress: bool) -> None:
+def _download(url: str, file: IO[bytes], max_bytes: int, progress: bool) -> None:
     from urllib.request import urlopen
 
     # It follows redirects to http, https and ftp, never to file.
-    with urlopen(url, timeout=60) as response, open(path, 'wb') as file:  # noqa: S310
+    with urlopen(url, timeout=60) as response:  # noqa: S310
         length = int(response.headers.get('Content-Length') or 0)
         total = length or None
         bar = open_bar(total=total, unit='B', description='Downloading', enabled=progress, bytes=True)
@@ -105,23 +103,26 @@ def _download(url: str, path: str, max_bytes: int, progress: bool) -> None:
             raise OSError(f'the connection broke after {file.tell()} of {length} bytes, try again')
 
 
-def _unpack_local(path: str, target: str, max_bytes: int, progress: bool) -> tuple[int, int, int]:
+def _unpack(
+    file: str | IO[bytes], name: str, target: str, max_bytes: int, progress: bool
+) -> tuple[int, int, int]:
     """Unpack the zip file and return the sessions, datasets and bytes."""
     import zipfile
     import zlib
 
     undocumented = ValueError, OverflowError, EOFError, NotImplementedError, zlib.error  # found by fuzzing
     try:
-        with zipfile.ZipFile(path) as source:
+        with zipfile.ZipFile(file) as source:
+            source.filename = name
             members = _judge_members(source, max_bytes)
-            with new_folder(target) as root:
+            with new_folder(target, error=ExampleError) as root:
                 return _unpack_members(source, members, root, max_bytes, progress)
     except ExampleError:
         raise
     except FileNotFoundError as error:
-        raise ExampleError(f'{path}: no such file, expected a zip file or its address') from error
+        raise ExampleError(f'{name}: no such file, expected a zip file or its address') from error
     except (zipfile.BadZipFile, OSError, *undocumented) as error:
-        raise ExampleError(f'{path}: not a whole zip file ({error!r}): get it again') from error
+        raise ExampleError(f'{name}: not a whole zip file ({error!r}): get it again') from error
 
 
 def _judge_members(source: ZipFile, max_bytes: int) -> list[Member]:

@@ -16,6 +16,7 @@
     ├── FindingsError (ValueError)               `validate` finds errors in what is to be released
     ├── ReleaseError (OSError)                   the archive could not be made
     ├── ExampleError (ValueError)                the example cannot be made there
+    ├── OutputError (OSError)                    a file that was asked for could not be written
     ├── MissingExtraError (ModuleNotFoundError)  packages that only this command needs are not installed
     └── ReportError (OSError)                    the report could not be written
 
@@ -42,6 +43,7 @@ __all__ = [
     'LabConflictError',
     'LockedError',
     'MissingExtraError',
+    'OutputError',
     'PublishError',
     'ReleaseError',
     'ReportError',
@@ -129,6 +131,10 @@ class ReleaseError(FastindexError, OSError):
 
 class ExampleError(FastindexError, ValueError):
     """The example cannot be written where it was asked for, or its archive is not to be trusted."""
+
+
+class OutputError(FastindexError, OSError):
+    """A file that was asked for could not be written; what was there still is."""
 
 
 class MissingExtraError(FastindexError, ModuleNotFoundError):

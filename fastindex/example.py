@@ -22,7 +22,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from fastindex.errors import ExampleError, UsageError
-from fastindex.newfolder import ADVICE, check_free, new_folder
+from fastindex.files import new_folder
 from fastindex.pipeline.executors import Pool, default_workers
 from fastindex.progress import open_bar
 
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ['DEFAULT_SESSIONS', 'ExampleSummary', 'iter_session_paths', 'write_example']
+__all__ = ['DEFAULT_SESSIONS', 'ExampleSummary', 'check_free', 'iter_session_paths', 'write_example']
 
+ADVICE = 'choose another folder, or remove this one if nobody needs it'
 DEFAULT_SESSIONS = 4933  # of the published example: 73,995 datasets
 
 # Lab, pattern of its subjects' names, first number, step: two labs share a colony and so a pattern.
@@ -138,7 +139,7 @@ def write_example(
         raise ExampleError(
             "the example needs numpy, which is not installed: pip install 'fastindex[example]'"
         )
-    with new_folder(target) as root:
+    with new_folder(target, error=ExampleError) as root:
         size = _write_sessions(root, sessions, seed, workers or default_workers(), progress)
         with open(f'{root}/README.txt', 'x', encoding='utf-8') as file:
             file.write(_README.format(format=_FORMAT, sessions=sessions, seed=seed, size=size))
@@ -204,6 +205,23 @@ def _read_marker(target: str) -> tuple[int, ...] | None:
     except OSError:
         return None
     return tuple(map(int, marker.groups())) if marker else None
+
+
+def check_free(target: str) -> None:
+    """Raise ExampleError unless `target` does not exist or is an empty folder that nobody stands in."""
+    try:
+        names = sorted(os.listdir(target))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ExampleError(
+            f'{target}: {error.strerror}, expected an empty folder or none: {ADVICE}'
+        ) from error
+    if names:
+        shown = ', '.join(names[:3]) + (' ...' if len(names) > 3 else '')
+        raise ExampleError(f'{target}: not empty (has {shown}), expected an empty folder or none: {ADVICE}')
+    if target == os.getcwd():  # the rename would leave the shell in a folder that is gone
+        raise ExampleError(f'{target}: the current folder cannot be replaced: give a new name below it')
 
 
 def _check_no_other(target: str) -> None:

@@ -6,10 +6,10 @@ Reading an index takes every byte of it, as it is checked to the bit: so it is c
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 from fastindex.errors import InvalidIndexError
+from fastindex.files import open_output
 from fastindex.problems import escape
 from fastindex.trees.store import Place
 
@@ -48,14 +48,11 @@ def fetch_tables(place: Place, folder: Path) -> dict[str, str]:
     """
     etags = {}
     for name in REMOTE_TABLES:
-        draft = folder / f'.{name}.fetched'  # the client opens what ends in .pqt
         try:
-            draft.unlink(missing_ok=True)
-            etags[name] = place.read(name, draft).etag
+            with open_output(folder / name, error=InvalidIndexError) as file:
+                etags[name] = place.read(name, file).etag
         except OSError as error:
-            draft.unlink(missing_ok=True)
             raise _refuse(place, name, error) from error
-        os.replace(draft, folder / name)
     return etags
 
 

@@ -208,7 +208,7 @@ def test_a_file_for_changes_that_cannot_be_written_is_said_before_anything_is_do
     (root / FIRST).write_bytes(b'1')
     before = digest_of(root)
     code, _, err = run(root, '--changes', tmp_path / 'no' / 'such', '--workers', 1)
-    assert (code, 'expected a name in an existing folder' in err) == (2, True)
+    assert (code, 'its folder does not exist' in err) == (2, True)
     assert digest_of(root) == before
 
 

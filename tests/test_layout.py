@@ -22,7 +22,7 @@ PACKAGE = ROOT / 'fastindex'
 # know the stages.
 ORDER = [
     *('errors', 'alf', 'problems', 'uuidnames', 'rules', 'groups', 'diagnose', 'npy'),
-    *('progress', 'ids', 'facts', 'hashing', 'tables'),
+    *('files', 'progress', 'ids', 'facts', 'hashing', 'tables'),
     *('trees.url', 'trees', 'trees.local', 'trees.store', 'trees.objects', 'roots', 'tablefile', 'checks'),
     'remote',
     *(
@@ -56,7 +56,7 @@ ORDER = [
     *('report.contents', 'report.charts', 'report.page', 'report'),
     *('releasing', 'releasing.formats', 'releasing.zips', 'releasing.tars', 'releasing.preflight'),
     *('releasing.pack', 'releasing.plan', 'releasing.tables', 'releasing.archive', 'releasing.release'),
-    *('newfolder', 'example', 'archive'),
+    *('example', 'archive'),
     *('commands', 'commands.common', 'commands.build', 'commands.validate', 'commands.verify'),
     *('commands.search', 'commands.info', 'commands.report', 'commands.release', 'commands.example'),
     *('cli', '__main__'),

@@ -420,7 +420,7 @@ def test_a_report_takes_the_place_of_a_file_alone(make_tree, build, tmp_path):
     index = fastindex.open(root)
     (tmp_path / 'folder.html').mkdir()
     (tmp_path / 'link.html').symlink_to(root / SESSION / 'alf/_ibl_trials.choice.npy')
-    with pytest.raises(ReportError, match='no file'):
+    with pytest.raises(ReportError, match='this is a folder'):
         report.write_report(index, tmp_path / 'folder.html')
     with pytest.raises(UsageError, match=r'ends in \.html'):
         report.write_report(index, tmp_path / 'link.html')

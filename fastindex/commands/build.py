@@ -17,6 +17,7 @@ from fastindex.commands.common import (
     MAX_PROBLEMS,
     Parser,
     add_store_options,
+    beside,
     complain,
     leave_out_what_pyarrow_can_do_without,
     megabytes,
@@ -31,6 +32,7 @@ from fastindex.errors import (
     EXIT_PROBLEMS,
     UsageError,
 )
+from fastindex.files import open_output
 from fastindex.problems import Skip, escape, to_text
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         '--changes',
         metavar='FILE',
-        help='write what has changed since the last index, one JSON object a line',
+        help='write what has changed since the last index, one JSON object a line; - is standard output',
     )
     add('--dry-run', action='store_true', help='find out what would be indexed; write nothing')
     add('--ids-from', metavar='DIR', help='keep the ids of the tables in DIR for what they know')
@@ -138,6 +140,8 @@ def _run(options: argparse.Namespace) -> int:
         import logging
 
         logging.getLogger('distributed.client').addFilter(lambda _: False)  # our own errors say it
+    if options.dry_run and options.changes is not None:
+        raise UsageError('--dry-run compares with no index: expected --check --changes FILE')
     gc.set_threshold(100_000, 20, 20)  # collections during imports alone cost 5 % of the run on the example
     from fastindex.hashing import parse_algorithms
     from fastindex.ids import NAMESPACE
@@ -167,10 +171,11 @@ def _run(options: argparse.Namespace) -> int:
         )
     for warning in summary.warnings:
         complain(f'warning: {warning}')
-    if options.json:
-        print_json(_to_json(summary))
-    elif not options.quiet:
-        show('\n'.join(_iter_lines(summary, options)))
+    with beside(options.changes):
+        if options.json:
+            print_json(_to_json(summary))
+        elif not options.quiet:
+            show('\n'.join(_iter_lines(summary, options)))
     if options.check and (summary.changes is None or any(summary.changes)):
         return EXIT_DIFFERENCES
     return EXIT_PROBLEMS if summary.problem_count else EXIT_DONE
@@ -178,27 +183,18 @@ def _run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _open_changes(path: str | None) -> Iterator[Callable[[Change], None] | None]:
-    """Open the file that gets a JSON object for each change; it replaces an older one when all is done."""
+    """Open the file that gets a JSON object for each change."""
     if path is None:
         yield None
         return
     import json
 
-    draft = f'{path}.{os.getpid()}'
-    try:
-        with open(draft, 'x', encoding='utf-8') as file:
-            yield lambda change: print(json.dumps(change._asdict()), file=file)
-        os.replace(draft, path)
-    except OSError as error:
-        if error.filename != draft:
-            raise
-        raise UsageError(
-            f'--changes {escape(path)}: the file cannot be written ({error.strerror}): '
-            'expected a name in an existing folder'
-        ) from error
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(draft)
+    with open_output(path) as file:
+
+        def write(change: Change) -> None:
+            file.write(f'{json.dumps(change._asdict())}\n'.encode())
+
+        yield write
 
 
 def _print_skip(skip: Skip) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 from typing import NoReturn
 
 from fastindex.errors import UsageError
+from fastindex.files import is_stdout
 from fastindex.problems import escape
 
 __all__ = [
     'MAX_PROBLEMS',
     'Parser',
     'add_store_options',
+    'beside',
     'complain',
     'leave_out_what_pyarrow_can_do_without',
     'megabytes',
@@ -82,6 +84,11 @@ def show(text: str) -> None:
         if not isinstance(error, BrokenPipeError):
             complain(f'warning: the summary could not be written ({error.strerror})')
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def beside(out: str | None) -> AbstractContextManager[object]:
+    """Show the summary on standard error, where standard output is what got the output itself."""
+    return redirect_stdout(sys.stderr) if out is not None and is_stdout(out) else nullcontext()
 
 
 def print_json(value: object) -> None:

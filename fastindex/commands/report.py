@@ -7,6 +7,7 @@ import time
 
 from fastindex.commands.common import (
     Parser,
+    beside,
     positive,
     print_json,
     show,
@@ -45,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add('root', metavar='ROOT', help='folder that was indexed')
-    add('--out', metavar='FILE', required=True, help='the file to write, in a folder that exists')
+    add('--out', metavar='FILE', required=True, help='the file to write, in a folder that exists, or -')
     add('--index', metavar='DIR', help='where the tables are, if not in ROOT')
     add('--title', metavar='TEXT', help='heading of the page (default: the name of ROOT)')
     add(
@@ -87,12 +88,13 @@ def _run(options: argparse.Namespace) -> int:
         progress=not options.quiet,
     )
     seconds = time.monotonic() - started
-    if options.json:
-        print_json({**asdict(summary), 'seconds': round(seconds, 3)})
-    elif not options.quiet:
-        found = '' if summary.findings is None else f', {to_count(summary.findings, "finding")}'
-        show(
-            f'wrote {escape(summary.path)} ({to_size(summary.size_bytes)}) in {seconds:.1f} s: '
-            f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}{found}'
-        )
+    with beside(options.out):
+        if options.json:
+            print_json({**asdict(summary), 'seconds': round(seconds, 3)})
+        elif not options.quiet:
+            found = '' if summary.findings is None else f', {to_count(summary.findings, "finding")}'
+            show(
+                f'wrote {escape(summary.path)} ({to_size(summary.size_bytes)}) in {seconds:.1f} s: '
+                f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}{found}'
+            )
     return EXIT_DONE

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastindex.errors import LockedError, PublishError
+from fastindex.files import open_output
 from fastindex.problems import escape
 from fastindex.remote import REMOTE_TABLES, fetch_tables, look_at_tables
 from fastindex.trees.store import Place
@@ -141,12 +142,8 @@ def _read(path: Path) -> dict[str, str] | None:
 
 
 def _write(path: Path, etags: dict[str, str]) -> None:
-    draft = path.with_suffix('.draft')
-    with draft.open('w', encoding='utf-8') as file:
-        json.dump(etags, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with open_output(path, error=PublishError) as file:
+        file.write(json.dumps(etags).encode())
 
 
 def _md5(path: Path) -> str | None:

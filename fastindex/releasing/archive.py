@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -21,10 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
-from fastindex.errors import ReleaseError
 from fastindex.hashing import open_buffer
 from fastindex.pipeline.executors import Pool
-from fastindex.problems import escape
 from fastindex.progress import Bar
 from fastindex.releasing.formats import Format, Writer, is_stored_kind
 from fastindex.releasing.pack import (
@@ -42,7 +40,7 @@ from fastindex.releasing.pack import (
 from fastindex.releasing.plan import Part
 from fastindex.trees import Tree
 
-__all__ = ['Draft', 'Source', 'check_free', 'open_drafts', 'write_archive']
+__all__ = ['Source', 'seal', 'write_archive']
 
 TASK_BYTES = 2 * 2**20
 TASK_FILES = 512
@@ -58,8 +56,9 @@ class Source(NamedTuple):
 
 def write_archive(
     part: Part,
-    draft: Draft,
+    file: IO[bytes],
     *,
+    folder: Path,
     tree: Tree,
     format: Format,
     manifest: str,
@@ -71,6 +70,8 @@ def write_archive(
 
     Parameters
     ----------
+    folder
+        Where what is written at the end waits, in files without a name.
     tree
         Where the datasets are read.
     manifest
@@ -85,9 +86,8 @@ def write_archive(
     OSError
         If the archive cannot be written.
     """
-    folder = draft.path.parent
     with TemporaryFile(dir=folder) as directory, TemporaryFile(dir=folder) as lines:
-        writer = format.open_writer(draft.file, directory)
+        writer = format.open_writer(file, directory)
         run = _Run(tree, format, manifest, writer, lines, bar)
         for source in sources:
             run.add_source(source)
@@ -221,90 +221,12 @@ def _iter_batches(files: Iterable[tuple[str, FileTask]]) -> Iterator[list[tuple[
         yield batch
 
 
-def check_free(path: Path) -> None:
-    """Raise ReleaseError if there is something at a path."""
-    if os.path.lexists(path):
-        raise ReleaseError(
-            f'{escape(os.fspath(path))}: there is something already: choose another name, or let --overwrite '
-            'put the new archive in its place'
-        )
-
-
-def _open_nameless(folder: Path) -> int | None:
-    """Open a new file that has no name, and can get one; None where there is no such thing (NFS, macOS)."""
-    if not os.path.isdir('/proc/self/fd'):
-        return None
-    try:
-        return os.open(folder, os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o666)
-    except OSError:
-        return None
-
-
-@contextmanager
-def open_drafts(paths: Iterable[Path]) -> Iterator[list[Draft]]:
-    """Open drafts of archives; leaving gives up those that have not been published."""
-    with ExitStack() as stack:
-        drafts = []
-        for path in paths:
-            drafts.append(Draft(path))
-            stack.callback(drafts[-1].close)
-        yield drafts
-
-
-class Draft:
-    """An archive that grows beside its place, if possible without a name: then a kill leaves nothing.
-
-    Made by `open_drafts`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._named: Path | None = None
-        fd = _open_nameless(path.parent)
-        if fd is None:
-            self._named = self._partial
-            fd = os.open(self._named, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o666)
-        self.file: IO[bytes] = os.fdopen(fd, 'w+b', buffering=2**20)
-
-    @property
-    def _partial(self) -> Path:
-        return self.path.with_name(f'.{self.path.name}.partial-{os.getpid()}')
-
-    def finish(self) -> tuple[int, str]:
-        """Have all of it on the disk; give its size and SHA-256."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.seek(0)
-        digest = hashlib.sha256()
-        while data := self.file.read(2**20):
-            digest.update(data)
-        return self.file.tell(), digest.hexdigest()
-
-    def publish(self, *, overwrite: bool) -> None:
-        """Put it in its place, which holds the old archive or the new one at each instant.
-
-        Raises
-        ------
-        ReleaseError
-            If there is something, and it is not to be overwritten.
-        """
-        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            if self._named is None:
-                # Only where a folder is given does Python follow the link (CPython issue 81793).
-                os.link(f'/proc/self/fd/{self.file.fileno()}', self._partial, src_dir_fd=fd)
-                self._named = self._partial
-            if not overwrite:
-                check_free(self.path)  # again: the work took its time
-            os.replace(self._named, self.path)
-            self._named = None
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-    def close(self) -> None:
-        """Give up what has not been published."""
-        with suppress(OSError):  # that the disk is full was said already
-            self.file.close()
-        if self._named is not None:
-            self._named.unlink(missing_ok=True)
+def seal(file: IO[bytes]) -> tuple[int, str]:
+    """Have all of an archive on the disk; give its size and SHA-256."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.seek(0)
+    digest = hashlib.sha256()
+    while data := file.read(2**20):
+        digest.update(data)
+    return file.tell(), digest.hexdigest()

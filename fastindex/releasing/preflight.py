@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastindex.checks import open_tables
-from fastindex.errors import FindingsError, InvalidIndexError, MissingExtraError, UsageError
+from fastindex.errors import FindingsError, InvalidIndexError, MissingExtraError, ReleaseError, UsageError
+from fastindex.files import find_target
 from fastindex.hashing import ALGORITHMS
 from fastindex.pipeline.validate import validate
 from fastindex.problems import escape
@@ -25,7 +26,15 @@ from fastindex.rows import to_count
 from fastindex.rules import Finding, Severity
 from fastindex.trees import Tree
 
-__all__ = ['Kind', 'check_choice', 'count_findings', 'find_descriptions', 'list_algorithms', 'parse_out']
+__all__ = [
+    'Kind',
+    'check_choice',
+    'check_place',
+    'count_findings',
+    'find_descriptions',
+    'list_algorithms',
+    'parse_out',
+]
 
 LINK_CODE = 'ALF409'
 """What `validate` finds where a link is not followed."""
@@ -44,34 +53,55 @@ def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
         raise UsageError(f'{option} {value!r}: expected one of {", ".join(choices)}')
 
 
-def parse_out(out: str | os.PathLike[str], root: str) -> tuple[Path, Kind]:
-    """Find where the archive goes, and of which kind it is.
+def parse_out(out: str | os.PathLike[str]) -> tuple[Path, Kind]:
+    """Find where the archive is to go, and of which kind it is.
 
     Raises
     ------
     UsageError
-        If it is of no kind, or cannot go there.
+        If it is of no kind.
     MissingExtraError
         If it takes a package that is not installed.
     """
-    shown = escape(os.fspath(out))
-    path = Path(os.path.abspath(out))
-    folder = Path(os.path.realpath(path.parent))
-    kinds = [kind for suffix, kind in _KINDS.items() if re.fullmatch(f'.+{re.escape(suffix)}', path.name)]
-    if not kinds:
-        raise UsageError(f'--out {shown}: expected a name that ends in {" or ".join(_KINDS)}')
-    if not folder.is_dir():
-        raise UsageError(f'--out {shown}: there is no such folder: make it')
-    if path.is_dir():
-        raise UsageError(f'--out {shown}: this is a folder: expected the name of a file')
-    if os.path.commonpath([root, folder]) == root:
-        raise UsageError(f'--out {shown}: this is inside the tree: expected a place outside of it')
-    if kinds[0] is ZipFormat and find_spec('deflate') is None:
+    folder, name = os.path.split(os.fspath(out))
+    kind = _find_kind(name, out)
+    if kind is ZipFormat and find_spec('deflate') is None:
         raise MissingExtraError(
             "deflate is not installed, and a zip file is made with it: pip install 'fastindex[release]' "
             '(.tar.zst needs nothing more)'
         )
-    return folder / path.name, kinds[0]
+    return Path(os.path.realpath(folder), name), kind
+
+
+def check_place(path: Path, root: str, *, overwrite: bool) -> None:
+    """Check that an archive can be written to a place; where a link is, what it leads to counts.
+
+    Raises
+    ------
+    UsageError, ReleaseError
+        If it cannot.
+    """
+    target = find_target(path, error=ReleaseError)
+    shown = escape(os.fspath(path))
+    if target.is_stream:
+        raise ReleaseError(
+            f'{shown}: this is no file, and an archive is written as a whole: choose another name'
+        )
+    _find_kind(os.path.basename(target.path), path)
+    if os.path.commonpath([root, target.path]) == root:
+        raise UsageError(f'{shown}: this is inside the tree: expected a place outside of it')
+    if target.mode is not None and not overwrite:
+        raise ReleaseError(
+            f'{shown}: there is something already: choose another name, or let --overwrite put the new '
+            'archive in its place'
+        )
+
+
+def _find_kind(name: str, out: str | os.PathLike[str]) -> Kind:
+    for suffix, kind in _KINDS.items():
+        if re.fullmatch(f'.+{re.escape(suffix)}', name, re.DOTALL):
+            return kind
+    raise UsageError(f'{escape(os.fspath(out))}: expected a name that ends in {" or ".join(_KINDS)}')
 
 
 def count_findings(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from uuid import UUID
 
 from fastindex.errors import FastindexError, ReleaseError
+from fastindex.files import open_output
 from fastindex.ids import NAMESPACE
 from fastindex.index import Index
 from fastindex.index import open as open_index
@@ -22,12 +23,13 @@ from fastindex.pipeline.executors import Pool, count_workers
 from fastindex.pipeline.summary import Summary
 from fastindex.problems import escape, to_text
 from fastindex.progress import Bar, open_bar
-from fastindex.releasing.archive import Draft, Source, check_free, open_drafts, write_archive
+from fastindex.releasing.archive import Source, seal, write_archive
 from fastindex.releasing.formats import Format
 from fastindex.releasing.pack import MANIFESTS, work
 from fastindex.releasing.plan import SPLITS, Part, find_twins, select_rows, split_rows
 from fastindex.releasing.preflight import (
     check_choice,
+    check_place,
     count_findings,
     find_descriptions,
     list_algorithms,
@@ -192,9 +194,8 @@ def release(
     check_choice('split_by', split_by, SPLITS)
     count = count_workers(workers, None)
     with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree, Pool(count) as pool:
-        path, kind = parse_out(out, tree.root)
-        if split_bytes is None and not overwrite:
-            check_free(path)
+        path, kind = parse_out(out)
+        check_place(path, tree.root, overwrite=overwrite or split_bytes is not None)
         findings = count_findings(tree, follow_symlinks, force=force, workers=count, progress=progress)
         with _open_index_folder(tree.root if tables is None else tables, dry_run=dry_run) as folder:
             built = build(
@@ -225,9 +226,8 @@ def release(
             parts = {path: rows}
             if split_bytes is not None:
                 parts = plan.split(path, rows, split_bytes, split_by)
-            if not overwrite:
-                for part_path in parts:
-                    check_free(part_path)
+            for part_path in parts:
+                check_place(part_path, tree.root, overwrite=overwrite)
             if dry_run:
                 archives = [_describe(part_path, part) for part_path, part in parts.items()]
             else:
@@ -316,14 +316,13 @@ class _Plan(NamedTuple):
         total = sum(part.size_bytes for part in parts.values())
         bar = open_bar(total=total, unit='B', description='releasing', enabled=progress, bytes=True)
         try:
-            with closing(bar), open_drafts(parts) as drafts:
+            with closing(bar), ExitStack() as files:  # which end when the last is complete
                 archives = []
-                for draft, part in zip(drafts, parts.values(), strict=True):
-                    self._write_part(draft, part, pool, bar)
-                    size_bytes, digest = draft.finish()
-                    archives.append(_describe(draft.path, part)._replace(bytes=size_bytes, sha256=digest))
-                for draft in drafts:
-                    draft.publish(overwrite=overwrite)
+                for path, part in parts.items():
+                    file = files.enter_context(open_output(path, error=ReleaseError, overwrite=overwrite))
+                    self._write_part(file, path.parent, part, pool, bar)
+                    size_bytes, digest = seal(file)
+                    archives.append(_describe(path, part)._replace(bytes=size_bytes, sha256=digest))
         except FastindexError:
             raise
         except OSError as error:
@@ -334,14 +333,15 @@ class _Plan(NamedTuple):
             ) from error
         return archives
 
-    def _write_part(self, draft: Draft, part: Part, pool: Pool, bar: Bar) -> None:
+    def _write_part(self, file: IO[bytes], folder: Path, part: Part, pool: Pool, bar: Bar) -> None:
         with TemporaryDirectory(prefix='fastindex-') as scratch:
             date_created = self.moment.isoformat(sep=' ', timespec='minutes')
             write_tables(self.opened, part, Path(scratch), origin=self.name, date_created=date_created)
             tables = [Source(name, Path(scratch, name)) for name in ('sessions.pqt', 'datasets.pqt')]
             write_archive(
                 part,
-                draft,
+                file,
+                folder=folder,
                 tree=self.tree,
                 format=self.format,
                 manifest=self.manifest,

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastindex.errors import ReportError, RootError, UsageError
+from fastindex.files import find_target, open_output
 from fastindex.problems import escape, to_text
 from fastindex.report.contents import FindingGroup, gather, group_findings
 from fastindex.report.page import check_extra, render
@@ -18,7 +19,7 @@ from fastindex.report.page import check_extra, render
 if TYPE_CHECKING:
     from fastindex.index import Index
 
-__all__ = ['ReportSummary', 'check_target', 'write_report']
+__all__ = ['ReportSummary', 'write_report']
 
 _NOT_ASKED = 'The names in the tree were not judged.'
 _NOT_THERE = 'The names in the tree were not judged: it is not where the index was opened.'
@@ -69,7 +70,8 @@ def write_report(
     index
         As `fastindex.open` gives it.
     out
-        The file: its name ends in .html, its folder exists.
+        The file: its name ends in .html, as a report never takes the place of other data; its folder exists.
+        What is no file (`-`, a FIFO) is written through, as in `fastindex.files`.
     title
         Heading of the page; the name of the root if None.
     validate
@@ -95,18 +97,25 @@ def write_report(
     2402358
     """
     check_extra()
-    target = check_target(out)
-    contents = gather(index)
-    groups, note = None, _NOT_ASKED
-    if validate:
-        groups = _judge_names(
-            index, contents.info.sessions, workers=workers, follow_symlinks=follow_symlinks, progress=progress
-        )
-        note = _NOT_THERE
-    if title is None:
-        title = os.path.basename(os.path.realpath(index.root)) or '/'
-    page = render(contents, groups, note, title).encode()
-    _write(target, page)
+    target = find_target(out, error=ReportError)
+    if not (target.is_stream or target.path.lower().endswith(('.html', '.htm'))):
+        raise UsageError(f'{escape(os.fspath(out))}: expected a name that ends in .html')
+    with open_output(out, error=ReportError) as file:
+        contents = gather(index)
+        groups, note = None, _NOT_ASKED
+        if validate:
+            groups = _judge_names(
+                index,
+                contents.info.sessions,
+                workers=workers,
+                follow_symlinks=follow_symlinks,
+                progress=progress,
+            )
+            note = _NOT_THERE
+        if title is None:
+            title = os.path.basename(os.path.realpath(index.root)) or '/'
+        page = render(contents, groups, note, title).encode()
+        file.write(page)
     return ReportSummary(
         path=to_text(os.fspath(out)),
         size_bytes=len(page),
@@ -130,43 +139,3 @@ def _judge_names(
     with closing(findings):
         groups = group_findings(findings)
     return groups if findings.sessions or not sessions else None
-
-
-def check_target(out: str | os.PathLike[str]) -> str:
-    """Check that a report can be put there, before there is one; give the path behind all links.
-
-    Raises
-    ------
-    UsageError
-        If the file does not end in .html: a report never takes the place of other data.
-    ReportError
-        If its folder does not exist, or something else than a file is there.
-    """
-    target = os.path.realpath(out)
-    shown = escape(os.fspath(out))
-    if not target.lower().endswith(('.html', '.htm')):
-        raise UsageError(f'{shown}: expected a name that ends in .html')
-    if not os.path.isdir(os.path.dirname(target)):
-        raise ReportError(f'{shown}: its folder does not exist: make it first, or choose another')
-    if os.path.lexists(target) and not os.path.isfile(target):
-        raise ReportError(f'{shown}: this is no file that a report could replace: choose another name')
-    return target
-
-
-def _write(target: str, page: bytes) -> None:
-    folder, name = os.path.split(target)
-    partial = os.path.join(folder, f'.{name}.partial-{os.getpid()}')
-    try:
-        try:
-            with open(partial, 'wb') as file:
-                file.write(page)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, target)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(partial)  # nothing is there any more if all went well
-    except OSError as error:
-        raise ReportError(
-            f'{escape(target)}: cannot be written ({error.strerror}): choose another place'
-        ) from error

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
 
@@ -187,9 +187,9 @@ class Place(NamedTuple):
         finally:
             reader.close()
 
-    def read(self, path: str, target: Path) -> Object:
-        """Write an object into a new file; give its state."""
-        with self.open(path) as (found, blocks), target.open('xb') as file:
+    def read(self, path: str, file: IO[bytes]) -> Object:
+        """Write an object into an open file; give its state."""
+        with self.open(path) as (found, blocks):
             for block in blocks:
                 file.write(block)
         return found

@@ -1,0 +1,296 @@
+"""Write what was asked for as a whole or not at all: the one way to a file or a folder that an option names.
+
+What there is decides:
+
+    nothing, a regular file     a new file grows beside it, without a name where the system has such files,
+                                and takes its place when it is complete; until then what was there still is
+    a link                      is followed: the file that it leads to is replaced, the link stays
+    -, /dev/stdout, /dev/fd/N   what is open there is written through
+    a FIFO, a terminal …        is written through
+    a folder, a socket, a disk  is refused
+
+What grows has a random name, never one that was there before. A run that was killed may leave it: the next
+one to the same name removes what nobody holds. Knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import re
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from stat import S_IMODE, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG
+from typing import IO, Any, NamedTuple
+
+from fastindex.errors import FastindexError, OutputError
+from fastindex.problems import escape
+
+__all__ = ['Target', 'find_target', 'is_stdout', 'new_folder', 'open_output']
+
+READER_SECONDS = 10
+"""Time that the reader of a FIFO has to open it."""
+
+_BUFFER_BYTES = 2**20
+
+
+class Target(NamedTuple):
+    """What the path of an output leads to.
+
+    Parameters
+    ----------
+    path
+        After all links.
+    mode
+        `st_mode` of what is there; None where nothing is.
+    fd
+        The descriptor of this process that the path names.
+    """
+
+    path: str
+    mode: int | None = None
+    fd: int | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is written through."""
+        return self.fd is not None or not (self.mode is None or S_ISREG(self.mode))
+
+
+class _Refusal(NamedTuple):
+    """Says why an output cannot be written."""
+
+    shown: str
+    error: type[FastindexError]
+
+    def __call__(self, why: str) -> FastindexError:
+        return self.error(f'{self.shown}: {why}')
+
+    @contextmanager
+    def of_the_system(self) -> Iterator[None]:
+        try:
+            yield
+        except FastindexError:
+            raise
+        except OSError as error:
+            raise self(
+                f'cannot be written ({error.strerror or error}); what was there still is. Is there space, '
+                'may this user write there? Else choose another name'
+            ) from error
+
+
+def find_target(path: str | os.PathLike[str], *, error: type[FastindexError] = OutputError) -> Target:
+    """Find out what an output would be written to; raise `error` if that cannot be."""
+    path = os.fspath(path)
+    refusal = _Refusal(escape(path), error)
+    fd = _find_fd(path)
+    if fd is not None:
+        return Target(path, fd=fd)
+    mode = None
+    with refusal.of_the_system(), suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode  # a link that a stranger made in /tmp, the kernel may refuse
+    target = Target(os.path.realpath(path), mode)
+    if not os.path.basename(path) or S_ISDIR(mode or 0):
+        raise refusal('this is a folder: expected the name of a file')
+    if target.is_stream and not (S_ISFIFO(mode or 0) or S_ISCHR(mode or 0)):
+        raise refusal('this is neither a file nor a FIFO nor a terminal: choose another name')
+    if not os.path.isdir(os.path.dirname(target.path)):
+        raise refusal('its folder does not exist: make it first, or choose another')
+    return target
+
+
+def is_stdout(path: str) -> bool:
+    """Tell whether a path is one of the names of standard output."""
+    return _find_fd(path) == 1
+
+
+def _find_fd(path: str) -> int | None:
+    """Find the descriptor of this process that a path names, as /dev/stdout does; - is standard output."""
+    if path == '-':
+        return 1
+    for _ in range(40):  # links to links, as many as Linux follows
+        folder, name = os.path.split(path)
+        folder = os.path.realpath(folder)
+        if folder in ('/dev/fd', os.path.realpath('/proc/self/fd')):
+            return int(name) if re.fullmatch('[0-9]{1,9}', name) else None
+        path = os.path.join(folder, name)
+        if not os.path.islink(path):
+            break
+        path = os.path.join(folder, os.readlink(path))
+    return None
+
+
+@contextmanager
+def open_output(
+    path: str | os.PathLike[str], *, error: type[FastindexError] = OutputError, overwrite: bool = True
+) -> Iterator[IO[bytes]]:
+    """Open a file that is there, as a whole, when the block has ended; if the block raises, it never was.
+
+    Parameters
+    ----------
+    error
+        What is raised if it cannot be written; what was there still is.
+    overwrite
+        Whether it may take the place of another file.
+    """
+    target = find_target(path, error=error)
+    refusal = _Refusal(escape(os.fspath(path)), error)
+    if not target.is_stream:
+        with _grow_file(target, refusal, overwrite=overwrite) as file:
+            yield file
+        return
+    with refusal.of_the_system():
+        fd = _open_through(target, refusal)
+    with io.BufferedWriter(_Raw(fd, 'w', refusal), _BUFFER_BYTES) as stream:
+        yield stream
+
+
+@contextmanager
+def _grow_file(target: Target, refusal: _Refusal, *, overwrite: bool) -> Iterator[IO[bytes]]:
+    folder, name = os.path.split(target.path)
+    with ExitStack() as stack:
+        with refusal.of_the_system():
+            folder_fd = stack.enter_context(_open_folder(folder))
+            sibling = _choose_sibling(name, folder_fd)
+            fd, has_name = _open_sibling(sibling, folder_fd)
+            file = io.BufferedRandom(_Raw(fd, 'r+', refusal), _BUFFER_BYTES)
+            stack.callback(_give_up, file, sibling, folder_fd)
+            _hold(fd)
+            if target.mode is not None:
+                os.fchmod(fd, S_IMODE(target.mode) & 0o777)
+        yield file
+        with refusal.of_the_system():
+            file.flush()
+            os.fsync(fd)
+            if not has_name:
+                # Only where a folder is given does Python follow the link (CPython issue 81793).
+                os.link(f'/proc/self/fd/{fd}', sibling, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+            with suppress(FileNotFoundError):
+                is_file = S_ISREG(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)
+                if not (is_file and overwrite):
+                    raise refusal('something has come there meanwhile: choose another name')
+            os.replace(sibling, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+            os.fsync(folder_fd)
+
+
+def _open_sibling(name: str, folder_fd: int) -> tuple[int, bool]:
+    """Open a new file; tell whether it has its name. NFS and macOS have no files without one."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    if os.path.isdir('/proc/self/fd'):
+        with suppress(OSError):
+            return os.open('.', flags | os.O_TMPFILE, 0o666, dir_fd=folder_fd), False
+    return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=folder_fd), True
+
+
+def _give_up(file: IO[bytes], sibling: str, folder_fd: int) -> None:
+    """Close a file, and remove what has not taken its place."""
+    with suppress(OSError, FastindexError):  # that the disk is full was said already
+        file.close()
+    with suppress(FileNotFoundError):
+        os.unlink(sibling, dir_fd=folder_fd)
+
+
+class _Raw(io.FileIO):
+    """A file that says of itself what could not be written."""
+
+    def __init__(self, fd: int, mode: str, refusal: _Refusal) -> None:
+        super().__init__(fd, mode)
+        self._refusal = refusal
+
+    def write(self, data: Any, /) -> int:
+        with self._refusal.of_the_system(), suppress(BrokenPipeError):
+            return super().write(data)
+        return len(data)  # a reader that has enough is no error
+
+
+def _open_through(target: Target, refusal: _Refusal) -> int:
+    """Open what is written through; the reader of a FIFO is waited for, but not for ever."""
+    if target.fd is not None:
+        sys.stdout.flush()  # what was printed comes first
+        return os.dup(target.fd)
+    end = time.monotonic() + READER_SECONDS
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    while True:
+        try:
+            fd = os.open(target.path, flags)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() > end:
+                raise refusal('nobody reads this FIFO: start first what reads it') from error
+            time.sleep(0.02)
+    if S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise refusal('a file has come there meanwhile: try again')
+    os.set_blocking(fd, True)
+    return fd
+
+
+@contextmanager
+def new_folder(path: str, *, error: type[FastindexError] = OutputError) -> Iterator[str]:
+    """Make a folder that has its name when the block has ended; if the block raises, it never was.
+
+    Parameters
+    ----------
+    path
+        Where nothing is, or an empty folder; missing folders above it are made.
+    error
+        What is raised if it cannot be written.
+    """
+    parent, name = os.path.split(path)
+    with _Refusal(escape(path), error).of_the_system(), ExitStack() as stack:
+        os.makedirs(parent, exist_ok=True)
+        parent_fd = stack.enter_context(_open_folder(parent))
+        sibling = _choose_sibling(name, parent_fd)
+        os.mkdir(sibling, dir_fd=parent_fd)
+        stack.callback(shutil.rmtree, sibling, ignore_errors=True, dir_fd=parent_fd)
+        _hold(stack.enter_context(_open_folder(os.path.join(parent, sibling))))
+        yield os.path.join(parent, sibling)
+        # It fails if anything but an empty folder has come there meanwhile.
+        os.rename(sibling, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
+
+
+@contextmanager
+def _open_folder(path: str) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _hold(fd: int) -> None:
+    """Let others see that this is being written: a killed holder leaves no lock."""
+    with suppress(OSError):  # there are file systems without locks, on which nothing is removed either
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _choose_sibling(name: str, folder_fd: int) -> str:
+    """Choose a name for what grows; remove what killed runs of this user have left of the same output."""
+    prefix = f'.{name[:40]}.partial-'  # a name may have 255 bytes
+    pattern = re.compile(re.escape(prefix) + '[0-9a-f]{16}')
+    with suppress(OSError):
+        for left in filter(pattern.fullmatch, os.listdir(folder_fd)):
+            with suppress(OSError):
+                _remove_if_dead(left, folder_fd)
+    return f'{prefix}{secrets.token_hex(8)}'
+
+
+def _remove_if_dead(name: str, folder_fd: int) -> None:
+    info = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    if info.st_uid != os.geteuid():
+        return
+    access, remove = (os.O_RDONLY, shutil.rmtree) if S_ISDIR(info.st_mode) else (os.O_RDWR, os.unlink)
+    fd = os.open(name, access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder_fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # on NFS it takes a file that is open for writing
+        remove(name, dir_fd=folder_fd)
+    finally:
+        os.close(fd)
