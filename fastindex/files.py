@@ -192,7 +192,7 @@ def _give_up(file: IO[bytes], sibling: str, folder_fd: int) -> None:
     """Close a file, and remove what has not taken its place."""
     with suppress(OSError, FastindexError):  # that the disk is full was said already
         file.close()
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         os.unlink(sibling, dir_fd=folder_fd)
 
 

@@ -248,6 +248,15 @@ def test_an_address_is_downloaded_and_unpacked(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / 'new') == ['x']
 
 
+def test_a_download_writes_through_no_link_that_was_planted(tmp_path, monkeypatch):
+    monkeypatch.setenv('no_proxy', '*')
+    path = write_zip(tmp_path / 'a.zip', {f'ONE/{DATASET}': b'x'})
+    (tmp_path / f'.x.download-{os.getpid()}').symlink_to('victim')
+    with serve(path.read_bytes()) as address:
+        unpack_archive(f'{address}/a.zip', tmp_path / 'x')
+    assert not (tmp_path / 'victim').exists()
+
+
 @pytest.mark.parametrize(
     ('name', 'length', 'max_bytes', 'reason'),
     [
