@@ -1,111 +1,148 @@
-"""Refuse a build that has become slow: compare its ratios to two yardsticks with those of the baseline.
+"""Refuse code that has become slow: race it with itself, as it was at the commit that `baseline.json` names.
 
-    python benchmarks/check.py             # exits 1 where more than 15 % slower than the baseline
-    python benchmarks/check.py --update    # makes what is measured now the baseline
+    python benchmarks/check.py            # exits 1 where it is more than 15 % slower than that commit
+    python benchmarks/check.py --renew    # names the commit that is checked out from now on
 
-fastindex, `find` or `xxh128sum`, and the kernel's floor run in turn on the same tree: the speed of the
-machine cancels out of their ratios. What makes one yardstick slow or fast for a while is not our doing: a
-change counts only as far as the ratios to both show it, and only if a second measurement shows it again.
+Both run as commands, in turn, on the same tree, by the same interpreter with the same packages: how fast a
+machine runs Python cancels out of their ratio.
+
+Where the commit is not at hand nothing is compared, and the last line says so. A shallow clone whose history
+ends before it passes, as nothing is known against the code. Outside of a clone, or where a complete history
+does not have the commit, the gate cannot do its work: exit 2.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import shutil
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
-from measure import (
-    HERE,
-    Command,
-    describe_machine,
-    is_missing,
-    make_words,
-    race,
-    ratio_of,
-    scratch_folder,
-)
-from peers import FASTINDEX, FASTINDEX_HASH, FIND, FLOOR, FLOOR_HASH, XXHSUM
+from measure import HERE, Command, Cost, cost_of, race_costs, scratch_folder
+from peers import FASTINDEX, FASTINDEX_HASH
 from trees import TREES, make_tree
 
+TOP = HERE.resolve().parent
 BASELINE = HERE / 'baseline.json'
 MAX_GROWTH = 1.15
-YARDSTICKS = {'plain': (FIND, FLOOR), 'hash': (XXHSUM, FLOOR_HASH)}
-OURS = {'plain': FASTINDEX, 'hash': FASTINDEX_HASH}
+JOBS = {'plain': FASTINDEX.template, 'hash': FASTINDEX_HASH.template}
+SIDES = ('now', 'baseline')
 
-Ratios = dict[str, float]
-"""For the name of each yardstick, fastindex / yardstick."""
-
-
-def measure_ratios(job: str, template: str, root: Path, *, rounds: int) -> Ratios:
-    """Race a command of ours, given by its template, with the yardsticks of a job that are there."""
-    ours = Command('fastindex', template)
-    with scratch_folder() as scratch:
-        words = make_words(scratch, root=root)
-        there = [peer for peer in YARDSTICKS[job] if not is_missing(peer, words)]
-        seconds = race([ours, *there], words, scratch, rounds=rounds)
-    ratios = {peer.name: ratio_of(seconds['fastindex'], seconds[peer.name]) for peer in there}
-    for peer in YARDSTICKS[job]:
-        if peer not in there:
-            print(f'missing: {peer.name}', file=sys.stderr)
-    return {name: ratio for name, ratio in ratios.items() if ratio is not None}
+# Each side loads its own modules, whatever the environment has, and their bytecode from its first run on.
+_INSIDE = 'cd {{{side}}} && export PYTHONPATH={{{side}}} && unset PYTHONDONTWRITEBYTECODE && '
+_LOADS_ITS_OWN = (
+    '{python} -c "import fastindex as f, os; assert f.__file__.startswith(os.getcwd() + os.sep), f"'
+)
 
 
-def growth_of(ratios: Ratios, baseline: Ratios) -> float:
-    """Compute how many times slower fastindex is than at the baseline, as far as all yardsticks agree.
+class Growth(NamedTuple):
+    """How many times the cost of the runs that they are paired with our runs have.
 
-    >>> growth_of({'find': 1.5, 'floor': 3.0}, {'find': 1.0, 'floor': 2.5})
-    1.2
+    Parameters
+    ----------
+    cpu, wall
+        Medians of the pairs.
+    best
+        That of the fastest runs, in wall seconds: those that were disturbed least.
     """
-    both = ratios.keys() & baseline.keys()
-    if not both:
-        raise SystemExit(f'no yardstick of the baseline is installed: {sorted(baseline)}')
-    return min(ratios[name] / baseline[name] for name in both)
+
+    cpu: float
+    wall: float
+    best: float
+
+    @property
+    def judged(self) -> float:
+        """What counts: the wall seconds of the pairs, as far as a quieter figure bears them out.
+
+        Wall seconds depend on who else wants the cores. CPU seconds hardly do, but to wait, or to keep one
+        core busy where it were two, costs none: the fastest runs show that.
+        """
+        return min(self.wall, max(self.cpu, self.best))
 
 
-def check(baseline: dict[str, Ratios], ours: dict[str, str], root: Path, *, rounds: int) -> bool:
-    """Tell whether all jobs are as fast as the baseline, nearly. Measures twice before it says no."""
-    is_fast = True
-    for job, template in ours.items():
-        growth = 0.0
-        for _ in range(2):
-            ratios = measure_ratios(job, template, root, rounds=rounds)
-            growth = growth_of(ratios, baseline[job])
-            shown = ', '.join(
-                f'{ratio:.2f} x {name} (baseline {baseline[job].get(name, 0):.2f})'
-                for name, ratio in ratios.items()
-            )
-            print(f'{job}: {growth:.2f} of the baseline: {shown}', flush=True)
-            if growth <= MAX_GROWTH:
-                break
-        is_fast &= growth <= MAX_GROWTH
-    return is_fast
+def growth_of(ours: Sequence[Cost], theirs: Sequence[Cost]) -> Growth:
+    """Compare the runs of two sides, pair by pair."""
+    pairs = list(zip(ours, theirs, strict=True))
+    cpu = median(our.cpu / their.cpu for our, their in pairs)
+    wall = median(our.wall / their.wall for our, their in pairs)
+    return Growth(cpu, wall, min(cost.wall for cost in ours) / min(cost.wall for cost in theirs))
+
+
+def is_fast(job: str, words: Mapping[str, str], scratch: Path, *, rounds: int) -> bool:
+    """Tell whether a job takes about as long as at the baseline. Measures again before it says no."""
+    sides = [Command(side, _INSIDE.format(side=side) + JOBS[job]) for side in SIDES]
+    for side in sides:
+        cost_of(side, words, scratch)
+    for _ in range(2):
+        costs = race_costs(sides, words, scratch, rounds=rounds, warm_up=False)
+        growth = growth_of(costs['now'], costs['baseline'])
+        pairs = f'CPU {growth.cpu:.2f} and wall {growth.wall:.2f} in pairs, {growth.best:.2f} at best'
+        print(f'{job}: {growth.judged:.2f} of the baseline ({pairs})', flush=True)
+        if growth.judged <= MAX_GROWTH:
+            return True
+    return False
+
+
+def check(commit: str, jobs: Sequence[str], root: Path, *, rounds: int) -> bool:
+    """Tell whether all jobs are about as fast as at a commit of our history."""
+    with scratch_folder() as scratch:
+        packed, unpacked = scratch / 'baseline.zip', scratch / 'baseline'
+        _ask_git('archive', '--output', str(packed), commit)
+        shutil.unpack_archive(packed, unpacked)
+        paths = {'python': sys.executable, 'root': root, 'now': TOP, 'baseline': unpacked}
+        words = {name: shlex.quote(str(path)) for name, path in paths.items()}
+        for side in SIDES:
+            cost_of(Command(side, _INSIDE.format(side=side) + _LOADS_ITS_OWN), words, scratch)
+        slow = [job for job in jobs if not is_fast(job, words, scratch, rounds=rounds)]
+    return not slow
+
+
+def renew() -> int:
+    """Name the commit that is checked out as the baseline."""
+    if changed := _ask_git('status', '--porcelain'):
+        print(f'not renewed: this is no commit yet, but changed:\n{changed}', file=sys.stderr)
+        return 2
+    commit = _ask_git('rev-parse', 'HEAD')
+    BASELINE.write_text(json.dumps({'commit': commit}, indent=1) + '\n')
+    print(f'the baseline is {commit}')
+    return 0
+
+
+def _ask_git(*words: str) -> str:
+    """Give what git says about this clone, whoever owns it; nothing where it fails: it prints why."""
+    command = ['git', '-c', 'safe.directory=*', '-C', str(TOP), *words]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
 
 
 def main() -> int:
-    """Check, or write the baseline."""
+    """Check, or renew the baseline."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     add = parser.add_argument
     add('--data', type=Path, default=Path('bench-data'), help='folder of the trees')
     add('--tree', choices=TREES, default='example')
-    add('--rounds', type=int, default=9)
-    add('--jobs', nargs='+', choices=YARDSTICKS, default=list(YARDSTICKS))
-    add('--command', help='what to measure for all jobs, instead of fastindex: {python}, {root}, {out}')
-    add('--baseline', type=Path, default=BASELINE)
-    add('--update', action='store_true', help='write the baseline')
+    add('--rounds', type=int, default=11)
+    add('--jobs', nargs='+', choices=JOBS, default=list(JOBS))
+    add('--renew', action='store_true', help='name the commit that is checked out as the baseline')
     options = parser.parse_args()
+    if shutil.which('git') is None or _ask_git('rev-parse', '--show-toplevel') != str(TOP):
+        print(f'not compared: {TOP} is no clone of the history, or git cannot read it', file=sys.stderr)
+        return 2
+    if options.renew:
+        return renew()
+    commit = json.loads(BASELINE.read_text())['commit']
+    if _ask_git('merge-base', commit, 'HEAD') != commit:
+        is_shallow = _ask_git('rev-parse', '--is-shallow-repository') == 'true'
+        advice = 'git fetch --unshallow' if is_shallow else 'a rebase may have renamed it: check.py --renew'
+        print(f'not compared: the history of HEAD has no commit {commit}: {advice}', file=sys.stderr)
+        return 0 if is_shallow else 2
     root = make_tree(options.tree, options.data)
-    ours = {job: options.command or OURS[job].template for job in options.jobs}
-    if not options.update:
-        baseline = json.loads(options.baseline.read_text())['ratios']
-        return 0 if check(baseline, ours, root, rounds=options.rounds) else 1
-    ratios = {
-        job: measure_ratios(job, template, root, rounds=options.rounds) for job, template in ours.items()
-    }
-    content = {'machine': describe_machine(options.data), 'tree': options.tree, 'ratios': ratios}
-    options.baseline.write_text(json.dumps(content, indent=1) + '\n')
-    print(json.dumps(ratios, indent=1))
-    return 0
+    return 0 if check(commit, options.jobs, root, rounds=options.rounds) else 1
 
 
 if __name__ == '__main__':

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shlex
 import subprocess
 import sys
@@ -26,11 +25,11 @@ from measure import (
     HERE,
     Command,
     Measurement,
+    cost_of,
     make_words,
     ratio_of,
     replace_between,
     scratch_folder,
-    seconds_of,
     write_results,
 )
 from trees import make_tree
@@ -103,14 +102,10 @@ def run_cluster(folder: Path) -> Iterator[Processes]:
 
 def use_of(command: Command, words: dict[str, str], scratch: Path, cluster: Processes) -> Use:
     """Run a command; measure what it takes of which process."""
-    own, (scheduler, workers) = resource.getrusage(resource.RUSAGE_CHILDREN), cluster.cpu_seconds()
-    seconds = seconds_of(command, words, scratch)
-    own_after, (scheduler_after, workers_after) = (
-        resource.getrusage(resource.RUSAGE_CHILDREN),
-        cluster.cpu_seconds(),
-    )
-    used = own_after.ru_utime + own_after.ru_stime - own.ru_utime - own.ru_stime
-    return Use(seconds, used, scheduler_after - scheduler, workers_after - workers)
+    scheduler, workers = cluster.cpu_seconds()
+    own = cost_of(command, words, scratch)
+    scheduler_after, workers_after = cluster.cpu_seconds()
+    return Use(own.wall, own.cpu, scheduler_after - scheduler, workers_after - workers)
 
 
 def measure(

@@ -14,6 +14,7 @@ import json
 import operator
 import os
 import platform
+import resource
 import shlex
 import shutil
 import subprocess
@@ -52,6 +53,19 @@ class Command(NamedTuple):
     name: str
     template: str
     needs: tuple[str, ...] = ()
+
+
+class Cost(NamedTuple):
+    """What a run of a command took: wall seconds, and CPU seconds of it and of all that it waited for."""
+
+    wall: float
+    user: float
+    kernel: float
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds, those of the kernel included."""
+        return self.user + self.kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,27 +167,29 @@ def is_missing(command: Command, words: Mapping[str, str]) -> bool:
     )
 
 
-def seconds_of(command: Command, words: Mapping[str, str], scratch: Path) -> float:
-    """Measure the wall time of a command, which must succeed."""
+def cost_of(command: Command, words: Mapping[str, str], scratch: Path) -> Cost:
+    """Measure what a command takes, which must succeed."""
     with tempfile.TemporaryDirectory(dir=scratch) as out:
         line = command.template.format(**{'out': out, **words})
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.perf_counter()
         done = subprocess.run(
             line, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
         )
-        seconds = time.perf_counter() - started
+        wall = time.perf_counter() - started
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise SystemExit(f'failed with {done.returncode}: {line}\n{done.stderr[-2000:]}')
-    return round(seconds, 4)
+    return Cost(round(wall, 4), after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime)
 
 
 SHORT_SECONDS = 2.0
 
 
-def race(
+def race_costs(
     commands: Sequence[Command], words: Mapping[str, str], scratch: Path, *, rounds: int, warm_up: bool = True
-) -> dict[str, list[float]]:
-    """Time commands in turn, round after round, each round beginning with another one, after a warm-up.
+) -> dict[str, list[Cost]]:
+    """Run commands in turn, round after round, each round beginning with another one, after a warm-up.
 
     A short command is warmed up before each of its runs: a kernel that reclaims what was idle for some
     seconds drops the modules of one while the others run, and to read them again takes longer than the run.
@@ -186,19 +202,27 @@ def race(
     Returns
     -------
     dict
-        For the name of each command its seconds, round by round; none where it is missing.
+        For the name of each command its costs, round by round; none where it is missing.
     """
     there = [command for command in commands if not is_missing(command, words)]
-    seconds: dict[str, list[float]] = {command.name: [] for command in commands}
+    costs: dict[str, list[Cost]] = {command.name: [] for command in commands}
     for command in there if warm_up else ():
-        seconds_of(command, words, scratch)  # the whole tree, too
+        cost_of(command, words, scratch)  # the whole tree, too
     for turn in range(rounds if there else 0):
         first = turn % len(there)
         for command in there[first:] + there[:first]:
-            if warm_up and min(seconds[command.name], default=0) < SHORT_SECONDS:
-                seconds_of(command, words, scratch)
-            seconds[command.name].append(seconds_of(command, words, scratch))
-    return seconds
+            if warm_up and min(costs[command.name], default=Cost(0, 0, 0)).wall < SHORT_SECONDS:
+                cost_of(command, words, scratch)
+            costs[command.name].append(cost_of(command, words, scratch))
+    return costs
+
+
+def race(
+    commands: Sequence[Command], words: Mapping[str, str], scratch: Path, *, rounds: int, warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Give the wall seconds of what `race_costs` runs."""
+    costs = race_costs(commands, words, scratch, rounds=rounds, warm_up=warm_up)
+    return {name: [cost.wall for cost in runs] for name, runs in costs.items()}
 
 
 def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> float | None:

@@ -12,11 +12,11 @@ from statistics import median
 from measure import (
     Command,
     Measurement,
+    cost_of,
     make_words,
     race,
     ratio_of,
     scratch_folder,
-    seconds_of,
     write_results,
 )
 from peers import FASTINDEX, SCENARIOS, SPREAD, Scenario
@@ -35,7 +35,7 @@ def run_scenario(scenario: Scenario, data: Path, *, rounds: int) -> list[Measure
             words[name].mkdir()
         made_words = make_words(scratch, **words)
         if scenario.before is not None:
-            seconds_of(scenario.before, made_words, scratch)
+            cost_of(scenario.before, made_words, scratch)
         seconds = race(commands, made_words, scratch, rounds=rounds)
     ours = seconds[scenario.ours.name]
     return [

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from measure import HERE, Command, is_missing, make_words, race, replace_between, scratch_folder, seconds_of
+from measure import (
+    HERE,
+    Command,
+    cost_of,
+    is_missing,
+    make_words,
+    race,
+    replace_between,
+    scratch_folder,
+)
 from peers import BARE, FASTINDEX, FIND, FLOOR
 from trees import TREES, make_tree
 
@@ -84,17 +92,9 @@ def measure_cpu(words: dict[str, str], scratch: Path) -> str:
         if is_missing(command, words):
             lines.append(f'| {command.name} | missing | | |')
             continue
-        runs = [_cpu_of(command, words, scratch) for _ in range(RUNS)]
-        user, kernel = min(runs, key=sum)
-        lines.append(f'| {command.name} | {user:.2f} | {kernel:.2f} | {user + kernel:.2f} |')
+        least = min((cost_of(command, words, scratch) for _ in range(RUNS)), key=lambda cost: cost.cpu)
+        lines.append(f'| {command.name} | {least.user:.2f} | {least.kernel:.2f} | {least.cpu:.2f} |')
     return '\n'.join(lines)
-
-
-def _cpu_of(command: Command, words: dict[str, str], scratch: Path) -> tuple[float, float]:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds_of(command, words, scratch)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
 
 
 def make_tables(tree: str, data: Path) -> str:
@@ -116,11 +116,11 @@ def make_tables(tree: str, data: Path) -> str:
         '',
         cpu,
     ]
-    for title, rules, counts in (
+    for process, rules, counts in (
         ('the own process', OWN_STAGES, own),
         ('the workers', WORKER_STAGES, workers),
     ):
-        lines += ['', f'| `{tree}`: {title} | share | s a run |', '| --- ' * 3 + '|']
+        lines += ['', f'| `{tree}`: {process} | share | s a run |', '| --- ' * 3 + '|']
         lines += [
             f'| {stage} | {counts[stage] / counts.total():.0%} | {counts[stage] / RATE / RUNS:.2f} |'
             for stage, _ in rules
