@@ -250,6 +250,11 @@ def describe_machine(folder: Path) -> dict[str, object]:
     }
 
 
+def name_machine(machine: Mapping[str, object]) -> str:
+    """Say in short what a result was measured on, of what `describe_machine` gave."""
+    return f'{machine["cores"]} cores of {machine["cpu"]}'
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -21,8 +21,10 @@ from measure import (
     HERE,
     Command,
     cost_of,
+    describe_machine,
     is_missing,
     make_words,
+    name_machine,
     race,
     replace_between,
     scratch_folder,
@@ -110,9 +112,10 @@ def make_tables(tree: str, data: Path) -> str:
             for total, counted in zip((own, workers), count_samples(words, scratch), strict=True):
                 total.update(counted)
     median_seconds = {name: sorted(values)[RUNS // 2] for name, values in seconds.items()}
+    title = f'`{tree}` on {name_machine(describe_machine(data))}'
     wall, bare = median_seconds['fastindex'], median_seconds['interpreter']
     lines = [
-        f'`{tree}`: {wall:.2f} s, of these the bare interpreter {bare:.3f} s; medians without py-spy.',
+        f'{title}: {wall:.2f} s, of these the bare interpreter {bare:.3f} s; medians without py-spy.',
         '',
         cpu,
     ]

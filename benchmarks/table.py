@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from measure import HERE, RESULTS, replace_between
+from measure import HERE, RESULTS, name_machine, replace_between
 from peers import SCENARIOS
 
 README = HERE.parent / 'README.md'
@@ -39,24 +39,25 @@ _WORDS = {True: 'yes', False: '**no**', None: ''}
 
 
 def make_table(results: Path) -> str:
-    """Make the table, and a line for each machine that was measured on."""
+    """Make the table, its rows with their machines, and a line that describes each of these."""
     lines = [
-        '| measured on | against | fastindex | other | ratio or value | goal | met |',
-        '| --- ' * 7 + '|',
+        '| measured on | against | fastindex | other | ratio or value | goal | met | machine |',
+        '| --- ' * 8 + '|',
     ]
     machines = []
     for name, title in TITLES.items():
         path = results / f'{name}.json'
         if not path.exists():
-            lines.append(f'| {title} | | | | not measured yet | | |')
+            lines.append(f'| {title} | | | | not measured yet | | | |')
             continue
         content = json.loads(path.read_text())
-        lines += [_row(measurement) for measurement in content['measurements']]
+        machine = name_machine(content['machine'])
+        lines += [_row(measurement, machine) for measurement in content['measurements']]
         machines.append(_describe(content))
     return '\n'.join([*lines, '', *dict.fromkeys(machines)])
 
 
-def _row(row: dict[str, Any]) -> str:
+def _row(row: dict[str, Any], machine: str) -> str:
     symbol, _, number = row['goal'].partition(' ')
     cells = (
         row['tree'],
@@ -66,6 +67,7 @@ def _row(row: dict[str, Any]) -> str:
         row['note'] if row['value'] is None else _value(row),
         f'{_SYMBOLS[symbol]} {number}' if symbol else '',
         _WORDS[row['met']] if row['value'] is None else f'{_WORDS[row["met"]]} {row["note"]}'.strip(),
+        machine,
     )
     return f'| {" | ".join(cells)} |'
 
@@ -82,7 +84,7 @@ def _value(row: dict[str, Any]) -> str:
 def _describe(content: dict[str, Any]) -> str:
     machine = content['machine']
     return (
-        f'{content["date"]}: {machine["cores"]} cores of {machine["cpu"]}, {machine["ram_gib"]} GiB, '
+        f'{content["date"]}: {name_machine(machine)}, {machine["ram_gib"]} GiB, '
         f'Linux {machine["kernel"]}, {machine["file_system"]}, Python {machine["python"]}, '
         f'pyarrow {machine["pyarrow"]}.'
     )
