@@ -41,8 +41,11 @@ ALGORITHMS = ('xxh128', 'md5')
 
 BUFFER_BYTES = 4 * 2**20
 
-SETTLED_NS = 10 * 10**9
-"""A file that was not changed for this long is not being written: more than clocks differ and tick."""
+SETTLED_NS = 60 * 10**9
+"""A file that was not changed for this long is not being written: more than clocks differ and tick, and more
+than a page in a memory map may change unseen. The first write to it sets the times of the file, the next ones
+only once the kernel has written it back, after up to 35 s (`dirty_expire_centisecs` and
+`dirty_writeback_centisecs`); on some file systems it is this that sets them."""
 
 _TYPE_MASK = stat.S_IFMT(0xFFFF)
 _REGULAR = stat.S_IFREG
@@ -63,7 +66,8 @@ Fingerprint = tuple[int, int, int]
 """mtime and ctime in nanoseconds, inode: with the size they tell whether a file is as it was."""
 
 NO_FINGERPRINT: Fingerprint = (0, 0, 0)
-"""Of a file that may be written to in the same tick of the clock: never that of a file (no inode is 0)."""
+"""Mark of a file that is to be read again whatever it looks like: it equals no fingerprint, not even itself.
+Of one that was changed too shortly before it was read, or whose times no column can hold."""
 
 Measured = tuple[int, Digests | None, Fingerprint]
 """Size of a file in bytes, its digests, and by which to know it again."""

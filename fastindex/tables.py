@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastindex.hashing import NO_FINGERPRINT, Fingerprint
 from fastindex.ids import Text
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = [
     'QC_CATEGORIES',
     'datasets_batch',
     'datasets_schema',
+    'fingerprint_columns',
     'fingerprints_batch',
     'fingerprints_schema',
     'from_ipc',
@@ -83,12 +85,27 @@ def datasets_schema(algorithms: Sequence[str] = ()) -> pa.Schema:
 def fingerprints_schema() -> pa.Schema:
     """Build the schema of the fingerprints: what to know files again by, row for row beside datasets.pqt.
 
-    With `file_size` in datasets.pqt they tell whether a digest still holds. All three are 0 for a file that
-    was changed so shortly before it was read that a later change may not show.
+    With `file_size` in datasets.pqt they tell whether a digest still holds. All three are 0, the mark
+    `fastindex.hashing.NO_FINGERPRINT`, for a file that is to be read again in any case.
     """
     import pyarrow as pa
 
     return pa.schema([('mtime_ns', pa.int64()), ('ctime_ns', pa.int64()), ('inode', pa.uint64())])
+
+
+def fingerprint_columns(
+    fingerprints: Sequence[Fingerprint],
+) -> tuple[array[int], array[int], array[int]]:
+    """Make columns of fingerprints, with the mark for one that has a time before 1677 or after 2262."""
+    mtimes_ns, ctimes_ns, inodes = zip(*fingerprints, strict=True) if fingerprints else ((), (), ())
+    try:
+        return array('q', mtimes_ns), array('q', ctimes_ns), array('Q', inodes)
+    except OverflowError:
+        return fingerprint_columns([one if _fits(one) else NO_FINGERPRINT for one in fingerprints])
+
+
+def _fits(fingerprint: Fingerprint) -> bool:
+    return all(-(2**63) <= time_ns < 2**63 for time_ns in fingerprint[:2])
 
 
 def fingerprints_batch(mtimes_ns: array[int], ctimes_ns: array[int], inodes: array[int]) -> pa.RecordBatch:

@@ -117,18 +117,20 @@ def test_an_unknown_algorithm_is_a_usage_error(text):
         parse_algorithms(text)
 
 
-def test_a_fingerprint_is_of_a_file_that_was_not_changed_of_late(tmp_path, monkeypatch):
-    (tmp_path / 'x').write_bytes(b'x')
-    info = os.stat(tmp_path / 'x')
-    fd = os.open(tmp_path / 'x', os.O_RDONLY)
-    try:
-        monkeypatch.setattr(hashing, 'SETTLED_NS', 3600 * 10**9)
-        assert Hasher(('md5',)).measure(fd)[2] == NO_FINGERPRINT
-        monkeypatch.setattr(hashing, 'SETTLED_NS', -(10**10))
-        os.lseek(fd, 0, os.SEEK_SET)
-        assert Hasher(('md5',)).measure(fd)[2] == (info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
-    finally:
-        os.close(fd)
+@pytest.mark.parametrize('mtime_seconds', [-(10**8), 0, 10**8], ids=['older', 'same', 'newer'])
+def test_a_fingerprint_is_of_a_file_whose_times_are_older_than_a_minute(tmp_path, monkeypatch, mtime_seconds):
+    """That of its last change cannot be set, and on some disks it is not what it should be."""
+    path = tmp_path / 'x'
+    path.write_bytes(b'x')
+    seconds = path.stat().st_ctime + mtime_seconds
+    os.utime(path, (seconds, seconds))
+    info = path.stat()
+    fingerprint = info.st_mtime_ns, info.st_ctime_ns, info.st_ino
+    for seconds, expected in ((59, NO_FINGERPRINT), (61, fingerprint)):
+        now_ns = max(fingerprint[:2]) + seconds * 10**9
+        monkeypatch.setattr(time, 'time_ns', lambda now_ns=now_ns: now_ns)
+        with path.open('rb') as file:
+            assert Hasher(('md5',)).measure(file.fileno())[2] == expected
 
 
 def test_the_buffer_begins_where_a_page_does_and_is_not_shared_with_a_forked_process():

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
+import tempfile
 import time
 from array import array
 from contextlib import ExitStack
+from datetime import datetime
+from mmap import mmap
+from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 from conftest import SESSION, grow, read, tables_digest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastindex
 from fastindex import hashing
 from fastindex.pipeline import known as known_module
 from fastindex.pipeline import scan as scan_module
 from fastindex.pipeline.known import FINGERPRINTS, KnownIndex, KnownRows
+from fastindex.tables import fingerprint_columns
 from fastindex.trees.local import LocalTree
 
 TREE = {
@@ -26,6 +35,7 @@ TREE = {
     for name in ('alf/spikes.times.npy', 'alf/#r1#/spikes.times.npy', 'a.b.npy', 'c.d.npy')
 }
 FIRST = 's1/2024-01-02/001/a.b.npy'
+EDGES = [-(2**63) - 1, -(2**63), 0, 2**63 - 1, 2**63]
 
 
 @pytest.fixture(autouse=True)
@@ -220,14 +230,85 @@ def test_digests_of_a_session_that_is_shared_are_reused(make_tree, build, settli
     assert build(root, hash=['md5']).digests_reused == 59
 
 
-def test_a_time_that_no_column_can_hold_is_no_fingerprint(make_tree, build, settling):
-    root = make_tree({'s1/2024-01-01/001/a.b.npy': b'', 's1/2024-01-01/001/c.d.npy': b''})
-    os.utime(root / 's1/2024-01-01/001/a.b.npy', (13_569_465_600, 13_569_465_600))  # in the year 2400
+@pytest.fixture(params=[1600, 2400])
+def dated(request):
+    """A tree of 20 files, of which one has a time that no column of nanoseconds holds."""
+    place = '/dev/shm' if os.path.isdir('/dev/shm') else None  # tmpfs takes any time, a disk may not
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        root = grow(Path(folder), {f'{SESSION}/a.b{i}.npy': b'%02d' % i for i in range(20)})
+        seconds = (datetime(request.param, 1, 1) - datetime(1970, 1, 1)).days * 86400
+        os.utime(root / SESSION / 'a.b7.npy', (seconds, seconds))
+        yield root
+
+
+def is_right(root, build, tmp_path):
+    build(root, hash=['md5'], out=tmp_path)
+    return tables_digest(root) == tables_digest(tmp_path)
+
+
+def test_a_time_that_no_column_can_hold_makes_no_other_digest_wrong(dated, build, tmp_path, monkeypatch):
+    """All files are fresh, so all have the mark for "never the same": it must not be the same."""
+    monkeypatch.setattr(hashing, 'SETTLED_NS', 3600 * 10**9)
+    build(dated, hash=['md5'])
+    (dated / SESSION / 'a.b3.npy').write_bytes(b'##')
+    assert build(dated, hash=['md5'], check=True).changes.datasets_changed == 1
+    assert build(dated, hash=['md5']).digests_reused == 0
+    assert is_right(dated, build, tmp_path)
+
+
+@pytest.mark.parametrize('big_bytes', [1, 2**20])
+def test_a_time_that_no_column_can_hold_is_that_of_its_file_alone(
+    dated, build, settling, monkeypatch, big_bytes
+):
+    monkeypatch.setattr(scan_module, 'BIG_BYTES', big_bytes)
     settling()
+    build(dated, hash=['md5'])
+    info = (dated / SESSION / 'a.b7.npy').stat()
+    is_held = abs(info.st_mtime_ns) < 2**63 and info.st_mtime < time.time()
+    for _ in range(2):
+        assert build(dated, hash=['md5']).digests_reused == 19 + is_held
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.integers(-(2**64), 2**64) | st.sampled_from(EDGES)] * 2, st.integers(0, 2**64 - 1))
+    )
+)
+def test_columns_hold_each_fingerprint_that_fits_and_the_mark_for_the_others(fingerprints):
+    expected = [
+        one if all(-(2**63) <= time_ns < 2**63 for time_ns in one[:2]) else hashing.NO_FINGERPRINT
+        for one in fingerprints
+    ]
+    assert list(zip(*fingerprint_columns(fingerprints), strict=True)) == expected
+
+
+def test_the_mark_for_never_the_same_equals_nothing(make_tree, build, monkeypatch):
+    """Not even a file that is said to be of 1970 and to have the inode 0."""
+    monkeypatch.setattr(hashing, 'SETTLED_NS', 3600 * 10**9)
+    root = make_tree(TREE)
     build(root, hash=['md5'])
-    if os.stat(root / 's1/2024-01-01/001/a.b.npy').st_mtime > 13_569_465_599:
-        assert build(root, hash=['md5']).digests_reused == 1
-    assert len(read(root, 'datasets')) == 2
+    table = read(root, 'datasets')
+    with ExitStack() as files:
+        known = KnownIndex.open(root, ['md5'], files)
+        rows = KnownRows(known.take([b'\0' * 16, b'\xff' * 16]), ['md5'])
+    never = fingerprint_columns([hashing.NO_FINGERPRINT] * len(TREE))
+    sizes = array('Q', [row['file_size'] for row in table])
+    assert rows.hex_digests_of(''.join(row['id'] for row in table).encode(), (sizes, *never)) is None
+    assert rows.by_id() == {}
+
+
+def test_a_file_in_a_memory_map_is_read_again_until_a_change_must_show(make_tree, build, monkeypatch):
+    """The second write to a page that is not yet on the disk need not touch a time."""
+    root = make_tree(TREE)
+    monkeypatch.setattr(hashing, 'time', SimpleNamespace(time_ns=lambda: now_ns))
+    first_ns = time.time_ns()
+    with (root / FIRST).open('rb+') as file, mmap(file.fileno(), 0) as mapped:
+        for seconds, byte in ((0, b'x'), (35, b'y'), (50, b'z')):
+            mapped[:1] = byte
+            now_ns = first_ns + seconds * 10**9
+            build(root, hash=['md5'])
+            digest = hashlib.md5((root / FIRST).read_bytes()).hexdigest()
+            assert digest in {row['hash'] for row in read(root, 'datasets')}
 
 
 def test_the_index_is_read_a_row_group_at_a_time(make_tree, build, settling, monkeypatch):

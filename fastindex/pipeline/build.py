@@ -97,7 +97,7 @@ def build(
         and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two.
     rehash
         Whether all files are read again. Where not, a digest of the published index is reused if the file's
-        size, mtime, ctime and inode are as they were, and were older than that scan.
+        size, mtime, ctime and inode are as they were, and both times were older than that scan by a minute.
     allow_empty
         Whether an empty index may be written, also over one that has rows.
     force

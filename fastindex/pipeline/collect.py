@@ -17,6 +17,7 @@ from fastindex.alf import list_old_revisions
 from fastindex.pipeline.known import FINGERPRINTS
 from fastindex.tables import (
     datasets_schema,
+    fingerprint_columns,
     fingerprints_schema,
     from_ipc,
     one_metadata,
@@ -27,7 +28,7 @@ from fastindex.tables import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fastindex.hashing import Measured
+    from fastindex.hashing import Fingerprint, Measured
     from fastindex.pipeline.scan import HashResult, ScanResult
 
 __all__ = ['PairWriter', 'complete', 'drop_datasets']
@@ -214,13 +215,15 @@ def _fill_in(
     """Fill in what is known of the `rows` that were hashed apart; drop those that are problems."""
     names = ['hash' if name == 'md5' else name for name in algorithms]
     cells: dict[int, dict[str, Any]] = {}
-    marks: dict[int, dict[str, Any]] = {}
+    found: list[Fingerprint] = []
     for row, values in zip(rows, measured, strict=True):
         if values is not None:
             size_bytes, digests, fingerprint = values
             hexes = [digest.hex() for digest in digests or ()]
             cells[row] = {'file_size': size_bytes, **dict(zip(names, hexes, strict=True))}
-            marks[row] = dict(zip(fingerprints.schema.names, fingerprint, strict=True))
+            found.append(fingerprint)
+    columns = dict(zip(fingerprints.schema.names, fingerprint_columns(found), strict=True))
+    marks = {row: {name: columns[name][i] for name in columns} for i, row in enumerate(cells)}
     datasets, fingerprints = _set(datasets, cells), _set(fingerprints, marks)
     lost = [row for row in rows if row not in cells]
     if lost:

@@ -2,9 +2,9 @@
 
 Gives each shard the rows that the index has of its sessions, and tells which digests still hold: those of
 files whose size, mtime, ctime and inode are as they were recorded with the digest. They were recorded only
-where mtime and ctime were older than that scan by more than clocks tick, so a later change shows (git calls
-the others racy). The fingerprints stand row for row beside the datasets.pqt of their generation, so they
-need no key of their own.
+where mtime and ctime were older than that scan by a minute, so a later change shows (git calls the others
+racy); the others have a mark, which equals nothing. The fingerprints stand row for row beside the
+datasets.pqt of their generation, so they need no key of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fastindex.checks import open_tables
 from fastindex.errors import InvalidIndexError
-from fastindex.hashing import Digests
+from fastindex.hashing import NO_FINGERPRINT, Digests
 from fastindex.ids import UuidIdentity
 from fastindex.tablefile import open_table
 from fastindex.tables import fingerprints_schema, from_ipc, to_ipc
@@ -163,7 +163,7 @@ class KnownRows:
         self._algorithms = algorithms
 
     def hex_digests_of(self, ids: bytes, states: Sequence[array[int]]) -> dict[str, bytes] | None:
-        """Get the digests of all rows of a shard at once; None if any row is not as it was.
+        """Get the digests of all rows of a shard at once; None if any row is not as it was, or has the mark.
 
         Parameters
         ----------
@@ -177,19 +177,26 @@ class KnownRows:
         hex_digests
             For each algorithm those of all rows in one piece, 32 digits each.
         """
-        is_same = self._text('id', 36) == ids and all(
-            self._numbers(name) == values.tobytes() for name, values in zip(_STATE_CODES, states, strict=True)
+        _, _, ctimes_ns, _ = states
+        is_same = (
+            self._text('id', 36) == ids
+            and all(
+                self._numbers(name) == values.tobytes()
+                for name, values in zip(_STATE_CODES, states, strict=True)
+            )
+            and bytes(8) not in ctimes_ns.tobytes()  # else a row may have the mark: `by_id` tells which
         )
         return {name: self._hex_digests(name) for name in self._algorithms} if is_same else None
 
     def by_id(self) -> dict[bytes, tuple[State, Digests]]:
-        """Get the state and the digests of each dataset by its id, 36 characters."""
+        """Get the state and the digests of the datasets without the mark by their ids, 36 characters."""
         states = zip(
             *(memoryview(self._numbers(name)).cast(code) for name, code in _STATE_CODES.items()), strict=True
         )
         columns = [bytes.fromhex(self._hex_digests(name).decode()) for name in self._algorithms]
         digests = zip(*(_iter_cut(column, 16) for column in columns), strict=True)
-        return dict(zip(_iter_cut(self._text('id', 36), 36), zip(states, digests, strict=True), strict=True))
+        rows = zip(_iter_cut(self._text('id', 36), 36), states, digests, strict=True)
+        return {id: (state, found) for id, state, found in rows if state[1:] != NO_FINGERPRINT}
 
     def select(self, ids: Sequence[bytes]) -> bytes | None:
         """Select the rows of these datasets, where there are any, as `KnownIndex.take` gives them."""

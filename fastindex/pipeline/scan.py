@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from functools import lru_cache
 from itertools import accumulate, chain, islice, pairwise
@@ -35,7 +35,7 @@ from fastindex.pipeline.filenames import find_twins
 from fastindex.pipeline.known import KnownRows
 from fastindex.pipeline.verdicts import UuidVerdicts, Verdict, judge_subfolder, verdicts_of
 from fastindex.problems import Reason, Tally
-from fastindex.tables import datasets_batch, fingerprints_batch, sessions_batch, to_ipc
+from fastindex.tables import datasets_batch, fingerprint_columns, fingerprints_batch, sessions_batch, to_ipc
 from fastindex.trees import Entry, Folder, Tree
 
 if TYPE_CHECKING:
@@ -322,7 +322,7 @@ class _Scan:
         keys = self.task.identity.dataset_keys(self.session_keys, self.counts, self.rel_paths)
         order = self._sort(keys)
         ids = self.task.identity.dataset_ids(list(map(keys.__getitem__, order)))
-        columns = self._fingerprint_columns()
+        columns = fingerprint_columns(self.fingerprints)
         hex_digests = self._hex_digests()
         if self.known is not None:
             known = self.known.hex_digests_of(ids.data, (array('Q', self.sizes), *columns))
@@ -344,17 +344,6 @@ class _Scan:
             big_files=self._big_files(),
             successors=[],
         )
-
-    def _fingerprint_columns(self) -> tuple[array[int], array[int], array[int]]:
-        """Make columns of what to know the files again by; the mark for never of times beyond 2262."""
-        columns: Sequence[Sequence[int]] = ((), (), ())
-        if self.fingerprints:
-            columns = tuple(zip(*self.fingerprints, strict=True))
-        try:
-            return array('q', columns[0]), array('q', columns[1]), array('Q', columns[2])
-        except OverflowError:
-            never = bytes(8 * len(columns[0]))
-            return array('q', never), array('q', never), array('Q', never)
 
     def _hex_digests(self) -> dict[str, bytes]:
         return {

@@ -68,8 +68,7 @@ class _Entry:
             return os.stat_result((S_IFDIR, 0, 0, 1, 0, 0, 0, 0, 0, 0))
         mtime_ns, ctime_ns, inode = _fingerprint_of(self._found)
         times = {'st_mtime_ns': mtime_ns, 'st_ctime_ns': ctime_ns}
-        # Inode 1 where there is no fingerprint: two objects of which nothing is known are not the same.
-        return os.stat_result((S_IFREG, inode or 1, 0, 1, 0, 0, self._found.size_bytes, 0, 0, 0), times)
+        return os.stat_result((S_IFREG, inode, 0, 1, 0, 0, self._found.size_bytes, 0, 0, 0), times)
 
 
 class _Missing(_Entry):

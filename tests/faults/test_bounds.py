@@ -12,6 +12,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import datetime
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -153,36 +155,119 @@ def test_any_tree_gives_the_same_bytes_however_it_is_cut_and_listed(figure):
     figure('P7', f'{scaled(60, 1000)} random trees, cut and listed otherwise')
 
 
+SECONDS = {
+    year: (datetime(year, 12, 31) - datetime(1970, 1, 1)).days * 86400
+    for year in (1, 1600, 1676, 1678, 1901, 1969, 1970, 2000, 2038, 2106, 2261, 2263, 2400, 2446, 9999)
+}
+"""Dates of all centuries, also such as no column of nanoseconds holds. ext4 takes those of 1901 to 2446, and
+makes the others the nearest of these; tmpfs takes all."""
+
+
+class Clock:
+    """Time that passes when it is told to: of what has changed since then, nothing is settled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / 'clock'
+        self._ns = 0
+        self.pass_minute()
+
+    def pass_minute(self) -> None:
+        """Wait for the next tick of the clock of the file system."""
+        first = self._touch()
+        while (now := self._touch()) == first:
+            time.sleep(0.001)
+        self._ns = now
+
+    def _touch(self) -> int:
+        self._file.touch()
+        return self._file.stat().st_mtime_ns
+
+    def time_ns(self) -> int:
+        """Stands for the one of the module `time`."""
+        return self._ns + hashing.SETTLED_NS
+
+
+def notes_what_is_mapped(folder: Path) -> bool:
+    """Tell whether writes through a memory map show, once the ones before are on the disk: not on tmpfs."""
+    with (folder / 'mapped').open('wb+') as file:
+        file.write(b'xx')
+        file.flush()
+        clock, times = Clock(folder), []
+        with mmap(file.fileno(), 2) as mapped:
+            for byte in b'yz':
+                mapped[0] = byte
+                mapped.flush()
+                times.append(os.fstat(file.fileno()).st_mtime_ns)
+                clock.pass_minute()
+    return times[0] != times[1]
+
+
 class Rerun(RuleBasedStateMachine):
-    """Any history of changes, with runs in between."""
+    """Any history of changes, with runs in between, and minutes that pass."""
 
     paths = st.builds(
         '{}/001/{}{}'.format,
         st.sampled_from(['s1/2024-01-01', 'lab/Subjects/s2/2024-01-02']),
         st.sampled_from(['', 'alf/#1#/', 'alf/#2#/', 'my alf/']),
-        st.sampled_from(['a.b.c', 'd.e.f', 'notes.txt']),
+        st.sampled_from(['a.b.c', 'a.b.c', 'd.e.f', 'notes.txt']),
     )
+    hashes = st.sampled_from([(), *[('xxh128',)] * 6, ('md5', 'xxh128')])
+    picks = st.integers(0, 30)
     folder: Path
+    clock: Clock
+    may_stay_mapped: bool
 
     @initialize()
     def start(self) -> None:
+        self.mapped: dict[Path, mmap] = {}
         shutil.rmtree(self.folder, ignore_errors=True)
         first = {f's1/2024-01-01/001/{name}': name.encode() for name in ('a.b.c', 'd.e.f', 'alf/#1#/a.b.c')}
         self.root = grow(self.folder / 'root', first)
-        time.sleep(0.03)
+        self.clock.pass_minute()
         fastindex.build(self.root, workers=1, hash=['xxh128'])
+        self.run(('xxh128',))  # reuses all
 
-    @rule(path=paths, data=st.binary(max_size=3))
+    @rule(path=paths, data=st.binary(max_size=2))
     def write(self, path: str, data: bytes) -> None:
         """Create or modify; of the same size, in one tick of the clock, as it happens."""
         grow(self.root, {path: data})
 
-    @rule(path=paths, data=st.binary(min_size=1, max_size=1))
-    def rewrite_and_hide_it(self, path: str, data: bytes) -> None:
-        if (self.root / path).exists():
-            info = (self.root / path).stat()
-            (self.root / path).write_bytes(data * info.st_size)
-            os.utime(self.root / path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    def pick(self, number: int) -> Path | None:
+        """Pick a file that is there."""
+        files = sorted(path for path in self.root.rglob('*.*.*') if path.is_file())
+        return files[number % len(files)] if files else None
+
+    @rule(number=picks, byte=st.integers(0, 255), is_anew=st.booleans(), is_flushed=st.booleans())
+    def write_mapped(self, number: int, byte: int, is_anew: bool, is_flushed: bool) -> None:
+        """Write through a memory map that may be open since long, of a file that may be elsewhere by now."""
+        if is_anew or not self.mapped:
+            path = self.pick(number)
+            if path is None or not path.stat().st_size:
+                return
+            with path.open('rb+') as file:
+                self.mapped[path] = mmap(file.fileno(), 0)
+        else:
+            path = sorted(self.mapped)[number % len(self.mapped)]
+        mapped = self.mapped[path]
+        if mapped.size():  # else it was cut: the write would be the end of this process
+            mapped[0] = byte
+            mapped_writes.append(path)
+            if is_flushed:
+                mapped.flush()
+        if not self.may_stay_mapped:
+            self.mapped.pop(path).close()
+
+    def pass_minute(self) -> None:
+        for mapped in self.mapped.values():
+            mapped.flush()  # as the kernel does after half a minute
+        self.clock.pass_minute()
+
+    @rule(number=picks, data=st.binary(min_size=1, max_size=1))
+    def rewrite_and_hide_it(self, number: int, data: bytes) -> None:
+        if path := self.pick(number):
+            info = path.stat()
+            path.write_bytes(data * info.st_size)
+            os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
 
     @rule(path=paths)
     def delete(self, path: str) -> None:
@@ -193,17 +278,19 @@ class Rerun(RuleBasedStateMachine):
         if (self.root / path).exists() and (self.root / to).parent.is_dir():
             (self.root / path).replace(self.root / to)
 
-    @rule(path=paths, seconds=st.integers(0, 2**32))
-    def touch(self, path: str, seconds: int) -> None:
-        if (self.root / path).exists():
-            os.utime(self.root / path, (seconds, seconds))
+    @rule(number=picks, seconds=st.integers(0, 2**32) | st.sampled_from(list(SECONDS.values())))
+    def touch(self, number: int, seconds: int) -> None:
+        if path := self.pick(number):
+            os.utime(path, (seconds, seconds))
 
-    @rule(
-        hash=st.sampled_from([(), ('xxh128',), ('xxh128',), ('md5', 'xxh128')]),
-        seconds=st.sampled_from([0, 0.03]),
-    )
-    def run(self, hash: tuple[str, ...], seconds: float) -> None:
-        time.sleep(seconds)  # else all that has changed may change again in the same tick
+    @rule(hash=hashes)
+    def run_later(self, hash: tuple[str, ...]) -> None:
+        self.pass_minute()
+        self.run(hash)
+
+    @rule(hash=hashes)
+    def run(self, hash: tuple[str, ...]) -> None:
+        """What has changed since the last minute passed may change again in the same tick of the clock."""
         rerun = fastindex.build(self.root, workers=1, hash=hash, allow_empty=True)
         fresh = self.folder / 'fresh'
         shutil.rmtree(fresh, ignore_errors=True)
@@ -214,19 +301,35 @@ class Rerun(RuleBasedStateMachine):
         reruns.append(rerun.digests_reused)
 
     def teardown(self) -> None:
-        self.run(('xxh128',), 0.03)
+        self.run_later(('xxh128',))
+        for mapped in self.mapped.values():
+            mapped.close()
 
 
 reruns: list[int] = []
 """For each how many digests were reused."""
 
+mapped_writes: list[Path] = []
+"""The paths that were written to through a memory map."""
 
-def test_a_rerun_writes_what_a_first_run_would_write(tmp_path, figure, monkeypatch):
-    monkeypatch.setattr(hashing, 'SETTLED_NS', 12_000_000)  # a tick of the slowest clock, and a bit
-    Rerun.folder = tmp_path / 'machine'
+
+@pytest.mark.parametrize('disk', [None, '/dev/shm'], ids=['disk', 'memory'])
+def test_a_rerun_writes_what_a_first_run_would_write(tmp_path, figure, monkeypatch, disk):
+    reruns.clear()
+    mapped_writes.clear()
     count = scaled(25, 300)
-    run_state_machine_as_test(Rerun, settings=settings(max_examples=count, stateful_step_count=20))
+    with tempfile.TemporaryDirectory(dir=disk or tmp_path) as folder:
+        Rerun.folder = Path(folder, 'machine')
+        Rerun.clock = Clock(Path(folder))
+        Rerun.may_stay_mapped = notes_what_is_mapped(Path(folder))
+        monkeypatch.setattr(hashing, 'time', Rerun.clock)
+        run_state_machine_as_test(Rerun, settings=settings(max_examples=count, stateful_step_count=30))
     assert len(reruns) >= count
-    assert sum(reruns) > len(reruns)
+    assert sum(reruns) >= 3 * count
     runs = len(reruns)
-    figure('P13', f'{runs} of {runs} reruns in {count} histories, {sum(reruns)} digests reused')
+    figure(
+        'P13',
+        f'{runs} of {runs} reruns in {count} histories {"in memory" if disk else "on disk"}, with dates of '
+        f'{min(SECONDS)} to {max(SECONDS)} and {len(mapped_writes)} writes to memory maps, '
+        f'{sum(reruns)} digests reused',
+    )
