@@ -194,6 +194,21 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
     return run
 
 
+def stop_between_the_renames(work: Callable[[], object]) -> None:
+    """Do what publishes an index, and leave what a run leaves that ends between its two renames."""
+    replace = Path.replace
+
+    def stop(self: Path, target: Path) -> Path:
+        if self.name == 'sessions.pqt':
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, 'replace', stop)
+        with pytest.raises(KeyboardInterrupt):
+            work()
+
+
 def read(folder: Path, table: str) -> list[dict[str, Any]]:
     """The rows of a published table."""
     return pq.read_table(folder / f'{table}.pqt').to_pylist()

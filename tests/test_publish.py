@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,12 +13,12 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SESSION, Link, grow, read_paths
+from conftest import SESSION, Link, grow, read_paths, stop_between_the_renames
 from patience import PATIENCE_SECONDS, turns, wait_until
 
 import fastindex
-from fastindex import InvalidIndexError, LockedError, PublishError
-from fastindex.pipeline.publish import Stage, open_stage
+from fastindex import InvalidIndexError, LockedError, PublishError, files
+from fastindex.pipeline.publish import open_stage
 
 FIRST, SECOND = f'{SESSION}/a.b.npy', f'{SESSION}/c.d.npy'
 
@@ -96,21 +98,11 @@ def test_a_pair_that_was_complete_when_its_run_died_is_put_in_place_by_the_next(
     assert read_paths(root) == {FIRST, SECOND}
 
 
-def test_an_interrupt_between_the_renames_is_mended_by_the_next_run(make_tree, build, monkeypatch):
+def test_an_interrupt_between_the_renames_is_mended_by_the_next_run(make_tree, build):
     root = make_tree({FIRST: b''})
     build(root)
     (root / SECOND).touch()
-    replace = Path.replace
-
-    def interrupt(self, target):
-        if self.name == 'sessions.pqt':
-            raise KeyboardInterrupt
-        return replace(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, 'replace', interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            build(root)
+    stop_between_the_renames(lambda: build(root))
     with pytest.raises(InvalidIndexError, match='different generations'):
         fastindex.open(root)
     with open_stage(root):
@@ -131,6 +123,21 @@ def test_a_second_run_is_refused_and_the_holder_named(make_tree, build):
     with open_stage(root), pytest.raises(LockedError, match=f'process {os.getpid()} on '):
         build(root)
     build(root)
+
+
+def test_a_lock_that_is_denied_is_one_that_another_run_holds(make_tree, build, run, monkeypatch):
+    """On an SMB share flock answers EACCES, and so does who reads what is locked."""
+
+    def deny(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    root = make_tree({FIRST: b''})
+    build(root)
+    monkeypatch.setattr(fcntl, 'flock', deny)
+    monkeypatch.setattr(os, 'pread', deny)
+    code, _, stderr = run(root, '--workers', '1')
+    assert code == 4
+    assert 'an unknown process is writing this index: wait for it, or end it' in stderr
 
 
 def test_a_killed_holder_leaves_no_lock(make_tree, build):
@@ -244,6 +251,63 @@ def test_a_complete_stage_is_put_in_place(make_tree, build):
         assert read_paths(root) == {FIRST, SECOND}
 
 
+def hold(monkeypatch, times: int) -> None:
+    """Let each rename fail some times, as where a reader has the table open on an SMB share."""
+    replace, left = Path.replace, {}
+
+    def fail(self, target):
+        if left.setdefault(self, times):
+            left[self] -= 1
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self), None, str(target))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, 'replace', fail)
+
+
+def test_a_table_that_a_reader_holds_for_a_while_is_replaced(make_tree, build, monkeypatch):
+    root = make_tree({FIRST: b''})
+    build(root)
+    grow(root, {SECOND: b''})
+    hold(monkeypatch, times=3)
+    build(root)
+    assert read_paths(root) == {FIRST, SECOND}
+    assert os.listdir(root / '.fastindex') == ['lock']
+
+
+def test_a_table_that_is_held_for_good_is_an_error_and_the_next_run_goes_on(make_tree, build, monkeypatch):
+    root = make_tree({FIRST: b''})
+    build(root)
+    grow(root, {SECOND: b''})
+    monkeypatch.setattr(files, 'HELD_SECONDS', 0.05)
+    with monkeypatch.context() as patch:
+        hold(patch, times=10**9)
+        with pytest.raises(PublishError, match=r'root/datasets.pqt: .*denied.*next run.*a program have it'):
+            build(root)
+        assert read_paths(root) == {FIRST}
+        assert fastindex.open(root).generation
+    with open_stage(root):
+        assert read_paths(root) == {FIRST, SECOND}
+
+
+def test_a_signal_does_not_wait_for_a_table_that_is_held(make_tree, build, monkeypatch):
+    root = make_tree({FIRST: b''})
+    build(root)
+    grow(root, {SECOND: b''})
+    pauses = []
+
+    def interrupt(seconds):
+        pauses.append(seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, 'sleep', interrupt)
+    hold(monkeypatch, times=10**9)
+    with pytest.raises(KeyboardInterrupt):
+        build(root)
+    assert len(pauses) == 1
+    assert read_paths(root) == {FIRST}
+    assert (root / '.fastindex/stage/ready').exists()
+
+
 @pytest.mark.parametrize(
     ('name', 'damage'),
     [
@@ -314,16 +378,15 @@ def test_a_signal_amid_the_renames_ends_with_the_new_index_in_place(make_tree, b
     root = make_tree({FIRST: b''})
     old = build(root).generation
     grow(root, {SECOND: b''})
-    move, calls = Stage._move, []
+    replace, calls = Path.replace, []
 
-    def interrupted(self, sealed):
-        calls.append(1)
-        if len(calls) == 1:
-            (self.folder / 'datasets.pqt').replace(root / 'datasets.pqt')
+    def interrupt_once(self, target):
+        calls.append(self.name)
+        if calls == ['datasets.pqt', 'sessions.pqt']:
             raise KeyboardInterrupt
-        move(self, sealed)
+        return replace(self, target)
 
-    monkeypatch.setattr(Stage, '_move', interrupted)
+    monkeypatch.setattr(Path, 'replace', interrupt_once)
     with pytest.raises(KeyboardInterrupt):
         build(root)
     assert not (root / '.fastindex/stage').exists()

@@ -14,8 +14,6 @@ meanwhile: its index is newer, and is fetched.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -26,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastindex.errors import LockedError, PublishError
-from fastindex.files import open_output
+from fastindex.files import hold_lock, open_output, remove_file
 from fastindex.problems import escape
 from fastindex.remote import REMOTE_TABLES, fetch_tables, look_at_tables
 from fastindex.trees.store import Place
@@ -64,7 +62,7 @@ class Mirror(NamedTuple):
             (self.folder / name).exists() for name in REMOTE_TABLES
         ):
             for name in REMOTE_TABLES:
-                (self.folder / name).unlink(missing_ok=True)
+                remove_file(self.folder / name)
             if len(there) == len(REMOTE_TABLES):
                 _write(self.folder / PUBLISHED, fetch_tables(self.place, self.folder))
 
@@ -121,15 +119,9 @@ def open_mirror(url: str, *, endpoint: str | None = None, anonymous: bool = Fals
             f'{escape(os.fspath(folder))}: an index is made here before it is put into a bucket, which '
             f'failed ({error.strerror}): expected XDG_STATE_HOME to name a folder that can be written to'
         ) from error
-    with lock:
-        try:
-            fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise LockedError(
-                f'{escape(place.url)}: another run publishes there: wait for it, or end it'
-            ) from None
+    with lock, hold_lock(lock.fileno()) as is_ours:
+        if not is_ours:
+            raise LockedError(f'{escape(place.url)}: another run publishes there: wait for it, or end it')
         yield Mirror(place, folder)
 
 

@@ -4,6 +4,9 @@
     .fastindex/stage/    the new pair while it grows; the seal in it, `ready`, says that the pair is complete
     .fastindex/problems.jsonl, .fastindex/fingerprints.parquet
 
+Nothing of the index is open when it is replaced (P22): an SMB share and Windows refuse that. Where somebody
+else has it open, the rename is tried again for some seconds.
+
 Order: write and fsync both tables; write and fsync the seal, which has a digest of each file, and fsync their
 folder; rename datasets, rename sessions; fsync the folder; drop the stage. A run that died before the seal
 left rubbish, which the next one removes. One that died after it left a complete pair, which the next one
@@ -14,7 +17,6 @@ ever ends in `.pqt` but the two: the client opens every such file.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -26,11 +28,12 @@ from typing import IO
 from xxhash import xxh3_128
 
 from fastindex.errors import FastindexError, LockedError, PublishError
+from fastindex.files import HELD, hold_lock, remove_file, replace_file
 from fastindex.pipeline.known import FINGERPRINTS
 from fastindex.problems import Problem, escape
 from fastindex.trees.local import STATE_FOLDER
 
-__all__ = ['PROBLEMS', 'TABLES', 'Stage', 'open_stage']
+__all__ = ['PROBLEMS', 'TABLES', 'Stage', 'open_stage', 'recover']
 
 TABLES = ('datasets.pqt', 'sessions.pqt')
 """In the order in which they are put in place."""
@@ -88,13 +91,13 @@ class Stage:
             if path.is_dir() and not path.is_symlink():
                 raise PublishError(f'{escape(os.fspath(path))}: a folder is in the way of a file: move it')
 
-    def recover(self) -> None:
+    def recover(self, *, is_patient: bool = True) -> None:
         """Finish or remove what an earlier run left."""
         _check_no_link(self.folder)
         sealed = self._read_seal()
         self.is_sealed = sealed is not None
         if sealed is not None:
-            self._move(sealed)
+            self._move(sealed, is_patient=is_patient)
         self.drop()
 
     def drop(self) -> None:
@@ -152,19 +155,32 @@ class Stage:
             return None
         return sealed
 
-    def _move(self, sealed: dict[str, str]) -> None:
+    def _move(self, sealed: dict[str, str], *, is_patient: bool = True) -> None:
         """Put in place what is not there yet."""
         for name in TABLES:
             with suppress(FileNotFoundError):
-                (self.folder / name).replace(self._places[name])
+                replace_file(self.folder / name, self._places[name], is_patient=is_patient)
         _fsync(self.out)
         for name in EXTRAS:
             if name in sealed:
                 with suppress(FileNotFoundError):
-                    (self.folder / name).replace(self._places[name])
+                    replace_file(self.folder / name, self._places[name], is_patient=is_patient)
             else:
-                self._places[name].unlink(missing_ok=True)
+                remove_file(self._places[name], is_patient=is_patient)
         _fsync(self.state)
+
+
+def recover(out: Path, *, force: bool = False) -> None:
+    """Finish or remove what an earlier run left in a folder, before anything of its index is read.
+
+    Parameters
+    ----------
+    force
+        See `open_stage`, which says what is raised.
+    """
+    if os.path.lexists(Stage(out).folder):
+        with open_stage(out, force=force):
+            pass
 
 
 @contextmanager
@@ -193,8 +209,13 @@ def open_stage(out: Path, *, force: bool = False) -> Iterator[Stage]:
                 f'{escape(os.fspath(stage.state))}: this is a file, expected a folder: remove it'
             )
         stage.state.mkdir(exist_ok=True)
-        with _open_lock(stage.state / 'lock') as lock:
-            _hold(lock.fileno(), out)
+        with _open_lock(stage.state / 'lock') as lock, hold_lock(lock.fileno()) as is_ours:
+            if not is_ours:
+                holder = _read_holder(lock.fileno())
+                raise LockedError(
+                    f'{escape(os.fspath(out))}: {holder} is writing this index: wait for it, or end it'
+                )
+            _write_holder(lock.fileno())
             stage.check_places()
             stage.recover()
             try:
@@ -202,7 +223,8 @@ def open_stage(out: Path, *, force: bool = False) -> Iterator[Stage]:
                 yield stage
             except BaseException as error:
                 if stage.is_sealed and not isinstance(error, Exception):
-                    stage.recover()  # a signal: what is complete is in place within milliseconds
+                    with suppress(OSError):  # held: the next run goes on
+                        stage.recover(is_patient=False)  # a signal: it is in place within milliseconds
                 raise
             finally:
                 if not stage.is_sealed:  # else something stopped us at the renames: the next run goes on
@@ -210,15 +232,16 @@ def open_stage(out: Path, *, force: bool = False) -> Iterator[Stage]:
     except FastindexError:
         raise
     except OSError as error:
-        where = error.filename if isinstance(error.filename, str) else os.fspath(out)
+        where = next((name for name in (error.filename2, error.filename) if isinstance(name, str)), out)
         was = (
             'the new one is complete, and the next run puts it in place'
             if stage.is_sealed
             else 'the one that was there still is'
         )
+        is_there = 'Does a program have it open' if error.errno in HELD else 'Is there space'
         raise PublishError(
-            f'{escape(where)}: the index could not be written ({error.strerror or error}); {was}. '
-            'Is there space, may this user write there? --out DIR writes it elsewhere'
+            f'{escape(os.fspath(where))}: the index could not be written ({error.strerror or error}); {was}. '
+            f'{is_there}, may this user write there? --out DIR writes it elsewhere'
         ) from error
 
 
@@ -262,14 +285,14 @@ def _open_lock(path: Path) -> IO[bytes]:
     return lock
 
 
-def _hold(fd: int, out: Path) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(fd, 200, 0).decode('utf-8', 'replace').strip() or 'an unknown process'
-        raise LockedError(
-            f'{escape(os.fspath(out))}: {escape(holder)} is writing this index: wait for it, or end it'
-        ) from None
+def _read_holder(fd: int) -> str:
+    holder = b''
+    with suppress(OSError):  # an SMB share lets nobody else read what is locked
+        holder = os.pread(fd, 200, 0)
+    return escape(holder.decode('utf-8', 'replace').strip()) or 'an unknown process'
+
+
+def _write_holder(fd: int) -> None:
     os.ftruncate(fd, 0)
     os.pwrite(fd, f'process {os.getpid()} on {os.uname().nodename}\n'.encode(), 0)
 
