@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import grow, read, tables_digest
+from conftest import grow, read, stop_between_the_renames, tables_digest
 from one.alf.cache import make_parquet_db
 from one.api import One
 
@@ -125,6 +125,15 @@ def test_two_sessions_of_one_eid_are_an_error_that_names_both(root, build, alyx)
     ):
         build(root, ids_from=alyx)
     assert not (root / 'sessions.pqt').exists()
+
+
+def test_the_own_index_is_completed_before_its_ids_are_kept(root, build, alyx):
+    build(root, ids_from=alyx)
+    kept = ids_by_path(root)
+    grow(root, {'s1/2024-01-01/001/new.b.npy': b'new'})
+    stop_between_the_renames(lambda: build(root, ids_from=root))
+    build(root, ids_from=root)
+    assert ids_by_path(root).items() >= kept.items()
 
 
 def test_tables_that_are_none_are_refused(root, build, tmp_path):

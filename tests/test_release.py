@@ -20,7 +20,7 @@ from typing import Any
 import deflate
 import numpy as np
 import pytest
-from conftest import SESSION, Fifo, Link, cases, digest_of, grow, read, read_paths
+from conftest import SESSION, Fifo, Link, cases, digest_of, grow, read, read_paths, stop_between_the_renames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one.api import One
@@ -503,6 +503,14 @@ def test_an_index_that_has_md5_keeps_it(make_tree, tmp_path):
     fastindex.release(root, tmp_path / 'x.zip', workers=1)
     for folder in (root, unpack(tmp_path / 'x.zip')):
         assert all(row['hash'] and row['xxh128'] for row in read(folder, 'datasets'))
+
+
+def test_an_index_that_was_half_in_place_keeps_its_digests(make_tree, tmp_path):
+    root = make_tree(TREE)
+    fastindex.build(root, workers=1)
+    stop_between_the_renames(lambda: fastindex.build(root, hash=['md5'], workers=1))
+    fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    assert all(row['hash'] for row in read(root, 'datasets'))
 
 
 def test_without_the_extra_a_zip_is_refused_before_any_work_and_a_tar_is_not(tmp_path, monkeypatch):

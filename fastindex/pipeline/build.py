@@ -22,7 +22,7 @@ from fastindex.pipeline.executors import Pool, count_workers
 from fastindex.pipeline.filenames import FilenameIdentity
 from fastindex.pipeline.known import KnownIndex
 from fastindex.pipeline.options import Options
-from fastindex.pipeline.publish import Stage, open_stage
+from fastindex.pipeline.publish import Stage, open_stage, recover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.pipeline.summary import Report, Summary
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fastindex.pipeline.adopt import AdoptedIds
     from fastindex.pipeline.changes import Change
 
-__all__ = ['build', 'build_index']
+__all__ = ['build', 'build_index', 'recover']
 
 
 def build(
@@ -130,20 +130,12 @@ def build(
         raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
     if check and dry_run:
         raise UsageError('check and dry_run are two questions: expected one of them')
-    identity, adopted = _choose_identity(namespace, ids_from, uuid_filenames)
-    options = Options(
-        identity=identity,
-        adopted=adopted,
-        facts=Facts(namespace, ids_from is not None, follow_symlinks, uuid_filenames),
-        algorithms=_check_algorithms(hash),
-        reuse=not rehash,
-        allow_empty=allow_empty,
-        force=force,
-        check=check,
-        progress=progress,
-        on_skip=on_skip,
-        on_change=on_change,
-    )
+    if uuid_filenames and ids_from is not None:
+        raise UsageError(
+            'the ids of datasets are those in the names of their files (--uuid-filenames), or those of other '
+            'tables (--ids-from): leave one of the two out'
+        )
+    algorithms = _check_algorithms(hash)
     if out is None and is_url(root) and not dry_run:
         raise UsageError(
             f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: expected --out DIR for '
@@ -161,9 +153,26 @@ def build(
             )
             mirror.update()
             place = mirror.folder
+        folder = None if dry_run else Path(os.path.realpath(place))
+        if folder is not None and not check:
+            recover(folder, force=force)
+        identity, adopted = _choose_identity(namespace, ids_from, uuid_filenames)
+        options = Options(
+            identity=identity,
+            adopted=adopted,
+            facts=Facts(namespace, ids_from is not None, follow_symlinks, uuid_filenames),
+            algorithms=algorithms,
+            reuse=not rehash,
+            allow_empty=allow_empty,
+            force=force,
+            check=check,
+            progress=progress,
+            on_skip=on_skip,
+            on_change=on_change,
+        )
         summary = build_index(
             tree,
-            out=None if dry_run else Path(os.path.realpath(place)),
+            out=folder,
             options=options,
             workers=workers,
             executor=executor,
@@ -182,11 +191,6 @@ def _choose_identity(
     namespace: UUID, ids_from: str | os.PathLike[str] | None, uuid_filenames: bool
 ) -> tuple[Identity, AdoptedIds | None]:
     """Choose where ids come from: computed, in the names of the files, or kept from other tables."""
-    if uuid_filenames and ids_from is not None:
-        raise UsageError(
-            'the ids of datasets are those in the names of their files (--uuid-filenames), or those of other '
-            'tables (--ids-from): leave one of the two out'
-        )
     if uuid_filenames:
         return FilenameIdentity(namespace.bytes), None
     if ids_from is None:

@@ -18,7 +18,7 @@ from fastindex.files import open_output
 from fastindex.ids import NAMESPACE
 from fastindex.index import Index
 from fastindex.index import open as open_index
-from fastindex.pipeline.build import build
+from fastindex.pipeline.build import build, recover
 from fastindex.pipeline.executors import Pool, count_workers
 from fastindex.pipeline.summary import Summary
 from fastindex.problems import escape, to_text
@@ -198,6 +198,7 @@ def release(
         check_place(path, tree.root, overwrite=overwrite or split_bytes is not None)
         findings = count_findings(tree, follow_symlinks, force=force, workers=count, progress=progress)
         with _open_index_folder(tree.root if tables is None else tables, dry_run=dry_run) as folder:
+            recover(folder)  # before it is asked for its digests
             built = build(
                 root,
                 out=folder,
