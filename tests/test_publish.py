@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import SESSION, Link, grow, read_paths, stop_between_the_renames
 from patience import PATIENCE_SECONDS, turns, wait_until
+from renames import COMMAND, EXECUTOR, run_watched
 
 import fastindex
 from fastindex import InvalidIndexError, LockedError, PublishError, files
@@ -249,6 +250,24 @@ def test_a_complete_stage_is_put_in_place(make_tree, build):
     stage_a_complete_pair(root, build)
     with open_stage(root):
         assert read_paths(root) == {FIRST, SECOND}
+
+
+@pytest.mark.parametrize(
+    ('code', 'options', 'processes'),
+    [(COMMAND, ['--hash', '--workers', '2', '--quiet'], 1), (EXECUTOR, [], 3)],
+    ids=['workers', 'executor'],
+)
+def test_no_process_has_a_file_of_the_index_open_when_it_is_replaced(
+    make_tree, build, tmp_path, code, options, processes
+):
+    root = make_tree({FIRST: b'', 'lab/Subjects/s2/2024-01-01/001/a.b.npy': b''})
+    build(root, hash=['xxh128'])
+    grow(root, {SECOND: b''})
+    exit_code, moves = run_watched(tmp_path / 'log', root, code, root, *options)
+    assert exit_code == 0
+    assert [(Path(move.target).name, move.processes, move.held) for move in moves] == [
+        (name, processes, []) for name in ('datasets.pqt', 'sessions.pqt', 'fingerprints.parquet')
+    ]
 
 
 def hold(monkeypatch, times: int) -> None:

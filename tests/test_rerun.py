@@ -8,7 +8,6 @@ import random
 import tempfile
 import time
 from array import array
-from contextlib import ExitStack
 from datetime import datetime
 from mmap import mmap
 from pathlib import Path
@@ -16,7 +15,7 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import SESSION, grow, read, tables_digest
+from conftest import SESSION, grow, read, stop_between_the_renames, tables_digest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -288,9 +287,7 @@ def test_the_mark_for_never_the_same_equals_nothing(make_tree, build, monkeypatc
     root = make_tree(TREE)
     build(root, hash=['md5'])
     table = read(root, 'datasets')
-    with ExitStack() as files:
-        known = KnownIndex.open(root, ['md5'], files)
-        rows = KnownRows(known.take([b'\0' * 16, b'\xff' * 16]), ['md5'])
+    rows = KnownRows(KnownIndex.open(root, ['md5']).take(ALL), ['md5'])
     never = fingerprint_columns([hashing.NO_FINGERPRINT] * len(TREE))
     sizes = array('Q', [row['file_size'] for row in table])
     assert rows.hex_digests_of(''.join(row['id'] for row in table).encode(), (sizes, *never)) is None
@@ -341,11 +338,31 @@ def test_a_dry_run_reuses_nothing_and_needs_no_index(root):
     assert fastindex.build(root, hash=['md5'], dry_run=True, workers=1).digests_reused == 0
 
 
+ALL = [b'\0' * 16, b'\xff' * 16]
+"""Keys of a shard that has all sessions."""
+
+
+@pytest.mark.parametrize('name', ['datasets.pqt', f'.fastindex/{FINGERPRINTS}'])
+def test_an_index_that_is_replaced_while_it_is_read_is_known_no_more(root, name):
+    """Or the old digest of a file would be taken for that of its new state."""
+    known, again = (KnownIndex.open(root, ['md5']) for _ in range(2))
+    (root / 'copy').write_bytes((root / name).read_bytes())
+    os.replace(root / 'copy', root / name)
+    assert known.take(ALL) is None
+    os.truncate(root / name, 100)
+    assert again.take(ALL) is None
+
+
+def test_a_run_that_ended_between_its_renames_is_completed_before_its_index_is_read(root, build, settling):
+    grow(root, {'new/2024-01-01/001/a.b.npy': b'new'})
+    settling()
+    stop_between_the_renames(lambda: build(root, hash=['md5']))
+    assert build(root, hash=['md5']).digests_reused == len(TREE) + 1
+
+
 def test_a_digest_is_that_of_the_dataset_not_only_of_the_same_file(root):
     """Names may change places, and a file system need not note that in the files."""
-    with ExitStack() as files:
-        known = KnownIndex.open(root, ['md5'], files)
-        rows = KnownRows(known.take([b'\0' * 16, b'\xff' * 16]), ['md5'])
+    rows = KnownRows(KnownIndex.open(root, ['md5']).take(ALL), ['md5'])
     table = read(root, 'datasets')
     infos = [os.stat(root / path) for path in paths_of(root, table)]
     states = (

@@ -261,6 +261,7 @@ def build_index(
                 return report.summary(started)
             with _open_draft() if options.check else open_stage(out, force=options.force) as stage:
                 generation = _write(scanned, stage, report, date_created)
+                pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
                 _refuse_to_lose(out, report)
                 report.compare(out, stage.folder, generation)
                 if not options.check:
@@ -305,7 +306,7 @@ def _discover(
         import pyarrow  # noqa: F401
 
         if options.algorithms and options.reuse and out is not None:
-            known = KnownIndex.open(out, options.algorithms, files)
+            known = KnownIndex.open(out, options.algorithms)
 
     found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, load=load)
     files.callback(found.close)

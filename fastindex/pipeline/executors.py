@@ -182,6 +182,10 @@ class Pool:
     ) -> None:
         self._stop(kill=kind is not None)
 
+    def close(self) -> None:
+        """End the workers now: what they have inherited is open until then. None may have a task."""
+        self._stop(kill=False)
+
     def _stop(self, *, kill: bool) -> None:
         if self._backend is not None:
             backend, self._backend = self._backend, None

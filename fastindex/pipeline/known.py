@@ -10,18 +10,20 @@ datasets.pqt of their generation, so they need no key of their own.
 from __future__ import annotations
 
 import json
+import os
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from fastindex.checks import open_tables
 from fastindex.errors import InvalidIndexError
 from fastindex.hashing import NO_FINGERPRINT, Digests
 from fastindex.ids import UuidIdentity
-from fastindex.tablefile import open_table
+from fastindex.problems import escape
+from fastindex.tablefile import open_table, stamp_of
 from fastindex.tables import fingerprints_schema, from_ipc, to_ipc
 from fastindex.trees.local import STATE_FOLDER
 
@@ -48,45 +50,29 @@ _STATE_CODES: dict[str, Literal['q', 'Q']] = {
 class KnownIndex:
     """The published index, read in step with the shards: a row group at a time. Made by `KnownIndex.open`."""
 
-    def __init__(self, datasets: Any, fingerprints: Any, algorithms: Sequence[str]) -> None:
+    def __init__(self, datasets: _Table, fingerprints: _Table, algorithms: Sequence[str]) -> None:
         self._datasets = datasets
         self._fingerprints = fingerprints
         self._columns = ['eid', 'id', 'file_size', *map(_COLUMN_OF_ALGORITHM.__getitem__, algorithms)]
-        self._groups = iter(range(datasets.num_row_groups))
+        self._groups = iter(range(datasets.footer.num_row_groups))
         self._rows: pa.Table | None = None  # those that were read, and not passed yet
 
     @classmethod
-    def open(cls, folder: Path, algorithms: Sequence[str], files: ExitStack) -> KnownIndex | None:
-        """Open the index in a folder; None where it has not all of these digests, or is not to be trusted.
-
-        Parameters
-        ----------
-        files
-            Closes what was opened.
-        """
+    def open(cls, folder: Path, algorithms: Sequence[str]) -> KnownIndex | None:
+        """Open the index in a folder; None where it has not all of these digests, or is not to be trusted."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         with suppress(InvalidIndexError, pa.ArrowException, OSError, ValueError):
             with open_tables(folder) as tables:
                 generation, facts = tables.generation, tables.datasets.facts
             if generation is None or not set(algorithms) <= set(facts['algorithms']):
                 return None
-            datasets, fingerprints = (
-                pq.ParquetFile(
-                    pa.PythonFile(files.enter_context(open_table(path)), 'r'),
-                    read_dictionary=repeated,  # a tenth of the memory
-                    page_checksum_verification=True,
-                )
-                for path, repeated in (
-                    (folder / 'datasets.pqt', ['eid']),
-                    (folder / STATE_FOLDER / FINGERPRINTS, None),
-                )
-            )
+            datasets = _Table(folder / 'datasets.pqt', repeated=['eid'])
+            fingerprints = _Table(folder / STATE_FOLDER / FINGERPRINTS)
             if (
-                _generation_of(datasets) == _generation_of(fingerprints) == generation
-                and fingerprints.schema_arrow.remove_metadata().equals(fingerprints_schema())
-                and _group_rows(datasets) == _group_rows(fingerprints)
+                datasets.generation == fingerprints.generation == generation
+                and fingerprints.schema.remove_metadata().equals(fingerprints_schema())
+                and datasets.group_rows == fingerprints.group_rows
             ):
                 return cls(datasets, fingerprints, algorithms)
         return None
@@ -118,33 +104,66 @@ class KnownIndex:
                 break
             try:
                 rows = self._read_group(group)
-            except (pa.ArrowException, OSError):  # damaged: nothing is known from here on
+            except (InvalidIndexError, pa.ArrowException, OSError):  # damaged, replaced: nothing is known
                 self._groups = iter(())
                 break
             self._rows = rows if self._rows is None else pa.concat_tables([self._rows, rows])
         if self._rows is None:
-            self._rows = self._datasets.schema_arrow.empty_table().select(self._columns)
+            self._rows = self._datasets.schema.empty_table().select(self._columns)
         return self._rows
 
     def _read_group(self, group: int) -> pa.Table:
-        rows = self._datasets.read_row_group(group, columns=self._columns, use_threads=False)
-        fingerprints = self._fingerprints.read_row_group(group, use_threads=False)
+        rows = self._datasets.read(group, self._columns)
+        fingerprints = self._fingerprints.read(group)
         for name in fingerprints.schema.names:
             rows = rows.append_column(name, fingerprints.column(name))
         return rows.replace_schema_metadata(None)
 
 
-def _generation_of(table: Any) -> str | None:
+def _generation_of(footer: Any) -> str | None:
     """Read what a table says; damaged, it may say anything, or have no metadata at all."""
     try:
-        facts = json.loads((table.metadata.metadata or {}).get(b'fastindex', b'{}'))
+        facts = json.loads((footer.metadata or {}).get(b'fastindex', b'{}'))
     except (ValueError, RecursionError):  # the latter: arrays in arrays, 10,000 deep
         return None
     return facts.get('generation') if isinstance(facts, dict) else None
 
 
-def _group_rows(table: Any) -> list[int]:
-    return [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
+class _Table:
+    """A Parquet file that is open only while it is read.
+
+    A process that is forked meanwhile, be it by the executor of a caller, then has nothing open of an index
+    that is to be replaced (P22).
+    """
+
+    def __init__(self, path: Path, *, repeated: Sequence[str] = ()) -> None:
+        self._path = path
+        self._repeated = repeated
+        with open_table(path) as file:
+            self._stamp = stamp_of(file)
+            table = self._parse(file)
+        self.footer = table.metadata
+        self.schema: pa.Schema = table.schema_arrow
+        self.generation = _generation_of(self.footer)
+        self.group_rows = [self.footer.row_group(i).num_rows for i in range(self.footer.num_row_groups)]
+
+    def _parse(self, file: IO[bytes], footer: Any = None) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(
+            pa.PythonFile(file, 'r'),
+            metadata=footer,
+            read_dictionary=self._repeated,  # a tenth of the memory
+            page_checksum_verification=True,
+        )
+
+    def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a row group; InvalidIndexError where the file is not the one that was opened."""
+        with open_table(self._path) as file:
+            if stamp_of(file) != self._stamp:
+                raise InvalidIndexError(f'{escape(os.fspath(self._path))}: this table was replaced meanwhile')
+            return self._parse(file, self.footer).read_row_group(group, columns=columns, use_threads=False)
 
 
 class KnownRows:
