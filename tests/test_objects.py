@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import grow, read, read_paths
 from one.api import One
-from patience import PATIENCE_SECONDS
+from patience import PATIENCE_SECONDS, wait_until
 from servers import KEY, SECRET, Proxy, moto, rclone
 
 import fastindex
@@ -345,7 +345,7 @@ def test_digest_of_an_object_without_etag_is_never_reused(on_rclone, index, tmp_
 def test_what_goes_wrong_once_is_asked_for_again(on_moto, proxy, index, monkeypatch, kind):
     if kind == 'late':
         monkeypatch.setattr(store, 'READ_SECONDS', 2)
-    seen, again = set(), defaultdict(threading.Event)
+    seen, again, waited = set(), defaultdict(threading.Event), []
 
     def trouble(method: str, path: str) -> Any:
         if path in seen or not re.search(r'Subjects%2Fs2%2F|clusters\.depths\.npy$', path):
@@ -355,7 +355,7 @@ def test_what_goes_wrong_once_is_asked_for_again(on_moto, proxy, index, monkeypa
         if kind == 'short' and 'list-type' not in path:
             return None
         if kind == 'late':
-            assert again[path].wait(PATIENCE_SECONDS)
+            waited.append(again[path].wait(PATIENCE_SECONDS))
             return None
         return (int(kind), b'<Error><Code>SlowDown</Code></Error>') if kind.isdigit() else kind
 
@@ -363,6 +363,9 @@ def test_what_goes_wrong_once_is_asked_for_again(on_moto, proxy, index, monkeypa
     proxy.trouble = trouble
     out, found = index(on_moto, url=proxy.url, hash=['xxh128'])
     assert len(seen) == 2  # a page, and an object
+    if kind == 'late':
+        wait_until(lambda: len(waited) == 2)  # in a thread each
+        assert all(waited)
     assert not found.problems
     assert rows_of(out) == rows_of(good)
 
