@@ -69,6 +69,7 @@ def make_parquet_db(
             with_index=hash_ids,
             lab=lab or None,
             allow_empty=True,
+            overwrite=True,
         ),
     )
     if summary.problem_count:

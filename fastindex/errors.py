@@ -7,6 +7,7 @@
     ├── LabConflictError (AssertionError)        the tree names another lab than was asked for
     ├── IdClashError (ValueError)                one id for two sessions or datasets, by the tables it is from
     ├── LockedError (BlockingIOError)            another run is writing this index
+    ├── ForeignTableError (FileExistsError)      another program's tables are where the index is to go
     ├── PublishError (OSError)                   the tables could not be written
     ├── WorkerError (RuntimeError)               worker processes cannot be kept alive
     ├── StoreError (RuntimeError)                a bucket cannot be listed to the end
@@ -38,6 +39,7 @@ __all__ = [
     'ExampleError',
     'FastindexError',
     'FindingsError',
+    'ForeignTableError',
     'IdClashError',
     'InvalidIndexError',
     'LabConflictError',
@@ -93,6 +95,10 @@ class LockedError(FastindexError, BlockingIOError):
     """Another run is writing the index in this folder."""
 
     exit_code = EXIT_LOCKED
+
+
+class ForeignTableError(FastindexError, FileExistsError):
+    """Tables that fastindex did not write are where an index is to go; they still are as they were."""
 
 
 class PublishError(FastindexError, OSError):

@@ -6,6 +6,7 @@ Reading an index takes every byte of it, as it is checked to the bit: so it is c
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastindex.errors import InvalidIndexError
@@ -38,16 +39,16 @@ def look_at_tables(place: Place) -> dict[str, str]:
     return found
 
 
-def fetch_tables(place: Place, folder: Path) -> dict[str, str]:
-    """Copy both tables into a folder, in the place of what is there; get their ETags by name.
+def fetch_tables(place: Place, folder: Path, names: Sequence[str] = REMOTE_TABLES) -> dict[str, str]:
+    """Copy the tables into a folder, in the place of what is there; get their ETags by name.
 
     Raises
     ------
     InvalidIndexError
-        If there is none, or it cannot be read.
+        If one is not there, or cannot be read.
     """
     etags = {}
-    for name in REMOTE_TABLES:
+    for name in names:
         try:
             with open_output(folder / name, error=InvalidIndexError) as file:
                 etags[name] = place.read(name, file).etag

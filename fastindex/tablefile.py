@@ -20,7 +20,16 @@ from fastindex.problems import escape
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['AGAIN', 'DAMAGES', 'Stamp', 'TableFile', 'open_table', 'stamp_of']
+__all__ = [
+    'AGAIN',
+    'DAMAGES',
+    'MAX_FOOTER_BYTES',
+    'Stamp',
+    'TableFile',
+    'find_footer',
+    'open_table',
+    'stamp_of',
+]
 
 MAX_FOOTER_BYTES = 2**23
 """The footer of 700 million rows of ours; that of the example has 5 KB."""
@@ -88,6 +97,14 @@ def stamp_of(file: IO[bytes]) -> Stamp:
     return Stamp(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
 
 
+def find_footer(file: IO[bytes], size_bytes: int) -> int | None:
+    """Find where the row groups end and the footer begins; None where there is no footer."""
+    file.seek(max(0, size_bytes - 8))
+    end = file.read(8)
+    start = size_bytes - 8 - int.from_bytes(end[:4], 'little')
+    return start if end[4:] == b'PAR1' and start >= 4 else None
+
+
 class TableFile:
     """One Parquet file, whose footer has passed the limits.
 
@@ -133,12 +150,10 @@ class TableFile:
 
     def _find_footer(self) -> int:
         """Find where the row groups end and the footer begins."""
-        self.file.seek(max(0, self.stamp.size_bytes - 8))
-        end = self.file.read(8)
-        footer_bytes = int.from_bytes(end[:4], 'little')
-        start = self.stamp.size_bytes - 8 - footer_bytes
-        if end[4:] != b'PAR1' or start < 4:
+        start = find_footer(self.file, self.stamp.size_bytes)
+        if start is None:
             self.refuse('not Parquet, or damaged: it has no footer')
+        footer_bytes = self.stamp.size_bytes - 8 - start
         if footer_bytes > MAX_FOOTER_BYTES:
             self.refuse(f'a footer of {footer_bytes} bytes: expected {MAX_FOOTER_BYTES} at most')
         return start

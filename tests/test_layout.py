@@ -23,7 +23,17 @@ PACKAGE = ROOT / 'fastindex'
 ORDER = [
     *('errors', 'alf', 'problems', 'uuidnames', 'rules', 'groups', 'diagnose', 'npy'),
     *('files', 'progress', 'ids', 'facts', 'hashing', 'tables'),
-    *('trees.url', 'trees', 'trees.local', 'trees.store', 'trees.objects', 'roots', 'tablefile', 'checks'),
+    *(
+        'trees.url',
+        'trees',
+        'trees.local',
+        'trees.store',
+        'trees.objects',
+        'roots',
+        'tablefile',
+        'checks',
+        'foreign',
+    ),
     'remote',
     *(
         'pipeline',

@@ -25,10 +25,12 @@ from conftest import grow, read, read_paths
 from one.api import One
 from patience import PATIENCE_SECONDS, wait_until
 from servers import KEY, SECRET, Proxy, moto, rclone
+from strangers import STRANGERS
 
 import fastindex
 from fastindex.errors import (
     EmptyTreeError,
+    ForeignTableError,
     InvalidIndexError,
     PublishError,
     RootError,
@@ -593,6 +595,23 @@ def test_datasets_are_put_first(on_moto, proxy):
     fastindex.build(on_moto.root, out=f'{on_moto.root}/index', endpoint=proxy.url, workers=1)
     puts = [path.rpartition('/')[2] for method, path in proxy.requests if method == 'PUT']
     assert puts == ['datasets.pqt', 'sessions.pqt']
+
+
+@pytest.mark.parametrize('kind', ['of_a_database', 'one_alone', 'no_table'])
+def test_tables_of_another_program_in_a_bucket_are_not_replaced_unasked(on_moto, proxy, tmp_path, kind):
+    theirs = tmp_path / 'theirs'
+    theirs.mkdir()
+    STRANGERS[kind](grow(tmp_path / 'tree', {f'{S1}/alf/spikes.times.npy': b'one'}), theirs)
+    tables = {path.name: path.read_bytes() for path in theirs.glob('*.pqt')}
+    on_moto.put(tables)
+    where = {'out': on_moto.root, 'endpoint': proxy.url, 'workers': 1}
+    for options in ({}, {'ids_from': theirs} if kind == 'of_a_database' else {'hash': ['md5']}):
+        with pytest.raises(ForeignTableError, match=f'^{on_moto.root}/{max(tables)}: '):
+            fastindex.build(on_moto.root, **where, **options)
+    assert fastindex.build(on_moto.root, **where, check=True).changes is None
+    assert not count(proxy, 'PUT')
+    assert fastindex.build(on_moto.root, **where, force=True).datasets == DATASETS
+    assert fastindex.build(on_moto.root, **where).changes == (0, 0, 0, 0, 0)
 
 
 @pytest.mark.fault

@@ -116,7 +116,11 @@ def make_parser() -> argparse.ArgumentParser:
         help='write what has changed since the last index, one JSON object a line; - is standard output',
     )
     add('--dry-run', action='store_true', help='find out what would be indexed; write nothing')
-    add('--ids-from', metavar='DIR', help='keep the ids of the tables in DIR for what they know')
+    add(
+        '--ids-from',
+        metavar='DIR',
+        help='keep the ids of the tables in DIR for what they know; if the index goes to DIR, replace them',
+    )
     add(
         '--uuid-filenames',
         action='store_true',
@@ -124,7 +128,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add('--rehash', action='store_true', help='read all files again, also those that are as they were')
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
-    add('--force', action='store_true', help='put files in the place of tables that are links')
+    add('--force', action='store_true', help='replace tables of another program, or that are links')
     add('--json', action='store_true', help='print the summary as one JSON object')
     add('--quiet', action='store_true', help='print nothing but errors')
     add('-v', dest='verbose', action='count', default=0, help='name all that is left out; -vv: trace errors')

@@ -98,8 +98,9 @@ class AdoptedIds:
         if len(twice):
             raise IdClashError(
                 f'{escape(os.fspath(folder))}: {len(twice):,} ids stand for more than one dataset, such as '
-                f'{twice[0]["values"]} for {twice[0]["counts"]}: expected one each. Leave --ids-from out: '
-                "fastindex makes ids that stay (those of the client's own builder do not)"
+                f'{twice[0]["values"]} for {twice[0]["counts"]}: expected one each. Leave --ids-from out '
+                '(where these tables are to be replaced, --force does it): fastindex makes ids that stay '
+                "(those of the client's own builder do not)"
             )
         self._datasets = datasets.sort_by('eid')
         self._eids = self._datasets.column('eid').combine_chunks()

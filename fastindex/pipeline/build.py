@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +91,8 @@ def build(
         Namespace of the eids, to tell apart two trees without labs that are to be merged.
     ids_from
         Folder with tables (an Alyx database's, the client's own) whose ids are kept, for the sessions and
-        datasets that they know. Give it each time: a run without makes our ids.
+        datasets that they know. Give it each time: a run without makes our ids. If it is the folder for the
+        tables, those are replaced.
     uuid_filenames
         Whether the names of the files carry the UUIDs of the datasets, `name.<uuid>.ext`: these are the ids,
         and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two.
@@ -101,7 +102,8 @@ def build(
     allow_empty
         Whether an empty index may be written, also over one that has rows.
     force
-        Whether a table that is a link may be replaced by a file; what it leads to is left alone.
+        Whether tables may be replaced that another program wrote, or that are links; what a link leads to is
+        left alone.
     dry_run
         Whether to write nothing.
     check
@@ -116,6 +118,8 @@ def build(
 
     Raises
     ------
+    ForeignTableError
+        If another program wrote the tables that are there, and nobody said what to do with them.
     UsageError, RootError, EmptyTreeError, IdClashError, LockedError, PublishError, StoreError, WorkerError,
     ClusterError
         See `fastindex.errors`. The index that was there still is.
@@ -136,12 +140,13 @@ def build(
             'tables (--ids-from): leave one of the two out'
         )
     algorithms = _check_algorithms(hash)
+    place = root if out is None else out
+    overwrite = force or (ids_from is not None and os.path.realpath(ids_from) == os.path.realpath(place))
     if out is None and is_url(root) and not dry_run:
         raise UsageError(
             f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: expected --out DIR for '
             'the tables, or --out s3://bucket/prefix'
         )
-    place = root if out is None else out
     with ExitStack() as stack:
         tree = open_tree(root, follow_links=follow_symlinks, endpoint=endpoint, anonymous=anonymous)
         mirror = None
@@ -156,6 +161,9 @@ def build(
         folder = None if dry_run else Path(os.path.realpath(place))
         if folder is not None and not check:
             recover(folder, force=force)
+            stage = Stage(folder, force=force, overwrite=overwrite)
+            stage.check_places()
+            stage.check_owner(url=mirror and mirror.place.url)
         identity, adopted = _choose_identity(namespace, ids_from, uuid_filenames)
         options = Options(
             identity=identity,
@@ -165,6 +173,7 @@ def build(
             reuse=not rehash,
             allow_empty=allow_empty,
             force=force,
+            overwrite=overwrite,
             check=check,
             progress=progress,
             on_skip=on_skip,
@@ -259,7 +268,7 @@ def build_index(
                 for result, hashed in scanned:
                     report.add(result, hashed)
                 return report.summary(started)
-            with _open_draft() if options.check else open_stage(out, force=options.force) as stage:
+            with _open_draft() if options.check else _open_stage(out, options) as stage:
                 generation = _write(scanned, stage, report, date_created)
                 pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
                 _refuse_to_lose(out, report)
@@ -267,6 +276,10 @@ def build_index(
                 if not options.check:
                     stage.publish()
     return report.summary(started, out=None if options.check else out, generation=generation)
+
+
+def _open_stage(out: Path, options: Options) -> AbstractContextManager[Stage]:
+    return open_stage(out, force=options.force, overwrite=options.overwrite)
 
 
 @contextmanager

@@ -63,8 +63,7 @@ class Mirror(NamedTuple):
         ):
             for name in REMOTE_TABLES:
                 remove_file(self.folder / name)
-            if len(there) == len(REMOTE_TABLES):
-                _write(self.folder / PUBLISHED, fetch_tables(self.place, self.folder))
+            _write(self.folder / PUBLISHED, fetch_tables(self.place, self.folder, list(there)))
 
     def _is_ours_to_finish(self, there: dict[str, str], before: dict[str, str]) -> bool:
         """Tell whether each table in the bucket is the one before the run that was stopped, or its own."""

@@ -33,6 +33,8 @@ class Options(NamedTuple):
         What the tables say of how they were made; of the same options as `identity`.
     reuse
         Whether digests of the published index are reused where they still hold; for `UuidIdentity` only.
+    overwrite
+        Whether tables that another program wrote are replaced.
     """
 
     identity: Identity
@@ -44,6 +46,7 @@ class Options(NamedTuple):
     reuse: bool = False
     allow_empty: bool = False
     force: bool = False
+    overwrite: bool = False
     check: bool = False
     progress: bool = False
     on_skip: Callable[[Skip], None] | None = None

@@ -29,6 +29,7 @@ from xxhash import xxh3_128
 
 from fastindex.errors import FastindexError, LockedError, PublishError
 from fastindex.files import HELD, hold_lock, remove_file, replace_file
+from fastindex.foreign import refuse_foreign
 from fastindex.pipeline.known import FINGERPRINTS
 from fastindex.problems import Problem, escape
 from fastindex.trees.local import STATE_FOLDER
@@ -58,15 +59,18 @@ class Stage:
         The folder of the published tables.
     force
         Whether a table that is a link is replaced.
+    overwrite
+        Whether tables that another program wrote are replaced.
     """
 
-    def __init__(self, out: Path, *, force: bool = False) -> None:
+    def __init__(self, out: Path, *, force: bool = False, overwrite: bool = False) -> None:
         self.out = out
         self.state = out / STATE_FOLDER
         self.folder = self.state / 'stage'
         self.is_sealed = False
         """Whether the pair in the stage is complete: from then on it is put in place, not dropped."""
         self._force = force
+        self._overwrite = overwrite
         self._places = {
             **{name: out / name for name in TABLES},
             **{name: self.state / name for name in EXTRAS},
@@ -82,14 +86,31 @@ class Stage:
             it is, to write through it would change a file that may be anybody's.
         """
         for name, path in self._places.items():
-            if path.is_symlink() and name in TABLES and not self._force:
+            is_link = os.path.islink(path)
+            if is_link and name in TABLES and not self._force:
                 raise PublishError(
                     f'{escape(os.fspath(path))}: this is a link to {escape(os.readlink(path))}, expected a '
                     'file: remove it, or let --force put a file in the place of the link; --out DIR writes '
                     'the index elsewhere'
                 )
-            if path.is_dir() and not path.is_symlink():
+            if os.path.isdir(path) and not is_link:
                 raise PublishError(f'{escape(os.fspath(path))}: a folder is in the way of a file: move it')
+
+    def check_owner(self, *, url: str | None = None) -> None:
+        """Refuse to replace what another program wrote, once an earlier run was recovered.
+
+        Parameters
+        ----------
+        url
+            Of the bucket that the folder has a copy of.
+
+        Raises
+        ------
+        ForeignTableError
+            If a table is not ours.
+        """
+        if not self._overwrite:
+            refuse_foreign(self.out, url=url)
 
     def recover(self, *, is_patient: bool = True) -> None:
         """Finish or remove what an earlier run left."""
@@ -121,6 +142,7 @@ class Stage:
     def publish(self) -> None:
         """Put the pair in place; it must be complete."""
         self.check_places()  # again: the scan took its time
+        self.check_owner()
         for path in self.folder.iterdir():
             _fsync(path)
         sealed = self._seal()
@@ -173,18 +195,20 @@ class Stage:
 def recover(out: Path, *, force: bool = False) -> None:
     """Finish or remove what an earlier run left in a folder, before anything of its index is read.
 
+    What that run was allowed to replace is replaced; nothing else is.
+
     Parameters
     ----------
     force
         See `open_stage`, which says what is raised.
     """
     if os.path.lexists(Stage(out).folder):
-        with open_stage(out, force=force):
+        with open_stage(out, force=force, overwrite=True):
             pass
 
 
 @contextmanager
-def open_stage(out: Path, *, force: bool = False) -> Iterator[Stage]:
+def open_stage(out: Path, *, force: bool = False, overwrite: bool = False) -> Iterator[Stage]:
     """Open the stage of an index: lock it, deal with what an earlier run left, make an empty one.
 
     Leaving it without `Stage.publish` drops what was staged.
@@ -193,15 +217,19 @@ def open_stage(out: Path, *, force: bool = False) -> Iterator[Stage]:
     ----------
     force
         Whether a table that is a link may be replaced by a file. What it leads to is left alone.
+    overwrite
+        Whether tables that another program wrote may be replaced.
 
     Raises
     ------
     LockedError
         If another run writes the same index.
+    ForeignTableError
+        If another program wrote the tables that are there.
     PublishError
         If the folder cannot be written to, or has something else in the place of a table.
     """
-    stage = Stage(out, force=force)
+    stage = Stage(out, force=force, overwrite=overwrite)
     try:
         _check_no_link(stage.state)
         if stage.state.is_file():
@@ -218,6 +246,7 @@ def open_stage(out: Path, *, force: bool = False) -> Iterator[Stage]:
             _write_holder(lock.fileno())
             stage.check_places()
             stage.recover()
+            stage.check_owner()
             try:
                 stage.folder.mkdir()
                 yield stage

@@ -76,7 +76,7 @@ def test_a_publish_that_stops_at_any_call_leaves_the_old_index_or_the_new(
     (tmp_path / 'undisturbed').mkdir()
     fastindex.build(root, workers=1, out=tmp_path / 'undisturbed')
     new = digests(tmp_path / 'undisturbed')
-    force = 'force' if before == 'links' else ''
+    force = 'force' if before in ('links', 'theirs') else ''
     driver = [sys.executable, str(Path(__file__).with_name('publish_points.py')), str(failcalls), str(root)]
     done = subprocess.run(
         [*driver, str(template), str(tmp_path / 'cases'), str(number), force],
@@ -107,7 +107,7 @@ def test_a_publish_that_stops_at_any_call_leaves_the_old_index_or_the_new(
             mixed += 1
             with pytest.raises(InvalidIndexError, match=r'different generations|no such table'):
                 fastindex.open(out)
-            with open_stage(out, force=bool(force)):  # what the next command does first
+            with open_stage(out, force=before == 'links'):  # what the next command does first
                 assert digests(out) == new, point
         elif found != (None, None):
             assert fastindex.open(out).sessions.collect().height == 1
@@ -117,7 +117,7 @@ def test_a_publish_that_stops_at_any_call_leaves_the_old_index_or_the_new(
             assert digests(out) == new
             assert sorted(os.listdir(out / '.fastindex')) == ['lock', 'problems.jsonl']
         elif point['code']:
-            with open_stage(out, force=bool(force)):
+            with open_stage(out, force=bool(force), overwrite=bool(force)):
                 assert digests(out) in (old, new)
             assert 'stage' not in os.listdir(out / '.fastindex')
         if before == 'links':
