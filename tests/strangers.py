@@ -93,6 +93,11 @@ COMMANDS = [
     ['{root}', '--out', '{folder}'],
     ['{root}', '--out', '{folder}', '--hash'],
     ['{root}', '--out', '{folder}', '--ids-from', '{other}'],
+    ['release', '{root}', '--tables', '{folder}', '--out', '{tmp}/x.zip'],
+    [
+        *('release', '{root}', '--tables', '{folder}', '--out', '{tmp}/x.zip'),
+        *('--force', '--ids-from', '{folder}', '--select', '--subject', 's1'),
+    ],
 ]
 """All that would write tables into a folder: without asking, or with what is no permission to."""
 

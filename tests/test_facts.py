@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import subprocess
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Link, read
+from conftest import Link, grow, read, tables_digest
+from strangers import of_a_database
 
 import fastindex
+from fastindex import FindingsError, PublishError, UsageError
 from fastindex.facts import Facts
 
 OTHER = UUID('c1d61b47-7a9d-4b8e-9b8e-6f6a3f0a2d11')
@@ -104,3 +109,134 @@ def test_folders_with_few_digits_are_found_in_any_namespace(make_tree, build, ca
         's/2024-01-02/02/x.y.npy',
         's/2024-01-01/1/x.y.npy',
     }
+
+
+NAMED = {
+    f's{i}/2024-01-01/001/a.b.{uuid}.npy': b'x' * i
+    for i, uuid in enumerate(('6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11', '0b5e7a3e-3a52-4c43-8a0e-0f5f5e8f2b1d'))
+}
+
+
+def unpack(archive):
+    folder = archive.with_name('unpacked')
+    folder.mkdir()
+    subprocess.run(['tar', '--zstd', '-xf', archive, '-C', folder], check=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ('tree', 'options'),
+    [
+        (TREE, {}),
+        (TREE, {'namespace': OTHER}),
+        (TREE, {'follow_symlinks': False}),
+        (NAMED, {'uuid_filenames': True, 'namespace': OTHER}),
+    ],
+)
+@pytest.mark.parametrize('force', [False, True])
+def test_a_release_makes_the_index_as_it_was_made_and_so_is_the_released_one(
+    make_tree, build, tmp_path, tree, options, force
+):
+    root = make_tree({path: data for path, data in tree.items() if force or '/02/' not in path})
+    build(root, **options, hash=['xxh128'])
+    before, facts = [read(root, name) for name in ('sessions', 'datasets')], facts_of(root)
+    fastindex.release(root, tmp_path / 'x.tar.zst', workers=1, force=force)
+    assert ([read(root, name) for name in ('sessions', 'datasets')], facts_of(root)) == (before, facts)
+    unpacked = unpack(tmp_path / 'x.tar.zst')
+    assert ([read(unpacked, name) for name in ('sessions', 'datasets')], facts_of(unpacked)) == (
+        before,
+        facts,
+    )
+    assert list(fastindex.verify(unpacked, hash=True, workers=1)) == []
+    files = {str(path.relative_to(unpacked)) for path in unpacked.rglob('*.npy')}
+    assert files == {str(path.relative_to(root)) for path in root.rglob('*.npy')}
+
+
+@pytest.mark.parametrize(
+    ('options', 'words', 'said'),
+    [
+        ({'ids_from': 'alyx'}, [], 'it has ids of other tables: expected --ids-from'),
+        ({'ids_from': 'alyx'}, ['--dry-run'], 'it has ids of other tables'),
+        ({}, ['--ids-from', 'alyx'], 'it has our own ids: expected no --ids-from'),
+        ({}, ['--namespace', str(OTHER)], 'its eids are of the namespace 4a3ea44e'),
+        (
+            {'namespace': OTHER},
+            ['--namespace', str(fastindex.NAMESPACE)],
+            f'its eids are of the namespace {OTHER}',
+        ),
+        ({}, ['--no-follow-symlinks'], 'links were followed: expected --follow-symlinks'),
+        ({'follow_symlinks': False}, ['--follow-symlinks'], 'links were not followed: expected --no-follow'),
+    ],
+)
+def test_a_release_that_would_make_another_index_is_refused(
+    make_tree, build, tmp_path, run, monkeypatch, options, words, said
+):
+    root = make_tree(NAMED)
+    monkeypatch.chdir(tmp_path)
+    os.mkdir('alyx')
+    of_a_database(root, tmp_path / 'alyx')
+    build(root, **options)
+    before = tables_digest(root)
+    code, _, err = run('release', root, '--out', 'x.tar.zst', '--workers', 1, *words)
+    assert (code, tables_digest(root), os.path.exists('x.tar.zst')) == (2, before, False)
+    assert f'{root}: a release would make another index of this one: {said}' in err
+    os.mkdir('tables')  # as is advised
+    assert run('release', root, '--out', 'x.tar.zst', '--tables', 'tables', '--workers', 1, *words)[0] == 0
+    assert tables_digest(root) == before
+
+
+def test_a_release_by_the_uuids_in_names_misses_none(make_tree, build, tmp_path, run):
+    root = make_tree(NAMED)
+    build(root, uuid_filenames=True)
+    grow(root, {'s1/2024-01-01/001/c.d.npy': b'x'})
+    with pytest.raises(FindingsError, match=r'ALF311 s1/2024-01-01/001/c\.d\.npy'):
+        fastindex.release(root, tmp_path / 'x.tar.zst', workers=1)
+
+
+@pytest.mark.parametrize('ids_from', ['alyx', 'root'])
+def test_a_release_keeps_the_ids_of_other_tables_where_it_is_told(make_tree, build, tmp_path, ids_from):
+    root = make_tree(NAMED)
+    (tmp_path / 'alyx').mkdir()
+    of_a_database(root, tmp_path / 'alyx')
+    build(root, ids_from=tmp_path / 'alyx')
+    before = [read(root, name) for name in ('sessions', 'datasets')]
+    fastindex.release(root, tmp_path / 'x.tar.zst', ids_from=tmp_path / ids_from, workers=1)
+    for folder in (root, unpack(tmp_path / 'x.tar.zst')):
+        rows = [read(folder, name) for name in ('sessions', 'datasets')]
+        assert [[row['id'] for row in table] for table in rows] == [[row['id'] for row in t] for t in before]
+        assert facts_of(folder) == {'ids_from': True}
+
+
+def test_how_a_damaged_index_was_made_is_read_from_the_table_that_is_whole(make_tree, build, tmp_path):
+    root = make_tree(NAMED)
+    build(root, namespace=OTHER)
+    before = [row['id'] for row in read(root, 'sessions')]
+    (root / 'sessions.pqt').write_bytes(b'damaged')
+    fastindex.release(root, tmp_path / 'x.tar.zst', workers=1)
+    assert [row['id'] for row in read(root, 'sessions')] == before
+    for name in ('sessions', 'datasets'):
+        (root / f'{name}.pqt').write_bytes(b'damaged')
+    with pytest.raises(UsageError, match='how this index was made cannot be told'):
+        fastindex.release(root, tmp_path / 'y.tar.zst', workers=1)
+    assert (root / 'sessions.pqt').read_bytes() == b'damaged'
+
+
+@pytest.mark.parametrize('killed_at', ['datasets.pqt', 'sessions.pqt'])
+def test_an_index_that_a_stopped_run_has_completed_is_the_one_that_counts(
+    make_tree, build, tmp_path, killed_at
+):
+    root = make_tree(NAMED)
+    build(root)
+    replace = Path.replace
+
+    def stop(self, target):
+        if self.name == killed_at:
+            raise OSError(errno.EIO, 'a disk that fails')
+        return replace(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, 'replace', stop)
+        with pytest.raises(PublishError, match='the next run puts it in place'):
+            build(root, namespace=OTHER)
+    fastindex.release(root, tmp_path / 'x.tar.zst', workers=1)
+    assert facts_of(root) == facts_of(unpack(tmp_path / 'x.tar.zst')) == {'namespace': str(OTHER)}

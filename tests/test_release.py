@@ -376,9 +376,11 @@ def test_links_are_errors_until_it_is_said_what_to_do_about_them(make_tree, tmp_
         fastindex.release(root, tmp_path / 'x.zip', workers=1)
     inside = {f'{SESSION}/alf/spikes.times.npy', 'sessions.pqt', 'datasets.pqt', 'manifest-md5.txt'}
     linked = {f'{SESSION}/alf/spikes.amps.npy', f'{SESSION}/probe00/spikes.amps.npy', 'README'}
-    for follow, expected in ((False, inside), (True, inside | linked)):
-        fastindex.release(root, tmp_path / 'x.zip', workers=1, follow_symlinks=follow, overwrite=True)
-        unpacked = unpack(tmp_path / 'x.zip')
+    for name, follow, expected in (('x', False, inside), ('y', True, inside | linked)):
+        tables = tmp_path / f'tables-{name}'
+        tables.mkdir()
+        fastindex.release(root, tmp_path / f'{name}.zip', tables=tables, workers=1, follow_symlinks=follow)
+        unpacked = unpack(tmp_path / f'{name}.zip')
         assert list_files(unpacked) == expected
         assert not any(path.is_symlink() for path in unpacked.rglob('*'))
 

@@ -94,7 +94,6 @@ def _run(options: argparse.Namespace) -> int:
     select = None if options.select is None else _parse_terms(options.select)
     leave_out_what_pyarrow_can_do_without()
     gc.set_threshold(100_000, 20, 20)  # as for a build
-    from fastindex.ids import NAMESPACE
     from fastindex.releasing.release import release
 
     done = release(
@@ -106,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
         split_bytes=options.split,
         split_by=options.split_by,
         tables=options.tables,
-        namespace=options.namespace or NAMESPACE,
+        namespace=options.namespace,
         ids_from=options.ids_from,
         follow_symlinks=options.follow_symlinks,
         workers=options.workers,

@@ -15,7 +15,7 @@ from fastindex.errors import ReleaseError
 from fastindex.problems import escape
 from fastindex.releasing.pack import FileTask
 from fastindex.rows import to_size
-from fastindex.search import Query, find_sessions, to_session_paths
+from fastindex.search import Query, file_path, find_sessions, to_session_paths
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,8 +40,8 @@ class Part(NamedTuple):
     sessions
         Rows of sessions.pqt with `session_path`, in the order of that.
     datasets
-        `session_path`, `rel_path`, `path` (both joined), `file_size`, `xxh128` ('' where the index has
-        none), in the order of `path`.
+        `session_path`, `rel_path` (as the file is called), `path` (both joined), `file_size`, `xxh128` (''
+        where the index has none), in the order of `path`.
     groups
         The labs or subjects, where a release is split.
     """
@@ -94,8 +94,10 @@ def select_rows(index: Index, query: Query | None) -> Part:
             'no session is as --select says: python -m fastindex search ROOT, with the same options, shows '
             'what is found'
         )
-    sessions = sessions.with_columns(to_session_paths(sessions)).sort('session_path')
+    sessions = sessions.with_columns(to_session_paths(sessions, index.namespace)).sort('session_path')
     datasets = index.datasets
+    if index.has_uuid_filenames:
+        datasets = datasets.with_columns(file_path())
     digest = pl.col('xxh128') if 'xxh128' in datasets.collect_schema() else pl.lit('').alias('xxh128')
     found = (
         datasets.select('eid', 'rel_path', 'file_size', digest)

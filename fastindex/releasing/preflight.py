@@ -13,23 +13,36 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from uuid import UUID
 
-from fastindex.checks import open_tables
-from fastindex.errors import FindingsError, InvalidIndexError, MissingExtraError, ReleaseError, UsageError
+from fastindex.checks import open_tables, refusing_damage
+from fastindex.errors import (
+    FindingsError,
+    ForeignTableError,
+    InvalidIndexError,
+    MissingExtraError,
+    ReleaseError,
+    UsageError,
+)
+from fastindex.facts import Facts
 from fastindex.files import find_target
+from fastindex.foreign import find_foreign
 from fastindex.hashing import ALGORITHMS
+from fastindex.ids import NAMESPACE
 from fastindex.pipeline.validate import validate
 from fastindex.problems import escape
 from fastindex.releasing.tars import TarZstFormat
 from fastindex.releasing.zips import ZipFormat
 from fastindex.rows import to_count
 from fastindex.rules import Finding, Severity
+from fastindex.tablefile import TableFile, open_table
 from fastindex.trees import Tree
 
 __all__ = [
     'Kind',
     'check_choice',
     'check_place',
+    'choose_facts',
     'count_findings',
     'find_descriptions',
     'list_algorithms',
@@ -41,6 +54,10 @@ LINK_CODE = 'ALF409'
 
 Kind = type[ZipFormat] | type[TarZstFormat]
 """Of archive, by its name."""
+
+TABLES = ('sessions.pqt', 'datasets.pqt')
+
+_ELSEWHERE = '--tables DIR (an empty folder) makes an index for this release alone'
 
 _KINDS: dict[str, Kind] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
 
@@ -104,8 +121,82 @@ def _find_kind(name: str, out: str | os.PathLike[str]) -> Kind:
     raise UsageError(f'{escape(os.fspath(out))}: expected a name that ends in {" or ".join(_KINDS)}')
 
 
+def choose_facts(
+    folder: Path,
+    *,
+    namespace: UUID | None,
+    ids_from: str | os.PathLike[str] | None,
+    follow_symlinks: bool | None,
+) -> Facts:
+    """Choose how the index of a release is made: as the one that is there was, whose ids thus stay.
+
+    Parameters
+    ----------
+    folder
+        Where the tables are, or will be.
+    namespace, ids_from, follow_symlinks
+        What was asked for; None is no wish.
+
+    Raises
+    ------
+    ForeignTableError
+        If another program wrote the tables that are there.
+    UsageError
+        If the index there was made in another way than what was asked for, or nobody can tell how.
+    """
+    place = escape(os.fspath(folder))
+    if foreign := find_foreign(folder):
+        raise ForeignTableError(
+            f'{place}/{foreign.path.name}: {foreign.what}; a release would replace it. It was left as it is. '
+            f'{_ELSEWHERE}, with the ids of these if --ids-from {place} is said too'
+        )
+    found = _read_facts(folder)
+    if not found and not any((folder / name).exists() for name in TABLES):
+        return Facts(namespace or NAMESPACE, ids_from is not None, follow_symlinks is not False)
+    if len(found) != 1:
+        raise UsageError(
+            f'{place}: the tables are damaged, and how this index was made cannot be told: expected that '
+            f'python -m fastindex ROOT, with its options, makes it again. {_ELSEWHERE}'
+        )
+    [known] = found
+    wanted = known._replace(
+        namespace=known.namespace if namespace is None else namespace,
+        ids_from=ids_from is not None,
+        follow_symlinks=known.follow_symlinks if follow_symlinks is None else follow_symlinks,
+    )
+    if wanted != known:
+        how = _explain_change(known, wanted, place)
+        raise UsageError(f'{place}: a release would make another index of this one: {how}. {_ELSEWHERE}')
+    return known
+
+
+def _explain_change(known: Facts, wanted: Facts, place: str) -> str:
+    """Say how an index was made, and by which option it would stay so."""
+    if known.ids_from and not wanted.ids_from:
+        return (
+            f'it has ids of other tables: expected --ids-from, with their folder, or {place} for the ids as '
+            'they are in it'
+        )
+    if wanted.ids_from and not known.ids_from:
+        return 'it has our own ids: expected no --ids-from'
+    if wanted.namespace != known.namespace:
+        return f'its eids are of the namespace {known.namespace}: expected no other --namespace'
+    if known.follow_symlinks:
+        return 'links were followed: expected --follow-symlinks'
+    return 'links were not followed: expected --no-follow-symlinks'
+
+
+def _read_facts(folder: Path) -> set[Facts]:
+    """Read how the tables in a folder were made, of as many as have a footer."""
+    found = set()
+    for name in TABLES:
+        with suppress(InvalidIndexError), refusing_damage(folder), open_table(folder / name) as file:
+            found.add(Facts.from_json(TableFile(folder / name, file).facts))
+    return found
+
+
 def count_findings(
-    tree: Tree, follow_symlinks: bool | None, *, force: bool, workers: int, progress: bool
+    tree: Tree, follow_symlinks: bool | None, facts: Facts, *, force: bool, workers: int, progress: bool
 ) -> dict[str, int]:
     """Count the findings by severity.
 
@@ -118,7 +209,13 @@ def count_findings(
     first: dict[str, Finding] = {}
     links = 0
     follow = follow_symlinks is True
-    findings = validate(tree.root, workers=workers, follow_symlinks=follow, progress=progress)
+    findings = validate(
+        tree.root,
+        workers=workers,
+        follow_symlinks=follow,
+        uuid_filenames=facts.uuid_filenames,
+        progress=progress,
+    )
     with closing(findings):
         for finding in findings:
             counts[finding.severity] += 1

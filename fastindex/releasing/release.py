@@ -15,7 +15,6 @@ from uuid import UUID
 
 from fastindex.errors import FastindexError, ReleaseError
 from fastindex.files import open_output
-from fastindex.ids import NAMESPACE
 from fastindex.index import Index
 from fastindex.index import open as open_index
 from fastindex.pipeline.build import build, recover
@@ -30,6 +29,7 @@ from fastindex.releasing.plan import SPLITS, Part, find_twins, select_rows, spli
 from fastindex.releasing.preflight import (
     check_choice,
     check_place,
+    choose_facts,
     count_findings,
     find_descriptions,
     list_algorithms,
@@ -121,7 +121,7 @@ def release(
     split_bytes: int | None = None,
     split_by: str = 'lab',
     tables: str | os.PathLike[str] | None = None,
-    namespace: UUID = NAMESPACE,
+    namespace: UUID | None = None,
     ids_from: str | os.PathLike[str] | None = None,
     follow_symlinks: bool | None = None,
     workers: int | None = None,
@@ -154,7 +154,9 @@ def release(
     tables
         Where the index of the tree is, if not in the root.
     namespace, ids_from
-        As for `fastindex.build`.
+        As for `fastindex.build`. An index that is there is brought up to date as it was made: in its
+        namespace, by the UUIDs in the names of files, with or without links. One that has the ids of other
+        tables takes `ids_from` again.
     follow_symlinks
         Whether what links lead to is released as if it were there, or links are left out. If None, a link
         below a session is an error: what is published should be meant to be.
@@ -174,10 +176,12 @@ def release(
     ------
     FindingsError
         If `validate` finds errors.
+    ForeignTableError
+        If another program wrote the tables that are in the root, or in `tables`.
     ReleaseError
         If the archive cannot be made: a file that cannot be read, or changes; a disk that is full.
     UsageError
-        If an option makes no sense.
+        If an option makes no sense, or the index that is there would get other ids.
     MissingExtraError
         If the archive is a zip file, and `fastindex[release]` is not installed.
     RootError, EmptyTreeError, IdClashError, LockedError, PublishError, WorkerError
@@ -196,18 +200,22 @@ def release(
     with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree, Pool(count) as pool:
         path, kind = parse_out(out)
         check_place(path, tree.root, overwrite=overwrite or split_bytes is not None)
-        findings = count_findings(tree, follow_symlinks, force=force, workers=count, progress=progress)
-        with _open_index_folder(tree.root if tables is None else tables, dry_run=dry_run) as folder:
-            recover(folder)  # before it is asked for its digests
+        place = Path(tree.root if tables is None else tables)
+        if not dry_run:
+            recover(place)  # before it is asked how it was made
+        facts = choose_facts(place, namespace=namespace, ids_from=ids_from, follow_symlinks=follow_symlinks)
+        findings = count_findings(tree, follow_symlinks, facts, force=force, workers=count, progress=progress)
+        with _open_index_folder(place, dry_run=dry_run) as folder:
             built = build(
                 root,
                 out=folder,
                 workers=count,
                 hash=() if dry_run else list_algorithms(folder),
                 progress=progress,
-                follow_symlinks=follow_symlinks is not False,
-                namespace=namespace,
+                follow_symlinks=facts.follow_symlinks,
+                namespace=facts.namespace,
                 ids_from=ids_from,
+                uuid_filenames=facts.uuid_filenames,
             )
             if built.problem_count and not force:
                 raise ReleaseError(_explain_problems(built))
@@ -251,9 +259,9 @@ def release(
 
 
 @contextmanager
-def _open_index_folder(folder: str | os.PathLike[str], *, dry_run: bool) -> Iterator[Path]:
+def _open_index_folder(folder: Path, *, dry_run: bool) -> Iterator[Path]:
     if not dry_run:
-        yield Path(folder)
+        yield folder
         return
     with TemporaryDirectory(prefix='fastindex-') as scratch:
         yield Path(scratch)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastindex import __version__
 from fastindex.errors import InvalidIndexError
+from fastindex.facts import Facts
 from fastindex.pipeline.collect import PairWriter
 from fastindex.problems import escape
 from fastindex.releasing.plan import Part
@@ -59,6 +60,7 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
                 'sessions': part.sessions.height,
                 'datasets': part.datasets.height,
                 'bytes': part.size_bytes,
+                **Facts.from_json(index.facts).to_json(),
             }
         )
     finally:

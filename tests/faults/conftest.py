@@ -31,6 +31,7 @@ PROMISES = {
     'P16': 'hostile input',
     'P17': 'one writer',
     'P18': 'clean stop',
+    'P19': 'what is known is carried on',
     'P22': 'nothing of the index is open at a rename',
 }
 NOT_BUILT_YET: dict[str, str] = {}
