@@ -90,7 +90,7 @@ def _iter_processes(group: int) -> Iterator[str]:
 
 
 def _iter_open_files(process: str) -> Iterator[str]:
-    with suppress(FileNotFoundError):  # a process that is gone has nothing open
+    with suppress(FileNotFoundError, ProcessLookupError):  # a process that is gone has nothing open
         for fd in Path('/proc', process, 'fd').iterdir():
             with suppress(FileNotFoundError):  # the one that lists these
                 path = os.readlink(fd).removesuffix(' (deleted)')
