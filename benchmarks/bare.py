@@ -18,7 +18,7 @@ import sys
 from xxhash import xxh3_128_digest
 
 PROCESSES = 2
-BUFFER = memoryview(mmap.mmap(-1, 2**22, flags=mmap.MAP_PRIVATE))  # see fastindex.hashing.open_buffer
+BUFFER = memoryview(mmap.mmap(-1, 2**22, flags=mmap.MAP_PRIVATE))  # see fastindex.trees.digests.open_buffer
 FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
 

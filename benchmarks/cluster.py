@@ -34,8 +34,8 @@ from measure import (
 )
 from trees import make_tree
 
-from fastindex.pipeline.cluster import Cluster
 from fastindex.trees import open_tree
+from fastindex.workers.cluster import Cluster
 
 DOCS = HERE.parent / 'docs' / 'scale.md'
 BUILD = '{python} -m fastindex {root} --out {out} --quiet'

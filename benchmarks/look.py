@@ -94,7 +94,7 @@ def measure_report_size(root: Path, indexed: Path, scratch: Path) -> Measurement
     tree, name, goal = 'example', 'size of the report', '<= 5'
     if not all(map(find_spec, REPORT_NEEDS)):
         return Measurement(tree, name, None, goal, note='missing: fastindex[report]')
-    from fastindex.report import write_report
+    from fastindex.jobs.report.report import write_report
 
     summary = write_report(fastindex.open(indexed, root=root), scratch / 'report.html')
     size_mb = round(summary.size_bytes / 1e6, 3)

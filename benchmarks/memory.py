@@ -108,9 +108,9 @@ def index_invented(subjects_per_lab: int, out: Path) -> None:
     """Build the index of an invented tree, in this process and two workers."""
     # As the command line does: without numpy there are no threads of OpenBLAS, and workers can be forked.
     sys.modules['numpy'] = None  # type: ignore[assignment]  # None is how a module is kept out
-    from fastindex.ids import UuidIdentity
-    from fastindex.pipeline.build import build_index
-    from fastindex.pipeline.options import Options
+    from fastindex.jobs.build.build import build_index
+    from fastindex.jobs.build.options import Options
+    from fastindex.names.ids import UuidIdentity
 
     tree = InventedTree(subjects_per_lab)
     summary = build_index(tree, out=out, options=Options(identity=UuidIdentity()), workers=2)

@@ -23,10 +23,10 @@ from pathlib import Path
 from stat import S_IFDIR, S_IFREG
 from typing import NamedTuple
 
-from fastindex.example import iter_session_paths, write_example
-from fastindex.hashing import Hasher
-from fastindex.problems import Tally
+from fastindex.jobs.example.example import iter_session_paths, write_example
+from fastindex.names.problems import Tally
 from fastindex.trees import Folder
+from fastindex.trees.digests import Hasher
 
 DATASETS_A_SESSION = 15
 SESSION_PATH = 'lab/Subjects/subject/2024-01-01/001'

@@ -17,8 +17,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fastindex._version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from fastindex.compat import make_parquet_db
     from fastindex.errors import (
         ClusterError,
         EmptyTreeError,
@@ -41,21 +42,20 @@ if TYPE_CHECKING:
         UsageError,
         WorkerError,
     )
-    from fastindex.faults import Fault, verify_index
-    from fastindex.ids import NAMESPACE, dataset_id, eid
-    from fastindex.index import Index, open
-    from fastindex.pipeline.build import build
-    from fastindex.pipeline.changes import Change
-    from fastindex.pipeline.judge import Difference, Kind
-    from fastindex.pipeline.summary import Changes, Summary
-    from fastindex.pipeline.validate import Findings, validate
-    from fastindex.pipeline.verify import Verification, verify
-    from fastindex.problems import Problem, Reason, Skip
-    from fastindex.releasing.release import Archive, Release, release
-    from fastindex.rules import RULES, Finding, Rule, Severity
-    from fastindex.search import Query
-
-__version__ = '0.1.0'
+    from fastindex.jobs.build.build import build
+    from fastindex.jobs.build.compat import make_parquet_db
+    from fastindex.jobs.build.summary import Changes, Summary
+    from fastindex.jobs.read.index import Index, open
+    from fastindex.jobs.read.search import Query
+    from fastindex.jobs.release.release import Archive, Release, release
+    from fastindex.jobs.validate.validate import Findings, validate
+    from fastindex.jobs.verify.differences import Difference, Kind
+    from fastindex.jobs.verify.verify import Verification, verify
+    from fastindex.names.ids import NAMESPACE, dataset_id, eid
+    from fastindex.names.problems import Problem, Reason, Skip
+    from fastindex.names.rules import RULES, Finding, Rule, Severity
+    from fastindex.tables.audit import Fault, verify_index
+    from fastindex.tables.changes import Change
 
 __all__ = [
     'NAMESPACE',
@@ -110,29 +110,33 @@ __all__ = [
 ]
 
 _MODULES = {
-    'fastindex.compat': ['make_parquet_db'],
+    'fastindex.jobs.build.compat': ['make_parquet_db'],
     'fastindex.errors': [name for name in __all__ if name.endswith('Error')],
-    'fastindex.faults': ['Fault', 'verify_index'],
-    'fastindex.ids': ['NAMESPACE', 'dataset_id', 'eid'],
-    'fastindex.index': ['Index', 'open'],
-    'fastindex.pipeline.build': ['build'],
-    'fastindex.pipeline.changes': ['Change'],
-    'fastindex.pipeline.summary': ['Changes', 'Summary'],
-    'fastindex.pipeline.validate': ['Findings', 'validate'],
-    'fastindex.pipeline.judge': ['Difference', 'Kind'],
-    'fastindex.pipeline.verify': ['Verification', 'verify'],
-    'fastindex.problems': ['Problem', 'Reason', 'Skip'],
-    'fastindex.releasing.release': ['Archive', 'Release', 'release'],
-    'fastindex.rules': ['RULES', 'Finding', 'Rule', 'Severity'],
-    'fastindex.search': ['Query'],
+    'fastindex.tables.audit': ['Fault', 'verify_index'],
+    'fastindex.names.ids': ['NAMESPACE', 'dataset_id', 'eid'],
+    'fastindex.jobs.read.index': ['Index', 'open'],
+    'fastindex.jobs.build.build': ['build'],
+    'fastindex.tables.changes': ['Change'],
+    'fastindex.jobs.build.summary': ['Changes', 'Summary'],
+    'fastindex.jobs.validate.validate': ['Findings', 'validate'],
+    'fastindex.jobs.verify.differences': ['Difference', 'Kind'],
+    'fastindex.jobs.verify.verify': ['Verification', 'verify'],
+    'fastindex.names.problems': ['Problem', 'Reason', 'Skip'],
+    'fastindex.jobs.release.release': ['Archive', 'Release', 'release'],
+    'fastindex.names.rules': ['RULES', 'Finding', 'Rule', 'Severity'],
+    'fastindex.jobs.read.search': ['Query'],
 }
-_SUBMODULES = ('example', 'info', 'report')
+_SUBMODULES = {
+    'example': 'fastindex.jobs.example.example',
+    'info': 'fastindex.jobs.read.info',
+    'report': 'fastindex.jobs.report.report',
+}
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
-        return import_module(f'fastindex.{name}')
+        return import_module(_SUBMODULES[name])
     if name not in _MODULE_OF:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = getattr(import_module(_MODULE_OF[name]), name)

@@ -34,7 +34,7 @@ from stat import S_IMODE, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG
 from typing import IO, Any, NamedTuple
 
 from fastindex.errors import FastindexError, OutputError
-from fastindex.problems import escape
+from fastindex.text import escape
 
 __all__ = [
     'HELD',

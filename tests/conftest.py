@@ -135,8 +135,8 @@ def _fork_beside_idle_threads() -> Iterator[None]:
     """
     before = threading.active_count()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('fastindex.pipeline.workers.may_fork', lambda: threading.active_count() <= before)
-        patch.setattr('fastindex.pipeline.executors.default_workers', lambda: 1)
+        patch.setattr('fastindex.workers.processes.may_fork', lambda: threading.active_count() <= before)
+        patch.setattr('fastindex.workers.pool.default_workers', lambda: 1)
         yield
 
 
@@ -153,7 +153,7 @@ def make_tree(tmp_path: Path) -> Iterator[Callable[[Tree], Path]]:
 @pytest.fixture(scope='session')
 def example_tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """An example of 60 sessions and its summary, to be read only."""
-    from fastindex.example import write_example
+    from fastindex.jobs.example.example import write_example
 
     root = tmp_path_factory.mktemp('example') / 'tree'
     return root, write_example(root, sessions=60, workers=1)

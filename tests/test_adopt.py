@@ -14,7 +14,8 @@ from one.alf.cache import make_parquet_db
 from one.api import One
 
 import fastindex
-from fastindex import IdClashError, InvalidIndexError, hashing
+from fastindex import IdClashError, InvalidIndexError
+from fastindex.trees import digests
 
 TREE = {
     f'{subject}/2024-01-0{day}/001/{name}': b'x' * day
@@ -96,7 +97,7 @@ def test_tables_stay_sorted_and_the_same_for_any_number_of_workers(root, build, 
 
 
 def test_digests_are_reused_and_changes_told_by_the_kept_ids(root, build, alyx, monkeypatch):
-    monkeypatch.setattr(hashing, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
     build(root, ids_from=alyx, hash=['md5'])
     summary = build(root, ids_from=alyx, hash=['md5'])
     assert (summary.digests_reused, summary.changes) == (len(TREE), (0, 0, 0, 0, 0))

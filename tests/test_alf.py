@@ -14,7 +14,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from one.alf import spec
 
-from fastindex.alf import (
+from fastindex.names.alf import (
     EXPECTED,
     SkipReason,
     is_dataset_name,

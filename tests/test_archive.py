@@ -22,8 +22,8 @@ import pytest
 from conftest import cases, digest_of
 from hypothesis import strategies as st
 
-from fastindex.archive import unpack_archive
 from fastindex.errors import ExampleError
+from fastindex.jobs.example.archive import unpack_archive
 
 FAMOUS = 'zadorlab/Subjects/CSH_ZAD_003/2019-08-11/001'
 NYU = 'angelakilab/Subjects/NYU-01'

@@ -36,9 +36,9 @@ from measure import (
 from table import ELSEWHERE, TITLES, make_table
 from trees import InventedTree, write_one_folder, write_spread
 
-from fastindex.ids import UuidIdentity
-from fastindex.pipeline.build import build_index
-from fastindex.pipeline.options import Options
+from fastindex.jobs.build.build import build_index
+from fastindex.jobs.build.options import Options
+from fastindex.names.ids import UuidIdentity
 
 WORDS = {'python': shlex.quote(sys.executable)}
 BENCHMARKS = Path(__file__).parent.parent / 'benchmarks'

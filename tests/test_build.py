@@ -18,8 +18,8 @@ from conftest import SESSION, Sparse, grow, read, read_paths, tables_digest
 
 import fastindex
 from fastindex import Problem, Reason, UsageError
+from fastindex.names.problems import Tally
 from fastindex.pipeline import scan as scan_module
-from fastindex.problems import Tally
 
 TREE = {
     f'lab{lab}/Subjects/s{subject}/2024-01-{day:02}/00{number}/{name}': bytes([lab]) * (day + number)
@@ -82,7 +82,7 @@ def test_any_shard_size_and_row_group_boundary_gives_the_same_bytes(bytes_of, mo
     monkeypatch.setattr(collect, 'ROW_GROUP_ROWS', 64)
     digests = set()
     for max_sessions in (1, 7, 96):
-        monkeypatch.setattr('fastindex.pipeline.build.MAX_SESSIONS', max_sessions)
+        monkeypatch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', max_sessions)
         digests.add(bytes_of(workers=1))
     assert len(digests) == 1
 

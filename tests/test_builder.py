@@ -24,7 +24,7 @@ from one.api import One
 
 import fastindex
 from fastindex import EmptyTreeError, Problem, Reason, Skip
-from fastindex.alf import SkipReason
+from fastindex.names.alf import SkipReason
 
 X = f'{SESSION}/spikes.times.npy'
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import fastindex
 from fastindex import UsageError
-from fastindex.pipeline import changes as changes_module
-from fastindex.pipeline import compare as compare_module
+from fastindex.tables import changes as changes_module
+from fastindex.tables import merge as compare_module
 
 TREE = {
     f'{lab}s{subject}/2024-01-0{day}/{number}/{name}': b'12345'
@@ -147,9 +147,9 @@ def test_check_tells_what_is_stale_and_writes_nothing(root, run):
 
 
 def test_check_reuses_digests_to_find_a_change_of_content(root, run, monkeypatch):
-    from fastindex import hashing
+    from fastindex.trees import digests
 
-    monkeypatch.setattr(hashing, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
     assert run(root, '--hash', '--workers', 1)[0] == 0
     code, out, _ = run(root, '--check', '--hash', '--workers', 1)
     assert (code, f'0 computed, {len(TREE)} reused' in out) == (0, True)
@@ -237,7 +237,7 @@ def test_two_questions_at_once_are_a_usage_error(root):
 
 
 def test_many_changes_over_many_row_groups(make_tree, build, changes_of, monkeypatch):
-    monkeypatch.setattr('fastindex.pipeline.collect.ROW_GROUP_ROWS', 7)
+    monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 7)
     monkeypatch.setattr(changes_module, 'CHUNK_ROWS', 5)
     root = make_tree(TREE)
     build(root)

@@ -16,11 +16,11 @@ from patience import wait_until
 
 import fastindex
 from fastindex import ClusterError, UsageError
-from fastindex.hashing import ALGORITHMS
-from fastindex.pipeline import cluster as cluster_module
-from fastindex.pipeline.cluster import SPARE_TASKS, Cluster, Expected, find_fault
-from fastindex.problems import Tally
-from fastindex.trees.local import LocalTree, _root_fds
+from fastindex.names.problems import Tally
+from fastindex.trees.digests import ALGORITHMS
+from fastindex.trees.disk import LocalTree, _root_fds
+from fastindex.workers import cluster as cluster_module
+from fastindex.workers.cluster import SPARE_TASKS, Cluster, Expected, find_fault
 
 TREE = {
     **{
@@ -74,7 +74,7 @@ def test_a_cluster_gives_the_same_bytes_and_summary_as_one_process(cluster, root
 
 
 def test_a_rerun_on_a_cluster_reuses_digests(cluster, root, tmp_path, monkeypatch):
-    monkeypatch.setattr('fastindex.hashing.SETTLED_NS', -(10**9))  # the files are new
+    monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**9))  # the files are new
     first = fastindex.build(root, out=tmp_path, workers=1, hash=['md5'])
     before = tables_digest(tmp_path)
     again = fastindex.build(root, out=tmp_path, dask=cluster.file, hash=['md5'])

@@ -20,10 +20,10 @@ from conftest import digest_of
 from one.alf import spec
 from patience import turns
 
-from fastindex import example
 from fastindex.errors import ExampleError, UsageError
-from fastindex.example import iter_session_paths, write_example
-from fastindex.pipeline import workers
+from fastindex.jobs.example import example
+from fastindex.jobs.example.example import iter_session_paths, write_example
+from fastindex.workers import processes
 
 FAMOUS = 'zadorlab/Subjects/CSH_ZAD_003/2019-08-11/001'
 NYU = 'angelakilab/Subjects/NYU-01'
@@ -189,7 +189,9 @@ def test_another_seed_gives_other_trials_in_the_same_sessions(example_tree, tmp_
     'before', ['', 'import threading; threading.Thread(target=input, daemon=True).start()']
 )
 def test_a_script_writes_in_parallel_with_or_without_threads(example_tree, tmp_path, before):
-    code = f'{before}\nfrom fastindex.example import *; write_example("x", sessions=60, workers=2)'
+    code = (
+        f'{before}\nfrom fastindex.jobs.example.example import *; write_example("x", sessions=60, workers=2)'
+    )
     subprocess.run(
         [sys.executable, '-c', code], cwd=tmp_path, check=True, env=IMPORTABLE, stdin=subprocess.PIPE
     )
@@ -197,7 +199,9 @@ def test_a_script_writes_in_parallel_with_or_without_threads(example_tree, tmp_p
 
 
 def test_a_script_without_main_guard_may_call_it(tmp_path):
-    (tmp_path / 'script.py').write_text('from fastindex.example import *; write_example("x", sessions=60)')
+    (tmp_path / 'script.py').write_text(
+        'from fastindex.jobs.example.example import *; write_example("x", sessions=60)'
+    )
     subprocess.run([sys.executable, 'script.py'], cwd=tmp_path, check=True, env=IMPORTABLE)
     assert (tmp_path / 'x' / DATASET).is_file()
 
@@ -289,7 +293,7 @@ def start_long_run(folder):
     code = (
         # Who started us may have had the signal ignored.
         'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n'
-        'from fastindex.example import *; write_example(sys.argv[1], sessions=5000, workers=2)'
+        'from fastindex.jobs.example.example import *; write_example(sys.argv[1], sessions=5000, workers=2)'
     )
     process = subprocess.Popen(
         [sys.executable, '-c', code, str(folder / 'x')],
@@ -324,7 +328,7 @@ def test_a_killed_run_leaves_nothing_under_the_final_name_its_workers_end_and_th
 
 def test_a_killed_worker_changes_no_byte(example_tree, tmp_path, monkeypatch):
     pids = []
-    spawn = workers._spawn
+    spawn = processes._spawn
 
     def remember(*fds):
         pids.append(spawn(*fds))
@@ -336,8 +340,8 @@ def test_a_killed_worker_changes_no_byte(example_tree, tmp_path, monkeypatch):
         with suppress(ProcessLookupError):  # it was done before
             os.kill(pids[0], signal.SIGKILL)
 
-    monkeypatch.setattr(workers, 'may_fork', lambda: False)
-    monkeypatch.setattr(workers, '_spawn', remember)
+    monkeypatch.setattr(processes, 'may_fork', lambda: False)
+    monkeypatch.setattr(processes, '_spawn', remember)
     for turn in turns():
         pids.clear()
         target = tmp_path / f'x{turn}'

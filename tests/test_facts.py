@@ -16,7 +16,7 @@ from strangers import of_a_database
 
 import fastindex
 from fastindex import FindingsError, PublishError, UsageError
-from fastindex.facts import Facts
+from fastindex.tables.metadata import Facts
 
 OTHER = UUID('c1d61b47-7a9d-4b8e-9b8e-6f6a3f0a2d11')
 TREE = {f's{i}/2024-01-01/{number}/a.b.npy': b'x' * i for i in range(1, 9) for number in ('001', '02')}
@@ -44,7 +44,7 @@ def test_what_is_as_it_is_without_options_is_not_said(make_tree, build):
 def test_verify_takes_the_namespace_from_the_index(make_tree, build, monkeypatch, part):
     root = make_tree(TREE)
     build(root, namespace=OTHER)
-    monkeypatch.setattr('fastindex.pipeline.expect._ByPath', None)  # the slow way is not needed
+    monkeypatch.setattr('fastindex.jobs.verify.expected._ByPath', None)  # the slow way is not needed
     verification = fastindex.verify(root, workers=1, part=part)
     assert list(verification) == []
     assert verification.datasets

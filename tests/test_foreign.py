@@ -12,8 +12,8 @@ from strangers import COMMANDS, STRANGERS, TABLES, by_the_builder, look_at, no_t
 
 import fastindex
 from fastindex import ForeignTableError
-from fastindex.foreign import find_foreign
-from fastindex.pipeline.publish import Stage
+from fastindex.tables.foreign import find_foreign
+from fastindex.tables.publish import Stage
 
 TREE = {
     f'{subject}/2024-01-0{day}/001/alf/{name}': b'x' * day
@@ -45,8 +45,8 @@ def test_no_command_replaces_them_unasked(root, folder, run, tmp_path, monkeypat
     (tmp_path / 'other').mkdir()
     fastindex.build(root, out=tmp_path / 'other', workers=1)
     before = look_at(folder)
-    monkeypatch.setattr('fastindex.pipeline.build.discover', None)  # it is said before that
-    monkeypatch.setattr('fastindex.releasing.preflight.validate', None)
+    monkeypatch.setattr('fastindex.jobs.build.build.discover', None)  # it is said before that
+    monkeypatch.setattr('fastindex.jobs.release.preflight.validate', None)
     places = {'root': root, 'folder': folder, 'other': tmp_path / 'other', 'tmp': tmp_path}
     for command in COMMANDS:
         code, out, err = run(*(word.format(**places) for word in command))

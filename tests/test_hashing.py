@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from fastindex import UsageError, hashing
-from fastindex.hashing import (
+from fastindex import UsageError
+from fastindex.trees import digests
+from fastindex.trees.digests import (
     BUFFER_BYTES,
     NO_FINGERPRINT,
     SETTLED_NS,
@@ -69,7 +70,7 @@ def test_a_settled_small_file_costs_one_read_and_one_fstat(tmp_path, monkeypatch
 
 
 def test_a_file_that_was_just_written_is_read_between_two_looks(tmp_path, monkeypatch):
-    monkeypatch.setattr(hashing, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
+    monkeypatch.setattr(digests, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
     path = tmp_path / 'x'
     path.write_bytes(b'old!')
     readv = os.readv

@@ -21,8 +21,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import fastindex
-from fastindex import InvalidIndexError, checks
-from fastindex.alf import judge_file, judge_folder
+from fastindex import InvalidIndexError
+from fastindex.names.alf import judge_file, judge_folder
+from fastindex.tables import check
 
 FIRST, SECOND = f'{SESSION}/alf/a.b.npy', f'{SESSION}/alf/#1#/c.d.npy'
 TABLES = ('sessions', 'datasets')
@@ -91,8 +92,8 @@ def test_an_index_of_sessions_without_datasets_can_be_opened(make_tree, build):
 
 
 def test_an_index_of_several_row_groups_can_be_opened(make_tree, build, monkeypatch):
-    monkeypatch.setattr('fastindex.pipeline.collect.ROW_GROUP_ROWS', 3)
-    monkeypatch.setattr('fastindex.tablefile.BATCH_ROWS', 2)
+    monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 3)
+    monkeypatch.setattr('fastindex.tables.file.BATCH_ROWS', 2)
     root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.{j}': b'' for i in range(5) for j in range(4)})
     build(root)
     assert pq.read_metadata(root / 'datasets.pqt').num_row_groups > 5
@@ -278,7 +279,7 @@ def test_an_id_twice_is_refused(index):
 
 def forge(folder: Path, table: str, change: Callable[[pa.Table], pa.Table]) -> None:
     """Change the rows of a table of ours as a stranger would: with our writer, so that all digests agree."""
-    from fastindex.pipeline.collect import PairWriter
+    from fastindex.tables.write import PairWriter
 
     rows = {name: pq.read_table(folder / f'{name}.pqt') for name in TABLES}
     rows[table] = change(rows[table])
@@ -372,7 +373,7 @@ paths = st.lists(names, min_size=1, max_size=4).map('/'.join)
 @example('alf/#2024-05-06#/_ibl_trials.goCue_times_bpod.raw.v1-2.npy')
 def test_the_fast_grammar_lets_nothing_pass_that_the_grammar_does_not(path):
     folder, _, name = path.rpartition('/')
-    if pc.match_substring_regex(pa.array([path]), checks._ASCII_REL_PATH)[0].as_py():
+    if pc.match_substring_regex(pa.array([path]), check._ASCII_REL_PATH)[0].as_py():
         assert judge_folder(folder) is None
         assert judge_file(name) is None
 
@@ -384,7 +385,7 @@ def test_the_fast_grammar_lets_ordinary_paths_pass():
         'a-b/c.d/_phy_s.t._x_y.z',
         'x/_ns_obj.attr_clock.e-x.tra.npy',
     ]
-    assert pc.all(pc.match_substring_regex(pa.array(paths), checks._ASCII_REL_PATH)).as_py()
+    assert pc.all(pc.match_substring_regex(pa.array(paths), check._ASCII_REL_PATH)).as_py()
 
 
 def transplant(source: Path, target: Path, column: str) -> None:

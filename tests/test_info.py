@@ -16,7 +16,7 @@ from one.alf.path import rel_path_parts
 
 import fastindex
 from fastindex import cli
-from fastindex.info import BigDataset, Info, LabCount, ObjectCount, summarize
+from fastindex.jobs.read.info import BigDataset, Info, LabCount, ObjectCount, summarize
 
 TREE = {
     f'{SESSION}/alf/spikes.times.npy': b'12345',

@@ -18,60 +18,13 @@ from fastindex.commands import COMMANDS, make_parser
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'fastindex'
 
-# Each module may import those above it, and none below. `pipeline.build`, `.validate` and `.verify` alone
-# know the stages.
-ORDER = [
-    *('errors', 'alf', 'problems', 'uuidnames', 'rules', 'groups', 'diagnose', 'npy'),
-    *('files', 'progress', 'ids', 'facts', 'hashing', 'tables'),
-    *(
-        'trees.url',
-        'trees',
-        'trees.local',
-        'trees.store',
-        'trees.objects',
-        'roots',
-        'tablefile',
-        'checks',
-        'foreign',
-    ),
-    'remote',
-    *(
-        'pipeline',
-        'pipeline.workers',
-        'pipeline.cluster',
-        'pipeline.executors',
-        'pipeline.listed',
-        'pipeline.discover',
-        'pipeline.shard',
-    ),
-    *(
-        'pipeline.verdicts',
-        'pipeline.filenames',
-        'pipeline.known',
-        'pipeline.compare',
-        'pipeline.changes',
-        'pipeline.adopt',
-        'pipeline.scan',
-        'pipeline.collect',
-        'pipeline.unique',
-        'pipeline.publish',
-        'pipeline.options',
-        'pipeline.summary',
-        'pipeline.mirror',
-        'pipeline.build',
-    ),
-    *('pipeline.check', 'pipeline.survey', 'pipeline.validate'),
-    *('pipeline.expect', 'pipeline.judge', 'pipeline.verify'),
-    *('compat', 'faults', 'search', 'index', 'info', 'rows'),
-    *('report.contents', 'report.charts', 'report.page', 'report'),
-    *('releasing', 'releasing.formats', 'releasing.zips', 'releasing.tars', 'releasing.preflight'),
-    *('releasing.pack', 'releasing.plan', 'releasing.tables', 'releasing.archive', 'releasing.release'),
-    *('example', 'archive'),
-    *('commands', 'commands.common', 'commands.build', 'commands.validate', 'commands.verify'),
-    *('commands.search', 'commands.info', 'commands.report', 'commands.release', 'commands.example'),
-    *('cli', '__main__'),
-]
-STAGES = {'discover', 'shard', 'scan', 'collect', 'publish', 'check', 'survey'}
+GROUND = ['errors', 'text', 'files', 'progress', '_version']
+LAYERS = ['names', 'trees', 'tables', 'workers', 'pipeline', 'jobs', 'commands', 'cli']
+"""The folders of the package, and `cli`: each imports the ground, itself and those before it."""
+
+APART = {'tables', 'workers'}
+"""On one floor: neither knows the other."""
+
 MODULES = [module.name[10:] for module in pkgutil.walk_packages([str(PACKAGE)], 'fastindex.')]
 
 
@@ -87,31 +40,44 @@ def imports_of(module: str) -> set[str]:
                 self.generic_visit(node)
 
         def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-            if node.module and node.module.startswith('fastindex.'):
-                found.add(node.module.removeprefix('fastindex.'))
+            if node.module and node.module.partition('.')[0] == 'fastindex':
+                found.add(node.module.partition('.')[2] or '__init__')
 
     Visitor().visit(ast.parse(source))
     return found
 
 
-def test_every_module_has_its_place():
-    assert sorted(MODULES) == sorted(ORDER)
+def test_the_folders_of_the_package_are_its_layers():
+    there = {
+        path.stem for path in PACKAGE.iterdir() if path.suffix == '.py' or (path / '__init__.py').exists()
+    }
+    assert there == {*GROUND, *LAYERS, '__init__', '__main__'}
 
 
-@pytest.mark.parametrize('module', MODULES)
+@pytest.mark.parametrize('module', [module for module in MODULES if module != '__main__'])
 def test_imports_point_down(module):
-    allowed = set(ORDER[: ORDER.index(module)])
-    if module == 'trees':
-        allowed |= {'trees.local', 'trees.objects'}  # open_tree chooses among them
-    assert imports_of(module) <= allowed
+    here = module.partition('.')[0]
+    allowed = {*GROUND}
+    if here in LAYERS:
+        below = LAYERS[: LAYERS.index(here)]
+        allowed |= {here, *below} - (APART - {here} if here in APART else set())
+    assert {name.partition('.')[0] for name in imports_of(module)} <= allowed
 
 
-@pytest.mark.parametrize('module', ORDER[ORDER.index('compat') :])
-def test_only_what_is_in_the_pipeline_knows_the_stages(module):
-    stages = {f'pipeline.{stage}' for stage in STAGES}
-    if module == 'releasing.tables':
-        stages.remove('pipeline.collect')  # a released index is written by what writes every index
-    assert not imports_of(module) & stages
+@pytest.mark.parametrize('module', [module for module in MODULES if module.startswith('jobs.')])
+def test_no_two_jobs_need_each_other(module):
+    here = '.'.join(module.split('.')[:2])
+    others = {'.'.join(name.split('.')[:2]) for name in imports_of(module) if name.startswith('jobs.')} - {
+        here
+    }
+    for other in others:
+        needs = {
+            '.'.join(name.split('.')[:2])
+            for each in MODULES
+            if each.startswith(f'{other}.')
+            for name in imports_of(each)
+        }
+        assert here not in needs
 
 
 @pytest.mark.parametrize('module', MODULES)
@@ -149,7 +115,7 @@ def test_every_exit_code_is_in_the_readme():
 
 
 def test_every_rule_of_an_index_is_in_the_readme():
-    from fastindex.faults import RULES
+    from fastindex.tables.audit import RULES
 
     readme = (ROOT / 'README.md').read_text().replace('`', '')
     for code, rule in RULES.items():

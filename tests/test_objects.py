@@ -37,10 +37,11 @@ from fastindex.errors import (
     StoreError,
     UsageError,
 )
+from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline import scan
-from fastindex.problems import Problem, Reason
-from fastindex.tablefile import TableFile, open_table
-from fastindex.trees import objects, store
+from fastindex.tables.file import TableFile, open_table
+from fastindex.trees import bucket as objects
+from fastindex.trees import s3
 
 botocore = pytest.importorskip('botocore.session', reason='needs botocore (the extra s3)')
 
@@ -132,9 +133,9 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'state'))
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
     yield
-    for made in store._clients.values():
+    for made in s3._clients.values():
         made.client.close()
-    store._clients.clear()
+    s3._clients.clear()
 
 
 @pytest.fixture
@@ -142,8 +143,8 @@ def forget() -> Iterator[Callable[[], None]]:
     """Let credentials be looked for again, also by the tests behind."""
 
     def forget() -> None:
-        store._clients.clear()
-        store._sessions.clear()
+        s3._clients.clear()
+        s3._sessions.clear()
 
     forget()
     yield forget
@@ -346,7 +347,7 @@ def test_digest_of_an_object_without_etag_is_never_reused(on_rclone, index, tmp_
 @pytest.mark.parametrize('kind', ['500', '503', 'drop', 'cut', 'short', 'late'])
 def test_what_goes_wrong_once_is_asked_for_again(on_moto, proxy, index, monkeypatch, kind):
     if kind == 'late':
-        monkeypatch.setattr(store, 'READ_SECONDS', 2)
+        monkeypatch.setattr(s3, 'READ_SECONDS', 2)
     seen, again, waited = set(), defaultdict(threading.Event), []
 
     def trouble(method: str, path: str) -> Any:
@@ -520,7 +521,7 @@ def test_validate_does_not_look_into_buckets():
 
 def test_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'botocore.session', None)
-    store._clients.clear()
+    s3._clients.clear()
     with pytest.raises(UsageError, match=r"pip install 'fastindex\[s3\]'"):
         fastindex.build('s3://bucket', out=tmp_path)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import SESSION, Fifo, Link, Mode, Socket, Sparse, grow, read, read_paths
 
-from fastindex import EmptyTreeError, Problem, Reason, RootError, Skip, ids
-from fastindex.ids import Text
-from fastindex.trees.local import LocalTree
+from fastindex import EmptyTreeError, Problem, Reason, RootError, Skip
+from fastindex.names import ids
+from fastindex.names.ids import Text
+from fastindex.trees.disk import LocalTree
 
 SPIKES = f'{SESSION}/alf/spikes.times.npy'
 

@@ -19,7 +19,7 @@ from renames import COMMAND, EXECUTOR, run_watched
 
 import fastindex
 from fastindex import InvalidIndexError, LockedError, PublishError, files
-from fastindex.pipeline.publish import open_stage
+from fastindex.tables.publish import open_stage
 
 FIRST, SECOND = f'{SESSION}/a.b.npy', f'{SESSION}/c.d.npy'
 
@@ -145,7 +145,7 @@ def test_a_killed_holder_leaves_no_lock(make_tree, build):
     root = make_tree({FIRST: b''})
     code = (
         'import pathlib, sys, time\n'
-        'from fastindex.pipeline.publish import open_stage\n'
+        'from fastindex.tables.publish import open_stage\n'
         'with open_stage(pathlib.Path(sys.argv[1])): print(1, flush=True); time.sleep(3600)'
     )
     with subprocess.Popen([sys.executable, '-c', code, root], stdout=subprocess.PIPE) as holder:
@@ -354,7 +354,7 @@ def test_a_complete_stage_that_was_damaged_does_not_replace_a_good_index(make_tr
 def test_problems_that_are_in_place_stay_when_the_end_of_a_killed_run_is_made_up_for(make_tree, build):
     root = make_tree({FIRST: b'', SECOND: Link('nowhere')})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('fastindex.pipeline.publish.Stage.drop', lambda self: None)
+        patch.setattr('fastindex.tables.publish.Stage.drop', lambda self: None)
         build(root)
     assert (root / '.fastindex/stage/ready').exists()
     with open_stage(root):

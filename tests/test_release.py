@@ -29,9 +29,9 @@ from patience import turns
 import fastindex
 from fastindex import FindingsError, Query, ReleaseError
 from fastindex.errors import MissingExtraError
-from fastindex.releasing.pack import BIG_BYTES, FileTask, PackTask, SteadyFile, work
-from fastindex.releasing.tars import TarZstFormat
-from fastindex.releasing.zips import ZipFormat
+from fastindex.jobs.release.pack import BIG_BYTES, FileTask, PackTask, SteadyFile, work
+from fastindex.jobs.release.tars import TarZstFormat
+from fastindex.jobs.release.zips import ZipFormat
 from fastindex.trees import open_tree
 
 pytestmark = [

@@ -23,11 +23,11 @@ from conftest import SESSION, grow, read
 from patience import PATIENCE_SECONDS, wait_until
 
 import fastindex
-from fastindex import MissingExtraError, ReportError, UsageError, report
-from fastindex.report import contents as counting
-from fastindex.report import page
-from fastindex.report.contents import Bar, Contents, CoverageRow, gather
-from fastindex.rows import to_size
+from fastindex import MissingExtraError, ReportError, UsageError
+from fastindex.jobs.report import contents as counting
+from fastindex.jobs.report import page, report
+from fastindex.jobs.report.contents import Bar, Contents, CoverageRow, gather
+from fastindex.text import to_size
 
 TREE = {
     f'{SESSION}/alf/_ibl_trials.choice.npy': b'12345',

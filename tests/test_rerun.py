@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastindex
-from fastindex import hashing
-from fastindex.pipeline import known as known_module
 from fastindex.pipeline import scan as scan_module
-from fastindex.pipeline.known import FINGERPRINTS, KnownIndex, KnownRows
-from fastindex.tables import fingerprint_columns
-from fastindex.trees.local import LocalTree
+from fastindex.tables import reuse as known_module
+from fastindex.tables.reuse import FINGERPRINTS, KnownIndex, KnownRows
+from fastindex.tables.schema import fingerprint_columns
+from fastindex.trees import digests
+from fastindex.trees.disk import LocalTree
 
 TREE = {
     f's{subject}/2024-01-0{day}/001/{name}': f'{subject}{day}{name}'.encode() * subject
@@ -45,7 +45,7 @@ def fixed_date(monkeypatch):
 @pytest.fixture
 def settling(monkeypatch):
     """Call it, and all files are old enough for their digests to be reused."""
-    monkeypatch.setattr(hashing, 'SETTLED_NS', 20_000_000)
+    monkeypatch.setattr(digests, 'SETTLED_NS', 20_000_000)
     return lambda: time.sleep(0.05)
 
 
@@ -78,7 +78,7 @@ def never(*_):
 @pytest.mark.parametrize('hash', [['xxh128', 'md5'], ['xxh128'], ['md5']])
 def test_nothing_is_read_again_where_nothing_has_changed(root, build, rebuilt, monkeypatch, hash):
     expected = rebuilt(hash=hash)
-    monkeypatch.setattr(hashing.Hasher, 'measure', never)
+    monkeypatch.setattr(digests.Hasher, 'measure', never)
     for _ in range(2):
         summary = build(root, hash=hash)
         assert summary.digests_reused == summary.datasets == len(TREE)
@@ -140,7 +140,7 @@ def test_files_and_sessions_that_come_go_and_move(root, build, rebuilt, settling
 
 def test_a_file_that_changed_shortly_before_it_was_read_is_read_again(make_tree, build, monkeypatch):
     """A second change in the same tick of the clock would not show."""
-    monkeypatch.setattr(hashing, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
+    monkeypatch.setattr(digests, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
     root = make_tree(TREE)
     build(root, hash=['md5'])
     assert build(root, hash=['md5']).digests_reused == 0
@@ -247,7 +247,7 @@ def is_right(root, build, tmp_path):
 
 def test_a_time_that_no_column_can_hold_makes_no_other_digest_wrong(dated, build, tmp_path, monkeypatch):
     """All files are fresh, so all have the mark for "never the same": it must not be the same."""
-    monkeypatch.setattr(hashing, 'SETTLED_NS', 3600 * 10**9)
+    monkeypatch.setattr(digests, 'SETTLED_NS', 3600 * 10**9)
     build(dated, hash=['md5'])
     (dated / SESSION / 'a.b3.npy').write_bytes(b'##')
     assert build(dated, hash=['md5'], check=True).changes.datasets_changed == 1
@@ -275,7 +275,7 @@ def test_a_time_that_no_column_can_hold_is_that_of_its_file_alone(
 )
 def test_columns_hold_each_fingerprint_that_fits_and_the_mark_for_the_others(fingerprints):
     expected = [
-        one if all(-(2**63) <= time_ns < 2**63 for time_ns in one[:2]) else hashing.NO_FINGERPRINT
+        one if all(-(2**63) <= time_ns < 2**63 for time_ns in one[:2]) else digests.NO_FINGERPRINT
         for one in fingerprints
     ]
     assert list(zip(*fingerprint_columns(fingerprints), strict=True)) == expected
@@ -283,12 +283,12 @@ def test_columns_hold_each_fingerprint_that_fits_and_the_mark_for_the_others(fin
 
 def test_the_mark_for_never_the_same_equals_nothing(make_tree, build, monkeypatch):
     """Not even a file that is said to be of 1970 and to have the inode 0."""
-    monkeypatch.setattr(hashing, 'SETTLED_NS', 3600 * 10**9)
+    monkeypatch.setattr(digests, 'SETTLED_NS', 3600 * 10**9)
     root = make_tree(TREE)
     build(root, hash=['md5'])
     table = read(root, 'datasets')
     rows = KnownRows(KnownIndex.open(root, ['md5']).take(ALL), ['md5'])
-    never = fingerprint_columns([hashing.NO_FINGERPRINT] * len(TREE))
+    never = fingerprint_columns([digests.NO_FINGERPRINT] * len(TREE))
     sizes = array('Q', [row['file_size'] for row in table])
     assert rows.hex_digests_of(''.join(row['id'] for row in table).encode(), (sizes, *never)) is None
     assert rows.by_id() == {}
@@ -297,7 +297,7 @@ def test_the_mark_for_never_the_same_equals_nothing(make_tree, build, monkeypatc
 def test_a_file_in_a_memory_map_is_read_again_until_a_change_must_show(make_tree, build, monkeypatch):
     """The second write to a page that is not yet on the disk need not touch a time."""
     root = make_tree(TREE)
-    monkeypatch.setattr(hashing, 'time', SimpleNamespace(time_ns=lambda: now_ns))
+    monkeypatch.setattr(digests, 'time', SimpleNamespace(time_ns=lambda: now_ns))
     first_ns = time.time_ns()
     with (root / FIRST).open('rb+') as file, mmap(file.fileno(), 0) as mapped:
         for seconds, byte in ((0, b'x'), (35, b'y'), (50, b'z')):
@@ -309,7 +309,7 @@ def test_a_file_in_a_memory_map_is_read_again_until_a_change_must_show(make_tree
 
 
 def test_the_index_is_read_a_row_group_at_a_time(make_tree, build, settling, monkeypatch):
-    monkeypatch.setattr('fastindex.pipeline.collect.ROW_GROUP_ROWS', 5)
+    monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 5)
     root = make_tree(TREE)
     settling()
     build(root, hash=['md5'])
@@ -320,7 +320,7 @@ def test_the_index_is_read_a_row_group_at_a_time(make_tree, build, settling, mon
         '_read_to',
         lambda self, eid: held.append((rows := read_to(self, eid)).num_rows) or rows,
     )
-    monkeypatch.setattr('fastindex.pipeline.build.MAX_SESSIONS', 1)
+    monkeypatch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', 1)
     assert build(root, hash=['md5']).digests_reused == len(TREE)
     assert max(held) <= 10
 

@@ -32,8 +32,8 @@ from patience import run_on_terminal
 import fastindex
 from fastindex import Query, UnknownSessionError, UsageError, cli
 from fastindex.commands import search as search_command
-from fastindex.rows import to_size
-from fastindex.search import find_datasets
+from fastindex.jobs.read.search import find_datasets
+from fastindex.text import to_size
 
 pytestmark = [
     # What one.api and one.alf.cache do, pandas 3 deprecates.
@@ -502,7 +502,7 @@ def test_json_is_exact_and_plain(search, make_tree, build):
 
 def test_rows_that_are_written_in_pieces_are_those_that_are_written_at_once(search, awkward, monkeypatch):
     whole = [search('awkward', '--datasets', form)[1] for form in ('--json', '--csv')]
-    monkeypatch.setattr(fastindex.rows, 'SLICE_ROWS', 4)
+    monkeypatch.setattr(fastindex.commands.rows, 'SLICE_ROWS', 4)
     assert [search('awkward', '--datasets', form)[1] for form in ('--json', '--csv')] == whole
     assert len(json.loads(whole[0])) == 15
 

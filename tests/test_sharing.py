@@ -10,14 +10,14 @@ import pytest
 from conftest import SESSION, Fifo, Link, read_paths, tables_digest
 
 from fastindex import Problem, Reason
-from fastindex.ids import UuidIdentity
+from fastindex.jobs.build.build import build_index
+from fastindex.jobs.build.options import Options
+from fastindex.jobs.validate.sessions import CheckTask, check
+from fastindex.names.ids import UuidIdentity
+from fastindex.names.rules import RULES
 from fastindex.pipeline import scan as scan_module
-from fastindex.pipeline.build import build_index
-from fastindex.pipeline.check import CheckTask, check
-from fastindex.pipeline.executors import Pool
-from fastindex.pipeline.options import Options
-from fastindex.rules import RULES
 from fastindex.trees import open_tree
+from fastindex.workers.pool import Pool
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def fixed_date(monkeypatch):
 @pytest.fixture
 def inheriting(monkeypatch):
     """Workers that inherit what a test has changed in this process."""
-    monkeypatch.setattr('fastindex.pipeline.workers.may_fork', lambda: True)
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)
 
 
 def record_calls(monkeypatch, module, name):

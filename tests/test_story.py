@@ -9,13 +9,13 @@ import shutil
 import pytest
 from conftest import grow
 
-from fastindex import hashing
-from fastindex.example import write_example
+from fastindex.jobs.example.example import write_example
+from fastindex.trees import digests
 
 
 def test_a_data_managers_week(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(hashing, 'SETTLED_NS', -(10**12))  # the example is older than a few seconds
-    monkeypatch.setattr('fastindex.pipeline.workers.may_fork', lambda: True)  # and the workers know it
+    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))  # the example is older than a few seconds
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)  # and the workers know it
     root = tmp_path / 'data'
     write_example(root, sessions=40, workers=1)
     sessions = sorted(path.parent for path in root.glob('*/Subjects/*/*/*/alf'))

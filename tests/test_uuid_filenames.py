@@ -20,13 +20,14 @@ from one.alf.path import add_uuid_string
 from one.alf.spec import is_uuid
 
 import fastindex
-from fastindex import Problem, Reason, UsageError, hashing
-from fastindex.alf import is_dataset_name
-from fastindex.info import summarize
+from fastindex import Problem, Reason, UsageError
+from fastindex.jobs.read.info import summarize
+from fastindex.names.alf import is_dataset_name
+from fastindex.names.identity import SeenIds, find_twins
+from fastindex.names.uuids import add_uuid, split_uuids
+from fastindex.names.verdicts import UuidVerdicts, _verdicts_by_folder, verdicts_of
 from fastindex.pipeline import scan
-from fastindex.pipeline.filenames import SeenIds, find_twins
-from fastindex.pipeline.verdicts import UuidVerdicts, _verdicts_by_folder, verdicts_of
-from fastindex.uuidnames import add_uuid, split_uuids
+from fastindex.trees import digests
 
 IDS = [f'6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c{i:02x}' for i in range(100)]
 OTHER = SESSION.replace('s1', 's2')
@@ -308,7 +309,7 @@ def test_more_files_than_one_task_takes_are_still_compared_with_each_other(make_
 
 
 def test_a_rerun_reuses_digests_and_tells_what_has_changed(make_tree, index, run, monkeypatch, tmp_path):
-    monkeypatch.setattr(hashing, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
     tree = {f'{path}/a.b{i}.{IDS[10 * n + i]}.npy': b'x' for n, path in enumerate(ORDER) for i in range(5)}
     root = make_tree({**tree, f'{ORDER[1]}/twin.b.{IDS[0]}.npy': b'xx'})
     index(root, hash=['xxh128'])
@@ -378,7 +379,7 @@ def test_verify_finds_each_mutation_and_no_other(named, tmp_path, is_ours, monke
         assert Counter(d.kind for d in fastindex.verify(named, workers=1)).keys() == {'missing', 'unexpected'}
         options['uuid_filenames'] = True
     else:
-        monkeypatch.setattr('fastindex.pipeline.expect._ByPath', None)
+        monkeypatch.setattr('fastindex.jobs.verify.expected._ByPath', None)
     assert list(fastindex.verify(named, **options)) == []
     chance = random.Random(1)
     files = chance.sample(sorted(named.rglob('*.npy')), 40)

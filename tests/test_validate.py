@@ -27,8 +27,11 @@ from test_alf import folder_paths, names
 
 import fastindex
 from fastindex import RULES, EmptyTreeError, Finding, RootError, Severity, Skip, UsageError
-from fastindex.alf import SkipReason, judge_folder
-from fastindex.diagnose import (
+from fastindex.commands.groups import FIRST
+from fastindex.jobs.validate.npy import BadHeaderError, read_shape
+from fastindex.jobs.validate.sessions import CheckTask, check_shard
+from fastindex.names.alf import SkipReason, judge_folder
+from fastindex.names.diagnose import (
     diagnose_date,
     diagnose_file,
     diagnose_folder,
@@ -36,9 +39,6 @@ from fastindex.diagnose import (
     diagnose_number,
     diagnose_subject,
 )
-from fastindex.groups import FIRST
-from fastindex.npy import BadHeaderError, read_shape
-from fastindex.pipeline.check import CheckTask, check_shard
 from fastindex.trees import open_tree
 
 DATE = 'lab/Subjects/s1/2024-01-01'
@@ -734,7 +734,7 @@ def test_every_code_is_tested_here():
 
 
 def test_the_readme_lists_the_codes_as_the_code_has_them():
-    from fastindex.rules import iter_table_lines
+    from fastindex.names.rules import iter_table_lines
 
     assert '\n'.join(iter_table_lines()) in README.read_text()
 

@@ -15,9 +15,9 @@ import pytest
 from patience import wait_until
 
 from fastindex import WorkerError
-from fastindex.pipeline import workers as workers_module
-from fastindex.pipeline.executors import FollowUp, Pool, Successor
-from fastindex.pipeline.workers import MAX_DEATHS, Workers, may_fork
+from fastindex.workers import processes as workers_module
+from fastindex.workers.pool import FollowUp, Pool, Successor
+from fastindex.workers.processes import MAX_DEATHS, Workers, may_fork
 
 
 def double(number: int) -> int:
@@ -66,14 +66,14 @@ def pool(request, monkeypatch):
         with ThreadPoolExecutor(2) as executor, Pool(2, executor) as pool:
             yield pool
         return
-    monkeypatch.setattr('fastindex.pipeline.workers.may_fork', lambda: request.param == 'forked')
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: request.param == 'forked')
     with Pool(1 if request.param == 'here' else 2) as pool:
         yield pool
 
 
 @pytest.fixture
 def two_workers(monkeypatch):
-    monkeypatch.setattr('fastindex.pipeline.workers.may_fork', lambda: True)
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)
     with Pool(2) as pool:
         yield pool
 
@@ -144,7 +144,7 @@ def test_large_tasks_and_large_results_at_once_do_not_wait_for_each_other(pool):
 def test_workers_that_cannot_be_started_are_an_error_and_none_stays():
     code = (
         'import resource, os\n'
-        'from fastindex.pipeline.workers import Workers\n'
+        'from fastindex.workers.processes import Workers\n'
         'from fastindex import WorkerError\n'
         'resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))\n'
         'before = len(os.listdir("/proc/self/fd"))\n'
@@ -162,7 +162,7 @@ def test_workers_that_cannot_be_started_are_an_error_and_none_stays():
 def test_a_new_interpreter_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / 'pickle.py').write_text(f'open({str(tmp_path / "ran")!r}, "w")')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr('fastindex.pipeline.workers.may_fork', lambda: False)
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: False)
     with Pool(2) as pool:
         assert [result for result, _ in pool.run(double, [1])] == [2]
     assert not (tmp_path / 'ran').exists()
@@ -218,7 +218,7 @@ def test_a_stopped_worker_is_gone(two_workers):
 
 
 def test_a_busy_worker_is_gone_at_once_where_it_is_killed(monkeypatch):
-    monkeypatch.setattr('fastindex.pipeline.workers.may_fork', lambda: True)
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)
     monkeypatch.setattr(workers_module, 'STOP_SECONDS', 3600)  # neither for the end of its task nor for this
     workers = Workers(1)
     [worker] = workers._workers
@@ -231,7 +231,7 @@ def test_no_worker_outlives_a_killed_parent():
     code = (
         'import sys, time\n'
         'from fastindex.pipeline import workers\n'
-        'from fastindex.pipeline.executors import Pool\n'
+        'from fastindex.workers.pool import Pool\n'
         'workers.STOP_SECONDS = 0.2\n'
         'pool = Pool(2)\n'
         'results = pool.run(time.sleep, [3600, 3600])\n'
@@ -261,7 +261,7 @@ def test_a_process_with_threads_is_not_forked():
     finally:
         done.set()
         thread.join()
-    code = 'from fastindex.pipeline.workers import may_fork; assert may_fork()'
+    code = 'from fastindex.workers.processes import may_fork; assert may_fork()'
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
@@ -276,8 +276,8 @@ def test_few_workers_are_replaced_by_some_that_inherit_pyarrow_and_many_are_not(
         add_worker(self)
 
     monkeypatch.setattr(Workers, '_add_worker', counting)
-    for module in ('workers', 'executors'):
-        monkeypatch.setattr(f'fastindex.pipeline.{module}.may_fork', lambda: True)
+    for module in ('processes', 'pool'):
+        monkeypatch.setattr(f'fastindex.workers.{module}.may_fork', lambda: True)
     root = make_tree({f's/2024-01-01/{number:03}/x.y.npy': b'' for number in range(1, 30)})
     few = build(root, workers=2).generation
     assert len(starts) == 4

@@ -11,9 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from fastindex import __version__
-from fastindex.alf import EXPECTED, SkipReason
-from fastindex.commands.common import (
+from fastindex._version import __version__
+from fastindex.commands.options import (
     MAX_PROBLEMS,
     Parser,
     add_store_options,
@@ -26,18 +25,15 @@ from fastindex.commands.common import (
     quote,
     show,
 )
-from fastindex.errors import (
-    EXIT_DIFFERENCES,
-    EXIT_DONE,
-    EXIT_PROBLEMS,
-    UsageError,
-)
+from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
 from fastindex.files import open_output
-from fastindex.problems import Skip, escape, to_text
+from fastindex.names.alf import EXPECTED, SkipReason
+from fastindex.names.problems import Skip
+from fastindex.text import escape, to_text
 
 if TYPE_CHECKING:
-    from fastindex.pipeline.changes import Change
-    from fastindex.pipeline.summary import Summary
+    from fastindex.jobs.build.summary import Summary
+    from fastindex.tables.changes import Change
 
 __all__ = ['make_parser']
 
@@ -147,9 +143,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run and options.changes is not None:
         raise UsageError('--dry-run compares with no index: expected --check --changes FILE')
     gc.set_threshold(100_000, 20, 20)  # collections during imports alone cost 5 % of the run on the example
-    from fastindex.hashing import parse_algorithms
-    from fastindex.ids import NAMESPACE
-    from fastindex.pipeline.build import build
+    from fastindex.jobs.build.build import build
+    from fastindex.names.ids import NAMESPACE
+    from fastindex.trees.digests import parse_algorithms
 
     with _open_changes(options.changes) as write_change:
         summary = build(

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from fastindex.commands.common import (
-    Parser,
-    megabytes,
-    positive,
-    print_json,
-    quote,
-    show,
-)
-from fastindex.errors import (
-    EXIT_DONE,
-    UsageError,
-)
-from fastindex.problems import escape
+from fastindex.commands.options import Parser, megabytes, positive, print_json, quote, show
+from fastindex.errors import EXIT_DONE, UsageError
+from fastindex.text import escape
 
 __all__ = ['make_parser']
 
@@ -56,10 +46,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fastindex.example import DEFAULT_SESSIONS, write_example
+    from fastindex.jobs.example.example import DEFAULT_SESSIONS, write_example
 
     if options.zip:
-        from fastindex.archive import unpack_archive
+        from fastindex.jobs.example.archive import unpack_archive
 
         if options.sessions is not None or options.seed is not None:
             raise UsageError('--zip unpacks an archive as it is: leave --sessions and --seed out')

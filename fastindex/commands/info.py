@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fastindex.commands.common import (
-    Parser,
-    add_store_options,
-    print_json,
-    show,
-)
+from fastindex.commands.options import Parser, add_store_options, print_json, show
 from fastindex.commands.search import open_index
 from fastindex.errors import EXIT_DONE
 
@@ -48,8 +43,8 @@ def _run(options: argparse.Namespace) -> int:
     index = open_index(options)
     from dataclasses import asdict
 
-    from fastindex.info import summarize
-    from fastindex.rows import to_summary
+    from fastindex.commands.rows import to_summary
+    from fastindex.jobs.read.info import summarize
 
     info = summarize(index)
     if options.json:

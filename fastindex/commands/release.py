@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from fastindex.commands.common import (
+from fastindex.commands.options import (
     Parser,
     complain,
     leave_out_what_pyarrow_can_do_without,
@@ -21,11 +21,11 @@ from fastindex.commands.common import (
 )
 from fastindex.commands.search import add_terms, parse_size, to_query
 from fastindex.errors import EXIT_DONE, UsageError
-from fastindex.problems import escape, to_text
+from fastindex.text import escape, to_text
 
 if TYPE_CHECKING:
-    from fastindex.releasing.release import Archive, Release
-    from fastindex.search import Query
+    from fastindex.jobs.read.search import Query
+    from fastindex.jobs.release.release import Archive, Release
 
 __all__ = ['make_parser']
 
@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
     select = None if options.select is None else _parse_terms(options.select)
     leave_out_what_pyarrow_can_do_without()
     gc.set_threshold(100_000, 20, 20)  # as for a build
-    from fastindex.releasing.release import release
+    from fastindex.jobs.release.release import release
 
     done = release(
         options.root,
@@ -150,7 +150,7 @@ def _to_json(done: Release) -> dict[str, Any]:
 
 def _iter_lines(done: Release, options: argparse.Namespace) -> Iterator[str]:
     """Write what a page about the data needs."""
-    from fastindex.rows import to_count, to_size
+    from fastindex.text import to_count, to_size
 
     is_dry = done.archives[0].sha256 is None
     verb = 'would release' if is_dry else 'released'
@@ -170,7 +170,7 @@ def _iter_lines(done: Release, options: argparse.Namespace) -> Iterator[str]:
 
 
 def _iter_archive_lines(archive: Archive, folder: str) -> Iterator[str]:
-    from fastindex.rows import to_count, to_size
+    from fastindex.text import to_count, to_size
 
     size = '' if archive.bytes is None else f': {to_size(archive.bytes)}'
     yield f'{escape(os.path.join(folder, archive.path.name))}{size}'

@@ -5,16 +5,10 @@ from __future__ import annotations
 import argparse
 import time
 
-from fastindex.commands.common import (
-    Parser,
-    beside,
-    positive,
-    print_json,
-    show,
-)
+from fastindex.commands.options import Parser, beside, positive, print_json, show
 from fastindex.commands.search import open_index
 from fastindex.errors import EXIT_DONE
-from fastindex.problems import escape
+from fastindex.text import escape
 
 __all__ = ['make_parser']
 
@@ -75,8 +69,8 @@ def _run(options: argparse.Namespace) -> int:
     )
     from dataclasses import asdict
 
-    from fastindex.report import write_report
-    from fastindex.rows import to_count, to_size
+    from fastindex.jobs.report.report import write_report
+    from fastindex.text import to_count, to_size
 
     summary = write_report(
         index,

@@ -11,25 +11,21 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastindex.commands.common import (
+from fastindex.commands.options import (
     Parser,
     add_store_options,
     complain,
     leave_out_what_pyarrow_can_do_without,
     positive,
 )
-from fastindex.errors import (
-    EXIT_DONE,
-    FastindexError,
-    UsageError,
-)
-from fastindex.problems import escape
+from fastindex.errors import EXIT_DONE, FastindexError, UsageError
+from fastindex.text import escape
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from fastindex.index import Index
-    from fastindex.search import Query
+    from fastindex.jobs.read.index import Index
+    from fastindex.jobs.read.search import Query
 
 __all__ = ['add_terms', 'make_parser', 'open_index', 'parse_size', 'to_query']
 
@@ -126,7 +122,7 @@ def open_index(options: argparse.Namespace) -> Index:
     """Open the index that a command is about."""
     leave_out_what_pyarrow_can_do_without()
     gc.set_threshold(100_000, 20, 20)  # as for a build
-    from fastindex.index import open_for_command
+    from fastindex.jobs.read.index import open_for_command
 
     return open_for_command(
         options.out or options.root,
@@ -143,8 +139,8 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError('--eids are of sessions: leave --datasets out')
     query = to_query(options)
     index = open_index(options)
-    from fastindex.rows import iter_csv, iter_json, to_path_bytes, to_paths
-    from fastindex.search import file_path, find_datasets, find_sessions, to_session_paths
+    from fastindex.commands.rows import iter_csv, iter_json, to_path_bytes, to_paths
+    from fastindex.jobs.read.search import file_path, find_datasets, find_sessions, to_session_paths
 
     form = options.form
     if options.of_datasets:
@@ -184,7 +180,8 @@ def _show_table(rows: pl.DataFrame, found: int) -> None:
     """Print rows as a table that fits the terminal; how many there are goes to stderr."""
     from shutil import get_terminal_size
 
-    from fastindex.rows import to_count, to_dataset_table, to_session_table
+    from fastindex.commands.rows import to_dataset_table, to_session_table
+    from fastindex.text import to_count
 
     noun, to_rows = 'session', to_session_table
     if 'rel_path' in rows.columns:
@@ -219,7 +216,7 @@ def to_query(options: argparse.Namespace) -> Query:
     """Make the query of what `add_terms` has added."""
     from dataclasses import fields
 
-    from fastindex.search import Query
+    from fastindex.jobs.read.search import Query
 
     if options.date and options.date_range:
         raise UsageError('--date is one day, --date-range many: leave one of them out')

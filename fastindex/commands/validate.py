@@ -6,18 +6,9 @@ import argparse
 import time
 from contextlib import closing
 
-from fastindex.commands.common import (
-    Parser,
-    positive,
-    print_json,
-    show,
-)
-from fastindex.errors import (
-    EXIT_DIFFERENCES,
-    EXIT_DONE,
-    UsageError,
-)
-from fastindex.problems import escape
+from fastindex.commands.options import Parser, positive, print_json, show
+from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, UsageError
+from fastindex.text import escape
 
 __all__ = ['make_parser']
 
@@ -75,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fastindex.rules import RULES, Severity
+    from fastindex.names.rules import RULES, Severity
 
     if options.explain is not None:
         rule = RULES.get(options.explain.upper())
@@ -85,8 +76,8 @@ def _run(options: argparse.Namespace) -> int:
         return EXIT_DONE
     if options.root is None:
         raise UsageError('ROOT is missing. See python -m fastindex validate --help')
-    from fastindex.groups import Groups
-    from fastindex.pipeline.validate import validate
+    from fastindex.commands.groups import Groups
+    from fastindex.jobs.validate.validate import validate
 
     started = time.monotonic()
     findings = validate(

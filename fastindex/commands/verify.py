@@ -7,7 +7,7 @@ import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fastindex.commands.common import (
+from fastindex.commands.options import (
     MAX_PROBLEMS,
     Parser,
     add_store_options,
@@ -17,18 +17,13 @@ from fastindex.commands.common import (
     print_json,
     show,
 )
-from fastindex.errors import (
-    EXIT_DIFFERENCES,
-    EXIT_DONE,
-    EXIT_PROBLEMS,
-    UsageError,
-)
-from fastindex.problems import escape
+from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
+from fastindex.text import escape
 
 if TYPE_CHECKING:
-    from fastindex.faults import Fault
-    from fastindex.pipeline.judge import Difference, Kind
-    from fastindex.pipeline.verify import Verification
+    from fastindex.jobs.verify.differences import Difference, Kind
+    from fastindex.jobs.verify.verify import Verification
+    from fastindex.tables.audit import Fault
 
 __all__ = ['make_parser']
 
@@ -108,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
     gc.set_threshold(100_000, 20, 20)
     if options.index_only is not None:
         return _run_verify_index(options)
-    from fastindex.pipeline.verify import verify
+    from fastindex.jobs.verify.verify import verify
 
     verification = verify(
         options.root,
@@ -175,7 +170,7 @@ def _iter_verify_lines(
 
 
 def _run_verify_index(options: argparse.Namespace) -> int:
-    from fastindex.faults import verify_index
+    from fastindex.tables.audit import verify_index
 
     if wrong := [name for name in ('fast', 'hash', 'part', 'index') if getattr(options, name)]:
         raise UsageError(f'--index-only looks at no dataset: leave --{wrong[0]} out')

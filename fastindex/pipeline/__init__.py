@@ -1,1 +1,1 @@
-"""How a tree is indexed: discover -> shard -> scan -> collect -> publish; `build` knows the order."""
+"""The stages of a scan and nothing else: discover -> shard -> scan -> collect."""

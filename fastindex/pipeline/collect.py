@@ -7,188 +7,35 @@ carry, is the XXH3-128 of all their row groups: the same rows are the same gener
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastindex.alf import list_old_revisions
-from fastindex.pipeline.known import FINGERPRINTS
-from fastindex.tables import (
-    datasets_schema,
+from fastindex.names.alf import list_old_revisions
+from fastindex.tables.schema import (
     fingerprint_columns,
-    fingerprints_schema,
     from_ipc,
-    one_metadata,
-    pandas_metadata,
-    sessions_schema,
 )
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fastindex.hashing import Fingerprint, Measured
     from fastindex.pipeline.scan import HashResult, ScanResult
+    from fastindex.trees.digests import Fingerprint, Measured
 
-__all__ = ['PairWriter', 'complete', 'drop_datasets']
+from collections.abc import Iterator
+from uuid import UUID
 
-ROW_GROUP_ROWS = 2**16
-"""8 MB of datasets in memory, 1.5 MB in the file: small enough that a reader can skip most of them."""
+from fastindex.names.alf import parse_session_path
+from fastindex.names.identity import SeenIds
+from fastindex.names.ids import eid
+from fastindex.names.problems import Problem, Reason
+from fastindex.names.uuids import add_uuid
+from fastindex.pipeline.scan import HashResult, ScanResult
+from fastindex.tables.changes import SESSION_COLUMNS, to_session_path
+from fastindex.tables.merge import iter_rows
+from fastindex.tables.schema import to_ipc
 
-
-class PairWriter:
-    """Writes sessions.pqt and datasets.pqt.
-
-    Parameters
-    ----------
-    folder
-        Where the two files are made; they must not be there yet.
-    algorithms
-        The digests in the rows.
-    origin, date_created
-        The client's metadata. See `fastindex.tables.one_metadata`.
-    with_index
-        Whether `id` and (`eid`, `id`) are the index of the data frames, as the client expects.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        algorithms: tuple[str, ...],
-        origin: str,
-        date_created: str,
-        with_index: bool = True,
-    ) -> None:
-        metadata = one_metadata(date_created=date_created, origin=origin)
-        self._sessions = _TableWriter(
-            folder / 'sessions.pqt',
-            sessions_schema(),
-            metadata,
-            ['id'] if with_index else [],
-            ['lab', 'subject'],
-        )
-        self._datasets = _TableWriter(
-            folder / 'datasets.pqt',
-            datasets_schema(algorithms),
-            metadata,
-            ['eid', 'id'] if with_index else [],
-            ['eid', 'rel_path', 'qc'],  # qc: only a dictionary keeps the categories that no row has
-        )
-        self._fingerprints = None
-        if algorithms:
-            self._fingerprints = _TableWriter(folder / FINGERPRINTS, fingerprints_schema(), None, [], [])
-        self._tables = [table for table in (self._sessions, self._datasets, self._fingerprints) if table]
-
-    def write(self, sessions: pa.Table, datasets: pa.Table, fingerprints: pa.Table | None = None) -> None:
-        """Append rows to all tables."""
-        self._sessions.write(sessions)
-        self._datasets.write(datasets)
-        if self._fingerprints is not None and fingerprints is not None:
-            self._fingerprints.write(fingerprints)
-
-    def close(self, facts: Mapping[str, Any]) -> str:
-        """Complete the files; `facts` go into their metadata, with the generation, which is returned."""
-        from xxhash import xxh3_128
-
-        sessions, datasets, *_ = [table.finish() for table in self._tables]
-        generation = xxh3_128(sessions + datasets).hexdigest()
-        metadata = json.dumps({'generation': generation, **facts})
-        for table in self._tables:
-            table.close(metadata)
-        return generation
-
-    def abort(self) -> None:
-        """Close the files, if they are open yet: they are of no use."""
-        for table in self._tables:
-            table.abort()
-
-
-class _TableWriter:
-    """Writes one Parquet file in row groups of a fixed number of rows."""
-
-    def __init__(
-        self, path: Path, schema: pa.Schema, metadata: bytes | None, index: list[str], repeated: list[str]
-    ) -> None:
-        import pyarrow as pa
-
-        self._path = path
-        self._schema = schema
-        self._metadata = metadata
-        self._index = index
-        self._repeated = repeated  # columns that are worth a dictionary
-        self._searched = repeated[:2] + index[:1]  # columns by which a reader may skip row groups
-        # Not `pa.OSFile`, which takes no path that is not UTF-8.
-        self._file = path.open('wb', buffering=2**20)
-        self._sink = pa.PythonFile(self._file, 'w')
-        self._writer: Any = None
-        self._waiting: list[pa.Table] = []
-        self._waiting_rows = 0
-
-    def write(self, table: pa.Table) -> None:
-        self._waiting.append(table)
-        self._waiting_rows += table.num_rows
-        if self._waiting_rows >= ROW_GROUP_ROWS:
-            self._write_row_groups(ROW_GROUP_ROWS)
-
-    def _write_row_groups(self, min_rows: int) -> None:
-        import pyarrow as pa
-
-        table = pa.concat_tables(self._waiting)
-        start = 0
-        while table.num_rows - start >= min_rows:
-            part = table.slice(start, ROW_GROUP_ROWS).combine_chunks()
-            self._open(self._schema).write_table(part, row_group_size=ROW_GROUP_ROWS)
-            start += part.num_rows
-        self._waiting = [table.slice(start)]
-        self._waiting_rows = table.num_rows - start
-
-    def _open(self, schema: pa.Schema) -> Any:
-        if self._writer is None:
-            import pyarrow.parquet as pq
-
-            if self._metadata is not None:  # a table for the client
-                pandas = pandas_metadata(schema, self._index)
-                schema = schema.with_metadata({'one_metadata': self._metadata, 'pandas': pandas})
-            self._writer = pq.ParquetWriter(
-                self._sink,
-                schema,
-                compression='zstd',
-                compression_level=1,
-                use_dictionary=[name for name in self._repeated if name in schema.names],
-                write_page_checksum=True,
-                write_statistics=self._searched,
-            )
-        return self._writer
-
-    def finish(self) -> bytes:
-        """Write the rows that wait; return a digest of all row groups."""
-        from xxhash import xxh3_128
-
-        if self._waiting_rows:
-            self._write_row_groups(1)
-        schema = self._schema
-        if self._writer is None and 'qc' in schema.names:
-            # No row at all: the client adds its own column of categories, and fails on an empty one of ours.
-            schema = schema.remove(schema.get_field_index('qc'))
-        self._open(schema)
-        self._file.flush()
-        digest = xxh3_128()
-        with self._path.open('rb') as file:
-            while data := file.read(2**20):
-                digest.update(data)
-        return digest.digest()
-
-    def close(self, metadata: str) -> None:
-        self._writer.add_key_value_metadata({'fastindex': metadata})
-        self._writer.close()
-        self._file.close()
-
-    def abort(self) -> None:
-        if self._writer is not None:
-            self._writer.is_open = False  # no footer: the file is dropped
-        self._file.close()
+__all__ = ['complete', 'drop_datasets', 'iter_unique']
 
 
 def complete(
@@ -258,13 +105,13 @@ def _mark_revisions(datasets: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     places: dict[str, list[int]] = {}
-    for place, eid in enumerate(datasets.column('eid').to_pylist()):
-        places.setdefault(eid, []).append(place)
+    for place, session in enumerate(datasets.column('eid').to_pylist()):
+        places.setdefault(session, []).append(place)
     paths = datasets.column('rel_path').to_pylist()
     marks = [True] * len(paths)
-    for session in places.values():
-        for old in list_old_revisions([paths[place] for place in session]):
-            marks[session[old]] = False
+    for rows in places.values():
+        for old in list_old_revisions([paths[place] for place in rows]):
+            marks[rows[old]] = False
     column = datasets.schema.get_field_index('default_revision')
     return datasets.set_column(column, 'default_revision', pa.array(marks, pa.bool_()))
 
@@ -274,3 +121,67 @@ def _drop(table: pa.Table, rows: list[int]) -> pa.Table:
 
     bounds = [-1, *rows, table.num_rows]
     return pa.concat_tables([table.slice(a + 1, b - a - 1) for a, b in pairwise(bounds)])
+
+
+def iter_unique(
+    scanned: Iterator[tuple[ScanResult, list[HashResult]]], namespace: UUID
+) -> Iterator[tuple[ScanResult, list[HashResult]]]:
+    """Iterate over what shards gave, without the datasets whose id was there before: these are problems.
+
+    Parameters
+    ----------
+    scanned
+        In the order of the table; the datasets of a session together.
+    namespace
+        Of the eids.
+    """
+    seen = SeenIds()
+    for result, hashed in scanned:
+        ids = from_ipc(result.datasets).column('id').combine_chunks()
+        text = bytes(memoryview(ids.buffers()[2] or b'')[: 36 * len(ids)]).decode()
+        digits = bytes.fromhex(text.replace('-', ''))
+        twins = [row for row in range(len(ids)) if not seen.add(digits[16 * row : 16 * row + 16])]
+        yield _drop_seen(result, hashed, twins, namespace) if twins else (result, hashed)
+
+
+def _drop_seen(
+    result: ScanResult, hashed: list[HashResult], rows: list[int], namespace: UUID
+) -> tuple[ScanResult, list[HashResult]]:
+    """Make problems of some of the datasets."""
+    import pyarrow.compute as pc
+
+    datasets = from_ipc(result.datasets)
+    lost = datasets.take(rows)
+    sessions = from_ipc(result.sessions).select(SESSION_COLUMNS)
+    path_of = {row[0]: to_session_path(row, namespace) for row in iter_rows(sessions)}
+    tally = result.tally
+    for session, id, rel_path in iter_rows(lost.select(['eid', 'id', 'rel_path'])):
+        name = rel_path if f'.{id}.' in rel_path else add_uuid(rel_path, id)
+        tally.problem(f'{path_of[session]}/{name}', Reason.UUID_TWICE)
+    # As if they had been found in the scan, so that shards of another size give the same list.
+    tally.problems.sort(key=lambda problem: (_eid_of(problem, namespace), problem))
+    fingerprints = None if result.fingerprints is None else from_ipc(result.fingerprints)
+    datasets, fingerprints = drop_datasets(datasets, fingerprints, rows)
+    kept = {row: place for place, row in enumerate(sorted(set(range(result.dataset_count)).difference(rows)))}
+    big = [(file, done) for file, done in zip(result.big_files, hashed, strict=True) if file.row in kept]
+    return result._replace(
+        datasets=to_ipc(datasets),
+        fingerprints=None if fingerprints is None else to_ipc(fingerprints),
+        dataset_count=len(kept),
+        total_bytes=result.total_bytes - (pc.sum(lost['file_size']).as_py() or 0),
+        reused=min(result.reused, len(kept)),
+        big_files=[file._replace(row=kept[file.row]) for file, _ in big],
+    ), [done for _, done in big]
+
+
+def _eid_of(problem: Problem, namespace: UUID) -> bytes:
+    """Get the eid of the session that a problem lies in."""
+    names = problem.path.split('/')
+    for count in (5, 3):
+        path = '/'.join(names[:count])
+        try:
+            parse_session_path(path)
+        except ValueError:
+            continue
+        return eid(path, namespace=namespace).bytes
+    raise AssertionError(f'{problem.path!r} lies in no session, but a scan of one met it')

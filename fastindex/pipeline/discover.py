@@ -17,13 +17,14 @@ from contextlib import ExitStack
 from itertools import groupby
 from typing import NamedTuple
 
-from fastindex.alf import SkipReason, judge_date, judge_number
 from fastindex.errors import RootError
-from fastindex.ids import Identity
-from fastindex.pipeline.executors import Pool
-from fastindex.pipeline.listed import Listed
-from fastindex.problems import Tally, escape
+from fastindex.names.alf import SkipReason, judge_date, judge_number
+from fastindex.names.ids import Identity
+from fastindex.names.problems import Tally
+from fastindex.pipeline.shard import Listed
+from fastindex.text import escape
 from fastindex.trees import ListsAhead, Tree
+from fastindex.workers.pool import Pool
 
 __all__ = ['DiscoverTask', 'Discovery', 'Sessions', 'discover', 'discover_folders', 'discover_sessions']
 

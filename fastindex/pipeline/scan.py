@@ -16,12 +16,21 @@ from itertools import accumulate, chain, islice, pairwise
 from stat import S_IFMT, S_IFREG, S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastindex.alf import (
-    SkipReason,
-    list_old_revisions,
-    split_session_path,
+from fastindex.names.alf import SkipReason, list_old_revisions, split_session_path
+from fastindex.names.identity import find_twins
+from fastindex.names.ids import Identity, Text, cut_ids
+from fastindex.names.problems import Reason, Tally
+from fastindex.names.verdicts import UuidVerdicts, Verdict, judge_subfolder, verdicts_of
+from fastindex.tables.reuse import KnownRows
+from fastindex.tables.schema import (
+    datasets_batch,
+    fingerprint_columns,
+    fingerprints_batch,
+    sessions_batch,
+    to_ipc,
 )
-from fastindex.hashing import (
+from fastindex.trees import Entry, Folder, Tree
+from fastindex.trees.digests import (
     NO_FINGERPRINT,
     Digests,
     FileChangedError,
@@ -29,14 +38,7 @@ from fastindex.hashing import (
     Measured,
     NotRegularError,
 )
-from fastindex.ids import Identity, Text, cut_ids
-from fastindex.pipeline.executors import FollowUp, Pool, Successor
-from fastindex.pipeline.filenames import find_twins
-from fastindex.pipeline.known import KnownRows
-from fastindex.pipeline.verdicts import UuidVerdicts, Verdict, judge_subfolder, verdicts_of
-from fastindex.problems import Reason, Tally
-from fastindex.tables import datasets_batch, fingerprint_columns, fingerprints_batch, sessions_batch, to_ipc
-from fastindex.trees import Entry, Folder, Tree
+from fastindex.workers.pool import FollowUp, Pool, Successor
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +93,7 @@ class ScanTask(NamedTuple):
     lab: str | None = None
     list_skips: bool = False
     known: bytes | None = None
-    """What the published index has of these sessions. See `fastindex.pipeline.known`."""
+    """What the published index has of these sessions. See `fastindex.tables.reuse`."""
     uuid_filenames: bool = False
     """Whether names carry the UUIDs of the datasets. What is here called the rel_path of a dataset is then
     its path with the UUID, until it becomes a row."""

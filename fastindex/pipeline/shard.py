@@ -6,10 +6,15 @@ it is scanned. Their size changes no byte of the result.
 
 from __future__ import annotations
 
+import heapq
+import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Protocol
 
-__all__ = ['MAX_SESSIONS', 'iter_shards']
+from fastindex.names.ids import Identity
+
+__all__ = ['MAX_SESSIONS', 'Listed', 'iter_shards']
 
 MAX_SESSIONS = 192
 """Of a shard: 2,900 rows of the example, 20 ms of work; with half as many, the whole run takes 5 % longer."""
@@ -34,3 +39,66 @@ def iter_shards(
     while shard := list(islice(rest, min(max_sessions, max(1, -(-count // (2 * workers)))))):
         count -= len(shard)
         yield shard
+
+
+_LENGTH_BYTES = 8
+
+
+class _Sessions(Protocol):
+    """Sessions in the order of their keys."""
+
+    def iter_keys(self) -> Iterator[bytes]: ...
+
+
+class Listed:
+    """What was listed of sessions. To be closed.
+
+    Parameters
+    ----------
+    identity
+        What the keys of the sessions are made with.
+    """
+
+    def __init__(self, identity: Identity) -> None:
+        from tempfile import TemporaryFile
+
+        self._identity = identity
+        self._file = TemporaryFile(prefix='fastindex-')  # noqa: SIM115 - open as long as this is
+        self._parts: list[tuple[_Sessions, int]] = []
+        self._rest: Iterator[tuple[bytes, bytes]] | None = None
+
+    def close(self) -> None:
+        """Remove it from the disk."""
+        self._file.close()
+
+    def add(self, sessions: _Sessions, listed: bytes) -> None:
+        """Keep what `Tree.pack_listed` gave of sessions."""
+        self._parts.append((sessions, self._file.tell()))
+        self._file.write(listed)
+
+    def take(self, keys: Iterable[bytes]) -> dict[str, bytes]:
+        """Take what is known of the sessions of a shard, by their paths.
+
+        Parameters
+        ----------
+        keys
+            Of its sessions, behind those of all shards before.
+        """
+        if self._rest is None:
+            self._file.flush()
+            self._rest = heapq.merge(*(self._iter_part(*part) for part in self._parts))
+        found = {}
+        for wanted in keys:
+            for key, data in self._rest:
+                if key == wanted:
+                    found[str(self._identity.session_path(key))] = data
+                    break
+        return found
+
+    def _iter_part(self, sessions: _Sessions, place: int) -> Iterator[tuple[bytes, bytes]]:
+        fd = self._file.fileno()
+        for key in sessions.iter_keys():
+            length = int.from_bytes(os.pread(fd, _LENGTH_BYTES, place), 'big')
+            place += _LENGTH_BYTES
+            yield key, os.pread(fd, length, place)
+            place += length

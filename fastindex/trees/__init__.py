@@ -13,13 +13,14 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from fastindex.errors import UsageError
-from fastindex.problems import Tally, escape
-from fastindex.trees.url import is_url
+from fastindex.names.problems import Tally
+from fastindex.text import escape
 
 if TYPE_CHECKING:
-    from fastindex.hashing import Measured
+    from fastindex.trees.digests import Measured
 
-__all__ = ['AnyHasher', 'Entry', 'Folder', 'ListsAhead', 'Tree', 'open_tree']
+
+__all__ = ['SCHEME', 'AnyHasher', 'Entry', 'Folder', 'ListsAhead', 'Tree', 'is_url', 'open_tree']
 
 
 class Entry(Protocol):
@@ -127,11 +128,11 @@ class Tree(Protocol):
         """What closes a file that `open_entry` or `open_file` opened."""
 
     def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> AnyHasher:
-        """Make what reads the files of this tree. See `fastindex.hashing.Hasher`."""
+        """Make what reads the files of this tree. See `fastindex.trees.digests.Hasher`."""
 
 
 class AnyHasher(Protocol):
-    """Reads files that a tree has opened. See `fastindex.hashing.Hasher`."""
+    """Reads files that a tree has opened. See `fastindex.trees.digests.Hasher`."""
 
     def measure(self, handle: int, /) -> Measured: ...
 
@@ -182,10 +183,10 @@ def open_tree(
     UsageError
         If it has no name.
     """
-    from fastindex.trees.local import LocalTree
+    from fastindex.trees.disk import LocalTree
 
     if is_url(root):
-        from fastindex.trees.objects import ObjectTree
+        from fastindex.trees.bucket import ObjectTree
 
         return ObjectTree.open(
             os.fspath(root), follow_links=follow_links, endpoint=endpoint, anonymous=anonymous
@@ -195,3 +196,15 @@ def open_tree(
     if not os.fspath(root):
         raise UsageError("the root is '': expected a folder ('.' is the current one)")
     return LocalTree.open(os.fspath(root), follow_links=follow_links)
+
+
+SCHEME = 's3://'
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path is the URL of a bucket.
+
+    >>> is_url('s3://recordings'), is_url('/data/s3://recordings')
+    (True, False)
+    """
+    return os.fspath(path).startswith(SCHEME)

@@ -6,9 +6,9 @@ import os
 import signal
 from collections.abc import Iterator
 
-from fastindex.problems import Tally
+from fastindex.names.problems import Tally
 from fastindex.trees import Folder
-from fastindex.trees.local import LocalTree
+from fastindex.trees.disk import LocalTree
 
 POISON = {'s7/2024-01-01/001'}
 

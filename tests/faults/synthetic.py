@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastindex.ids import UuidIdentity
-from fastindex.pipeline import build, executors
-from fastindex.pipeline.build import build_index
-from fastindex.pipeline.options import Options
-from fastindex.problems import Tally
+from fastindex.jobs.build import build
+from fastindex.jobs.build.build import build_index
+from fastindex.jobs.build.options import Options
+from fastindex.names.ids import UuidIdentity
+from fastindex.names.problems import Tally
 from fastindex.trees import Folder
-from fastindex.trees.local import LocalTree
+from fastindex.trees.disk import LocalTree
+from fastindex.workers import pool
 
 INFO = os.stat(__file__)
 
@@ -47,7 +48,7 @@ class SyntheticTree(LocalTree):
 
 def main() -> None:
     # Results that wait for one of a worker that had no CPU: bounded too, but how many there are is luck.
-    build.MAX_SESSIONS, executors.MAX_HELD_BYTES = 8, 2**20
+    build.MAX_SESSIONS, pool.MAX_HELD_BYTES = 8, 2**20
     tree = SyntheticTree(f'{sys.argv[1]} {sys.argv[2]}')
     summary = build_index(tree, out=Path(sys.argv[3]), options=Options(identity=UuidIdentity()), workers=2)
     # Not `ru_maxrss`, which begins with that of the process that started this one.

@@ -25,13 +25,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from test_builder import awkward_trees, grow_what_fits
 
 import fastindex
-from fastindex import hashing
-from fastindex.ids import UuidIdentity
-from fastindex.pipeline.build import build_index
-from fastindex.pipeline.options import Options
-from fastindex.problems import Tally
+from fastindex.jobs.build.build import build_index
+from fastindex.jobs.build.options import Options
+from fastindex.names.ids import UuidIdentity
+from fastindex.names.problems import Tally
 from fastindex.trees import Folder
-from fastindex.trees.local import LocalTree
+from fastindex.trees import digests as hashing
+from fastindex.trees.disk import LocalTree
 
 from .injectors import digests, environment, scaled
 
@@ -119,7 +119,7 @@ def test_workers_shards_executors_and_listing_order_change_no_byte(tmp_path, fig
 
     plain = LocalTree.open(str(root))
     for max_sessions in (1, 7, 192):
-        monkeypatch.setattr('fastindex.pipeline.build.MAX_SESSIONS', max_sessions)
+        monkeypatch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', max_sessions)
         for workers in (1, 2):
             build(ShuffledTree(*plain), workers=workers)
         with ThreadPoolExecutor(3) as threads:
@@ -143,7 +143,7 @@ def check_orders(tree, max_sessions, threads):
         options = Options(identity=UuidIdentity(), allow_empty=True)
         first = build_index(plain, out=Path(folder), options=options, workers=1)
         expected = digests(Path(folder))
-        patch.setattr('fastindex.pipeline.build.MAX_SESSIONS', max_sessions)
+        patch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', max_sessions)
         with ThreadPoolExecutor(threads) as executor:
             other = build_index(ShuffledTree(*plain), out=Path(folder), options=options, executor=executor)
         assert digests(Path(folder)) == expected

@@ -15,11 +15,11 @@ from measure import compile_tool
 from patience import PATIENCE_SECONDS, wait_until
 
 import fastindex
-from fastindex.ids import UuidIdentity
-from fastindex.pipeline import cluster as cluster_module
-from fastindex.pipeline.build import build_index
-from fastindex.pipeline.options import Options
-from fastindex.trees.local import LocalTree
+from fastindex.jobs.build.build import build_index
+from fastindex.jobs.build.options import Options
+from fastindex.names.ids import UuidIdentity
+from fastindex.trees.disk import LocalTree
+from fastindex.workers import cluster as cluster_module
 
 from .injectors import TOP, command, digests, environment, need_mounts, need_tools, run
 from .poison import POISON, PoisonTree

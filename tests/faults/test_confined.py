@@ -14,9 +14,9 @@ from conftest import SESSION, Link, digest_of, grow, read_paths
 from patience import turns
 from xxhash import xxh3_128_hexdigest
 
-from fastindex.ids import UuidIdentity
+from fastindex.names.ids import UuidIdentity
 from fastindex.pipeline.scan import ScanResult, ScanTask, scan_shard
-from fastindex.tables import from_ipc
+from fastindex.tables.schema import from_ipc
 from fastindex.trees import Tree, open_tree
 
 from .exchange import exchanging

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastindex
-from fastindex.problems import to_text
+from fastindex.text import to_text
 
 from .injectors import mounted, need_mounts, run, scaled
 

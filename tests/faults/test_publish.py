@@ -26,7 +26,7 @@ from renames import COMMAND, EXECUTOR, run_watched
 
 import fastindex
 from fastindex import InvalidIndexError
-from fastindex.pipeline.publish import open_stage
+from fastindex.tables.publish import open_stage
 
 from .injectors import (
     TABLES,
@@ -235,7 +235,7 @@ def test_a_run_that_is_killed_at_any_time_leaves_the_old_index_or_the_new_and_no
 
 LOSE_A_WORKER = """
 import os, signal, sys
-from fastindex.trees.local import LocalTree
+from fastindex.trees.disk import LocalTree
 walk, first = LocalTree.walk, os.getpid()
 def kill_once(tree, session_path, tally):
     if not os.path.exists(sys.argv[-1]) and os.getpid() != first:

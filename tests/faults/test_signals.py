@@ -18,7 +18,7 @@ from patience import PATIENCE_SECONDS, turns, wait_until
 
 import fastindex
 from fastindex import LockedError
-from fastindex.pipeline.publish import open_stage
+from fastindex.tables.publish import open_stage
 
 from .injectors import command, digests, environment, processes_of, run, scaled
 
@@ -70,7 +70,7 @@ def test_of_many_runs_at_once_one_writes_and_the_others_name_it(root, figure):
 
 HOLDER = """
 import pathlib, sys, time
-from fastindex.pipeline.publish import open_stage
+from fastindex.tables.publish import open_stage
 with open_stage(pathlib.Path(sys.argv[1])):
     print(1, flush=True)
     time.sleep(3600)

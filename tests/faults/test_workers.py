@@ -17,12 +17,12 @@ from conftest import grow, read_paths
 from patience import PATIENCE_SECONDS, turns, wait_until
 
 import fastindex
-from fastindex.ids import UuidIdentity
-from fastindex.pipeline.build import build_index
-from fastindex.pipeline.options import Options
-from fastindex.problems import Tally
+from fastindex.jobs.build.build import build_index
+from fastindex.jobs.build.options import Options
+from fastindex.names.ids import UuidIdentity
+from fastindex.names.problems import Tally
 from fastindex.trees import Folder
-from fastindex.trees.local import LocalTree
+from fastindex.trees.disk import LocalTree
 
 from .injectors import command, digests, environment, scaled
 
@@ -101,10 +101,10 @@ def test_a_session_that_kills_its_worker_each_time_is_a_problem_and_all_else_is_
 GREEDY = """
 import sys
 from pathlib import Path
-from fastindex.pipeline.build import build_index
-from fastindex.pipeline.options import Options
-from fastindex.ids import UuidIdentity
-from fastindex.trees.local import LocalTree
+from fastindex.jobs.build.build import build_index
+from fastindex.jobs.build.options import Options
+from fastindex.names.ids import UuidIdentity
+from fastindex.trees.disk import LocalTree
 
 class GreedyTree(LocalTree):
     __slots__ = ()

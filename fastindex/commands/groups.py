@@ -1,0 +1,81 @@
+"""Findings as text for people: grouped by code, with counts and the first paths, or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from tempfile import SpooledTemporaryFile
+from types import TracebackType
+from typing import IO, Self
+
+from fastindex.names.rules import RULES, Finding, Severity
+
+__all__ = ['Groups']
+
+FIRST = 3
+"""Findings of each code that are shown, unless all are asked for."""
+
+MEMORY_BYTES = 2**20
+"""Text of a code's findings that is kept in memory; more goes to a temporary file."""
+
+
+class Groups:
+    """Collects findings, and gives lines. A context: leaving it removes its temporary files.
+
+    Parameters
+    ----------
+    keep_all
+        Whether to show every finding; the first few of each code if not.
+    """
+
+    def __init__(self, *, keep_all: bool = False) -> None:
+        self._max = None if keep_all else FIRST
+        self._files = ExitStack()
+        self._lines: dict[str, IO[str]] = {}
+        self._counts: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._files.close()
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def add(self, finding: Finding) -> None:
+        """Add a finding; those of one code are shown in the order in which they came."""
+        code = finding.code
+        count = self._counts[code] = self._counts.get(code, 0) + 1
+        if code not in self._lines:
+            file = SpooledTemporaryFile(MEMORY_BYTES, 'w+', encoding='utf-8')  # noqa: SIM115 - in the stack
+            self._lines[code] = self._files.enter_context(file)
+        if self._max is None or count <= self._max:
+            self._lines[code].write(f'  {finding}\n')
+
+    def iter_lines(self) -> Iterator[str]:
+        """Iterate over the lines of all groups, in the order of the codes."""
+        for code in sorted(self._counts):
+            rule, count = RULES[code], self._counts[code]
+            yield f'{code} {rule.severity}: {rule.title} ({count:,})'
+            file = self._lines[code]
+            file.seek(0)
+            for line in file:
+                yield line.removesuffix('\n')
+            if self._max is not None and count > self._max:
+                yield f'  ... and {count - self._max:,} more'
+            yield ''
+
+    def summary(self) -> str:
+        """Count the findings by severity, in words."""
+        counts = dict.fromkeys(Severity, 0)
+        for code, count in self._counts.items():
+            counts[RULES[code].severity] += count
+        shown = [
+            f'{count:,} {severity}{"s" if count > 1 and severity != Severity.INFO else ""}'
+            for severity, count in counts.items()
+            if count
+        ]
+        return ', '.join(shown) or 'no findings'

@@ -1,0 +1,1 @@
+"""What each command does, a folder each: all that needs no command line."""

@@ -1,0 +1,407 @@
+"""Build an index: the one place that knows the order of the stages."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from fastindex._version import __version__
+from fastindex.errors import EmptyTreeError, LabConflictError, PublishError, UsageError
+from fastindex.jobs.build.options import Options
+from fastindex.jobs.build.summary import Report, Summary
+from fastindex.names.alf import parse_session_path
+from fastindex.names.identity import FilenameIdentity
+from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity
+from fastindex.names.problems import Skip, Tally
+from fastindex.pipeline.discover import Discovery, discover
+from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
+from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
+from fastindex.tables.metadata import Facts
+from fastindex.tables.publish import Stage, open_stage, recover
+from fastindex.tables.reuse import KnownIndex
+from fastindex.text import escape, to_text
+from fastindex.trees import Tree, is_url, open_tree
+from fastindex.trees.digests import ALGORITHMS
+from fastindex.trees.roots import explain_empty_root
+from fastindex.workers.pool import Pool, count_workers
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from distributed import Client
+
+    from fastindex.jobs.build.adopt import AdoptedIds
+    from fastindex.tables.changes import Change
+
+__all__ = ['build', 'build_index', 'recover']
+
+
+def build(
+    root: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    hash: Collection[str] = (),
+    executor: Executor | None = None,
+    dask: str | os.PathLike[str] | Client | None = None,
+    progress: bool = False,
+    follow_symlinks: bool = True,
+    namespace: UUID = NAMESPACE,
+    ids_from: str | os.PathLike[str] | None = None,
+    uuid_filenames: bool = False,
+    rehash: bool = False,
+    allow_empty: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    check: bool = False,
+    on_skip: Callable[[Skip], None] | None = None,
+    on_change: Callable[[Change], None] | None = None,
+    endpoint: str | None = None,
+    anonymous: bool = False,
+) -> Summary:
+    """Index the tree below `root`: write sessions.pqt and datasets.pqt, which the ONE client opens.
+
+    Parameters
+    ----------
+    root
+        The folder that has the labs or the subjects in it, or `s3://bucket/prefix`.
+    out
+        Folder for the tables, which must exist, or `s3://bucket/prefix`; the root if None. The root itself
+        may then be read-only.
+    workers
+        Processes that scan; the CPUs that this process may use if None; 1 scans in this process.
+    hash
+        Digests to compute, of `xxh128` (column `xxh128`) and `md5` (column `hash`, which the client checks).
+    executor
+        Runs the shards instead of processes of our own: any `concurrent.futures.Executor`.
+    dask
+        Runs the shards, too: the address of a Dask scheduler, a scheduler file, or a client, which stays the
+        caller's. All workers must see the root in the same place.
+    progress
+        Whether to show a progress bar if standard error is a terminal.
+    follow_symlinks
+        Whether links to folders and files are followed. Where not, nothing outside the root is read.
+    namespace
+        Namespace of the eids, to tell apart two trees without labs that are to be merged.
+    ids_from
+        Folder with tables (an Alyx database's, the client's own) whose ids are kept, for the sessions and
+        datasets that they know. Give it each time: a run without makes our ids. If it is the folder for the
+        tables, those are replaced.
+    uuid_filenames
+        Whether the names of the files carry the UUIDs of the datasets, `name.<uuid>.ext`: these are the ids,
+        and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two.
+    rehash
+        Whether all files are read again. Where not, a digest of the published index is reused if the file's
+        size, mtime, ctime and inode are as they were, and both times were older than that scan by a minute.
+    allow_empty
+        Whether an empty index may be written, also over one that has rows.
+    force
+        Whether tables may be replaced that another program wrote, or that are links; what a link leads to is
+        left alone.
+    dry_run
+        Whether to write nothing.
+    check
+        Whether to find out what has changed since the index was made, and write nothing.
+    on_skip
+        Called with each name that does not belong into the index.
+    on_change
+        Called with each session and dataset that is not as it was in the index before.
+    endpoint, anonymous
+        For `s3://bucket/prefix`: URL of the store, if not as the environment and the profile say; whether a
+        public bucket is read without credentials.
+
+    Raises
+    ------
+    ForeignTableError
+        If another program wrote the tables that are there, and nobody said what to do with them.
+    UsageError, RootError, EmptyTreeError, IdClashError, LockedError, PublishError, StoreError, WorkerError,
+    ClusterError
+        See `fastindex.errors`. The index that was there still is.
+
+    Examples
+    --------
+    >>> summary = build('/data', workers=16, hash=['xxh128'])  # doctest: +SKIP
+    >>> summary.sessions, summary.datasets  # doctest: +SKIP
+    (4933, 73995)
+    """
+    if out is not None and not os.fspath(out):
+        raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
+    if check and dry_run:
+        raise UsageError('check and dry_run are two questions: expected one of them')
+    if uuid_filenames and ids_from is not None:
+        raise UsageError(
+            'the ids of datasets are those in the names of their files (--uuid-filenames), or those of other '
+            'tables (--ids-from): leave one of the two out'
+        )
+    algorithms = _check_algorithms(hash)
+    place = root if out is None else out
+    overwrite = force or (ids_from is not None and os.path.realpath(ids_from) == os.path.realpath(place))
+    if out is None and is_url(root) and not dry_run:
+        raise UsageError(
+            f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: expected --out DIR for '
+            'the tables, or --out s3://bucket/prefix'
+        )
+    with ExitStack() as stack:
+        tree = open_tree(root, follow_links=follow_symlinks, endpoint=endpoint, anonymous=anonymous)
+        mirror = None
+        if is_url(place) and not dry_run:
+            from fastindex.tables.bucket import open_mirror
+
+            mirror = stack.enter_context(
+                open_mirror(os.fspath(place), endpoint=endpoint, anonymous=anonymous)
+            )
+            mirror.update()
+            place = mirror.folder
+        folder = None if dry_run else Path(os.path.realpath(place))
+        if folder is not None and not check:
+            recover(folder, force=force)
+            stage = Stage(folder, force=force, overwrite=overwrite)
+            stage.check_places()
+            stage.check_owner(url=mirror and mirror.place.url)
+        identity, adopted = _choose_identity(namespace, ids_from, uuid_filenames)
+        options = Options(
+            identity=identity,
+            adopted=adopted,
+            facts=Facts(namespace, ids_from is not None, follow_symlinks, uuid_filenames),
+            algorithms=algorithms,
+            reuse=not rehash,
+            allow_empty=allow_empty,
+            force=force,
+            overwrite=overwrite,
+            check=check,
+            progress=progress,
+            on_skip=on_skip,
+            on_change=on_change,
+        )
+        summary = build_index(
+            tree,
+            out=folder,
+            options=options,
+            workers=workers,
+            executor=executor,
+            dask=dask,
+        )
+        if mirror is not None and not check:
+            mirror.publish()
+            summary = summary._replace(
+                sessions_path=f'{mirror.place.url}/sessions.pqt',
+                datasets_path=f'{mirror.place.url}/datasets.pqt',
+            )
+    return summary
+
+
+def _choose_identity(
+    namespace: UUID, ids_from: str | os.PathLike[str] | None, uuid_filenames: bool
+) -> tuple[Identity, AdoptedIds | None]:
+    """Choose where ids come from: computed, in the names of the files, or kept from other tables."""
+    if uuid_filenames:
+        return FilenameIdentity(namespace.bytes), None
+    if ids_from is None:
+        return UuidIdentity(namespace.bytes), None
+    from fastindex.jobs.build.adopt import AdoptedIds
+
+    adopted = AdoptedIds(Path(ids_from), namespace.bytes)
+    return adopted.identity, adopted
+
+
+def _check_algorithms(names: Collection[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise UsageError(f'hash={names!r} is a string: expected a collection, such as [{names!r}]')
+    if unknown := set(names).difference(ALGORITHMS):
+        raise UsageError(f'unknown digests {sorted(unknown)}: expected of {list(ALGORITHMS)}')
+    return tuple(name for name in ALGORITHMS if name in names)
+
+
+def build_index(
+    tree: Tree,
+    *,
+    out: Path | None,
+    options: Options,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    dask: str | os.PathLike[str] | Client | None = None,
+) -> Summary:
+    """Index a tree: discover, shard, scan, collect, publish. See `build`.
+
+    Parameters
+    ----------
+    out
+        Folder for the tables; None writes nothing.
+    """
+    started = time.monotonic()
+    date_created = _date_created()
+    if out is not None and not out.is_dir():
+        raise PublishError(f'{escape(os.fspath(out))}: there is no such folder for the tables: make it')
+    with closing(tree), ExitStack() as files, _open_pool(tree, workers, executor, dask, files) as pool:
+        found, known = _discover(tree, out, options, pool, files)
+        report = Report(tree, options, found)
+        adopted = options.adopted
+        all_keys = adopted.iter_unique(found.iter_keys()) if adopted else found.iter_keys()
+        max_sessions = MAX_SESSIONS * pool.task_size
+        shards = iter_shards(all_keys, found.count_sessions(), pool.workers, max_sessions=max_sessions)
+        tasks = (
+            ScanTask(
+                found.narrow(tree, keys),
+                adopted.narrow(keys) if adopted else options.identity,
+                keys,
+                options.algorithms,
+                options.lab,
+                report.wants_skips,
+                known.take(keys) if known else None,
+                options.facts.uuid_filenames,
+            )
+            for keys in shards
+        )
+        scanned = scan(pool, tasks)  # the workers begin here; what follows is imported meanwhile
+        if options.facts.uuid_filenames:
+            from fastindex.pipeline.collect import iter_unique
+
+            scanned = iter_unique(scanned, options.facts.namespace)
+        with report:
+            if out is None:
+                for result, hashed in scanned:
+                    report.add(result, hashed)
+                return report.summary(started)
+            with _open_draft() if options.check else _open_stage(out, options) as stage:
+                generation = _write(scanned, stage, report, date_created)
+                pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
+                _refuse_to_lose(out, report)
+                report.compare(out, stage.folder, generation)
+                if not options.check:
+                    stage.publish()
+    return report.summary(started, out=None if options.check else out, generation=generation)
+
+
+def _open_stage(out: Path, options: Options) -> AbstractContextManager[Stage]:
+    return open_stage(out, force=options.force, overwrite=options.overwrite)
+
+
+@contextmanager
+def _open_draft() -> Iterator[Stage]:
+    """Open a stage that is never published, away from the index."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix='fastindex-') as folder, open_stage(Path(folder)) as stage:
+        yield stage
+
+
+def _open_pool(
+    tree: Tree,
+    workers: int | None,
+    executor: Executor | None,
+    dask: str | os.PathLike[str] | Client | None,
+    files: ExitStack,
+) -> Pool:
+    if dask is None:
+        return Pool(count_workers(workers, executor), executor)
+    if workers is not None or executor is not None:
+        raise UsageError('--dask and --workers exclude each other: the cluster has the workers that it has')
+    from fastindex.workers.cluster import TASK_SIZE, Cluster
+
+    cluster = files.enter_context(Cluster.open(dask, tree))
+    return Pool(cluster.threads, cluster=cluster, task_size=TASK_SIZE)
+
+
+def _discover(
+    tree: Tree, out: Path | None, options: Options, pool: Pool, files: ExitStack
+) -> tuple[Discovery, KnownIndex | None]:
+    """Discover all sessions; load pyarrow, for the workers to inherit, and what is known."""
+    known = None
+
+    def load() -> None:
+        nonlocal known
+        import pyarrow  # noqa: F401
+
+        if options.algorithms and options.reuse and out is not None:
+            known = KnownIndex.open(out, options.algorithms)
+
+    found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, load=load)
+    files.callback(found.close)
+    if not (found.count_sessions() or options.allow_empty):
+        raise EmptyTreeError(_explain_empty(tree, found.tally))
+    if options.lab is not None:
+        _check_lab(found, options.identity, options.lab)
+    return found, known
+
+
+def _check_lab(found: Discovery, identity: Identity, lab: str) -> None:
+    labs = {parse_session_path(identity.session_path(key)).lab for key in found.iter_keys()}
+    if other := labs - {'', lab}:
+        raise LabConflictError(f'lab name conflict: {lab!r} was asked for, the tree has {sorted(other)}')
+
+
+def _explain_empty(tree: Tree, tally: Tally) -> str:
+    why = explain_empty_root(tree)
+    lines = [f'{escape(tree.root)}: no session found; {why}' + '.' * (not why.endswith('?'))]
+    lines += [f'problem: {problem}' for problem in tally.problems[:3]]
+    lines += ['The index that was there, if any, still is; --allow-empty writes an empty one.']
+    return '\n  '.join(lines)
+
+
+def _write(
+    scanned: Iterator[tuple[ScanResult, list[HashResult]]], stage: Stage, report: Report, date_created: str
+) -> str:
+    """Collect what was scanned into the stage; return the generation."""
+    from fastindex.pipeline.collect import complete
+    from fastindex.tables.write import PairWriter
+
+    options = report.options
+    writer = PairWriter(
+        stage.folder,
+        algorithms=options.algorithms,
+        origin=to_text(report.tree.root),
+        date_created=date_created,
+        with_index=options.with_index,
+    )
+    try:
+        stage.write_problems(report.first_problems)
+        for result, hashed in scanned:
+            stage.write_problems(report.add(result, hashed))
+            writer.write(*complete(result, hashed, options.algorithms))
+        return writer.close(
+            {
+                'version': __version__,
+                'algorithms': list(options.algorithms),
+                'sessions': report.sessions,
+                'datasets': report.datasets,
+                'bytes': report.bytes,
+                **options.facts.to_json(),
+            }
+        )
+    finally:
+        writer.abort()
+
+
+def _refuse_to_lose(out: Path, report: Report) -> None:
+    """Refuse to publish what a disk leaves that goes away: no session, or no dataset where some were."""
+    if report.datasets or report.options.allow_empty:
+        return
+    if not report.sessions:
+        raise EmptyTreeError(f'{escape(report.tree.root)}: all sessions vanished. Was the disk unmounted?')
+    import pyarrow.parquet as pq
+
+    rows = 0
+    with suppress(FileNotFoundError, ValueError):  # a table that nobody can read is nothing to lose
+        rows = pq.read_metadata(out / 'datasets.pqt').num_rows
+    if rows:
+        raise EmptyTreeError(
+            f'{escape(report.tree.root)}: {report.sessions} sessions without a dataset. Is a disk not '
+            f'mounted? The index in {escape(os.fspath(out))} has datasets and still is there; '
+            '--allow-empty replaces it'
+        )
+
+
+def _date_created() -> str:
+    """Tell the time as the client wants it: to the minute, without a time zone."""
+    epoch = os.environ.get('SOURCE_DATE_EPOCH')
+    try:
+        now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f'SOURCE_DATE_EPOCH={epoch!r}: expected seconds since 1970') from None
+    return now.replace(tzinfo=None).isoformat(sep=' ', timespec='minutes')

@@ -1,0 +1,80 @@
+"""`make_parquet_db`: a drop-in for the client's own builder, `one.alf.cache.make_parquet_db`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+from fastindex.jobs.build.build import build_index
+from fastindex.jobs.build.options import Options
+from fastindex.names.ids import PathIdentity, UuidIdentity
+from fastindex.trees import open_tree
+
+__all__ = ['make_parquet_db']
+
+_logger = logging.getLogger(__name__)
+
+
+def make_parquet_db(
+    root_dir: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str] | None = None,
+    hash_ids: bool = True,
+    hash_files: bool = False,
+    lab: str | None = None,
+) -> tuple[Path, Path]:
+    """Index a folder of ALF datasets, with the arguments and results of `one.alf.cache.make_parquet_db`.
+
+    Parameters
+    ----------
+    root_dir
+        The folder to index.
+    out_dir
+        Existing folder for the tables; `root_dir` if None.
+    hash_ids
+        Whether ids are UUIDs, as the client needs them. If not, they are paths without `Subjects`
+        (`mylab/mysub/2021-02-28/001`), the tables have no index, and the rows are in the order of the paths.
+    hash_files
+        Whether the MD5 of each file is computed. Where not, `hash` is null, not `''`, which the client
+        would compare with the MD5 of each file that it loads.
+    lab
+        Fills the lab column.
+
+    Returns
+    -------
+    sessions_path, datasets_path
+        The paths of the saved tables, in `out_dir` as it was given or the resolved root.
+
+    Raises
+    ------
+    AssertionError
+        If `out_dir` is not a folder, or the tree names another lab than `lab`.
+
+    Warns
+    -----
+    RuntimeWarning
+        If there are no sessions or no datasets; the tables are written all the same.
+    """
+    root = Path(root_dir).resolve()
+    out = Path(out_dir) if out_dir else root
+    if not out.is_dir():
+        raise AssertionError(f'{out} is no folder: expected one that exists')
+    summary = build_index(
+        open_tree(root),
+        out=out.resolve(),
+        options=Options(
+            identity=UuidIdentity() if hash_ids else PathIdentity(),
+            algorithms=('md5',) if hash_files else (),
+            with_index=hash_ids,
+            lab=lab or None,
+            allow_empty=True,
+            overwrite=True,
+        ),
+    )
+    if summary.problem_count:
+        _logger.warning('%d paths could not be indexed: %s', summary.problem_count, summary.problems_path)
+    if not (summary.sessions and summary.datasets):
+        missing = 'datasets' if summary.sessions else 'sessions'
+        warnings.warn(f'No {missing} found', RuntimeWarning, stacklevel=2)
+    return out / 'sessions.pqt', out / 'datasets.pqt'

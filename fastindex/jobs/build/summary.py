@@ -1,0 +1,207 @@
+"""Count what a build found, show its progress, and sum it up.
+
+Knows what the stages yield, and nothing of their order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Self
+from uuid import UUID
+
+from fastindex.jobs.build.options import Options
+from fastindex.names.alf import SkipReason
+from fastindex.names.problems import Problem, Tally
+from fastindex.pipeline.discover import Discovery
+from fastindex.pipeline.scan import HashResult, ScanResult
+from fastindex.progress import open_bar
+from fastindex.tables.metadata import Facts
+from fastindex.tables.publish import PROBLEMS
+from fastindex.text import to_text
+from fastindex.trees import Tree
+from fastindex.trees.disk import STATE_FOLDER
+from fastindex.trees.roots import iter_root_warnings
+
+if TYPE_CHECKING:
+    from fastindex.tables.changes import Kind
+
+__all__ = ['Changes', 'Report', 'Summary']
+
+MAX_PROBLEMS = 1000
+"""Problems that a summary holds; `problems.jsonl` has all."""
+
+
+class Changes(NamedTuple):
+    """How many rows are not as they were in the index before."""
+
+    sessions_added: int
+    sessions_removed: int
+    datasets_added: int
+    datasets_removed: int
+    datasets_changed: int
+
+
+class Summary(NamedTuple):
+    """What a build did.
+
+    Parameters
+    ----------
+    root
+        Folder that was indexed.
+    sessions, datasets
+        Rows of the two tables.
+    bytes
+        Sum of the sizes of all datasets.
+    skipped
+        For each reason the number of names that do not belong into the index.
+    problems
+        The first thousand paths that could not be indexed.
+    problem_count
+        Number of all of them; `problems_path` has them in full.
+    warnings
+        What is wrong with the root, in sentences.
+    digests_reused
+        Datasets whose digests are those of the index before, as the file is as it was.
+    changes
+        Since the index before; None where there was none of ours that was whole.
+    seconds
+        Wall time.
+    sessions_path, datasets_path, problems_path
+        The published files, URLs where they are in a bucket; None where there is none (a dry run; no
+        problem).
+    generation
+        Token that both tables carry; the same rows have the same one.
+    """
+
+    root: str
+    sessions: int
+    datasets: int
+    bytes: int
+    skipped: Mapping[str, int]
+    problems: tuple[Problem, ...]
+    problem_count: int
+    warnings: tuple[str, ...]
+    digests_reused: int
+    changes: Changes | None
+    seconds: float
+    sessions_path: Path | str | None = None
+    datasets_path: Path | str | None = None
+    problems_path: Path | None = None
+    generation: str | None = None
+
+
+class Report:
+    """Counts what the stages yield, and shows progress while it is open."""
+
+    def __init__(self, tree: Tree, options: Options, found: Discovery) -> None:
+        self.tree = tree
+        self.options = options
+        self.wants_skips = options.on_skip is not None
+        self.total = found.count_sessions()
+        self.sessions = self.datasets = self.bytes = self.reused = 0
+        self.skipped: Counter[SkipReason] = Counter()
+        self.problems: list[Problem] = []
+        self.problem_count = 0
+        self.changes: Changes | None = None
+        self.lost_digests: list[str] = []
+        self.had_uuids: bool | None = None  # None: there was no index
+        self.started = time.monotonic()
+        found.tally.problems.sort()
+        self.first_problems = self._take(found.tally)
+
+    def __enter__(self) -> Self:
+        self._bar = open_bar(
+            total=self.total, unit='session', description='indexing', enabled=self.options.progress
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def add(self, result: ScanResult, hashed: list[HashResult]) -> list[Problem]:
+        """Count what a shard gave; return its problems, sorted."""
+        self.sessions += result.session_count
+        self.datasets += result.dataset_count
+        self.bytes += result.total_bytes
+        self.reused += result.reused
+        tally = result.tally
+        for file, big in zip(result.big_files, hashed, strict=True):
+            tally.merge(big.tally)
+            if big.measured is None:
+                self.datasets -= 1
+                self.bytes -= file.size_bytes
+            else:
+                self.bytes += big.measured[0] - file.size_bytes
+        seconds = time.monotonic() - self.started
+        self._bar.set_postfix_str(
+            f'{self.datasets / seconds:,.0f} files/s, {self.bytes / seconds / 1e6:,.0f} MB/s', refresh=False
+        )
+        self._bar.update(result.shard_sessions)
+        return self._take(tally)
+
+    def compare(self, old: Path, new: Path, generation: str) -> None:
+        """Count what has changed from the published index to the new one, and tell the hook."""
+        from fastindex.tables.changes import Kind, iter_changes, read_facts
+
+        namespace, facts = getattr(self.options.identity, 'namespace', None), read_facts(old)
+        if facts is None or namespace is None:
+            return
+        self.had_uuids = Facts.from_json(facts).uuid_filenames
+        self.lost_digests = sorted(set(facts['algorithms']) - set(self.options.algorithms))
+        counts: Counter[tuple[bool, Kind]] = Counter()
+        if facts['generation'] != generation:  # else all rows are as they were
+            for change in iter_changes(old, new, namespace=UUID(bytes=namespace)):
+                counts[change.rel_path is None, change.kind] += 1
+                if self.options.on_change is not None:
+                    self.options.on_change(change)
+        self.changes = Changes(
+            counts[True, Kind.ADDED],
+            counts[True, Kind.REMOVED],
+            *(counts[False, kind] for kind in (Kind.ADDED, Kind.REMOVED, Kind.CHANGED)),
+        )
+
+    def _iter_warnings(self) -> Iterator[str]:
+        yield from iter_root_warnings(self.tree)
+        if self.lost_digests and not self.options.check:
+            names = ','.join(self.lost_digests)
+            yield f'the index before had digests that this one has not: --hash={names} keeps them'
+        has_uuids = self.options.facts.uuid_filenames
+        if has_uuids and self.problem_count and not self.datasets:
+            yield 'no name of a file has a UUID of version 3 or 4: is --uuid-filenames right for this tree?'
+        elif self.had_uuids and not has_uuids:
+            yield 'the index before took ids from the names of the files: --uuid-filenames keeps them'
+
+    def _take(self, tally: Tally) -> list[Problem]:
+        problems = tally.problems
+        self.skipped += tally.skipped
+        self.problem_count += len(problems)
+        self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
+        if self.options.on_skip is not None:
+            for skip in tally.skips or ():
+                self.options.on_skip(skip)
+        return problems
+
+    def summary(self, started: float, *, out: Path | None = None, generation: str | None = None) -> Summary:
+        """Freeze the counts."""
+        has_problems = out is not None and self.problem_count > 0
+        return Summary(
+            root=to_text(self.tree.root),
+            sessions=self.sessions,
+            datasets=self.datasets,
+            bytes=self.bytes,
+            skipped=MappingProxyType({str(reason): self.skipped[reason] for reason in sorted(self.skipped)}),
+            problems=tuple(self.problems),
+            problem_count=self.problem_count,
+            warnings=tuple(self._iter_warnings()),
+            digests_reused=self.reused,
+            changes=self.changes,
+            seconds=time.monotonic() - started,
+            sessions_path=out / 'sessions.pqt' if out else None,
+            datasets_path=out / 'datasets.pqt' if out else None,
+            problems_path=out / STATE_FOLDER / PROBLEMS if out and has_problems else None,
+            generation=generation,
+        )

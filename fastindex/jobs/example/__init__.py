@@ -1,0 +1,1 @@
+"""Example trees to try everything on."""

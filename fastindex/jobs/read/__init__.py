@@ -1,0 +1,1 @@
+"""Read an index: open it, search it, sum it up."""

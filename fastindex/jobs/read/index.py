@@ -1,0 +1,314 @@
+"""Open a published index: the door for all that reads one.
+
+Gives the two tables, checked, as polars lazy frames, and answers to what the ONE client would be asked.
+Leaves the questions to `fastindex.jobs.read.search`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
+
+from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError
+from fastindex.jobs.read.search import (
+    Moment,
+    Patterns,
+    Query,
+    find_sessions,
+    select_sessions,
+    to_session_paths,
+)
+from fastindex.tables.check import check_pair
+from fastindex.tables.file import Stamp, open_table, stamp_of
+from fastindex.tables.metadata import Facts
+from fastindex.text import escape
+from fastindex.trees import is_url
+
+if TYPE_CHECKING:
+    import polars as pl
+    from one.api import One
+
+__all__ = ['Index', 'open', 'open_for_command']
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Index:
+    """A published pair of tables, which was checked. Made by `fastindex.open`.
+
+    Parameters
+    ----------
+    folder
+        Where the tables are.
+    generation
+        Token that both carry; None where another program wrote them.
+    stamps
+        Tell the files that were checked from others that took their place.
+    facts
+        What the tables say of themselves: date_created, origin; where they are ours version, algorithms,
+        sessions, datasets, bytes, and what `fastindex.tables.metadata.Facts` has.
+    root
+        Where the tree is: `folder`, unless it was told otherwise.
+    url
+        Where the tables are in a bucket, of which `folder` has a copy as long as this object lives.
+    """
+
+    folder: Path
+    generation: str | None
+    stamps: Mapping[str, Stamp]
+    facts: Mapping[str, Any]
+    root: Path
+    url: str | None = None
+
+    @property
+    def has_uuid_filenames(self) -> bool:
+        """Whether the names of the files have the ids of the datasets in them: see `--uuid-filenames`."""
+        return Facts.from_json(self.facts).uuid_filenames
+
+    @property
+    def namespace(self) -> UUID:
+        """Of the eids: see `--namespace`."""
+        return Facts.from_json(self.facts).namespace
+
+    @property
+    def sessions(self) -> pl.LazyFrame:
+        """The sessions: id, lab, subject, date, number, task_protocol, projects.
+
+        Raises
+        ------
+        InvalidIndexError
+            If the table is not the one that was checked: open the index again.
+        """
+        return self._scan('sessions.pqt')
+
+    @property
+    def datasets(self) -> pl.LazyFrame:
+        """The datasets: eid, id, rel_path, file_size (bytes), hash, exists, qc, default_revision, xxh128.
+
+        Raises
+        ------
+        InvalidIndexError
+            If the table is not the one that was checked: open the index again.
+        """
+        return self._scan('datasets.pqt')
+
+    def search(
+        self,
+        *,
+        subject: Patterns | None = None,
+        lab: Patterns | None = None,
+        projects: Patterns | None = None,
+        task_protocol: Patterns | None = None,
+        date_range: Moment | Sequence[Moment] = None,
+        number: int | str | Sequence[int | str] | None = None,
+        datasets: Patterns | None = None,
+        dataset_qc_lte: str | int | None = None,
+        object: Patterns | None = None,
+        attribute: Patterns | None = None,
+        collection: Patterns | None = None,
+        revision: Patterns | None = None,
+        min_size_bytes: int | None = None,
+    ) -> list[UUID]:
+        """Find sessions as the client's `One.search` does, in the same order.
+
+        The terms are those of `fastindex.Query`, which tells what each means.
+
+        Raises
+        ------
+        UsageError
+            If a value is no regular expression, date, number or quality.
+
+        Examples
+        --------
+        >>> index = fastindex.open('/data')  # doctest: +SKIP
+        >>> len(index.search(subject='NYU-01', datasets=['_ibl_trials.goCue_times.npy']))  # doctest: +SKIP
+        98
+        """
+        query = Query(
+            subject=subject,
+            lab=lab,
+            projects=projects,
+            task_protocol=task_protocol,
+            date_range=date_range,
+            number=number,
+            datasets=datasets,
+            dataset_qc_lte=dataset_qc_lte,
+            object=object,
+            attribute=attribute,
+            collection=collection,
+            revision=revision,
+            min_size_bytes=min_size_bytes,
+        )
+        return [UUID(eid) for eid in find_sessions(self.sessions, self.datasets, query)['id'].to_list()]
+
+    def path(self, eid: str | UUID) -> Path:
+        """Get the folder of a session, whether it is on this disk or not.
+
+        Raises
+        ------
+        UnknownSessionError
+            If no session of the index has this eid.
+        UsageError
+            If the tree is in a bucket: then it has no folder.
+        """
+        import polars as pl
+
+        if self.url is not None and self.root == self.folder:
+            raise UsageError(
+                f'{escape(self.url)}: the sessions are in a bucket: expected root=, the folder that they '
+                'were copied to'
+            )
+
+        rows = select_sessions(self.sessions.filter(pl.col('id') == str(eid)))
+        if rows.is_empty():
+            raise UnknownSessionError(
+                f'{eid}: the index in {escape(os.fspath(self.folder))} has no such session'
+            )
+        [path] = to_session_paths(rows, self.namespace)
+        return self.root / str(path)
+
+    def to_one(self) -> One:
+        """Open this index with the real client, in local mode.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If ONE-api is not installed: `pip install ONE-api`.
+        """
+        from one.api import One
+
+        one = One(cache_dir=self.root, tables_dir=self.folder, mode='local')
+        one.uuid_filenames = self.has_uuid_filenames
+        return one
+
+    def _scan(self, name: str) -> pl.LazyFrame:
+        import polars as pl
+
+        path = self.folder / name
+        with open_table(path) as file:
+            if stamp_of(file) != self.stamps[name]:
+                raise InvalidIndexError(
+                    f'{escape(os.fspath(path))}: this table was replaced since it was opened: open it again'
+                )
+            return pl.scan_parquet(file, glob=False)  # keeps the file, whatever becomes of its name
+
+
+def open(
+    folder: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    endpoint: str | None = None,
+    anonymous: bool = False,
+) -> Index:
+    """Open the index in a folder, once it has been checked: no row of a damaged one is ever given.
+
+    Reads both tables once, a row group at a time: 0.05 s for 74,000 datasets, 0.5 s for a million, beside
+    the time to load pyarrow (0.15 s). A table of ours is checked to the bit; one of the client's own builder,
+    or of any other program, as far as it can be: columns, types, ids, and that no path leads out of its
+    session. Limits: see `fastindex.tables.file`.
+
+    Parameters
+    ----------
+    folder
+        Where sessions.pqt and datasets.pqt are; of `s3://bucket/prefix` a copy is made.
+    root
+        Where the tree is, if not there (`--out`).
+    endpoint, anonymous
+        Of a bucket, as in `fastindex.build`.
+
+    Raises
+    ------
+    InvalidIndexError
+        If a table is missing, damaged or no table of an index, or the two are not of one generation.
+
+    Examples
+    --------
+    >>> index = fastindex.open('/data')  # doctest: +SKIP
+    >>> index.sessions.filter(subject='NYU-01').collect().height  # doctest: +SKIP
+    98
+    """
+    if is_url(folder):
+        return _open_copy(os.fspath(folder), root, endpoint, anonymous)
+    path = Path(folder)
+    pair = check_pair(path)
+    return Index(path, pair.generation, pair.stamps, pair.facts, path if root is None else Path(root))
+
+
+def _open_copy(url: str, root: str | os.PathLike[str] | None, endpoint: str | None, anonymous: bool) -> Index:
+    """Open an index in a bucket: a copy of it, which is gone with the index."""
+    import shutil
+    import tempfile
+    import weakref
+
+    from fastindex.tables.bucket import fetch_tables
+    from fastindex.trees.s3 import Place
+
+    copy = Path(tempfile.mkdtemp(prefix='fastindex-'))
+    try:
+        fetch_tables(Place.parse(url, endpoint=endpoint, anonymous=anonymous), copy)
+        pair = check_pair(copy)
+    except BaseException:
+        shutil.rmtree(copy)
+        raise
+    is_local = root is not None and not is_url(root)
+    index = Index(
+        copy, pair.generation, pair.stamps, pair.facts, Path(root if is_local and root else copy), url
+    )
+    weakref.finalize(index, shutil.rmtree, copy, ignore_errors=True)
+    return index
+
+
+def open_for_command(
+    folder: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    endpoint: str | None = None,
+    anonymous: bool = False,
+) -> Index:
+    """Open the index as `open` does, in two thirds of the time, where a process does nothing else.
+
+    A forked process checks the tables with pyarrow, while this one imports polars: 0.21 s instead of 0.29 s
+    on the example, with interpreter start. Where it does not say that all is well, `open` says what is wrong.
+    """
+    if is_url(folder):
+        return open(folder, root=root, endpoint=endpoint, anonymous=anonymous)
+    if endpoint is not None or anonymous:
+        raise UsageError(
+            f'{escape(os.fspath(folder))}: --endpoint and --anonymous are for s3://bucket/prefix'
+        )
+    if {'pyarrow', 'polars', 'numpy'} & {name for name, module in sys.modules.items() if module}:
+        return open(folder, root=root)  # these start threads, with which a process cannot be forked
+    path = Path(folder)
+    reader, writer = os.pipe()
+    with os.fdopen(reader, 'rb') as answer:
+        child = os.fork()
+        if not child:
+            _check_and_exit(path, writer)
+        try:
+            os.close(writer)
+            import polars as _  # noqa: F401 - what the time is saved by
+
+            found = answer.read()
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    if not found:
+        return open(folder, root=root)
+    generation, stamps, facts = json.loads(found)
+    stamps = {name: Stamp(*stamp) for name, stamp in stamps.items()}
+    return Index(path, generation, stamps, facts, path if root is None else Path(root))
+
+
+def _check_and_exit(path: Path, writer: int) -> NoReturn:
+    try:
+        data = json.dumps(check_pair(path)).encode()
+        with os.fdopen(writer, 'wb') as answer:
+            answer.write(data)
+    finally:
+        os._exit(0)  # whatever it was: the parent will find it again

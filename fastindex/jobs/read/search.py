@@ -1,0 +1,372 @@
+"""Find sessions and datasets by what one knows of them.
+
+Gives data frames of the rows that answer a `Query`, in the order of the ONE client. Leaves opening the index
+to `fastindex.jobs.read.index`, and the words of the answer to `fastindex.commands.rows`.
+
+Questions and answers are those of the client's `One.search` in local mode (ONE-api 3.6): terms are joined by
+*and*, values of one term by *or*, but for `datasets`, which must all be there. Regular expressions are
+Python's: each is tried once on each distinct name, of which there are few, and Polars does the rest. Where
+the client does not do what it documents, this does: see `Query`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
+from datetime import datetime, time, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from fastindex.errors import UsageError
+from fastindex.names.alf import parse_dataset_name, split_revision
+from fastindex.names.ids import NAMESPACE, to_characters, uuid3_bytes
+from fastindex.tables.schema import QC_CATEGORIES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ['Query', 'file_path', 'find_datasets', 'find_sessions', 'select_sessions', 'to_session_paths']
+
+Patterns = str | Sequence[str]
+Moment = str | Date | None
+
+_QC_NUMBERS = {'0': 'NOT_SET', '10': 'PASS', '30': 'WARNING', '40': 'FAIL', '50': 'CRITICAL'}
+_SESSION_TERMS = ('subject', 'lab', 'projects', 'task_protocol')
+_NUMBERS = range(1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is known of the sessions and datasets that are wanted; None is no question.
+
+    Three answers differ from those of ONE-api 3.6, which does not find what it documents: a dataset outside
+    of all collections, where the session also has one in a collection; `dataset_qc_lte` without `datasets`
+    (nothing at all); and sessions before 1677 or after 2262, by an open range of dates.
+
+    Parameters
+    ----------
+    subject, lab, projects, task_protocol
+        Regular expressions: the name contains a match of one of them, in the case as it is written.
+    date_range
+        A day (`'2019-08-11'`), or the first and the last one of a range; None leaves an end open.
+    number
+        One or more session numbers.
+    datasets
+        Regular expressions: each matches the whole file name of a dataset of the session.
+    dataset_qc_lte
+        The worst quality of those datasets, by name or number. The client's rule, that no dataset counts
+        which is CRITICAL, or not on disk, holds in any case.
+    object, attribute, collection, revision
+        Regular expressions of a whole part of the dataset's path; `''` is one that has no such part.
+        A dataset must meet all of them, and one of `datasets` where they are named.
+    min_size_bytes
+        Datasets of this size or larger.
+
+    Raises
+    ------
+    UsageError
+        If a value is no regular expression, date, number or quality.
+    """
+
+    subject: Patterns | None = None
+    lab: Patterns | None = None
+    projects: Patterns | None = None
+    task_protocol: Patterns | None = None
+    date_range: Moment | Sequence[Moment] = None
+    number: int | str | Sequence[int | str] | None = None
+    datasets: Patterns | None = None
+    dataset_qc_lte: str | int | None = None
+    object: Patterns | None = None
+    attribute: Patterns | None = None
+    collection: Patterns | None = None
+    revision: Patterns | None = None
+    min_size_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in (*_SESSION_TERMS, 'object', 'attribute', 'collection', 'revision'):
+            if (value := getattr(self, name)) is not None:
+                _compile(name, '|'.join(_as_list(value)))
+        for pattern in _as_list(self.datasets):
+            _compile('datasets', pattern)
+        _parse_days(self.date_range)
+        _parse_numbers(self.number)
+        _parse_qc(self.dataset_qc_lte)
+
+    @property
+    def asks_for_datasets(self) -> bool:
+        """Whether a session is judged by its datasets too."""
+        names = ('datasets', 'dataset_qc_lte', 'object', 'attribute', 'collection', 'revision')
+        return any(getattr(self, name) is not None for name in (*names, 'min_size_bytes'))
+
+
+def find_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) -> pl.DataFrame:
+    """Find the sessions that answer a query.
+
+    Returns
+    -------
+    polars.DataFrame
+        id, lab, subject, date, number, task_protocol, projects; the last day first, and of each day, and of
+        each subject, the last in the order of names and numbers.
+    """
+    import polars as pl
+
+    frame = _filter_sessions(sessions, query)
+    if not query.asks_for_datasets:
+        return frame
+    wanted = _filter_datasets(_of_sessions(datasets, frame, sessions), query)
+    rows = wanted.select('eid', 'rel_path').collect()
+    patterns = [_compile('datasets', pattern) for pattern in _as_list(query.datasets)]
+    for pattern in patterns if len(patterns) > 1 else [None]:  # of one, all rows are
+        found = rows
+        if pattern is not None:
+            paths = _match_values(rows['rel_path'], partial(_is_named, pattern))
+            found = rows.filter(pl.col('rel_path').is_in(paths.implode()))
+        frame = frame.filter(pl.col('id').is_in(found['eid'].unique().implode()))
+    return frame
+
+
+def find_datasets(
+    sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query, *, namespace: UUID = NAMESPACE
+) -> pl.LazyFrame:
+    """Find the datasets that answer a query, of the sessions that do.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The columns of datasets.pqt, those of the sessions but for their id, and session_path; in the order
+        of `find_sessions`, and of rel_path in each session. Lazy: there may be many, and not all is read for
+        some columns.
+    """
+    frame = find_sessions(sessions, datasets, query)
+    wanted = _filter_datasets(_of_sessions(datasets, frame, sessions), query)
+    frame = (
+        frame.with_columns(to_session_paths(frame, namespace)).rename({'id': 'eid'}).with_row_index('place')
+    )
+    return wanted.join(frame.lazy(), on='eid', how='inner').sort('place', 'rel_path').drop('place')
+
+
+def file_path() -> pl.Expr:
+    """Make the rel_path of datasets as their files are called where the names carry the ids."""
+    import polars as pl
+
+    rel_path = pl.col('rel_path').cast(pl.String)
+    stem, extension = (rel_path.str.extract(part) for part in (r'^(?s)(.*\.)', r'([^.]*)$'))
+    return pl.concat_str(stem, pl.col('id').cast(pl.String), pl.lit('.'), extension).alias('rel_path')
+
+
+def to_session_paths(frame: pl.DataFrame, namespace: UUID = NAMESPACE) -> pl.Series:
+    """Write the session path of each row of sessions, relative to the root.
+
+    The number has three digits, as the client writes it, unless the eid, made in `namespace`, tells
+    that the folder has fewer.
+    """
+    import polars as pl
+
+    lab = pl.when(pl.col('lab') != '').then(pl.col('lab') + '/Subjects/').otherwise(pl.lit(''))
+    above = pl.concat_str(lab, 'subject', pl.lit('/'), pl.col('date').cast(pl.String), pl.lit('/'))
+    number = pl.col('number').cast(pl.String)
+    found = frame.select(above.add(number.str.zfill(digits)).alias(str(digits)) for digits in (3, 2, 1))
+    eids = frame['id'].to_list()
+    paths: list[str] = found['3'].to_list()
+    for digits in ('2', '1'):
+        other = [place for place, eid in enumerate(_eids_of(paths, namespace)) if eid != eids[place]]
+        others = [found[digits][place] for place in other]
+        for place, path, eid in zip(other, others, _eids_of(others, namespace), strict=True):
+            if eid == eids[place]:
+                paths[place] = path
+    return pl.Series('session_path', paths, pl.String)
+
+
+def _eids_of(paths: list[str], namespace: UUID) -> list[str]:
+    text = to_characters(uuid3_bytes(namespace.bytes, [path.encode() for path in paths])).decode()
+    return [text[start : start + 36] for start in range(0, len(text), 36)]
+
+
+def _filter_sessions(sessions: pl.LazyFrame, query: Query) -> pl.DataFrame:
+    import polars as pl
+
+    frame = select_sessions(sessions)
+    for name in _SESSION_TERMS:
+        if (value := getattr(query, name)) is not None:
+            pattern = _compile(name, '|'.join(_as_list(value)))
+            names = _match_values(frame[name], pattern.search)
+            frame = frame.filter(pl.col(name).is_in(names.implode()))
+    first, last = _parse_days(query.date_range)
+    if first is not None:
+        frame = frame.filter(pl.col('date') >= first)
+    if last is not None:
+        frame = frame.filter(pl.col('date') <= last)
+    if query.number is not None:
+        numbers = pl.Series(_parse_numbers(query.number), dtype=pl.Int64)
+        frame = frame.filter(pl.col('number').cast(pl.Int64).is_in(numbers.implode()))
+    return frame.sort(
+        'date', 'subject', 'number', 'id', descending=[True, True, True, False], maintain_order=True
+    )
+
+
+def select_sessions(sessions: pl.LazyFrame) -> pl.DataFrame:
+    """Read the columns of sessions.pqt, whoever wrote it: names as text, '' where there are none."""
+    import polars as pl
+
+    schema = sessions.collect_schema()
+    columns = []
+    for name in ('id', 'lab', 'subject', 'date', 'number', 'task_protocol', 'projects'):
+        old_name = name.rstrip('s')  # the client calls `project` what it called so before 1.13
+        if name in schema:
+            column = pl.col(name)
+        elif name == 'projects' and old_name in schema:
+            column = pl.col(old_name).alias(name)
+        else:
+            column = pl.lit('').alias(name)
+        columns.append(column if name in ('date', 'number') else column.cast(pl.String).fill_null(''))
+    return sessions.select(columns).collect()
+
+
+def _of_sessions(datasets: pl.LazyFrame, found: pl.DataFrame, sessions: pl.LazyFrame) -> pl.LazyFrame:
+    """Keep the datasets of the sessions that were found: Polars skips row groups that have none of them."""
+    import polars as pl
+
+    schema = datasets.collect_schema()
+    texts = [name for name in ('eid', 'id', 'rel_path') if schema[name] != pl.String]
+    datasets = datasets.with_columns(pl.col(texts).cast(pl.String)) if texts else datasets
+    if found.height == sessions.select(pl.len()).collect().item():
+        return datasets
+    return datasets.filter(pl.col('eid').is_in(found['id'].implode()))
+
+
+def _filter_datasets(datasets: pl.LazyFrame, query: Query) -> pl.LazyFrame:
+    """Keep the datasets that count: on disk, good enough, and with a path as it was asked for."""
+    import polars as pl
+
+    schema = datasets.collect_schema()
+    judge = _path_judge(query)
+    if judge is not None:
+        paths = _match_values(datasets.select(pl.col('rel_path').unique()).collect()['rel_path'], judge)
+        datasets = datasets.filter(pl.col('rel_path').is_in(paths.implode()))
+    if 'exists' in schema:
+        datasets = datasets.filter('exists')
+    if 'qc' in schema:
+        worst = QC_CATEGORIES.index(_parse_qc(query.dataset_qc_lte))
+        allowed = pl.Series(QC_CATEGORIES[: worst + 1], dtype=pl.String)
+        datasets = datasets.filter(pl.col('qc').cast(pl.String).is_in(allowed.implode()))
+    if query.min_size_bytes is not None:
+        datasets = datasets.filter(pl.col('file_size') >= query.min_size_bytes)
+    return datasets
+
+
+def _path_judge(query: Query) -> Callable[[str], bool] | None:
+    """Make the function that tells whether a rel_path answers a query; None where all do."""
+    names = ('object', 'attribute', 'collection', 'revision')
+    parts = {
+        name: _compile(name, '|'.join(_as_list(getattr(query, name))))
+        for name in names
+        if getattr(query, name) is not None
+    }
+    patterns = [_compile('datasets', pattern) for pattern in _as_list(query.datasets)]
+    if not parts and not patterns:
+        return None
+
+    def judge(path: str) -> bool:
+        if patterns and not any(_is_named(pattern, path) for pattern in patterns):
+            return False
+        found = _parts_of(path) if parts else {}
+        return all(pattern.fullmatch(found.get(part, '')) for part, pattern in parts.items())
+
+    return judge
+
+
+def _parts_of(path: str) -> dict[str, str]:
+    """Split a rel_path into the parts that can be asked for; what another program wrote may have none."""
+    without, revision = split_revision(path)
+    found = {'collection': without.rpartition('/')[0], 'revision': revision}
+    try:
+        name = parse_dataset_name(_name_of(path))
+    except ValueError:
+        return found
+    return {**found, 'object': name.object, 'attribute': name.attribute}
+
+
+def _is_named(pattern: re.Pattern[str], path: str) -> bool:
+    return pattern.fullmatch(_name_of(path)) is not None
+
+
+def _name_of(path: str) -> str:
+    return path.rpartition('/')[2]
+
+
+def _match_values(column: pl.Series, judge: Callable[[str], object]) -> pl.Series:
+    """Judge each distinct value of a column; give those that pass."""
+    import polars as pl
+
+    return pl.Series([value for value in column.unique().to_list() if judge(value)], dtype=pl.String)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+
+
+def _compile(name: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UsageError(
+            f'{name} {pattern!r}: no regular expression ({error}); a \\ makes a character ordinary'
+        ) from None
+
+
+def _parse_days(value: Moment | Sequence[Moment]) -> tuple[Date | None, Date | None]:
+    """Parse a day or a range into the first and the last day that belong to it."""
+    if value is None:
+        return None, None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        day = _first_midnight(_parse_moment(value))
+        return day, day
+    ends = list(value)
+    if len(ends) not in (1, 2):
+        raise UsageError(f'date_range has {len(ends)} dates: expected one, or the first and the last')
+    first, last = (None if not end else _parse_moment(end) for end in (*ends, None)[:2])
+    return first and _first_midnight(first), last and last.date()
+
+
+def _parse_moment(value: Moment) -> datetime:
+    if isinstance(value, Date) and not isinstance(value, datetime):
+        return datetime.combine(value, time())
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        raise UsageError(f'{value!r}: no such date; expected yyyy-mm-dd, as in 2019-08-11') from None
+    if moment.tzinfo:
+        raise UsageError(f'{value!r}: the dates of sessions have no time zone')
+    return moment
+
+
+def _first_midnight(moment: datetime) -> Date:
+    """Find the first day that begins at a moment or later: a session counts as of its midnight."""
+    return moment.date() if moment.time() == time() else moment.date() + timedelta(days=1)
+
+
+def _parse_numbers(value: int | str | Sequence[int | str] | None) -> list[int]:
+    """Parse session numbers; those that no session can have are left out."""
+    numbers = []
+    for text in _as_list(value):
+        try:
+            numbers.append(int(text))
+        except (ValueError, TypeError):
+            raise UsageError(f'number {text!r}: expected a whole number, as in 1 or 002') from None
+    return [number for number in numbers if number in _NUMBERS]
+
+
+def _parse_qc(value: str | int | None) -> str:
+    """Parse a quality, by name or number; None is the worst that the client lets pass."""
+    if value is None:
+        return 'FAIL'
+    text = str(value if isinstance(value, str) else int(value)).upper()
+    name = _QC_NUMBERS.get(text, text)
+    if name not in QC_CATEGORIES:
+        raise UsageError(f'dataset_qc_lte {value!r}: expected one of {", ".join(QC_CATEGORIES)}')
+    return name

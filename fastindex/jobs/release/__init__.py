@@ -1,0 +1,1 @@
+"""Release a tree: plan, tables, pack, archive, in this order; `release` knows it."""

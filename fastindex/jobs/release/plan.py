@@ -1,0 +1,206 @@
+"""Plan a release: which sessions and datasets go into which archive, by the index; nothing is read yet.
+
+Gives the parts, each with the rows of its sessions and datasets in the order of the archive, about 150 bytes
+a dataset in memory. Leaves the tables to `fastindex.jobs.release.tables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, NamedTuple
+from unicodedata import normalize
+
+from fastindex.errors import ReleaseError
+from fastindex.jobs.read.search import Query, file_path, find_sessions, to_session_paths
+from fastindex.jobs.release.pack import FileTask
+from fastindex.text import escape, to_size
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fastindex.jobs.read.index import Index
+
+__all__ = ['SPLITS', 'Part', 'find_twins', 'select_rows', 'split_rows']
+
+SPLITS = ('lab', 'subject')
+
+ROW_BYTES = 400
+"""Most that the two tables have of a dataset or a session; rel_path and digests included twice."""
+
+SLICE_ROWS = 2**16
+
+
+class Part(NamedTuple):
+    """What goes into one archive.
+
+    Parameters
+    ----------
+    sessions
+        Rows of sessions.pqt with `session_path`, in the order of that.
+    datasets
+        `session_path`, `rel_path` (as the file is called), `path` (both joined), `file_size`, `xxh128` (''
+        where the index has none), in the order of `path`.
+    groups
+        The labs or subjects, where a release is split.
+    """
+
+    sessions: pl.DataFrame
+    datasets: pl.DataFrame
+    groups: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its datasets."""
+        return int(self.datasets['file_size'].sum())
+
+    @property
+    def dates(self) -> tuple[date, date]:
+        """The first and the last day."""
+        days: list[date] = self.sessions['date'].to_list()
+        return min(days), max(days)
+
+    def list_empty_sessions(self) -> list[str]:
+        """List the paths of sessions without a dataset: nothing else tells that they are there."""
+        import polars as pl
+
+        owners = self.datasets['session_path'].unique()
+        empty = self.sessions.filter(~pl.col('session_path').is_in(owners.implode()))
+        paths: list[str] = empty['session_path'].to_list()
+        return paths
+
+    def iter_files(self) -> Iterator[tuple[str, FileTask]]:
+        """Iterate over the datasets: the path of the folder, and the file in it."""
+        for rows in self.datasets.select('path', 'file_size', 'xxh128').iter_slices(SLICE_ROWS):
+            for path, size_bytes, xxh128 in rows.iter_rows():
+                folder, _, name = path.rpartition('/')
+                yield folder, FileTask(name, size_bytes, xxh128)
+
+
+def select_rows(index: Index, query: Query | None) -> Part:
+    """Select the sessions that answer a query, all if None, and all datasets of theirs.
+
+    Raises
+    ------
+    ReleaseError
+        If there is none, or a path that cannot be unpacked everywhere.
+    """
+    import polars as pl
+
+    sessions = find_sessions(index.sessions, index.datasets, query or Query())
+    if sessions.is_empty():
+        raise ReleaseError(
+            'no session is as --select says: python -m fastindex search ROOT, with the same options, shows '
+            'what is found'
+        )
+    sessions = sessions.with_columns(to_session_paths(sessions, index.namespace)).sort('session_path')
+    datasets = index.datasets
+    if index.has_uuid_filenames:
+        datasets = datasets.with_columns(file_path())
+    digest = pl.col('xxh128') if 'xxh128' in datasets.collect_schema() else pl.lit('').alias('xxh128')
+    found = (
+        datasets.select('eid', 'rel_path', 'file_size', digest)
+        .join(sessions.lazy().select('session_path', eid='id'), on='eid', how='inner')
+        .with_columns(path=pl.concat_str('session_path', 'rel_path', separator='/'))
+        .drop('eid')
+        .sort('path')
+        .collect()
+    )
+    part = Part(sessions, found)
+    _check_names(part)
+    return part
+
+
+def _check_names(part: Part) -> None:
+    """Refuse names that a manifest cannot hold, or that do not unpack everywhere."""
+    for column in (part.sessions['session_path'], part.datasets['rel_path'].unique()):
+        unusual = column.filter(
+            column.str.contains(r'[^ -\[\]-~]')
+        )  # not ASCII, not printable, or a backslash
+        for path in unusual.to_list():
+            if '\\' in path or not path.isprintable():
+                raise ReleaseError(
+                    f'{escape(path)}: a name with a backslash or a control character does not unpack '
+                    'everywhere: rename it'
+                )
+    paths = part.datasets['path']
+    if paths.n_unique() < paths.len():
+        path = paths.filter(paths.is_duplicated())[0]
+        raise ReleaseError(f'{escape(path)}: two datasets of the index have this path')
+
+
+def find_twins(part: Part) -> list[str]:
+    """Find paths that are one where a disk does not tell upper from lower case (macOS, Windows)."""
+    import polars as pl
+
+    paths = part.datasets['path']
+    is_plain = paths.str.contains(r'\A[ -~]*\z')
+    rest = paths.filter(~is_plain)
+    folded_rest = [normalize('NFC', path).casefold() for path in rest.to_list()]
+    folded = pl.concat([paths.filter(is_plain).str.to_lowercase(), pl.Series(folded_rest, dtype=pl.String)])
+    twins: list[str] = pl.concat([paths.filter(is_plain), rest]).filter(folded.is_duplicated()).to_list()
+    return sorted(twins)
+
+
+def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_bytes: int) -> list[Part]:
+    """Split a release into parts none of which becomes larger than a limit, whatever its data is.
+
+    Labs or subjects stay whole, and in the order of their names. What is counted is the size without
+    compression, so the archives are smaller, and the cut does not hang on how well a file compresses.
+
+    Parameters
+    ----------
+    by
+        Of `SPLITS`.
+    member_bytes
+        What the format needs for a member.
+    extra_bytes
+        What each part has besides: the README and the like.
+
+    Raises
+    ------
+    ReleaseError
+        If a lab or subject alone is larger.
+    """
+    import polars as pl
+
+    above = pl.when(pl.col('lab') != '').then(pl.col('lab') + '/').otherwise(pl.lit(''))
+    group = pl.col('lab') if by == 'lab' else above + pl.col('subject')
+    groups = part.sessions.select('session_path', group=group)
+    name_bytes = 3 * pl.col('path').str.len_bytes().cast(pl.Int64)  # header, directory and manifest have it
+    size_bytes = pl.col('file_size').cast(pl.Int64)
+    needed = size_bytes + size_bytes // 1024 + name_bytes + member_bytes + ROW_BYTES
+    sizes = (
+        pl.concat(
+            [
+                groups.select('group', needed=pl.lit(member_bytes + ROW_BYTES, pl.Int64)),
+                part.datasets.join(groups, on='session_path').select('group', needed=needed),
+            ]
+        )
+        .group_by('group')
+        .agg(pl.col('needed').sum())
+        .sort('group')
+    )
+    cut: list[list[str]] = []
+    room = 0
+    for name, size in sizes.iter_rows():
+        if size + extra_bytes > max_bytes:
+            raise ReleaseError(
+                f'{by} {escape(name)}: {to_size(size + extra_bytes)} before compression, more than --split '
+                f'{to_size(max_bytes)}: expected a larger size{", or --split-by subject" * (by == "lab")}'
+            )
+        if size > room:
+            cut.append([])
+            room = max_bytes - extra_bytes
+        cut[-1].append(name)
+        room -= size
+    return [_narrow(part, groups, names) for names in cut]
+
+
+def _narrow(part: Part, groups: pl.DataFrame, names: Sequence[str]) -> Part:
+    """Keep the rows of some groups."""
+    import polars as pl
+
+    paths = groups.filter(pl.col('group').is_in(list(names)))['session_path'].implode()
+    is_wanted = pl.col('session_path').is_in(paths)
+    return Part(part.sessions.filter(is_wanted), part.datasets.filter(is_wanted), tuple(names))

@@ -1,0 +1,256 @@
+"""What must hold before a release is made, and what is found out by the way.
+
+Gives where the archive goes, what `validate` finds, and the files that describe the data. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from uuid import UUID
+
+from fastindex.errors import (
+    FindingsError,
+    ForeignTableError,
+    InvalidIndexError,
+    MissingExtraError,
+    ReleaseError,
+    UsageError,
+)
+from fastindex.files import find_target
+from fastindex.jobs.release.tars import TarZstFormat
+from fastindex.jobs.release.zips import ZipFormat
+from fastindex.jobs.validate.validate import validate
+from fastindex.names.ids import NAMESPACE
+from fastindex.names.rules import Finding, Severity
+from fastindex.tables.check import open_tables, refusing_damage
+from fastindex.tables.file import TableFile, open_table
+from fastindex.tables.foreign import find_foreign
+from fastindex.tables.metadata import Facts
+from fastindex.text import escape, to_count
+from fastindex.trees import Tree
+from fastindex.trees.digests import ALGORITHMS
+
+__all__ = [
+    'Kind',
+    'check_choice',
+    'check_place',
+    'choose_facts',
+    'count_findings',
+    'find_descriptions',
+    'list_algorithms',
+    'parse_out',
+]
+
+LINK_CODE = 'ALF409'
+"""What `validate` finds where a link is not followed."""
+
+Kind = type[ZipFormat] | type[TarZstFormat]
+"""Of archive, by its name."""
+
+TABLES = ('sessions.pqt', 'datasets.pqt')
+
+_ELSEWHERE = '--tables DIR (an empty folder) makes an index for this release alone'
+
+_KINDS: dict[str, Kind] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
+
+_DESCRIPTION = re.compile(r'(readme|licen[cs]e).*(?<!~)', re.IGNORECASE | re.DOTALL)
+
+
+def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    """Raise UsageError if a value is not one of those that an option has."""
+    if value not in choices:
+        raise UsageError(f'{option} {value!r}: expected one of {", ".join(choices)}')
+
+
+def parse_out(out: str | os.PathLike[str]) -> tuple[Path, Kind]:
+    """Find where the archive is to go, and of which kind it is.
+
+    Raises
+    ------
+    UsageError
+        If it is of no kind.
+    MissingExtraError
+        If it takes a package that is not installed.
+    """
+    folder, name = os.path.split(os.fspath(out))
+    kind = _find_kind(name, out)
+    if kind is ZipFormat and find_spec('deflate') is None:
+        raise MissingExtraError(
+            "deflate is not installed, and a zip file is made with it: pip install 'fastindex[release]' "
+            '(.tar.zst needs nothing more)'
+        )
+    return Path(os.path.realpath(folder), name), kind
+
+
+def check_place(path: Path, root: str, *, overwrite: bool) -> None:
+    """Check that an archive can be written to a place; where a link is, what it leads to counts.
+
+    Raises
+    ------
+    UsageError, ReleaseError
+        If it cannot.
+    """
+    target = find_target(path, error=ReleaseError)
+    shown = escape(os.fspath(path))
+    if target.is_stream:
+        raise ReleaseError(
+            f'{shown}: this is no file, and an archive is written as a whole: choose another name'
+        )
+    _find_kind(os.path.basename(target.path), path)
+    if os.path.commonpath([root, target.path]) == root:
+        raise UsageError(f'{shown}: this is inside the tree: expected a place outside of it')
+    if target.mode is not None and not overwrite:
+        raise ReleaseError(
+            f'{shown}: there is something already: choose another name, or let --overwrite put the new '
+            'archive in its place'
+        )
+
+
+def _find_kind(name: str, out: str | os.PathLike[str]) -> Kind:
+    for suffix, kind in _KINDS.items():
+        if re.fullmatch(f'.+{re.escape(suffix)}', name, re.DOTALL):
+            return kind
+    raise UsageError(f'{escape(os.fspath(out))}: expected a name that ends in {" or ".join(_KINDS)}')
+
+
+def choose_facts(
+    folder: Path,
+    *,
+    namespace: UUID | None,
+    ids_from: str | os.PathLike[str] | None,
+    follow_symlinks: bool | None,
+) -> Facts:
+    """Choose how the index of a release is made: as the one that is there was, whose ids thus stay.
+
+    Parameters
+    ----------
+    folder
+        Where the tables are, or will be.
+    namespace, ids_from, follow_symlinks
+        What was asked for; None is no wish.
+
+    Raises
+    ------
+    ForeignTableError
+        If another program wrote the tables that are there.
+    UsageError
+        If the index there was made in another way than what was asked for, or nobody can tell how.
+    """
+    place = escape(os.fspath(folder))
+    if foreign := find_foreign(folder):
+        raise ForeignTableError(
+            f'{place}/{foreign.path.name}: {foreign.what}; a release would replace it. It was left as it is. '
+            f'{_ELSEWHERE}, with the ids of these if --ids-from {place} is said too'
+        )
+    found = _read_facts(folder)
+    if not found and not any((folder / name).exists() for name in TABLES):
+        return Facts(namespace or NAMESPACE, ids_from is not None, follow_symlinks is not False)
+    if len(found) != 1:
+        raise UsageError(
+            f'{place}: the tables are damaged, and how this index was made cannot be told: expected that '
+            f'python -m fastindex ROOT, with its options, makes it again. {_ELSEWHERE}'
+        )
+    [known] = found
+    wanted = known._replace(
+        namespace=known.namespace if namespace is None else namespace,
+        ids_from=ids_from is not None,
+        follow_symlinks=known.follow_symlinks if follow_symlinks is None else follow_symlinks,
+    )
+    if wanted != known:
+        how = _explain_change(known, wanted, place)
+        raise UsageError(f'{place}: a release would make another index of this one: {how}. {_ELSEWHERE}')
+    return known
+
+
+def _explain_change(known: Facts, wanted: Facts, place: str) -> str:
+    """Say how an index was made, and by which option it would stay so."""
+    if known.ids_from and not wanted.ids_from:
+        return (
+            f'it has ids of other tables: expected --ids-from, with their folder, or {place} for the ids as '
+            'they are in it'
+        )
+    if wanted.ids_from and not known.ids_from:
+        return 'it has our own ids: expected no --ids-from'
+    if wanted.namespace != known.namespace:
+        return f'its eids are of the namespace {known.namespace}: expected no other --namespace'
+    if known.follow_symlinks:
+        return 'links were followed: expected --follow-symlinks'
+    return 'links were not followed: expected --no-follow-symlinks'
+
+
+def _read_facts(folder: Path) -> set[Facts]:
+    """Read how the tables in a folder were made, of as many as have a footer."""
+    found = set()
+    for name in TABLES:
+        with suppress(InvalidIndexError), refusing_damage(folder), open_table(folder / name) as file:
+            found.add(Facts.from_json(TableFile(folder / name, file).facts))
+    return found
+
+
+def count_findings(
+    tree: Tree, follow_symlinks: bool | None, facts: Facts, *, force: bool, workers: int, progress: bool
+) -> dict[str, int]:
+    """Count the findings by severity.
+
+    Raises
+    ------
+    FindingsError
+        If there are errors, or links of which nobody said what to do about them.
+    """
+    counts: Counter[str] = Counter({str(severity): 0 for severity in Severity})
+    first: dict[str, Finding] = {}
+    links = 0
+    follow = follow_symlinks is True
+    findings = validate(
+        tree.root,
+        workers=workers,
+        follow_symlinks=follow,
+        uuid_filenames=facts.uuid_filenames,
+        progress=progress,
+    )
+    with closing(findings):
+        for finding in findings:
+            counts[finding.severity] += 1
+            kind = finding.code if finding.code == LINK_CODE else finding.severity
+            first.setdefault(kind, finding)
+            links += finding.code == LINK_CODE
+    root = shlex.quote(escape(tree.root))
+    if counts[Severity.ERROR] and not force:
+        found = first[Severity.ERROR]
+        raise FindingsError(
+            f'{escape(tree.root)}: {to_count(counts[Severity.ERROR], "error")}, the first:\n'
+            f'  {found.code} {escape(found.path)}: {found.message}\n'
+            f'see them all: python -m fastindex validate {root} --min-severity error --all\n'
+            '--force releases what can be indexed nonetheless'
+        )
+    if links and follow_symlinks is None:
+        raise FindingsError(
+            f'{escape(tree.root)}: {to_count(links, "link")}, the first: '
+            f'{escape(first[LINK_CODE].path)}\n'
+            '--follow-symlinks releases what they lead to, --no-follow-symlinks leaves them out'
+        )
+    return dict(counts)
+
+
+def list_algorithms(folder: Path) -> list[str]:
+    """List the digests that the index there is to have: those that it has, and the one that finds changes."""
+    known: Collection[str] = ()
+    with suppress(InvalidIndexError), open_tables(folder) as opened:
+        known = opened.datasets.facts.get('algorithms', ())
+    return sorted({'xxh128', *known}.intersection(ALGORITHMS))
+
+
+def find_descriptions(tree: Tree) -> Iterator[Path]:
+    """Find the README and LICENSE files of the root."""
+    with os.scandir(tree.root) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            is_wanted = _DESCRIPTION.fullmatch(entry.name) and entry.name.isprintable()
+            if is_wanted and entry.is_file(follow_symlinks=tree.follow_links):
+                yield Path(entry.path)

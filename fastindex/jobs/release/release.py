@@ -1,0 +1,359 @@
+"""Release a tree: validate, index, plan, pack, put in place. The one way through it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import IO, NamedTuple
+from uuid import UUID
+
+from fastindex.errors import FastindexError, ReleaseError
+from fastindex.files import open_output
+from fastindex.jobs.build.build import build, recover
+from fastindex.jobs.build.summary import Summary
+from fastindex.jobs.read.index import Index
+from fastindex.jobs.read.index import open as open_index
+from fastindex.jobs.read.search import Query
+from fastindex.jobs.release.archive import Source, seal, write_archive
+from fastindex.jobs.release.formats import Format
+from fastindex.jobs.release.pack import MANIFESTS, work
+from fastindex.jobs.release.plan import SPLITS, Part, find_twins, select_rows, split_rows
+from fastindex.jobs.release.preflight import (
+    check_choice,
+    check_place,
+    choose_facts,
+    count_findings,
+    find_descriptions,
+    list_algorithms,
+    parse_out,
+)
+from fastindex.jobs.release.tables import write_tables
+from fastindex.progress import Bar, open_bar
+from fastindex.text import escape, to_count, to_text
+from fastindex.trees import Tree, open_tree
+from fastindex.workers.pool import Pool, count_workers
+
+__all__ = ['Archive', 'Release', 'release']
+
+FIRST_YEAR, LAST_YEAR = 1980, 2107
+"""What ZIP can write."""
+
+TABLE_BYTES = 100_000
+"""Most that the tables of a part have beside their rows, and the manifest and the archive beside theirs."""
+
+
+class Archive(NamedTuple):
+    """One archive of a release.
+
+    Parameters
+    ----------
+    path
+        Where it is.
+    bytes, sha256
+        Its size, and what `sha256sum` prints; None of a dry run.
+    sessions, datasets, datasets_bytes
+        What is in it; the size is that of the datasets when they are unpacked.
+    groups
+        The labs or subjects in it, where the release is split.
+    """
+
+    path: Path
+    bytes: int | None
+    sha256: str | None
+    sessions: int
+    datasets: int
+    datasets_bytes: int
+    groups: tuple[str, ...]
+
+
+class Release(NamedTuple):
+    """What was released.
+
+    Parameters
+    ----------
+    root, name
+        The folder; the name that stands for it in the tables.
+    archives
+        One, or the parts.
+    sessions, datasets, bytes
+        What is in them together; the size is that of the datasets when they are unpacked.
+    labs, subjects
+        How many there are.
+    first_date, last_date
+        Of the sessions.
+    findings
+        For each severity how much `validate` found.
+    warnings
+        What the user should know, in sentences.
+    seconds
+        Wall time.
+    """
+
+    root: str
+    name: str
+    archives: tuple[Archive, ...]
+    sessions: int
+    datasets: int
+    bytes: int
+    labs: int
+    subjects: int
+    first_date: date
+    last_date: date
+    findings: Mapping[str, int]
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+def release(
+    root: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    select: Query | None = None,
+    manifest: str = 'md5',
+    split_bytes: int | None = None,
+    split_by: str = 'lab',
+    tables: str | os.PathLike[str] | None = None,
+    namespace: UUID | None = None,
+    ids_from: str | os.PathLike[str] | None = None,
+    follow_symlinks: bool | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: bool = False,
+) -> Release:
+    """Validate and index the tree below `root`, and write index and datasets into one archive.
+
+    Unpacked into an empty folder it is a tree that the ONE client opens. The same tree gives the same bytes,
+    on every machine and day, with any number of workers.
+
+    Parameters
+    ----------
+    root
+        The folder that has the labs or the subjects in it. Its index is made or brought up to date.
+    out
+        The archive, `….zip` or `….tar.zst`, outside of the root.
+    name
+        What the tables call their origin; the name of the root's folder if None.
+    select
+        Only the sessions that answer this query, with an index of them.
+    manifest
+        Digest of each file in `manifest-….txt`: `md5`, `xxh128` or `sha256`.
+    split_bytes
+        Size that no archive exceeds: then there are several, `….part1.zip` and so on, each with an index.
+    split_by
+        What stays together: `lab` or `subject`.
+    tables
+        Where the index of the tree is, if not in the root.
+    namespace, ids_from
+        As for `fastindex.build`. An index that is there is brought up to date as it was made: in its
+        namespace, by the UUIDs in the names of files, with or without links. One that has the ids of other
+        tables takes `ids_from` again.
+    follow_symlinks
+        Whether what links lead to is released as if it were there, or links are left out. If None, a link
+        below a session is an error: what is published should be meant to be.
+    workers
+        Processes that compress; the CPUs that this process may use if None.
+    force
+        Whether errors of `validate`, and paths that cannot be indexed, do not matter: what has no row in the
+        index is not released.
+    overwrite
+        Whether an archive that is there is replaced, once the new one is complete.
+    dry_run
+        Whether to write nothing, the index included.
+    progress
+        Whether to show a progress bar if standard error is a terminal.
+
+    Raises
+    ------
+    FindingsError
+        If `validate` finds errors.
+    ForeignTableError
+        If another program wrote the tables that are in the root, or in `tables`.
+    ReleaseError
+        If the archive cannot be made: a file that cannot be read, or changes; a disk that is full.
+    UsageError
+        If an option makes no sense, or the index that is there would get other ids.
+    MissingExtraError
+        If the archive is a zip file, and `fastindex[release]` is not installed.
+    RootError, EmptyTreeError, IdClashError, LockedError, PublishError, WorkerError
+        As for `fastindex.build`.
+
+    Examples
+    --------
+    >>> done = release('/data', 'my-data.zip', select=Query(lab='zador'))  # doctest: +SKIP
+    >>> done.sessions, done.archives[0].sha256  # doctest: +SKIP
+    (565, '1f0c...')
+    """
+    started = time.monotonic()
+    check_choice('manifest', manifest, MANIFESTS)
+    check_choice('split_by', split_by, SPLITS)
+    count = count_workers(workers, None)
+    with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree, Pool(count) as pool:
+        path, kind = parse_out(out)
+        check_place(path, tree.root, overwrite=overwrite or split_bytes is not None)
+        place = Path(tree.root if tables is None else tables)
+        if not dry_run:
+            recover(place)  # before it is asked how it was made
+        facts = choose_facts(place, namespace=namespace, ids_from=ids_from, follow_symlinks=follow_symlinks)
+        findings = count_findings(tree, follow_symlinks, facts, force=force, workers=count, progress=progress)
+        with _open_index_folder(place, dry_run=dry_run) as folder:
+            built = build(
+                root,
+                out=folder,
+                workers=count,
+                hash=() if dry_run else list_algorithms(folder),
+                progress=progress,
+                follow_symlinks=facts.follow_symlinks,
+                namespace=facts.namespace,
+                ids_from=ids_from,
+                uuid_filenames=facts.uuid_filenames,
+            )
+            if built.problem_count and not force:
+                raise ReleaseError(_explain_problems(built))
+            if not dry_run:
+                pool.run(work, ())  # forks the workers, before polars starts threads
+            rows = select_rows(index := open_index(folder, root=root), select)
+            moment = _choose_moment(rows)
+            plan = _Plan(
+                tree=tree,
+                opened=index,
+                name=os.path.basename(tree.root) if name is None else name,
+                format=kind(moment),
+                moment=moment,
+                manifest=manifest,
+                sources=tuple(Source(path.name, path) for path in find_descriptions(tree)),
+            )
+            parts = {path: rows}
+            if split_bytes is not None:
+                parts = plan.split(path, rows, split_bytes, split_by)
+            for part_path in parts:
+                check_place(part_path, tree.root, overwrite=overwrite)
+            if dry_run:
+                archives = [_describe(part_path, part) for part_path, part in parts.items()]
+            else:
+                archives = plan.write(parts, pool, overwrite=overwrite, progress=progress)
+    return Release(
+        root=to_text(tree.root),
+        name=plan.name,
+        archives=tuple(archives),
+        sessions=rows.sessions.height,
+        datasets=rows.datasets.height,
+        bytes=rows.size_bytes,
+        labs=rows.sessions['lab'].n_unique(),
+        subjects=rows.sessions.select('lab', 'subject').n_unique(),
+        first_date=rows.dates[0],
+        last_date=rows.dates[1],
+        findings=MappingProxyType(findings),
+        warnings=(*built.warnings, *_iter_warnings(rows)),
+        seconds=time.monotonic() - started,
+    )
+
+
+@contextmanager
+def _open_index_folder(folder: Path, *, dry_run: bool) -> Iterator[Path]:
+    if not dry_run:
+        yield folder
+        return
+    with TemporaryDirectory(prefix='fastindex-') as scratch:
+        yield Path(scratch)
+
+
+def _explain_problems(built: Summary) -> str:
+    lines = [f'{escape(built.root)}: {to_count(built.problem_count, "path")} could not be indexed:']
+    lines += [f'  {problem}' for problem in built.problems[:3]]
+    return '\n'.join([*lines, '--force releases the rest'])
+
+
+def _choose_moment(rows: Part) -> datetime:
+    """Choose the time of all that is released: the day of the last session, if not told otherwise."""
+    epoch = os.environ.get('SOURCE_DATE_EPOCH')
+    if epoch:  # the build has judged it
+        last_moment = datetime.fromtimestamp(int(epoch), UTC).replace(tzinfo=None)
+    else:
+        last_moment = datetime.combine(rows.dates[1], datetime.min.time())
+    return min(max(last_moment, datetime(FIRST_YEAR, 1, 1)), datetime(LAST_YEAR, 12, 31))
+
+
+def _iter_warnings(rows: Part) -> Iterator[str]:
+    if twins := find_twins(rows):
+        yield (
+            f'{to_count(len(twins), "path")} that differ only in upper and lower case, such as '
+            f'{escape(twins[0])}: they overwrite each other where they are unpacked on macOS or Windows'
+        )
+
+
+def _describe(path: Path, part: Part) -> Archive:
+    return Archive(path, None, None, part.sessions.height, part.datasets.height, part.size_bytes, part.groups)
+
+
+class _Plan(NamedTuple):
+    """What all archives of a release have in common."""
+
+    tree: Tree
+    opened: Index
+    name: str
+    format: Format
+    moment: datetime
+    manifest: str
+    sources: tuple[Source, ...]
+
+    def split(self, path: Path, rows: Part, max_bytes: int, by: str) -> dict[Path, Part]:
+        """Cut a release into parts, and name them."""
+        extra_bytes = TABLE_BYTES + sum(source.path.stat().st_size for source in self.sources)
+        parts = split_rows(
+            rows, by, max_bytes=max_bytes, member_bytes=self.format.member_bytes, extra_bytes=extra_bytes
+        )
+        suffix = '.zip' if path.name.endswith('.zip') else '.tar.zst'
+        stem, width = path.name.removesuffix(suffix), len(str(len(parts)))
+        return {
+            path.with_name(f'{stem}.part{i:0{width}}{suffix}'): part for i, part in enumerate(parts, start=1)
+        }
+
+    def write(
+        self, parts: Mapping[Path, Part], pool: Pool, *, overwrite: bool, progress: bool
+    ) -> list[Archive]:
+        """Write all archives; put them in place when the last is complete."""
+        total = sum(part.size_bytes for part in parts.values())
+        bar = open_bar(total=total, unit='B', description='releasing', enabled=progress, bytes=True)
+        try:
+            with closing(bar), ExitStack() as files:  # which end when the last is complete
+                archives = []
+                for path, part in parts.items():
+                    file = files.enter_context(open_output(path, error=ReleaseError, overwrite=overwrite))
+                    self._write_part(file, path.parent, part, pool, bar)
+                    size_bytes, digest = seal(file)
+                    archives.append(_describe(path, part)._replace(bytes=size_bytes, sha256=digest))
+        except FastindexError:
+            raise
+        except OSError as error:
+            [path, *_] = parts
+            raise ReleaseError(
+                f'{escape(os.fspath(path))}: the archive could not be written ({error.strerror or error}); '
+                'what was there still is. Is there space, may this user write there?'
+            ) from error
+        return archives
+
+    def _write_part(self, file: IO[bytes], folder: Path, part: Part, pool: Pool, bar: Bar) -> None:
+        with TemporaryDirectory(prefix='fastindex-') as scratch:
+            date_created = self.moment.isoformat(sep=' ', timespec='minutes')
+            write_tables(self.opened, part, Path(scratch), origin=self.name, date_created=date_created)
+            tables = [Source(name, Path(scratch, name)) for name in ('sessions.pqt', 'datasets.pqt')]
+            write_archive(
+                part,
+                file,
+                folder=folder,
+                tree=self.tree,
+                format=self.format,
+                manifest=self.manifest,
+                sources=[*self.sources, *tables],
+                pool=pool,
+                bar=bar,
+            )

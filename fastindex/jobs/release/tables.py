@@ -1,0 +1,83 @@
+"""Write the index of a release: the rows of some sessions, and a name in the place of a path.
+
+Gives a pair of tables as a build writes it, with its own generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastindex._version import __version__
+from fastindex.errors import InvalidIndexError
+from fastindex.jobs.release.plan import Part
+from fastindex.tables.file import open_table, stamp_of
+from fastindex.tables.metadata import Facts
+from fastindex.tables.schema import datasets_schema, sessions_schema
+from fastindex.tables.write import PairWriter
+from fastindex.text import escape
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fastindex.jobs.read.index import Index
+
+__all__ = ['write_tables']
+
+
+def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_created: str) -> None:
+    """Write sessions.pqt and datasets.pqt of a part into a folder.
+
+    Parameters
+    ----------
+    origin
+        A name for the data, in the place of the path on a machine.
+    date_created
+        To the minute, as the client wants it; not today, or the bytes would be others tomorrow.
+
+    Raises
+    ------
+    InvalidIndexError
+        If the tables are not those that were opened.
+    """
+    import pyarrow as pa
+
+    eids = pa.array(part.sessions['id'].to_list(), pa.string())
+    algorithms = tuple(index.facts.get('algorithms', ()))
+    writer = PairWriter(folder, algorithms=algorithms, origin=origin, date_created=date_created)
+    try:
+        no_sessions, no_datasets = sessions_schema().empty_table(), datasets_schema(algorithms).empty_table()
+        for rows in _iter_rows(index, 'sessions.pqt', 'id', eids):
+            writer.write(rows, no_datasets)
+        for rows in _iter_rows(index, 'datasets.pqt', 'eid', eids):
+            writer.write(no_sessions, rows)
+        writer.close(
+            {
+                'version': __version__,
+                'algorithms': list(algorithms),
+                'sessions': part.sessions.height,
+                'datasets': part.datasets.height,
+                'bytes': part.size_bytes,
+                **Facts.from_json(index.facts).to_json(),
+            }
+        )
+    finally:
+        writer.abort()
+
+
+def _iter_rows(index: Index, name: str, column: str, eids: pa.Array) -> Iterator[pa.Table]:
+    """Iterate over the rows of a table that are of some sessions, in its order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    path = index.folder / name
+    with closing(open_table(path)) as file:
+        if stamp_of(file) != index.stamps[name]:
+            raise InvalidIndexError(f'{escape(str(path))}: this table was replaced meanwhile: release again')
+        parquet = pq.ParquetFile(pa.PythonFile(file, 'r'), page_checksum_verification=True)
+        for group in range(parquet.num_row_groups):
+            rows = parquet.read_row_group(group, use_threads=False).replace_schema_metadata(None)
+            yield rows.filter(pc.is_in(rows[column], value_set=eids))

@@ -1,0 +1,1 @@
+"""Show an index as one HTML file."""

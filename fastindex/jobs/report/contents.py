@@ -1,0 +1,451 @@
+"""What a report shows, counted: over time, by subject and dataset, by session.
+
+Gives the numbers as values, cut to what a page can show. Leaves what `info` counts to `fastindex.info`, how
+it looks to `fastindex.jobs.report.page`. All names are escaped here, once.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
+from typing import TYPE_CHECKING, Any
+
+from fastindex.jobs.read.info import Info, LabCount, ObjectCount, summarize
+from fastindex.jobs.read.search import select_sessions
+from fastindex.names.alf import parse_dataset_name
+from fastindex.names.rules import RULES, Finding, Rule
+from fastindex.text import escape, to_size
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fastindex.jobs.read.index import Index
+
+__all__ = [
+    'MAX_COVERAGE_COLUMNS',
+    'MAX_COVERAGE_ROWS',
+    'MAX_TABLE_ROWS',
+    'Bar',
+    'Contents',
+    'Coverage',
+    'CoverageRow',
+    'FindingGroup',
+    'Table',
+    'TimeBin',
+    'gather',
+    'group_findings',
+]
+
+MAX_TABLE_ROWS = 10_000
+"""Rows of the table: of more sessions it has the subjects; 10,000 take 1 MB."""
+
+MAX_COVERAGE_ROWS = 150
+MAX_COVERAGE_COLUMNS = 60
+"""Of the coverage matrix: of more subjects it has the labs."""
+
+MAX_LABS = 10
+"""Labs that have a colour; if there are more, one less, and the others share one."""
+
+MAX_BARS = 20
+"""Of a bar chart; the others are added up."""
+
+MAX_BINS = 30
+"""Of a histogram with steps of one width."""
+
+FIRST = 3
+"""Findings of each code that are named."""
+
+NO_NAME = '(none)'
+_LAST_DAY = Date.max
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar: its label, its length, and the length in words; or all bars together that were left out."""
+
+    label: str
+    value: int
+    text: str
+    is_rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBin:
+    """The sessions of a lab from one day to another, which is not part of it."""
+
+    first: Date
+    end: Date
+    lab: str
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageRow:
+    """Of how many sessions of a subject there is each dataset.
+
+    Parameters
+    ----------
+    group
+        The lab of a subject; '' where the row is no subject.
+    name
+        The subject, or what the row stands for.
+    sessions
+        All that there are.
+    having
+        Sessions that have the dataset, for each column.
+    """
+
+    group: str
+    name: str
+    sessions: int
+    having: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Who has what.
+
+    Parameters
+    ----------
+    of
+        What a row is: `subject`, or `lab` where there are too many subjects.
+    columns
+        `object.attribute` of the datasets.
+    total, rows
+        All sessions together; and each row.
+    cut_columns, cut_rows
+        How many were left out, or added up in the last row.
+    """
+
+    of: str
+    columns: tuple[str, ...]
+    total: CoverageRow
+    rows: tuple[CoverageRow, ...]
+    cut_columns: int
+    cut_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Sessions, or subjects where there are too many sessions.
+
+    Parameters
+    ----------
+    of
+        What a row is: `session` or `subject`.
+    columns
+        Their titles.
+    rows
+        Text and whole numbers.
+    cut_rows
+        How many were left out.
+    """
+
+    of: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int, ...], ...]
+    cut_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class FindingGroup:
+    """The findings of one rule: how many, and the first of them."""
+
+    rule: Rule
+    count: int
+    first: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that a report shows of an index.
+
+    Parameters
+    ----------
+    info
+        The counts of `fastindex.info`.
+    labs
+        Names that `timeline` has, the one with most sessions first.
+    timeline
+        Sessions over time.
+    step
+        Width of its bins: `day`, `week`, `month` or `year`.
+    lab_bytes, object_bytes
+        Bytes by lab and by object.
+    session_datasets, session_bytes
+        Numbers of sessions by their number of datasets, and by their bytes.
+    coverage, table
+        Who has what; all that there is, row by row.
+    """
+
+    info: Info
+    labs: tuple[str, ...]
+    timeline: tuple[TimeBin, ...]
+    step: str
+    lab_bytes: tuple[Bar, ...]
+    object_bytes: tuple[Bar, ...]
+    session_datasets: tuple[Bar, ...]
+    session_bytes: tuple[Bar, ...]
+    coverage: Coverage
+    table: Table
+
+
+def gather(index: Index) -> Contents:
+    """Count what a report shows.
+
+    Raises
+    ------
+    InvalidIndexError
+        If the tables are not the ones that were checked: open the index again.
+    """
+    info = summarize(index)
+    sessions = _count_sessions(index)
+    step, timeline = _count_over_time(sessions, info)
+    labs = tuple(dict.fromkeys(bin_.lab for bin_ in timeline))
+    return Contents(
+        info=info,
+        labs=labs,
+        timeline=timeline,
+        step=step,
+        lab_bytes=_to_bars(info.by_lab, lambda count: count.lab),
+        object_bytes=_to_bars(info.by_object, lambda count: count.object or ''),
+        session_datasets=_count_by_value(sessions['datasets'], str),
+        session_bytes=_count_by_value(sessions['bytes'], to_size),
+        coverage=_cover(index.datasets, sessions),
+        table=(_list_sessions if sessions.height <= MAX_TABLE_ROWS else _list_subjects)(sessions),
+    )
+
+
+def group_findings(findings: Iterable[Finding]) -> tuple[FindingGroup, ...]:
+    """Group findings by their code, and keep the first of each, in the order in which they came."""
+    counts: Counter[str] = Counter()
+    first: dict[str, list[Finding]] = {}
+    for finding in findings:
+        counts[finding.code] += 1
+        kept = first.setdefault(finding.code, [])
+        if len(kept) < FIRST:
+            kept.append(finding)
+    return tuple(FindingGroup(RULES[code], counts[code], tuple(first[code])) for code in sorted(counts))
+
+
+def _count_sessions(index: Index) -> pl.DataFrame:
+    """Read the sessions, by lab, subject, date and number, with the `datasets` and `bytes` of each."""
+    import polars as pl
+
+    counts = (
+        index.datasets.group_by(pl.col('eid').cast(pl.String).alias('id'))
+        .agg(pl.len().cast(pl.Int64).alias('datasets'), pl.col('file_size').sum().cast(pl.UInt64))
+        .rename({'file_size': 'bytes'})
+    )
+    sessions = select_sessions(index.sessions).lazy()
+    rows = sessions.join(counts, on='id', how='left').collect(engine='streaming')
+    return rows.with_columns(pl.col('datasets', 'bytes').fill_null(0)).sort(
+        'lab', 'subject', 'date', 'number', 'id'
+    )
+
+
+def _name(text: str) -> str:
+    return escape(text) or NO_NAME
+
+
+def _count_over_time(sessions: pl.DataFrame, info: Info) -> tuple[str, tuple[TimeBin, ...]]:
+    """Count sessions by day, week, month or year: 20 to 200 bins; the lab with most of them first."""
+    import polars as pl
+
+    if info.first_date is None or info.last_date is None:
+        return 'day', ()
+    days = (info.last_date - info.first_date).days
+    step = 'day' if days < 100 else 'week' if days < 1200 else 'month' if days < 6000 else 'year'
+    every = {'day': '1d', 'week': '1w', 'month': '1mo', 'year': '1y'}[step]
+    order = sessions['lab'].value_counts().sort(['count', 'lab'], descending=[True, False])['lab'].to_list()
+    names = {lab: _name(lab) for lab in order}
+    if len(order) > MAX_LABS:
+        cut = order[MAX_LABS - 1 :]
+        names.update(dict.fromkeys(cut, f'{len(cut):,} other labs'))
+    first = pl.col('date').dt.truncate(every)
+    bins = (
+        sessions.select('lab', first.alias('first'))
+        .with_columns(pl.min_horizontal(pl.col('first').dt.offset_by(every), pl.lit(_LAST_DAY)).alias('end'))
+        .group_by('lab', 'first', 'end')
+        .len()
+    )
+    counts: Counter[tuple[str, Date, Date]] = Counter()
+    for lab, start, end, count in bins.iter_rows():
+        counts[names[lab], start, end] += count
+    places = {name: place for place, name in enumerate(dict.fromkeys(names.values()))}
+    ordered = sorted(counts.items(), key=lambda item: (places[item[0][0]], item[0]))
+    return step, tuple(TimeBin(start, end, lab, count) for (lab, start, end), count in ordered)
+
+
+def _to_bars(
+    counts: Sequence[LabCount] | Sequence[ObjectCount], name_of: Callable[[Any], str]
+) -> tuple[Bar, ...]:
+    """Make bars of bytes, the longest first; those that are too many are added up."""
+    ordered = sorted(((_name(name_of(count)), count.bytes) for count in counts), key=lambda bar: -bar[1])
+    bars = tuple(Bar(name, size, to_size(size)) for name, size in ordered)
+    if len(bars) <= MAX_BARS:
+        return bars
+    kept, cut = bars[: MAX_BARS - 1], bars[MAX_BARS - 1 :]
+    rest = sum(bar.value for bar in cut)
+    return (*kept, Bar(f'{len(cut):,} others', rest, to_size(rest), is_rest=True))
+
+
+def _count_by_value(values: pl.Series, to_label: Callable[[int], str]) -> tuple[Bar, ...]:
+    """Count sessions by a number: a bar for each number, or for all from one step to the next."""
+    counts = dict(values.value_counts().iter_rows())
+    if not counts:
+        return ()
+    edges = _choose_steps(min(counts), max(counts))
+    totals = [0] * len(edges)
+    for value, count in counts.items():
+        totals[bisect_right(edges, value) - 1] += count
+    return tuple(Bar(to_label(edge), total, f'{total:,}') for edge, total in zip(edges, totals, strict=True))
+
+
+def _choose_steps(low: int, high: int) -> list[int]:
+    """Choose the lower ends of the bins of a histogram: round numbers, even steps or growing ones.
+
+    >>> _choose_steps(3, 6), _choose_steps(310, 590), _choose_steps(0, 2000)
+    ([3, 4, 5, 6], [300, 400, 500], [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000])
+    """
+    if high > 1000 and high > 50 * low:
+        round_numbers = [digit * 10**power for power in range(len(str(high))) for digit in (1, 2, 5)]
+        edges = [0, *round_numbers]
+        return edges[bisect_right(edges, low) - 1 : bisect_right(edges, high)]
+    step = next(
+        digit * 10**power
+        for power in range(len(str(high)))
+        for digit in (1, 2, 5)
+        if high // (digit * 10**power) - low // (digit * 10**power) < MAX_BINS
+    )
+    return list(range(low // step * step, high + 1, step))
+
+
+_STEM = r'(?:^|/)([^/.]+\.[^/.]+)\.[^/]*$'
+
+
+def _cover(datasets: pl.LazyFrame, sessions: pl.DataFrame) -> Coverage:
+    """Count the sessions that have a dataset, by subject or lab, and by its object and attribute."""
+    import polars as pl
+
+    keys, of = _choose_rows(sessions)
+    groups = sessions.group_by(keys).len().sort(keys).with_row_index('row')
+    places = sessions.join(groups, on=keys).select('id', 'row')
+    if 'exists' in datasets.collect_schema():
+        datasets = datasets.filter('exists')
+    stem = pl.col('rel_path').cast(pl.String).str.extract(_STEM).fill_null('').alias('stem')
+    named = datasets.select(pl.col('eid').cast(pl.String).alias('id'), stem)
+    kinds = _to_kinds(named.select(pl.col('stem').unique()).collect(engine='streaming')['stem'])
+    counts = (
+        named.join(kinds.lazy(), on='stem')
+        .join(places.lazy(), on='id')
+        .group_by('row', 'id', 'kind')
+        .agg()
+        .group_by('row', 'kind')
+        .len()
+        .collect(engine='streaming')
+    )
+    having: dict[str, dict[int, int]] = {}
+    for row, kind, count in counts.iter_rows():
+        having.setdefault(kind, {})[row] = count
+    ranked = sorted(having, key=lambda kind: (-sum(having[kind].values()), kind))
+    columns = sorted(ranked[:MAX_COVERAGE_COLUMNS], key=lambda kind: (kind == '', kind))
+    rows = [
+        CoverageRow(
+            group=_name(lab) if of == 'subject' else '',
+            name=_name(names[0] if names else lab),
+            sessions=count,
+            having=tuple(having[kind].get(row, 0) for kind in columns),
+        )
+        for row, lab, *names, count in groups.iter_rows()
+    ]
+    total = _add_rows('all', rows, len(columns))
+    kept, cut = _cut_rows(rows)
+    return Coverage(
+        of=of,
+        columns=tuple(escape(kind) or 'not ALF' for kind in columns),
+        total=total,
+        rows=(*kept, *([_add_rows(f'{len(cut):,} other {of}s', cut, len(columns))] if cut else [])),
+        cut_columns=len(ranked) - len(columns),
+        cut_rows=len(cut),
+    )
+
+
+def _choose_rows(sessions: pl.DataFrame) -> tuple[list[str], str]:
+    """Choose what a row of the coverage is: a subject, or a lab where they are many."""
+    subjects = sessions.select('lab', 'subject').n_unique()
+    if subjects > MAX_COVERAGE_ROWS and sessions['lab'].n_unique() > 1:
+        return ['lab'], 'lab'
+    return ['lab', 'subject'], 'subject'
+
+
+def _cut_rows(rows: list[CoverageRow]) -> tuple[list[CoverageRow], list[CoverageRow]]:
+    """Keep the rows with most sessions, in their order."""
+    if len(rows) <= MAX_COVERAGE_ROWS:
+        return rows, []
+    ranked = sorted(range(len(rows)), key=lambda place: (-rows[place].sessions, place))
+    kept = set(ranked[:MAX_COVERAGE_ROWS])
+    return (
+        [row for place, row in enumerate(rows) if place in kept],
+        [row for place, row in enumerate(rows) if place not in kept],
+    )
+
+
+def _add_rows(name: str, rows: Sequence[CoverageRow], width: int) -> CoverageRow:
+    return CoverageRow(
+        group='',
+        name=name,
+        sessions=sum(row.sessions for row in rows),
+        having=tuple(sum(row.having[place] for row in rows) for place in range(width)),
+    )
+
+
+def _to_kinds(stems: pl.Series) -> pl.DataFrame:
+    """Find the `object.attribute` of beginnings of names, `_ibl_trials.choice`; '' where they are not ALF."""
+    import polars as pl
+
+    kinds = []
+    for stem in stems.to_list():
+        try:
+            name = parse_dataset_name(f'{stem}.x')
+        except ValueError:
+            kinds.append('')
+        else:
+            kinds.append(f'{name.object}.{name.attribute}')
+    return pl.DataFrame([pl.Series('stem', stems, pl.String), pl.Series('kind', kinds, pl.String)])
+
+
+def _list_sessions(sessions: pl.DataFrame) -> Table:
+    columns = ('lab', 'subject', 'date', 'number', 'datasets', 'bytes', 'eid')
+    rows = tuple(
+        (_name(lab), escape(subject), str(date), f'{number:03}', datasets, size, escape(eid))
+        for lab, subject, date, number, datasets, size, eid in sessions.select(
+            'lab', 'subject', 'date', 'number', 'datasets', 'bytes', 'id'
+        ).iter_rows()
+    )
+    return Table('session', columns, rows, 0)
+
+
+def _list_subjects(sessions: pl.DataFrame) -> Table:
+    import polars as pl
+
+    columns = ('lab', 'subject', 'first', 'last', 'sessions', 'datasets', 'bytes')
+    counts = (
+        sessions.group_by('lab', 'subject')
+        .agg(
+            pl.col('date').min().alias('first'),
+            pl.col('date').max().alias('last'),
+            pl.len().alias('sessions'),
+            pl.col('datasets', 'bytes').sum(),
+        )
+        .sort(['sessions', 'lab', 'subject'], descending=[True, False, False])
+    )
+    kept = counts.head(MAX_TABLE_ROWS).sort('lab', 'subject')
+    rows = tuple(
+        (_name(lab), escape(subject), str(first), str(last), *numbers)
+        for lab, subject, first, last, *numbers in kept.iter_rows()
+    )
+    return Table('subject', columns, rows, counts.height - len(rows))

@@ -1,0 +1,178 @@
+"""The page of a report: one HTML text with all that it needs in it.
+
+Names of the tree reach the page in two ways only: through Jinja's automatic escaping, and as JSON that has no
+`<`. Should both fail, the policy of the page lets no script run but ours, nor anything be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from fastindex.errors import MissingExtraError
+from fastindex.jobs.read.info import Info
+from fastindex.jobs.report.charts import to_charts
+from fastindex.jobs.report.contents import Contents, CoverageRow, FindingGroup
+from fastindex.names.rules import Severity
+from fastindex.text import escape, to_count, to_size
+
+if TYPE_CHECKING:
+    import jinja2
+    from markupsafe import Markup
+
+__all__ = ['check_extra', 'render']
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A cell of the coverage matrix: its text, and how dark it is, from 0 to 10."""
+
+    text: str
+    level: int
+
+
+def check_extra() -> None:
+    """Check that what a report is made with is installed.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not.
+    """
+    for package in ('itables', 'jinja2', 'vl_convert'):
+        if find_spec(package) is None:
+            raise MissingExtraError(
+                f"{package} is not installed, and a report is made with it: pip install 'fastindex[report]'"
+            )
+
+
+def render(contents: Contents, findings: Sequence[FindingGroup] | None, note: str, title: str) -> str:
+    """Render a page.
+
+    Parameters
+    ----------
+    contents
+        What is in the index.
+    findings
+        Of `validate`; None where it did not run.
+    note
+        Why it did not.
+    title
+        Any text.
+    """
+    script = _read('page.js')
+    return (
+        _environment()
+        .get_template('page.html')
+        .render(
+            contents=contents,
+            info=contents.info,
+            title=escape(title),
+            tiles=_list_tiles(contents.info),
+            facts=_list_facts(contents.info),
+            findings=findings,
+            finding_counts=_count_findings(findings or ()),
+            note=note,
+            coverage_rows=[(row, _to_cells(row)) for row in contents.coverage.rows],
+            coverage_total=_to_cells(contents.coverage.total),
+            charts=to_charts(contents),
+            style=_read('page.css'),
+            script=script,
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            libraries=_read_libraries(),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_read),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=to_count, escape_name=escape, size=to_size)
+    return environment
+
+
+def _read(name: str) -> str:
+    return resources.files('fastindex.jobs.report').joinpath(name).read_text('utf-8')
+
+
+@cache
+def _read_libraries() -> Mapping[str, str]:
+    """Read what draws the charts and the table, as text that may stand between the tags of a script."""
+    import vl_convert
+    from markupsafe import Markup
+
+    html = resources.files('itables').joinpath('html')
+    return {
+        'vega': _to_script_text(vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')),
+        'datatables': _to_script_text(html.joinpath('dt_bundle.js').read_text('utf-8')),
+        'datatables_style': Markup(html.joinpath('dt_bundle.css').read_text('utf-8')),  # noqa: S704 - no name in it
+    }
+
+
+def _to_script_text(code: str) -> Markup:
+    """Make code that may stand in a script element: a backslash before / or ! in a string changes nothing."""
+    from markupsafe import Markup
+
+    safe = re.sub('</(?=script)', r'<\\/', code, flags=re.IGNORECASE).replace('<!--', r'<\!--')
+    return Markup(safe)  # noqa: S704 - not of the tree
+
+
+def _list_tiles(info: Info) -> list[tuple[str, str]]:
+    """List the numbers that matter most, and what of."""
+    counts = {'session': info.sessions, 'subject': info.subjects, 'lab': info.labs, 'dataset': info.datasets}
+    words = [to_count(count, noun).split() for noun, count in counts.items() if count or noun != 'lab']
+    return [(number, noun) for number, noun in words] + [(to_size(info.bytes), 'in all')]
+
+
+def _list_facts(info: Info) -> list[tuple[str, str]]:
+    """List what is known of the index, in words; nothing of when or where the report was made."""
+    maker = f'fastindex {info.version}' if info.version else 'another program'
+    facts = [('index made by', maker), ('on', info.date_created), ('generation', info.generation)]
+    digests = ', '.join(f'{name} ({count:,})' for name, count in info.digests.items())
+    facts.append(('digests', digests or 'none'))
+    if info.sessions_without_datasets:
+        facts.append(('sessions without a dataset', f'{info.sessions_without_datasets:,}'))
+    if info.missing:
+        facts.append(('datasets not on disk', f'{info.missing:,}'))
+    if info.revised:
+        facts.append(('datasets in a revision', f'{info.revised:,}'))
+        facts.append(('datasets that have a later revision', f'{info.superseded:,}'))
+    return [(name, escape(text)) for name, text in facts if text is not None]
+
+
+def _count_findings(groups: Sequence[FindingGroup]) -> dict[str, int]:
+    counts = {
+        str(severity): sum(group.count for group in groups if group.rule.severity is severity)
+        for severity in Severity
+    }
+    return {severity: count for severity, count in counts.items() if count}
+
+
+def _to_cells(row: CoverageRow) -> list[_Cell]:
+    return [_to_cell(count, row.sessions) for count in row.having]
+
+
+def _to_cell(count: int, sessions: int) -> _Cell:
+    """Write a share in percent: 0 is none and 100 is all, whatever rounding would say.
+
+    >>> [_to_cell(count, 1000).text for count in (0, 1, 500, 999, 1000)]
+    ['', '1', '50', '99', '100']
+    """
+    if not count:
+        return _Cell('', 0)
+    percent = max(1, count * 100 // sessions)
+    return _Cell(str(percent), max(1, percent // 10))

@@ -1,0 +1,141 @@
+"""Show an index as one HTML file that opens offline.
+
+`contents` counts, `charts` specifies, `page` renders; here the file is written.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastindex.errors import ReportError, RootError, UsageError
+from fastindex.files import find_target, open_output
+from fastindex.jobs.report.contents import FindingGroup, gather, group_findings
+from fastindex.jobs.report.page import check_extra, render
+from fastindex.text import escape, to_text
+
+if TYPE_CHECKING:
+    from fastindex.jobs.read.index import Index
+
+__all__ = ['ReportSummary', 'write_report']
+
+_NOT_ASKED = 'The names in the tree were not judged.'
+_NOT_THERE = 'The names in the tree were not judged: it is not where the index was opened.'
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSummary:
+    """What a report has.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    size_bytes
+        Of the file.
+    sessions, datasets
+        In the index.
+    table
+        What a row of its table is: `session` or `subject`.
+    findings
+        How many there are; None where the names were not judged.
+    """
+
+    path: str
+    size_bytes: int
+    sessions: int
+    datasets: int
+    table: str
+    findings: int | None
+
+
+def write_report(
+    index: Index,
+    out: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    validate: bool = True,
+    workers: int | None = None,
+    follow_symlinks: bool = True,
+    progress: bool = False,
+) -> ReportSummary:
+    """Write a report on an index: one HTML file, which was not there or is replaced as a whole.
+
+    The same index gives the same bytes, as long as the names in the tree are the same.
+
+    Parameters
+    ----------
+    index
+        As `fastindex.open` gives it.
+    out
+        The file: its name ends in .html, as a report never takes the place of other data; its folder exists.
+        What is no file (`-`, a FIFO) is written through, as in `fastindex.files`.
+    title
+        Heading of the page; the name of the root if None.
+    validate
+        Whether to judge the names in the tree as `fastindex.validate` does. Where only the index is there,
+        the page says so.
+    workers, follow_symlinks, progress
+        Of `fastindex.validate`.
+
+    Raises
+    ------
+    MissingExtraError
+        If the packages of the extra `report` are not installed.
+    UsageError
+        If the file does not end in .html, or an option makes no sense.
+    ReportError
+        If it cannot be written; what was there still is.
+    InvalidIndexError
+        If the tables are not the ones that were checked: open the index again.
+
+    Examples
+    --------
+    >>> fastindex.report.write_report(fastindex.open('/data'), 'report.html').size_bytes  # doctest: +SKIP
+    2402358
+    """
+    check_extra()
+    target = find_target(out, error=ReportError)
+    if not (target.is_stream or target.path.lower().endswith(('.html', '.htm'))):
+        raise UsageError(f'{escape(os.fspath(out))}: expected a name that ends in .html')
+    with open_output(out, error=ReportError) as file:
+        contents = gather(index)
+        groups, note = None, _NOT_ASKED
+        if validate:
+            groups = _judge_names(
+                index,
+                contents.info.sessions,
+                workers=workers,
+                follow_symlinks=follow_symlinks,
+                progress=progress,
+            )
+            note = _NOT_THERE
+        if title is None:
+            title = os.path.basename(os.path.realpath(index.root)) or '/'
+        page = render(contents, groups, note, title).encode()
+        file.write(page)
+    return ReportSummary(
+        path=to_text(os.fspath(out)),
+        size_bytes=len(page),
+        sessions=contents.info.sessions,
+        datasets=contents.info.datasets,
+        table=contents.table.of,
+        findings=None if groups is None else sum(group.count for group in groups),
+    )
+
+
+def _judge_names(
+    index: Index, sessions: int, *, workers: int | None, follow_symlinks: bool, progress: bool
+) -> tuple[FindingGroup, ...] | None:
+    """Group the findings of `validate`; None where all its sessions are gone."""
+    from fastindex.jobs.validate.validate import validate
+
+    try:
+        findings = validate(index.root, workers=workers, follow_symlinks=follow_symlinks, progress=progress)
+    except RootError:
+        return None
+    with closing(findings):
+        groups = group_findings(findings)
+    return groups if findings.sessions or not sessions else None

@@ -1,0 +1,1 @@
+"""Validate the names in a tree."""

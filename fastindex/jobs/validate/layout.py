@@ -1,0 +1,273 @@
+"""Survey what is above the sessions: the root, labs, subjects, dates, and the sessions as a whole.
+
+Which folders are sessions is the discovery's to say, the same one that a build has. Here its skips and
+problems become findings, with the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import groupby
+from typing import NamedTuple
+
+from fastindex.jobs.validate.sessions import beside, choose_fixes, make_finding
+from fastindex.names.alf import SessionPath, SkipReason, is_dataset_name, judge_date, split_session_path
+from fastindex.names.diagnose import (
+    Diagnosis,
+    describe_twin,
+    diagnose_date,
+    diagnose_file,
+    diagnose_lab,
+    diagnose_number,
+    diagnose_subject,
+    fold,
+)
+from fastindex.names.problems import Skip, Tally
+from fastindex.names.rules import Finding
+from fastindex.trees import AnyHasher, Entry, Folder, Tree
+from fastindex.trees.roots import find_right_root, judge_root
+
+__all__ = ['NotingTree', 'survey']
+
+MAX_FOLDERS = 500
+"""Folders that are listed at most to say what is wrong with one folder."""
+
+TABLES = ('sessions.pqt', 'datasets.pqt')
+
+
+class NotingTree(NamedTuple):
+    """A tree that notes the files above the sessions too, where one has a name that belongs into a session.
+
+    See `fastindex.trees.Tree`: all else is the tree's that it stands for.
+    """
+
+    tree: Tree
+
+    @property
+    def root(self) -> str:
+        return self.tree.root
+
+    @property
+    def follow_links(self) -> bool:
+        return self.tree.follow_links
+
+    def close(self) -> None:
+        self.tree.close()
+
+    def list_folders(self, path: str, tally: Tally) -> list[str]:
+        names = self.tree.list_folders(path, tally)
+        if path:
+            for name in _iter_files(self.tree, path):
+                if is_dataset_name(name):
+                    tally.skip(f'{path}/{name}', SkipReason.OUTSIDE_SESSION)
+                elif (diagnosis := diagnose_file(name)) and diagnosis.code == 'ALF308':
+                    tally.skip(f'{path}/{name}', SkipReason.NOT_DATASET)
+        return names
+
+    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
+        return self.tree.walk(session_path, tally)
+
+    def revisit(self, session_path: str, path: str, names: Iterable[str]) -> AbstractContextManager[Folder]:
+        return self.tree.revisit(session_path, path, names)
+
+    def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
+        return self.tree.open_entry(folder, name, is_link)
+
+    def open_file(self, path: str) -> int:
+        return self.tree.open_file(path)
+
+    @property
+    def close_file(self) -> Callable[[int], None]:
+        return self.tree.close_file
+
+    def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> AnyHasher:
+        return self.tree.open_hasher(algorithms, max_bytes=max_bytes)
+
+
+def survey(tree: Tree, sessions: Sequence[str], tally: Tally) -> list[Finding]:
+    """Survey what is above the sessions.
+
+    Parameters
+    ----------
+    sessions
+        Their paths, sorted.
+    tally
+        Of the discovery by a `NotingTree`, with its skips in full.
+
+    Returns
+    -------
+    findings
+        Sorted by path.
+    """
+    wrong = judge_root(tree) if sessions else find_right_root(tree)
+    found = list(map(make_finding, tally.problems))
+    found += _iter_foreign_tables(tree)
+    if wrong:
+        code = 'ALF101' if wrong.is_too_high else 'ALF102'
+        found.append(Finding.make(code, '.', wrong.message, wrong.right))
+    elif not sessions:
+        found.append(Finding.make('ALF103', '.', 'no session was found: is this the right folder?'))
+    if sessions or not wrong:  # under a wrong root every name is wrong
+        found += _iter_skip_findings(tree, tally.skips or [])
+        found += _iter_name_findings(tree, sessions)
+        found += _iter_number_findings(sessions)
+        found += _iter_lab_findings(sessions)
+    return sorted(set(found), key=lambda finding: (finding.path, finding))
+
+
+def _iter_foreign_tables(tree: Tree) -> Iterator[Finding]:
+    for folder in tree.walk('', Tally()):
+        for entry in folder.entries:
+            if entry.name.endswith('.pqt') and entry.name not in TABLES:
+                yield Finding.make('ALF104', entry.name, 'the client will open it as a part of the index')
+
+
+def _iter_skip_findings(tree: Tree, skips: Iterable[Skip]) -> Iterator[Finding]:
+    """Say of each name that the discovery left out what is wrong with it."""
+    by_folder = groupby(sorted(skips), key=lambda skip: skip.path.rpartition('/')[0])
+    for above, left_out in by_folder:
+        diagnoses = []
+        for path, reason in left_out:
+            if reason is SkipReason.NOT_LAB_OR_SUBJECT:
+                yield from _explain_folder(tree, path)
+            else:
+                name = path.rpartition('/')[2]
+                diagnoses.append((name, _diagnose_skip(name, reason)))
+        if diagnoses:
+            names = _list(tree, above)
+            numbers = [name.zfill(3) for name in names if name.isdecimal()]  # 1 is where 001 should be
+            yield from choose_fixes(above, diagnoses, names + numbers)
+
+
+def _diagnose_skip(name: str, reason: SkipReason) -> Diagnosis:
+    if reason is SkipReason.DOT_FOLDER:
+        return Diagnosis('ALF204', 'the name begins with a dot')
+    if reason is SkipReason.LINK:
+        return Diagnosis('ALF409', 'a symbolic link, which is not followed')
+    if reason is SkipReason.NOT_NUMBER:
+        diagnosis = diagnose_number(name)
+    elif reason in (SkipReason.NOT_DATE, SkipReason.NO_SUCH_DAY):
+        diagnosis = diagnose_date(name)
+    else:
+        diagnosis = diagnose_file(name)
+        if diagnosis is None or diagnosis.code != 'ALF308':
+            diagnosis = Diagnosis('ALF125', 'it lies above the sessions, so it is not in the index')
+    if diagnosis is None:
+        raise AssertionError(f'{name!r} was left out as {reason}, but is right')
+    return diagnosis
+
+
+def _explain_folder(tree: Tree, path: str) -> Iterator[Finding]:
+    """Say why a folder in the root, or in a lab, is neither lab nor subject: what is below it tells."""
+    names = _list(tree, path)
+    above, _, name = path.rpartition('/')
+    if above and fold(name) == fold('Subjects'):
+        yield Finding.make('ALF306', path, describe_twin(name, 'Subjects'))
+        return
+    if above and any(judge_date(name) is None for name in names):
+        yield _misplaced_subject(tree, above, name)
+        return
+    found = []
+    if not above:
+        twins = [child for child in names if fold(child) == fold('Subjects')]
+        found = [(twin, Diagnosis('ALF111', 'expected the name Subjects', 'Subjects')) for twin in twins]
+    dates = [(child, diagnosis) for child in names if (diagnosis := diagnose_date(child)) and diagnosis.fix]
+    if found or dates:
+        yield from choose_fixes(path, found or dates, names)
+        return
+    is_explained = False
+    for child in names[:MAX_FOLDERS]:
+        below = _list(tree, f'{path}/{child}')
+        if any(judge_date(date) is None for date in below):
+            is_explained = True
+            yield _misplaced_subject(tree, path, child)
+        elif 'Subjects' in below:
+            is_explained = True
+            fix = '' if child in _list(tree, above) else f'{above}/{child}'.removeprefix('/')
+            yield Finding.make('ALF111', f'{path}/{child}', 'a lab that lies too deep', fix)
+    if not is_explained:
+        yield Finding.make('ALF111', path, 'there is neither Subjects nor a date in this folder')
+
+
+def _misplaced_subject(tree: Tree, lab: str, subject: str) -> Finding:
+    message = 'it looks like a subject, which in a lab belongs into the folder Subjects'
+    fix = '' if subject in _list(tree, f'{lab}/Subjects') else f'{lab}/Subjects/{subject}'
+    return Finding.make('ALF111', f'{lab}/{subject}', message, fix)
+
+
+def _iter_name_findings(tree: Tree, sessions: Sequence[str]) -> Iterator[Finding]:
+    """Judge the names of the labs and subjects that have sessions."""
+    subjects: defaultdict[str, set[str]] = defaultdict(set)
+    for path in sessions:
+        lab, subject, _, _ = split_session_path(SessionPath(path))
+        subjects[f'{lab}/Subjects' if lab else ''].add(subject)
+    yield from _judge_names(tree, '', {above.partition('/')[0] for above in subjects if above}, diagnose_lab)
+    for above, names in subjects.items():
+        yield from _judge_names(tree, above, names, diagnose_subject)
+
+
+def _judge_names(
+    tree: Tree, above: str, names: set[str], diagnose: Callable[[str], Diagnosis | None]
+) -> Iterator[Finding]:
+    diagnoses = [(name, diagnosis) for name in names if (diagnosis := diagnose(name))]
+    if diagnoses:
+        yield from choose_fixes(above, diagnoses, _list(tree, above))
+    first: dict[str, str] = {}
+    for name in sorted(names):
+        other = first.setdefault(fold(name), name)
+        if other != name:
+            yield Finding.make('ALF306', f'{above}/{name}'.removeprefix('/'), describe_twin(name, other))
+
+
+def _iter_number_findings(sessions: Sequence[str]) -> Iterator[Finding]:
+    """Judge the numbers of the sessions of each date: three digits each, and no two of one value."""
+    for above, paths in groupby(sessions, key=lambda path: path.rpartition('/')[0]):
+        names = [path.rpartition('/')[2] for path in paths]
+        taken = {int(name) for name in names}
+        first: dict[int, str] = {}
+        for name in names:
+            number = int(name)
+            other = first.setdefault(number, name)
+            if other != name:
+                free = next((f'{n:03}' for n in range(number + 1, 1000) if n not in taken), '')
+                taken.add(int(free or 0))
+                message = f'to the client it is the same session as {other}'
+                yield Finding.make('ALF121', f'{above}/{name}', message, beside(f'{above}/{name}', free))
+            elif diagnosis := diagnose_number(name):
+                code, message, fix = diagnosis
+                yield Finding.make(code, f'{above}/{name}', message, f'{above}/{fix}')
+
+
+def _iter_lab_findings(sessions: Sequence[str]) -> Iterator[Finding]:
+    """Find sessions of the same subject, date and number in two labs."""
+    first: dict[str, str] = {}
+    for path in sessions:
+        lab, subject, date, number = split_session_path(SessionPath(path))
+        other = first.setdefault(f'{subject}/{date}/{int(number)}', lab)
+        if other != lab:
+            where = f'the lab {other!r}' if other else 'the root'
+            yield Finding.make('ALF122', path, f'the same subject, date and number are in {where} too')
+
+
+def _iter_files(tree: Tree, path: str) -> Iterator[str]:
+    for folder in tree.walk(path, Tally()):
+        for entry in folder.entries:
+            if not _is_folder(entry):
+                yield entry.name
+
+
+def _is_folder(entry: Entry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _list(tree: Tree, path: str) -> list[str]:
+    try:
+        return sorted(tree.list_folders(path, Tally()))
+    except OSError:
+        return []

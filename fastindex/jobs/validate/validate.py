@@ -1,0 +1,182 @@
+"""Validate the names in a tree: discover, survey, shard, check. The other place that knows the stages.
+
+Reads what a build reads, judges every name, and measures, opens and writes nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Collection, Generator, Iterator
+from contextlib import closing
+from typing import Self
+
+from fastindex.errors import UsageError
+from fastindex.jobs.validate.layout import NotingTree, survey
+from fastindex.jobs.validate.sessions import CheckResult, CheckTask, check
+from fastindex.names.identity import SeenIds, uuids_of
+from fastindex.names.ids import PathIdentity
+from fastindex.names.rules import RULES, Finding, Severity
+from fastindex.pipeline.discover import discover
+from fastindex.pipeline.shard import iter_shards
+from fastindex.progress import open_bar
+from fastindex.text import escape
+from fastindex.trees import Tree, is_url, open_tree
+from fastindex.workers.pool import Pool, default_workers
+
+__all__ = ['Findings', 'validate']
+
+
+def validate(
+    root: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    follow_symlinks: bool = True,
+    deep: bool = False,
+    ignore: Collection[str] = (),
+    min_severity: str = Severity.INFO,
+    uuid_filenames: bool = False,
+    progress: bool = False,
+) -> Findings:
+    """Judge the names of all folders and files below `root` against ALF.
+
+    Parameters
+    ----------
+    root
+        The folder that has the labs or the subjects in it.
+    workers
+        Processes that check; the CPUs that this process may use if None; 1 checks in this process.
+    follow_symlinks
+        Whether links to folders and files are followed. Where not, nothing outside the root is read.
+    deep
+        Whether to read the headers of `.npy` files too: the attributes of an object have the same length.
+    ignore
+        Codes of rules, see `fastindex.RULES`, that are not to be looked at.
+    min_severity
+        `info` for all findings, `warning`, or `error`.
+    uuid_filenames
+        Whether the names of the files are to carry the UUIDs of the datasets, `name.<uuid>.ext`, as for a
+        build; takes 20 bytes of memory a dataset.
+    progress
+        Whether to show a progress bar if standard error is a terminal.
+
+    Returns
+    -------
+    findings
+        An iterator, sorted by path whatever the number of workers; they are found while it is read.
+
+    Raises
+    ------
+    UsageError
+        If an option makes no sense.
+    RootError
+        If the root is no folder that can be listed.
+
+    Examples
+    --------
+    >>> for finding in validate('/data', min_severity='error'):  # doctest: +SKIP
+    ...     print(finding.code, finding.path, finding.fix)
+    ALF117 lab/Subjects/s1/2024-05-06/1 lab/Subjects/s1/2024-05-06/001
+    """
+    if workers is not None and workers < 1:
+        raise UsageError(f'workers={workers}: expected 1 or more')
+    if is_url(root):
+        raise UsageError(f'{escape(os.fspath(root))}: validate looks at folders on a disk, not into a bucket')
+    codes = _choose_codes(ignore, min_severity)
+    tree = open_tree(root, follow_links=follow_symlinks)
+    return Findings(
+        tree,
+        codes,
+        workers=workers or default_workers(),
+        deep=deep,
+        uuid_filenames=uuid_filenames,
+        progress=progress,
+    )
+
+
+def _choose_codes(ignore: Collection[str], min_severity: str) -> frozenset[str]:
+    if isinstance(ignore, str):
+        raise UsageError(f'ignore={ignore!r} is a string: expected a collection, such as [{ignore!r}]')
+    if unknown := sorted(set(ignore).difference(RULES)):
+        raise UsageError(f'unknown codes {", ".join(unknown)}: expected such as ALF117')
+    severities = list(Severity)
+    if min_severity not in severities:
+        raise UsageError(f'unknown severity {min_severity!r}: expected of {", ".join(severities)}')
+    wanted = severities[: severities.index(Severity(min_severity)) + 1]
+    return frozenset(code for code, rule in RULES.items() if rule.severity in wanted and code not in ignore)
+
+
+class Findings(Iterator[Finding]):
+    """The findings of `validate`, sorted by path; found while they are read. May be closed before its end.
+
+    Attributes
+    ----------
+    sessions, folders, files
+        How many were looked at so far; folders and files are those in sessions.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        codes: frozenset[str],
+        *,
+        workers: int,
+        deep: bool,
+        uuid_filenames: bool,
+        progress: bool,
+    ) -> None:
+        self.sessions = 0
+        self.folders = 0
+        self.files = 0
+        self._tree = tree
+        self._codes = codes
+        self._deep = deep
+        self._has_uuids = uuid_filenames
+        self._progress = progress
+        self._findings = self._find(workers)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Finding:
+        return next(self._findings)
+
+    def close(self) -> None:
+        """End the workers; there are no more findings."""
+        self._findings.close()
+
+    def _find(self, workers: int) -> Generator[Finding, None, None]:
+        identity = PathIdentity()
+        with closing(self._tree), Pool(workers) as pool:
+            noting = NotingTree(self._tree)
+            found = discover(noting, identity, pool, list_skips=True)
+            sessions = sorted(map(identity.session_path, found.iter_keys()))
+            shards = iter_shards((path.encode() for path in sessions), len(sessions), pool.workers)
+            tasks = (
+                CheckTask(self._tree, shard, self._codes, self._deep, self._has_uuids) for shard in shards
+            )
+            results = check(pool, tasks)  # the workers begin here
+            above = [f for f in survey(self._tree, sessions, found.tally) if f.code in self._codes]
+            below = self._iter_below(results, len(sessions))
+            # Both are sorted by path, and so is what comes out.
+            yield from heapq.merge(above, below, key=lambda finding: (finding.path, finding))
+
+    def _iter_below(self, results: Iterator[CheckResult], total: int) -> Iterator[Finding]:
+        bar = open_bar(total=total, unit='session', description='checking', enabled=self._progress)
+        seen = SeenIds()
+        with closing(bar):
+            for result in results:
+                self.sessions += result.sessions
+                self.folders += result.folders
+                self.files += result.files
+                bar.update(result.sessions)
+                uuids = uuids_of([path.encode() for path in result.uuid_paths])
+                is_new = [seen.add(uuid) for uuid in uuids]
+                twins = [path for path, new in zip(result.uuid_paths, is_new, strict=True) if not new]
+                below = (result.findings, self._iter_twins(twins))
+                yield from heapq.merge(*below, key=lambda finding: (finding.path, finding))
+
+    def _iter_twins(self, paths: list[str]) -> Iterator[Finding]:
+        message = 'a file before it has this UUID: to the client they would be one dataset'
+        for path in paths if 'ALF313' in self._codes else ():
+            yield Finding.make('ALF313', path, message)

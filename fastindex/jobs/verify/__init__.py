@@ -1,0 +1,1 @@
+"""Verify that the data is what the index says."""

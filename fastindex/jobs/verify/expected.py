@@ -1,0 +1,299 @@
+"""What an index says, in the order in which a scan gives what is there.
+
+An index of ours has the ids of a scan, and their order: its rows are read as they are, a row group at a time.
+Those of any other program have ids that nobody can compute, in any order: they get their paths as ids, as the
+scan then does too, are read as a whole, and sorted.
+
+Where the names of the files carry the ids, a rel_path is here the path of the file, with the UUID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product, repeat
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from uuid import UUID
+
+from fastindex.names.alf import SessionPath, split_session_path
+from fastindex.names.identity import FilenameIdentity
+from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity, eid, uuid3_bytes
+from fastindex.pipeline.discover import Discovery, Sessions
+from fastindex.tables import check
+from fastindex.tables.check import Tables
+from fastindex.tables.file import TableFile
+from fastindex.tables.merge import LAST, Row, Rows
+from fastindex.tables.metadata import Facts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+from fastindex.names.identity import _PathOrder
+
+__all__ = ['Expected', 'Part', 'Totals', 'expect']
+
+_SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')
+
+
+class Part(NamedTuple):
+    """The sessions of a range of eids, by their first 32 bits: the same ones whatever else there is."""
+
+    number: int = 1
+    total: int = 1
+
+    def has(self, eid: bytes) -> bool:
+        """Tell whether an eid of 16 bytes is in this part."""
+        return (int.from_bytes(eid[:4], 'big') * self.total) >> 32 == self.number - 1
+
+    def bounds(self) -> tuple[str, str]:
+        """Get the range as characters: from the first, to before the second."""
+        first, end = (-(-(number << 32) // self.total) for number in (self.number - 1, self.number))
+        return f'{first:08x}', f'{end:08x}' if self.number < self.total else LAST
+
+
+class Totals(NamedTuple):
+    """What an index says in all."""
+
+    sessions: int
+    datasets: int
+    bytes: int
+
+
+class Expected(Protocol):
+    """The rows of an index in the order of a scan with `identity`."""
+
+    identity: Identity
+    discovery: Discovery
+
+    def iter_keys(self) -> Iterator[bytes]:
+        """Iterate over the keys of what was discovered, of this part alone."""
+
+    def read(self, digest: str | None = None) -> tuple[Rows, Rows]:
+        """Read sessions and datasets.
+
+        Parameters
+        ----------
+        digest
+            Column of digests; None for none.
+
+        Returns
+        -------
+        sessions
+            Rows of `id` and whatever `session_path` needs.
+        datasets
+            Rows of `eid`, `rel_path`, `file_size` and the digest, where one is asked for. Their keys are the
+            eid, and bytes.
+        """
+
+    def session_path(self, row: Row) -> str:
+        """Get the path of a session from its row."""
+
+    def total(self) -> Totals:
+        """Count sessions, datasets and bytes."""
+
+
+def expect(tables: Tables, discovery: Discovery, part: Part, *, uuid_filenames: bool = False) -> Expected:
+    """Prepare to read an index in the order of a scan.
+
+    Parameters
+    ----------
+    discovery
+        With ids in the published namespace.
+    uuid_filenames
+        Whether the names of the files carry the ids of the datasets.
+    """
+    facts = Facts.from_json(tables.datasets.facts)
+    is_ours = tables.generation is not None and not facts.ids_from and facts.uuid_filenames == uuid_filenames
+    if is_ours and _has_our_ids(tables.sessions, facts.namespace):
+        return _InOrder(tables, discovery, part, facts)
+    return _ByPath(tables, discovery, part, uuid_filenames)
+
+
+def _add_uuids(rel_paths: pa.Array, ids: pa.Array) -> pa.Array:
+    """Put the ids into the names of files, as `fastindex.names.uuids.add_uuid` does."""
+    import pyarrow.compute as pc
+
+    stems = pc.replace_substring_regex(rel_paths, r'[^.]*\z', '')
+    extensions = pc.replace_substring_regex(rel_paths, r'\A.*\.', '')
+    return pc.binary_join_element_wise(stems, ids, pc.binary_join_element_wise('.', extensions, ''), '')
+
+
+def _has_our_ids(sessions: TableFile, namespace: UUID) -> bool:
+    """Tell whether the ids of an index are those that we compute: by the first one."""
+    for _, found in sessions.iter_batches(_SESSION_COLUMNS):
+        (row,) = zip(*(found[name].slice(0, 1).to_pylist() for name in _SESSION_COLUMNS), strict=True)
+        return any(str(eid(path, namespace=namespace)) == row[0] for path in _iter_paths(row))
+    return True
+
+
+def _rename(discovery: Discovery, identity: Identity, paths: Sequence[SessionPath]) -> Discovery:
+    """Give the sessions of a discovery other keys."""
+    # In another order than they were listed ahead: a session is listed when it is scanned.
+    return discovery._replace(listed=None, sessions=[Sessions.pack(identity, list(map(str, paths)))])
+
+
+def _iter_paths(row: Row) -> Iterator[str]:
+    """Iterate over the paths that a session may have: its row does not tell how the number is written."""
+    _, lab, subject, date, number = row
+    for above, width in product((f'{lab}/Subjects/', '') if lab else ('',), (3, 2, 1)):
+        yield f'{above}{subject}/{date}/{number:0{width}}'
+
+
+def _session_key(row: Row) -> Row:
+    return row[:1]
+
+
+def _path_key(row: Row) -> Row:
+    return row[0], row[1].encode()
+
+
+class _InOrder:
+    """An index with our ids."""
+
+    def __init__(self, tables: Tables, discovery: Discovery, part: Part, facts: Facts) -> None:
+        namespace = facts.namespace
+        self.identity: Identity = UuidIdentity(namespace.bytes)
+        if facts.uuid_filenames:
+            self.identity = FilenameIdentity(namespace.bytes, keeps_names=True)
+        self.discovery = discovery
+        if namespace != NAMESPACE:
+            paths = list(map(self.identity.session_path, discovery.iter_keys()))
+            self.discovery = _rename(discovery, self.identity, paths)
+        self._namespace = namespace
+        self._has_uuids = facts.uuid_filenames
+        self._tables = tables
+        self._part = part
+
+    def iter_keys(self) -> Iterator[bytes]:
+        return (key for key in self.discovery.iter_keys() if self._part.has(key[:16]))
+
+    def read(self, digest: str | None = None) -> tuple[Rows, Rows]:
+        columns = ['eid', 'rel_path', 'file_size', *([digest] if digest else [])]
+        return (
+            Rows(self._iter_tables(self._tables.sessions, _SESSION_COLUMNS), _session_key),
+            Rows(self._iter_tables(self._tables.datasets, columns), self._key),
+        )
+
+    def _key(self, row: Row) -> Row:
+        if self._has_uuids:
+            (key,) = self.identity.dataset_keys([], [], [row[1].encode()])
+            return row[0], key
+        # The id again: to read that column, which cannot be compressed, takes longer than all others.
+        return row[0], uuid3_bytes(bytes.fromhex(row[0].replace('-', '')), [row[1].encode()])
+
+    def _iter_tables(self, table: TableFile, columns: Sequence[str]) -> Iterator[pa.Table]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for _, found in table.iter_batches([*columns, 'id'] if self._has_uuids else columns):
+            # That the rows are ours says their digest; not that we made them.
+            table.check_match(
+                columns[0], pc.unique(found[columns[0]]), check.UUID, 'a UUID of version 3 or 4'
+            )
+            if 'rel_path' in columns and self._has_uuids:
+                table.check_match('id', found['id'], check.UUID, 'a UUID of version 3 or 4')
+                found['rel_path'] = _add_uuids(found['rel_path'], found['id'])
+            yield self._cut(pa.table([found[name] for name in columns], names=list(columns)))
+
+    def _cut(self, rows: pa.Table) -> pa.Table:
+        """Cut out the rows of this part; their first column is the eid."""
+        import pyarrow.compute as pc
+
+        if self._part.total == 1:
+            return rows
+        first, end = self._part.bounds()
+        eids = rows.column(0)
+        return rows.filter(pc.and_(pc.greater_equal(eids, first), pc.less(eids, end)))
+
+    def session_path(self, row: Row) -> str:
+        paths = list(_iter_paths(row))
+        right = (path for path in paths if str(eid(path, namespace=self._namespace)) == row[0])
+        return next(right, paths[0])
+
+    def total(self) -> Totals:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        sessions = datasets = size_bytes = 0
+        for _, found in self._tables.sessions.iter_batches(['id']):
+            sessions += self._cut(pa.table(found)).num_rows
+        columns = ['eid', 'file_size'] if self._part.total > 1 else ['file_size']
+        for _, found in self._tables.datasets.iter_batches(columns):
+            rows = self._cut(pa.table([found[name] for name in columns], names=columns))
+            datasets += rows.num_rows
+            size_bytes += pc.sum(rows['file_size']).as_py() or 0
+        return Totals(sessions, datasets, size_bytes)
+
+
+class _ByPath:
+    """An index with ids of another program."""
+
+    def __init__(self, tables: Tables, discovery: Discovery, part: Part, has_uuids: bool) -> None:
+        paths: list[SessionPath] = [UuidIdentity().session_path(key) for key in discovery.iter_keys()]
+        self.identity: Identity = _PathOrder()
+        self.discovery = _rename(discovery, self.identity, paths)
+        self._tables = tables
+        self._part = part
+        self._has_uuids = has_uuids
+        self._paths: dict[tuple[str, str, str, int], list[str]] = {}
+        for path in sorted(paths, reverse=True):
+            lab, subject, date, number = split_session_path(path)
+            self._paths.setdefault((lab, subject, date, int(number)), []).append(path)
+        self._totals = Totals(0, 0, 0)
+
+    def iter_keys(self) -> Iterator[bytes]:
+        return (key for key in self.discovery.iter_keys() if self._has(key.decode()))
+
+    def _has(self, path: str) -> bool:
+        return self._part.total == 1 or self._part.has(uuid3_bytes(NAMESPACE.bytes, [path.encode()]))
+
+    def read(self, digest: str | None = None) -> tuple[Rows, Rows]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        self._tables.check_rows()
+        path_of = dict(self._iter_sessions())
+        kept = sorted(filter(self._has, path_of.values()))
+        sessions = pa.table({'id': pa.array(kept, pa.string())})
+        datasets = pa.concat_tables(self._iter_datasets(path_of, digest))
+        datasets = datasets.filter(pc.is_in(datasets['eid'], sessions['id'].combine_chunks()))
+        datasets = datasets.sort_by([('eid', 'ascending'), ('rel_path', 'ascending')])
+        size_bytes = pc.sum(datasets['file_size']).as_py() or 0
+        self._totals = Totals(sessions.num_rows, datasets.num_rows, size_bytes)
+        return Rows(iter([sessions]), _session_key), Rows(iter([datasets]), _path_key)
+
+    def _iter_sessions(self) -> Iterator[tuple[str, str]]:
+        """Iterate over the id of each session, and its path as its folder is called."""
+        table = self._tables.sessions
+        columns = [name for name in _SESSION_COLUMNS if name in table.schema.names]  # there may be no lab
+        for _, found in table.iter_batches(columns):
+            cells = [found[name].to_pylist() if name in found else repeat('') for name in _SESSION_COLUMNS]
+            for row in zip(*cells):  # noqa: B905 - one may be endless
+                id, lab, subject, date, number = row
+                parts = subject, str(date), number
+                there = self._paths.get((lab, *parts)) or self._paths.get(('', *parts))
+                # Two folders may be one number, `1` and `001`: then nobody can tell which row is which.
+                yield id, there.pop() if there else next(_iter_paths(row))
+
+    def _iter_datasets(self, path_of: dict[str, str], digest: str | None) -> Iterator[pa.Table]:
+        """Iterate over the rows of datasets, with paths as ids; those of no session are at no path."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        text = pa.string()
+        types = {'eid': text, 'rel_path': text, 'file_size': pa.uint64()}
+        if digest:
+            types[digest] = text
+        yield pa.schema(types).empty_table()
+        ids, paths = pa.array(path_of.keys(), text), pa.array(path_of.values(), text)
+        columns = [*types, 'id'] if self._has_uuids else list(types)
+        for _, found in self._tables.datasets.iter_batches(columns, nulls=True):
+            if self._has_uuids:
+                found['rel_path'] = _add_uuids(found['rel_path'].cast(text), found['id'].cast(text))
+            found['eid'] = paths.take(pc.index_in(found['eid'], ids))
+            yield pa.table([found[name].cast(kind) for name, kind in types.items()], names=list(types))
+
+    def session_path(self, row: Row) -> str:
+        return str(row[0])
+
+    def total(self) -> Totals:
+        return self._totals

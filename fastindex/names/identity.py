@@ -1,0 +1,164 @@
+"""Ids that stand in the names of files: `--uuid-filenames`.
+
+Gives the identity that takes them from there, and finds files that cannot both be rows.
+What a name must look like is `fastindex.names.uuids`'s to say.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastindex.names.alf import SessionParts, SessionPath, parse_session_path
+from fastindex.names.ids import NAMESPACE, Text, UuidIdentity
+from fastindex.names.problems import Reason
+from fastindex.names.uuids import split_uuids
+
+__all__ = ['AdoptedIdentity', 'FilenameIdentity', 'SeenIds', 'find_twins', 'uuids_of']
+
+
+class FilenameIdentity(NamedTuple):
+    """As `UuidIdentity`, but the id of a dataset is the UUID in the name of its file."""
+
+    namespace: bytes = NAMESPACE.bytes
+    keeps_names: bool = False
+    """Whether the rel_paths stay as the files are called, for whom looks for them on the disk."""
+
+    def session_keys(self, paths: list[str]) -> list[bytes]:
+        return UuidIdentity(self.namespace).session_keys(paths)
+
+    def session_path(self, key: bytes) -> SessionPath:
+        return UuidIdentity().session_path(key)
+
+    def eids(self, keys: list[bytes]) -> list[bytes]:
+        return UuidIdentity().eids(keys)
+
+    def dataset_keys(self, session_keys: list[bytes], counts: list[int], paths: list[bytes]) -> list[bytes]:
+        # With the path behind, so that a name that is listed twice differs from a UUID that is.
+        return [uuid + path for uuid, path in zip(uuids_of(paths), paths, strict=True)]
+
+    def dataset_ids(self, keys: list[bytes]) -> Text:
+        return UuidIdentity().dataset_ids([key[:16] for key in keys])
+
+    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
+        return paths if self.keeps_names else split_uuids(paths)[0]
+
+
+def uuids_of(paths: list[bytes]) -> list[bytes]:
+    """Get the UUIDs in the names of files, 16 bytes each."""
+    _, ids = split_uuids(paths)
+    digits = bytes.fromhex(b''.join(ids).replace(b'-', b'').decode())
+    return [digits[start : start + 16] for start in range(0, len(digits), 16)]
+
+
+def find_twins(paths: list[bytes]) -> list[tuple[int, Reason]]:
+    """Find the files of a session that have the UUID or the rel_path of another one.
+
+    Parameters
+    ----------
+    paths
+        Relative to the session, with the UUIDs.
+
+    Returns
+    -------
+    twins
+        Places in `paths`, ascending, and what is wrong: all but the first in the order of the table.
+    """
+    rel_paths, ids = split_uuids(paths)
+    if len(set(ids)) == len(set(rel_paths)) == len(paths):
+        return []
+    path_of_id: dict[bytes, bytes] = {}
+    path_of_rel_path: dict[bytes, bytes] = {}
+    twins = []
+    for id, path, place in sorted(zip(ids, paths, range(len(paths)), strict=True)):
+        if path_of_id.setdefault(id, path) != path:
+            twins.append((place, Reason.UUID_TWICE))
+        elif path_of_rel_path.setdefault(rel_paths[place], path) != path:
+            twins.append((place, Reason.PATH_TWICE))
+    return sorted(twins)
+
+
+class SeenIds:
+    """A set of UUIDs, 16 bytes each, in about as much memory: a fifth of what Python's own takes."""
+
+    def __init__(self) -> None:
+        self._by_head: dict[bytes, bytearray] = {}
+
+    def add(self, id: bytes) -> bool:
+        """Add a UUID; tell whether it is new."""
+        head, tail = id[:2], id[2:]
+        tails = self._by_head.get(head)
+        if tails is None:
+            self._by_head[head] = bytearray(tail)
+            return True
+        place = tails.find(tail)
+        while place % 14 > 0:  # found across the ends of two others; -1 is none
+            if place == -1:
+                break
+            place = tails.find(tail, place + 1)
+        if place >= 0:
+            return False
+        tails += tail
+        return True
+
+
+class AdoptedIdentity(NamedTuple):
+    """As `UuidIdentity`, but for the sessions and datasets whose ids are given."""
+
+    namespace: bytes
+    eids_by_parts: dict[SessionParts, bytes]
+    ids_by_name: dict[bytes, bytes]
+    """Of datasets, 16 bytes, by the 16 bytes of the eid with the rel_path behind."""
+
+    def session_keys(self, paths: list[str]) -> list[bytes]:
+        ours = UuidIdentity(self.namespace).session_keys(paths)
+        return [
+            self.eids_by_parts.get(parse_session_path(path), key[:16]) + key[16:]
+            for path, key in zip(paths, ours, strict=True)
+        ]
+
+    def session_path(self, key: bytes) -> SessionPath:
+        return UuidIdentity().session_path(key)
+
+    def eids(self, keys: list[bytes]) -> list[bytes]:
+        return UuidIdentity().eids(keys)
+
+    def dataset_keys(
+        self, session_keys: list[bytes], counts: list[int], rel_paths: list[bytes]
+    ) -> list[bytes]:
+        ours = UuidIdentity().dataset_keys(session_keys, counts, rel_paths)
+        rest = iter(zip(rel_paths, ours, strict=True))
+        return [
+            self.ids_by_name.get(key[:16] + path, id)
+            for key, count in zip(session_keys, counts, strict=True)
+            for path, id in (next(rest) for _ in range(count))
+        ]
+
+    def dataset_ids(self, keys: list[bytes]) -> Text:
+        return UuidIdentity().dataset_ids(keys)
+
+    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
+        return paths
+
+
+class _PathOrder:
+    """Paths as ids, in the order of their characters, as Arrow sorts them. A key is the path."""
+
+    def session_keys(self, paths: list[str]) -> list[bytes]:
+        return [path.encode() for path in paths]
+
+    def session_path(self, key: bytes) -> SessionPath:
+        return SessionPath(key.decode())
+
+    def eids(self, keys: list[bytes]) -> list[bytes]:
+        return keys
+
+    def dataset_keys(
+        self, session_keys: list[bytes], counts: list[int], rel_paths: list[bytes]
+    ) -> list[bytes]:
+        return rel_paths
+
+    def dataset_ids(self, keys: list[bytes]) -> Text:
+        return Text.join(keys)
+
+    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
+        return paths

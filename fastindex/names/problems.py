@@ -1,0 +1,125 @@
+"""What is left out of an index: problems and skips, collected and counted, never an exception.
+
+A `Problem` is a path that could not be indexed, with the reason and the errno. A skip is a name that does
+not belong into the index (`fastindex.names.alf.SkipReason`). A `Tally` collects both, in a worker and for the
+run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import Counter
+from enum import StrEnum
+from typing import NamedTuple
+
+from fastindex.names.alf import SkipReason
+from fastindex.text import escape, to_text
+
+__all__ = ['Problem', 'Reason', 'Skip', 'Tally']
+
+
+class Reason(StrEnum):
+    """Why a path could not be indexed."""
+
+    PERMISSION = 'permission-denied'
+    VANISHED = 'vanished'
+    DANGLING_LINK = 'dangling-link'
+    LINK_LOOP = 'link-loop'
+    NOT_REGULAR = 'not-a-regular-file'
+    NOT_UTF8 = 'name-not-utf8'
+    NOT_A_PATH = 'key-is-no-path'
+    TOO_DEEP = 'too-deep'
+    CHANGED = 'changed-while-read'
+    WORKER_DIED = 'worker-died'
+    IO = 'io-error'
+    NO_UUID = 'no-uuid-in-name'
+    BAD_UUID = 'uuid-not-usable'
+    UUID_TWICE = 'uuid-of-another-file'
+    PATH_TWICE = 'path-of-another-uuid'
+
+
+_REASON_OF_ERRNO = {
+    errno.EACCES: Reason.PERMISSION,
+    errno.EPERM: Reason.PERMISSION,
+    errno.ENOENT: Reason.VANISHED,
+    errno.ENOTDIR: Reason.VANISHED,
+    errno.ELOOP: Reason.LINK_LOOP,
+}
+
+
+class Problem(NamedTuple):
+    r"""A path that could not be indexed.
+
+    Parameters
+    ----------
+    path
+        Relative to the root, POSIX; bytes that are not UTF-8 are written as `\xNN`.
+    reason
+        What is wrong with it.
+    errno
+        What the operating system said, 0 where it said nothing. Not part of equality.
+    """
+
+    path: str
+    reason: Reason
+    errno: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Problem) and self[:2] == other[:2]
+
+    def __hash__(self) -> int:
+        return hash(self[:2])
+
+    def __str__(self) -> str:
+        said = f' ({os.strerror(self.errno)})' if self.errno else ''
+        return f'{escape(self.path)}: {self.reason}{said}'
+
+
+class Skip(NamedTuple):
+    """A path that does not belong into the index, and why."""
+
+    path: str
+    reason: SkipReason
+
+    def __str__(self) -> str:
+        return f'{escape(self.path)}: {self.reason}'
+
+
+class Tally:
+    """What was left out: skips counted by reason, and problems in full.
+
+    Parameters
+    ----------
+    list_skips
+        Whether to keep the path of each skip in `skips` too. There may be millions.
+    """
+
+    __slots__ = ('problems', 'skipped', 'skips')
+
+    def __init__(self, *, list_skips: bool = False) -> None:
+        self.skipped: Counter[SkipReason] = Counter()
+        self.skips: list[Skip] | None = [] if list_skips else None
+        self.problems: list[Problem] = []
+
+    def skip(self, path: str, reason: SkipReason) -> None:
+        """Count a name that does not belong into the index."""
+        self.skipped[reason] += 1
+        if self.skips is not None:
+            self.skips.append(Skip(to_text(path), reason))
+
+    def problem(self, path: str, reason: Reason, number: int = 0) -> None:
+        """Record a path that could not be indexed."""
+        self.problems.append(Problem(to_text(path), reason, number))
+
+    def error(self, path: str, error: OSError) -> None:
+        """Record what the operating system said about a path."""
+        number = error.errno or 0
+        self.problem(path, _REASON_OF_ERRNO.get(number, Reason.IO), number)
+
+    def merge(self, other: Tally) -> None:
+        """Add what another tally has."""
+        self.skipped += other.skipped
+        self.problems += other.problems
+        if self.skips is not None and other.skips is not None:
+            self.skips += other.skips

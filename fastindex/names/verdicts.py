@@ -1,0 +1,109 @@
+"""Judge each name once a process, not once a file.
+
+Names are few and files are many: the same 15 file names stand in each of the example's 4,933 sessions. What
+is thought of a name in a folder is remembered: for a dataset its rel_path, joined and encoded.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from fastindex.names.alf import SkipReason, is_opaque_folder, is_revision_folder, judge_file, judge_folder
+from fastindex.names.problems import Reason
+from fastindex.names.uuids import is_uuid, judge_name_without_uuid, takes_uuid
+from fastindex.text import is_utf8
+
+__all__ = ['UuidVerdicts', 'Verdict', 'Verdicts', 'judge_subfolder', 'verdicts_of']
+
+Verdict = bytes | SkipReason | Reason
+"""The rel_path of a dataset in UTF-8; or why the file is a skip, or a problem."""
+
+MAX_NAMES = 20_000
+"""Names whose verdicts a process remembers, and about as many more in one folder: 300 bytes each."""
+
+
+class Verdicts(dict[str, Verdict]):
+    """The verdicts on names in folders of one path. Look a name up to have it judged.
+
+    Parameters
+    ----------
+    path
+        Of the folder, relative to its session; `''` for the session itself.
+    """
+
+    __slots__ = ('above', 'is_revision', 'reason')
+
+    def __init__(self, path: str) -> None:
+        self.above = f'{path}/' if path else ''
+        self.reason = judge_folder(path)
+        self.is_revision = is_revision_folder(path.rpartition('/')[2])
+
+    def __missing__(self, name: str) -> Verdict:
+        verdict: Verdict
+        if not is_utf8(name):
+            verdict = Reason.NOT_UTF8
+        else:
+            verdict = judge_file(name) or self.reason or (self.above + name).encode()
+        if len(self) < MAX_NAMES:
+            self[name] = verdict
+            global _remembered
+            _remembered += 1
+        return verdict
+
+
+class UuidVerdicts:
+    """The verdicts on names that carry UUIDs, in folders of one path. Look a name up to have it judged.
+
+    No two of these names are the same: what is remembered is what was thought of them without the UUIDs. The
+    verdict on a dataset is its path with the UUID, by which the file is found; the identity takes it out.
+
+    Parameters
+    ----------
+    path
+        As of `Verdicts`.
+    """
+
+    __slots__ = ('_above', '_plain', 'is_revision')
+
+    def __init__(self, path: str) -> None:
+        self._plain = verdicts_of(path)
+        self._above = self._plain.above
+        self.is_revision = self._plain.is_revision
+
+    def __getitem__(self, name: str) -> Verdict:
+        stem, _, extension = name.rpartition('.')
+        rest = stem[:-36]
+        if not (is_uuid(stem[-36:]) and rest.endswith('.')):
+            verdict = self._plain[name]
+            return judge_name_without_uuid(name) if type(verdict) is bytes else verdict
+        plain = rest + extension
+        verdict = self._plain[plain]
+        if type(verdict) is not bytes:
+            return verdict
+        return (self._above + name).encode() if takes_uuid(plain) else Reason.BAD_UUID
+
+
+_verdicts_by_folder: dict[str, Verdicts] = {}
+_remembered = 0
+
+
+def verdicts_of(path: str) -> Verdicts:
+    """Get the verdicts on names in the folder `path` of any session."""
+    verdicts = _verdicts_by_folder.get(path)
+    if verdicts is None:
+        global _remembered
+        if _remembered > MAX_NAMES or len(_verdicts_by_folder) >= MAX_NAMES:
+            _verdicts_by_folder.clear()
+            _remembered = 0
+        verdicts = _verdicts_by_folder[path] = Verdicts(path)
+    return verdicts
+
+
+@lru_cache(MAX_NAMES)
+def judge_subfolder(name: str) -> SkipReason | Reason | None:
+    """Judge the name of a folder below a session: why it is not entered, or None."""
+    if name.startswith('.'):
+        return SkipReason.DOT_FOLDER
+    if is_opaque_folder(name):
+        return SkipReason.OPAQUE_FOLDER
+    return None if is_utf8(name) else Reason.NOT_UTF8

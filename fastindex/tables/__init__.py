@@ -1,0 +1,1 @@
+"""The index: its schema, and how it is written, published, opened, checked and compared."""

@@ -1,0 +1,193 @@
+"""Publish an index in a bucket: build it on this disk, then put both tables in place, the datasets first.
+
+    $XDG_STATE_HOME/fastindex/NAME-DIGEST/     one for each place in a bucket that this user publishes to
+        datasets.pqt, sessions.pqt, .fastindex/    as in any folder: a run is compared with what is there, and
+                                                   reuses its digests
+        published.json                             the ETags that the tables had in the bucket
+        pending.json                               there while the two are put in place: the ETags before
+
+A store replaces an object as a whole, so each table is the old one or the new one. Both carry the generation:
+between the two uploads a reader is told that they do not belong together. A run that was stopped there leaves
+the pair here, and the next one puts it in place before anything else, unless another machine has published
+meanwhile: its index is newer, and is fetched.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from fastindex.errors import InvalidIndexError, LockedError, PublishError
+from fastindex.files import hold_lock, open_output, remove_file
+from fastindex.text import escape
+from fastindex.trees.s3 import Place
+
+__all__ = ['REMOTE_TABLES', 'Mirror', 'fetch_tables', 'look_at_tables', 'open_mirror']
+
+PUBLISHED = 'published.json'
+PENDING = 'pending.json'
+
+
+class Mirror(NamedTuple):
+    """The index of a bucket on this disk. Made by `open_mirror`."""
+
+    place: Place
+    folder: Path
+
+    def update(self) -> None:
+        """Make it the index that is in the bucket; finish first what a run before has begun.
+
+        Raises
+        ------
+        InvalidIndexError
+            If the tables cannot be read.
+        PublishError
+            If what is left from a run before cannot be put in place.
+        """
+        there = look_at_tables(self.place)
+        before = _read(self.folder / PENDING)
+        if before is not None:
+            if self._is_ours_to_finish(there, before):
+                self.publish()
+                return
+            (self.folder / PENDING).unlink()
+        if there != _read(self.folder / PUBLISHED) or not all(
+            (self.folder / name).exists() for name in REMOTE_TABLES
+        ):
+            for name in REMOTE_TABLES:
+                remove_file(self.folder / name)
+            _write(self.folder / PUBLISHED, fetch_tables(self.place, self.folder, list(there)))
+
+    def _is_ours_to_finish(self, there: dict[str, str], before: dict[str, str]) -> bool:
+        """Tell whether each table in the bucket is the one before the run that was stopped, or its own."""
+        return all(there.get(name) in (before.get(name), _md5(self.folder / name)) for name in REMOTE_TABLES)
+
+    def publish(self) -> None:
+        """Put both tables into the bucket.
+
+        Raises
+        ------
+        PublishError
+            If that fails: then the next run does it.
+        """
+        pending = self.folder / PENDING
+        if not pending.exists():
+            _write(pending, look_at_tables(self.place))
+        try:
+            for name in REMOTE_TABLES:
+                self.place.write(name, self.folder / name)
+        except OSError as error:
+            raise PublishError(
+                f'{escape(self.place.url)}: the index could not be put there ({error.strerror or error}); '
+                f'the new one is complete in {escape(os.fspath(self.folder))}, and the next run puts it there'
+            ) from error
+        _write(self.folder / PUBLISHED, look_at_tables(self.place))
+        pending.unlink()
+
+
+@contextmanager
+def open_mirror(url: str, *, endpoint: str | None = None, anonymous: bool = False) -> Iterator[Mirror]:
+    """Open the mirror of an index in a bucket, and keep other runs of this user out.
+
+    Raises
+    ------
+    UsageError
+        If the URL is none of a bucket.
+    LockedError
+        If another run publishes there.
+    PublishError
+        If there is no room for it on this disk.
+    """
+    place = Place.parse(url, endpoint=endpoint, anonymous=anonymous)
+    home = os.environ.get('XDG_STATE_HOME') or os.path.expanduser('~/.local/state')
+    digest = hashlib.md5(f'{place.endpoint or ""} {place.url}'.encode(), usedforsecurity=False).hexdigest()
+    name = re.sub(r'[^\w.-]+', '-', f'{place.bucket}-{place.prefix}')[:80]
+    folder = Path(home, 'fastindex', f'{name}-{digest[:12]}')
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / 'lock').open('ab')
+    except OSError as error:
+        raise PublishError(
+            f'{escape(os.fspath(folder))}: an index is made here before it is put into a bucket, which '
+            f'failed ({error.strerror}): expected XDG_STATE_HOME to name a folder that can be written to'
+        ) from error
+    with lock, hold_lock(lock.fileno()) as is_ours:
+        if not is_ours:
+            raise LockedError(f'{escape(place.url)}: another run publishes there: wait for it, or end it')
+        yield Mirror(place, folder)
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    with suppress(FileNotFoundError, ValueError):
+        found = json.loads(path.read_text(encoding='utf-8'))
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def _write(path: Path, etags: dict[str, str]) -> None:
+    with open_output(path, error=PublishError) as file:
+        file.write(json.dumps(etags).encode())
+
+
+def _md5(path: Path) -> str | None:
+    with suppress(FileNotFoundError), path.open('rb') as file:
+        return hashlib.file_digest(file, 'md5').hexdigest()
+    return None
+
+
+REMOTE_TABLES = ('datasets.pqt', 'sessions.pqt')
+"""In the order in which they are put in place."""
+
+
+def look_at_tables(place: Place) -> dict[str, str]:
+    """Get the ETags of the tables that are there, by name.
+
+    Raises
+    ------
+    InvalidIndexError
+        If that cannot be found out.
+    """
+    found = {}
+    for name in REMOTE_TABLES:
+        try:
+            found[name] = place.look(name).etag
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _refuse(place, name, error) from error
+    return found
+
+
+def fetch_tables(place: Place, folder: Path, names: Sequence[str] = REMOTE_TABLES) -> dict[str, str]:
+    """Copy the tables into a folder, in the place of what is there; get their ETags by name.
+
+    Raises
+    ------
+    InvalidIndexError
+        If one is not there, or cannot be read.
+    """
+    etags = {}
+    for name in names:
+        try:
+            with open_output(folder / name, error=InvalidIndexError) as file:
+                etags[name] = place.read(name, file).etag
+        except OSError as error:
+            raise _refuse(place, name, error) from error
+    return etags
+
+
+def _refuse(place: Place, name: str, error: OSError) -> InvalidIndexError:
+    path = escape(f'{place.url}/{name}')
+    if error.errno == errno.ENOENT:
+        return InvalidIndexError(
+            f'{path}: there is no such table: python -m fastindex --out {place.url} makes it'
+        )
+    return InvalidIndexError(f'{path}: the table cannot be read ({error.strerror or error})')

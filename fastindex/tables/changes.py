@@ -1,0 +1,159 @@
+"""What has changed between two indexes: sessions and datasets that were added, removed or changed.
+
+Both are sorted by the same ids, so they are compared in step. Knows the paths of what has changed, and
+nothing of why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastindex.errors import InvalidIndexError
+from fastindex.names.ids import eid as eid_of
+from fastindex.tables.check import Tables, open_tables
+from fastindex.tables.file import TableFile
+from fastindex.tables.merge import CHUNK_ROWS, LAST, Row, Rows, iter_rows, iter_unequal
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import pyarrow as pa
+
+__all__ = ['SESSION_COLUMNS', 'Change', 'Kind', 'iter_changes', 'read_facts', 'to_session_path']
+
+SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')
+
+
+class Kind(StrEnum):
+    """What has become of a row."""
+
+    ADDED = 'added'
+    REMOVED = 'removed'
+    CHANGED = 'changed'
+
+
+class Change(NamedTuple):
+    """A session or a dataset that is not as it was.
+
+    Parameters
+    ----------
+    kind
+        What has become of it.
+    path
+        Of the session, relative to the root; of the dataset too, where `rel_path` is there.
+    rel_path
+        Of the dataset, relative to the session; None for a session.
+    before, after
+        `file_size` in bytes, `xxh128` and `hash`, as far as both indexes have the column, and the two differ;
+        `rel_path` where a file was renamed that carries its id in its name.
+    """
+
+    kind: Kind
+    path: str
+    rel_path: str | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """Read what the index in a folder says of itself; None where there is none of ours that is whole."""
+    try:
+        with open_tables(folder) as tables:
+            return None if tables.generation is None else tables.datasets.facts
+    except InvalidIndexError:
+        return None
+
+
+def iter_changes(old: Path, new: Path, *, namespace: UUID) -> Iterator[Change]:
+    """Iterate over what has changed from the index in one folder to that in another, in the order of the ids.
+
+    Parameters
+    ----------
+    old, new
+        Folders with sessions.pqt and datasets.pqt of ours.
+    namespace
+        That of the eids.
+    """
+    with open_tables(old) as before, open_tables(new) as after:
+        yield from _iter_session_changes(before.sessions, after.sessions, namespace)
+        yield from _iter_dataset_changes(before, after, namespace)
+
+
+def _iter_session_changes(old: TableFile, new: TableFile, namespace: UUID) -> Iterator[Change]:
+    for before, after in _iter_pairs(old, new, SESSION_COLUMNS, 1):
+        if before is None and after is not None:
+            yield Change(Kind.ADDED, to_session_path(after, namespace))
+        elif after is None and before is not None:
+            yield Change(Kind.REMOVED, to_session_path(before, namespace))
+
+
+def _iter_dataset_changes(old: Tables, new: Tables, namespace: UUID) -> Iterator[Change]:
+    schemas = [tables.datasets.schema for tables in (old, new)]
+    digests = [
+        name
+        for name in ('xxh128', 'hash')
+        if all(name in schema.names and str(schema.field(name).type) == 'string' for schema in schemas)
+    ]
+    columns = ['eid', 'id', 'rel_path', 'file_size', *digests]
+    paths = [_Paths(tables.sessions, namespace) for tables in (old, new)]
+    for before, after in _iter_pairs(old.datasets, new.datasets, columns, 2):
+        if after is None and before is not None:
+            path = paths[0].of(before[0])
+            yield Change(
+                Kind.REMOVED, path, before[2], before=dict(zip(columns[3:], before[3:], strict=True))
+            )
+        elif before is None and after is not None:
+            path = paths[1].of(after[0])
+            yield Change(Kind.ADDED, path, after[2], after=dict(zip(columns[3:], after[3:], strict=True)))
+        elif before is not None and after is not None:
+            places = [place for place in range(2, len(columns)) if before[place] != after[place]]
+            was, is_now = ({columns[place]: row[place] for place in places} for row in (before, after))
+            yield Change(Kind.CHANGED, paths[1].of(after[0]), after[2], was, is_now)
+
+
+def _iter_pairs(
+    old: TableFile, new: TableFile, columns: Sequence[str], key_columns: int
+) -> Iterator[tuple[Row | None, Row | None]]:
+    """Iterate over the rows that are not the same in both, side by side; None where one has no such row."""
+    rows = Rows(_iter_tables(old, columns), lambda row: row[:key_columns])
+    for table in _iter_tables(new, columns):
+        for start in range(0, table.num_rows, CHUNK_ROWS):
+            part = table.slice(start, CHUNK_ROWS)
+            (last,) = iter_rows(part.slice(part.num_rows - 1))
+            yield from iter_unequal(rows, part, rows.key(last))
+    yield from iter_unequal(rows, None, (LAST,))
+
+
+def _iter_tables(file: TableFile, columns: Sequence[str]) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    for _, found in file.iter_batches(columns):
+        yield pa.table([found[name] for name in columns], names=list(columns))
+
+
+class _Paths:
+    """The paths of the sessions of an index, which must be asked for in the order of their eids."""
+
+    def __init__(self, sessions: TableFile, namespace: UUID) -> None:
+        self._rows = Rows(_iter_tables(sessions, SESSION_COLUMNS), lambda row: row[:1])
+        self._namespace = namespace
+        self._eid = self._path = ''
+
+    def of(self, eid: str) -> str:
+        if eid != self._eid:
+            *_, row = self._rows.take_until((eid,))
+            self._eid, self._path = eid, to_session_path(row, self._namespace)
+        return self._path
+
+
+def to_session_path(row: Row, namespace: UUID) -> str:
+    """Get the path of a session from the `SESSION_COLUMNS` of its row."""
+    id, lab, subject, date, number = row
+    above = f'{lab}/Subjects/' if lab else ''
+    paths = [f'{above}{subject}/{date}/{number:0{digits}}' for digits in (3, 2, 1)]
+    # The table has the number without its zeros; the eid tells which path it was made of.
+    right = [path for path in paths if str(eid_of(path, namespace=namespace)) == id]
+    return (right or paths)[0]

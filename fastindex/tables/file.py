@@ -1,0 +1,295 @@
+"""Open one table of an index defensively: within limits, and never a row of it more than asked for.
+
+Gives batches of rows, and what the footer says. Leaves whether they are those of an index to
+`fastindex.tables.check`. Nothing that a footer says makes this hold more than one row group of limited size;
+a page whose own header belies the footer can ask for as much as Parquet has room for, 2 GiB, while it is
+read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from stat import S_ISREG
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from fastindex.errors import InvalidIndexError
+from fastindex.text import escape
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    'AGAIN',
+    'DAMAGES',
+    'MAX_FOOTER_BYTES',
+    'Stamp',
+    'TableFile',
+    'find_footer',
+    'open_table',
+    'stamp_of',
+]
+
+MAX_FOOTER_BYTES = 2**23
+"""The footer of 700 million rows of ours; that of the example has 5 KB."""
+
+MAX_ROWS_PER_BYTE = 4
+"""Of a file: ids hardly compress, so ours have a row in 22 bytes; the client's builder, in 4."""
+
+MAX_ROW_GROUP_BYTES = 2**30
+"""Uncompressed. Ours have 3 MB, 8 with both digests; the client's builder puts a million rows into one."""
+
+MAX_ROW_BYTES = 2**14
+"""Uncompressed, on average over a row group, beyond a first megabyte: a row of ours has at most 5 KB."""
+
+MAX_COLUMNS = 100
+
+MAX_PATH_BYTES = 4096
+"""PATH_MAX: no file has a longer rel_path."""
+
+BATCH_ROWS = 2**16
+"""Rows in memory at once, as many as a row group of ours has."""
+
+AGAIN = 'python -m fastindex ROOT makes the index again'
+"""What to do about a table that is refused."""
+
+DAMAGES = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""What pyarrow raises where a file is not what it should be, and what Python does with what it gives."""
+
+
+class Stamp(NamedTuple):
+    """Tells a file from another one in its place."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+
+
+def open_table(path: Path) -> IO[bytes]:
+    """Open the file of a table; what is no regular file is not read, and never waited for.
+
+    Raises
+    ------
+    InvalidIndexError
+        If it cannot be opened, or is not a regular file.
+    """
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb')
+    except FileNotFoundError:
+        raise InvalidIndexError(
+            f'{escape(os.fspath(path))}: there is no such table: python -m fastindex makes it'
+        ) from None
+    except OSError as error:
+        raise InvalidIndexError(
+            f'{escape(os.fspath(path))}: the table cannot be opened ({error.strerror})'
+        ) from error
+    if S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise InvalidIndexError(f'{escape(os.fspath(path))}: expected a file')
+
+
+def stamp_of(file: IO[bytes]) -> Stamp:
+    """Get what tells an open file from another one, or from itself when it was changed."""
+    info = os.fstat(file.fileno())
+    return Stamp(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
+
+
+def find_footer(file: IO[bytes], size_bytes: int) -> int | None:
+    """Find where the row groups end and the footer begins; None where there is no footer."""
+    file.seek(max(0, size_bytes - 8))
+    end = file.read(8)
+    start = size_bytes - 8 - int.from_bytes(end[:4], 'little')
+    return start if end[4:] == b'PAR1' and start >= 4 else None
+
+
+class TableFile:
+    """One Parquet file, whose footer has passed the limits.
+
+    Parameters
+    ----------
+    path
+        Its name, for messages.
+    file
+        As `open_table` opened it; it stays the caller's to close.
+
+    Raises
+    ------
+    InvalidIndexError
+        If it is no Parquet file, or beyond the limits.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.path = path
+        self.file = file
+        self.stamp = stamp_of(file)
+        self.content_bytes = self._find_footer()
+        try:
+            parquet = pq.ParquetFile(
+                pa.PythonFile(file, 'r'),
+                thrift_string_size_limit=MAX_FOOTER_BYTES,
+                thrift_container_size_limit=MAX_FOOTER_BYTES // 16,
+            )
+            self.footer = parquet.metadata
+            self.schema: pa.Schema = parquet.schema_arrow
+        except DAMAGES as error:
+            self.refuse(f'not Parquet, or damaged ({error})')
+        self._check_limits()
+        self.metadata: dict[bytes, bytes] = self.footer.metadata or {}
+        self.facts = self._read_facts()
+        self.is_ours = self.facts.get('generation') is not None
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise: this is no table of an index that can be used."""
+        raise InvalidIndexError(f'{escape(os.fspath(self.path))}: {escape(what)}. {AGAIN}')
+
+    def _find_footer(self) -> int:
+        """Find where the row groups end and the footer begins."""
+        start = find_footer(self.file, self.stamp.size_bytes)
+        if start is None:
+            self.refuse('not Parquet, or damaged: it has no footer')
+        footer_bytes = self.stamp.size_bytes - 8 - start
+        if footer_bytes > MAX_FOOTER_BYTES:
+            self.refuse(f'a footer of {footer_bytes} bytes: expected {MAX_FOOTER_BYTES} at most')
+        return start
+
+    def _check_limits(self) -> None:
+        rows, groups = self.footer.num_rows, self._groups()
+        if not 0 <= rows <= self.stamp.size_bytes * MAX_ROWS_PER_BYTE:
+            self.refuse(f'{rows} rows in {self.stamp.size_bytes} bytes: no index has so many')
+        if (
+            rows != sum(group.num_rows for group in groups)
+            or min((g.num_rows for g in groups), default=0) < 0
+        ):
+            self.refuse('damaged: the numbers of rows in its footer do not agree')
+        if self.footer.num_columns > MAX_COLUMNS:
+            self.refuse(f'{self.footer.num_columns} columns: expected {MAX_COLUMNS} at most')
+        for group in groups:
+            limit_bytes = min(MAX_ROW_GROUP_BYTES, 2**20 + group.num_rows * MAX_ROW_BYTES)
+            if not 0 <= group.total_byte_size <= limit_bytes:
+                self.refuse(f'{group.total_byte_size} bytes in {group.num_rows} rows: no index has so many')
+
+    def _groups(self) -> list[Any]:
+        return [self.footer.row_group(i) for i in range(self.footer.num_row_groups)]
+
+    def _read_facts(self) -> dict[str, Any]:
+        try:
+            facts = json.loads(self.metadata.get(b'fastindex', b'{}'))
+        except ValueError:
+            facts = None
+        if not isinstance(facts, dict):
+            self.refuse('damaged: its fastindex metadata is no JSON object')
+        return facts
+
+    def read_one_metadata(self) -> dict[str, Any]:
+        """Read date_created and origin; {} where the table does not have them in this form."""
+        try:
+            found = json.loads(self.metadata.get(b'one_metadata', b'{}'))
+        except (ValueError, RecursionError):  # the latter: arrays in arrays, 10,000 deep
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def check_columns(self, expected: dict[str, str]) -> None:
+        """Check the columns that the client needs, in a table of another program."""
+        import pyarrow as pa
+
+        for name, kind in expected.items():
+            places = self.schema.get_all_field_indices(name)
+            if len(places) != 1:
+                self.refuse(f'{len(places)} columns named {name}: expected one')
+            found = self.schema.field(places[0]).type
+            if pa.types.is_dictionary(found):
+                found = found.value_type
+            if kind not in str(found) and self.footer.num_rows:  # pandas knows no type where no row is
+                self.refuse(f'column {name} is of type {found}: expected {kind}')
+
+    def check_layout(self) -> None:
+        """Check that the footer of a table of ours accounts for each byte: one column after the other."""
+        place = 4
+        for group in self._groups():
+            for i in range(group.num_columns):
+                chunk = group.column(i)
+                start = chunk.data_page_offset
+                if chunk.has_dictionary_page:
+                    start = chunk.dictionary_page_offset
+                if start != place or chunk.num_values != group.num_rows:
+                    self.refuse('damaged: the footer is wrong about where the columns are')
+                place += chunk.total_compressed_size
+        if place != self.content_bytes:
+            self.refuse('damaged: the footer is wrong about where the columns end')
+
+    def iter_batches(
+        self, columns: Sequence[str], *, nulls: bool = False
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Iterate over batches of rows: the number of the row group, and the columns.
+
+        Parameters
+        ----------
+        nulls
+            Whether a null is given as it is, not refused.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # A value that is stored once and meant a million times stays one until its length is known.
+        text = [name for name in columns if self._is_text(name)]
+        parquet = pq.ParquetFile(
+            pa.PythonFile(self.file, 'r'),
+            metadata=self.footer,
+            read_dictionary=text,
+            page_checksum_verification=True,
+        )
+        try:
+            for i in range(self.footer.num_row_groups):
+                rows = 0
+                for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[i], columns=columns):
+                    if not batch.num_rows:
+                        continue
+                    rows += batch.num_rows
+                    found = dict(zip(batch.schema.names, batch.columns, strict=True))
+                    for name, column in found.items():
+                        if column.null_count and column.type != pa.null() and not nulls:
+                            self.refuse(f'column {name} has nulls')
+                    for name in text:
+                        found[name] = self._to_text(name, found[name])
+                    yield i, found
+                if rows != self.footer.row_group(i).num_rows:
+                    self.refuse('damaged: rows are missing')
+        except InvalidIndexError:
+            raise
+        except DAMAGES as error:
+            self.refuse(f'damaged ({error})')
+
+    def _is_text(self, name: str) -> bool:
+        import pyarrow as pa
+
+        found = self.schema.field(name).type
+        if pa.types.is_dictionary(found):
+            found = found.value_type
+        return name != 'qc' and found in (pa.string(), pa.large_string(), pa.string_view())
+
+    def _to_text(self, name: str, column: Any) -> pa.StringArray:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if pa.types.is_dictionary(column.type):
+            lengths = pc.binary_length(column.dictionary)
+            if (pc.max(lengths).as_py() or 0) > MAX_PATH_BYTES:
+                self.refuse(f'column {name} has more than {MAX_PATH_BYTES} bytes in a row')
+        return column.cast(pa.string())
+
+    def check_match(self, name: str, column: Any, pattern: str, expected: str, *, match: bool = True) -> None:
+        """Check that each value of a column matches a pattern, or that none does."""
+        import pyarrow.compute as pc
+
+        matches = pc.match_substring_regex(column, pattern)
+        wrong = pc.invert(matches) if match else matches
+        if pc.any(wrong).as_py():
+            [value, *_] = column.filter(wrong).slice(0, 1).to_pylist()
+            self.refuse(f'column {name} has {value[:200]!r}: expected {expected}')

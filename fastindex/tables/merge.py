@@ -1,0 +1,125 @@
+"""Compare the rows of an index with the rows of a scan, in step: both are in the same order.
+
+Gives the rows that only one of the two has, or that differ. Leaves what became of a file to
+`fastindex.jobs.verify.verify`. Where a shard is as the index says, which is nearly always, its columns are
+compared as a whole, by Arrow; only where they differ are they gone through row by row. Memory is that of one
+shard and one row group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ['CEILING', 'CHUNK_ROWS', 'FLOOR', 'LAST', 'Row', 'Rows', 'iter_rows', 'iter_unequal']
+
+LAST = '\U0010ffff'
+"""Behind every eid, be it a path."""
+
+FLOOR, CEILING = b'', b'\xff' * 17
+"""Before and behind every key of a dataset within its session, be it 16 bytes of any kind or a path."""
+
+CHUNK_ROWS = 4096
+"""Rows that are gone through at once."""
+
+Row = tuple[Any, ...]
+"""Of sessions: `id`, and maybe more. Of datasets: `eid`, `rel_path`, `file_size`, and maybe a digest."""
+
+
+class Rows:
+    """The rows of a sorted table, which are taken away from its beginning.
+
+    Parameters
+    ----------
+    tables
+        Of the same columns, one behind the other.
+    key
+        Gives the key of a row, by which the table is sorted.
+    """
+
+    def __init__(self, tables: Iterator[pa.Table], key: Callable[[Row], Row]) -> None:
+        self._tables = tables
+        self.key = key
+        self._rest: pa.Table | None = None
+
+    def peek(self, count: int) -> pa.Table | None:
+        """Look at the next `count` rows, or as many as there are; None where there is none."""
+        import pyarrow as pa
+
+        while self._rest is None or self._rest.num_rows < count:
+            more = next(self._tables, None)
+            if more is None:
+                break
+            self._rest = pa.concat_tables([self._rest, more]) if self._rest else more
+        return self._rest.slice(0, count) if self._rest else None
+
+    def take_equal(self, found: pa.Table) -> bool:
+        """Take the next rows away if their first columns are those of `found`; tell whether they are."""
+        if not found.num_rows:
+            return True
+        ahead = self.peek(found.num_rows)
+        if ahead is None or any(
+            not ahead.column(place).equals(column) for place, column in enumerate(found.columns)
+        ):
+            return False
+        self._skip(found.num_rows)
+        return True
+
+    def take_until(self, end: Row) -> Iterator[Row]:
+        """Take rows away up to that of the key `end`, itself included; iterate over them."""
+        count = 1  # most often not even the next one is to be taken
+        while (chunk := self.peek(count)) is not None:
+            rows = list(iter_rows(chunk))
+            for place, row in enumerate(rows):
+                if self.key(row) > end:
+                    self._skip(place)
+                    return
+                yield row
+            self._skip(len(rows))
+            count = min(2 * count, CHUNK_ROWS)  # at most as many rows are looked at in vain as are taken
+
+    def _skip(self, count: int) -> None:
+        if self._rest is not None:
+            self._rest = self._rest.slice(count)
+
+
+def iter_rows(table: pa.Table) -> Iterator[Row]:
+    """Iterate over the rows of a table as tuples."""
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+def iter_unequal(expected: Rows, found: pa.Table | None, end: Row) -> Iterator[tuple[Row | None, Row | None]]:
+    """Compare rows up to that of the key `end`, which is no smaller than any in `found`.
+
+    Parameters
+    ----------
+    found
+        The first of the columns that `expected` has, in the same order of rows; None for no row.
+
+    Yields
+    ------
+    expected, found
+        Rows that differ; None where one of the two has none of that key.
+    """
+    if found is None or expected.take_equal(found):
+        yield from ((row, None) for row in expected.take_until(end))
+        return
+    rows = expected.take_until(end)
+    row = next(rows, None)
+    for other in iter_rows(found):
+        key = expected.key(other)
+        while row is not None and expected.key(row) < key:
+            yield row, None
+            row = next(rows, None)
+        if row is None or expected.key(row) != key:
+            yield None, other
+            continue
+        if row[: len(other)] != other:
+            yield row, other
+        row = next(rows, None)
+    while row is not None:
+        yield row, None
+        row = next(rows, None)

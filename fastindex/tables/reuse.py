@@ -1,0 +1,240 @@
+"""What the published index knows: digests of files that are as they were, and need not be read again.
+
+Gives each shard the rows that the index has of its sessions, and tells which digests still hold: those of
+files whose size, mtime, ctime and inode are as they were recorded with the digest. They were recorded only
+where mtime and ctime were older than that scan by a minute, so a later change shows (git calls the others
+racy); the others have a mark, which equals nothing. The fingerprints stand row for row beside the
+datasets.pqt of their generation, so they need no key of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from fastindex.errors import InvalidIndexError
+from fastindex.names.ids import UuidIdentity
+from fastindex.tables.check import open_tables
+from fastindex.tables.file import open_table, stamp_of
+from fastindex.tables.schema import fingerprints_schema, from_ipc, to_ipc
+from fastindex.text import escape
+from fastindex.trees.digests import NO_FINGERPRINT, Digests
+from fastindex.trees.disk import STATE_FOLDER
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ['FINGERPRINTS', 'KnownIndex', 'KnownRows', 'State']
+
+FINGERPRINTS = 'fingerprints.parquet'
+"""In the state folder. Not `.pqt`: what ends so is the client's."""
+
+State = tuple[int, int, int, int]
+"""Size in bytes, mtime and ctime in nanoseconds, inode: what must be as it was for a digest to hold."""
+
+_COLUMN_OF_ALGORITHM = {'xxh128': 'xxh128', 'md5': 'hash'}
+_STATE_CODES: dict[str, Literal['q', 'Q']] = {
+    'file_size': 'Q',
+    'mtime_ns': 'q',
+    'ctime_ns': 'q',
+    'inode': 'Q',
+}
+
+
+class KnownIndex:
+    """The published index, read in step with the shards: a row group at a time. Made by `KnownIndex.open`."""
+
+    def __init__(self, datasets: _Table, fingerprints: _Table, algorithms: Sequence[str]) -> None:
+        self._datasets = datasets
+        self._fingerprints = fingerprints
+        self._columns = ['eid', 'id', 'file_size', *map(_COLUMN_OF_ALGORITHM.__getitem__, algorithms)]
+        self._groups = iter(range(datasets.footer.num_row_groups))
+        self._rows: pa.Table | None = None  # those that were read, and not passed yet
+
+    @classmethod
+    def open(cls, folder: Path, algorithms: Sequence[str]) -> KnownIndex | None:
+        """Open the index in a folder; None where it has not all of these digests, or is not to be trusted."""
+        import pyarrow as pa
+
+        with suppress(InvalidIndexError, pa.ArrowException, OSError, ValueError):
+            with open_tables(folder) as tables:
+                generation, facts = tables.generation, tables.datasets.facts
+            if generation is None or not set(algorithms) <= set(facts['algorithms']):
+                return None
+            datasets = _Table(folder / 'datasets.pqt', repeated=['eid'])
+            fingerprints = _Table(folder / STATE_FOLDER / FINGERPRINTS)
+            if (
+                datasets.generation == fingerprints.generation == generation
+                and fingerprints.schema.remove_metadata().equals(fingerprints_schema())
+                and datasets.group_rows == fingerprints.group_rows
+            ):
+                return cls(datasets, fingerprints, algorithms)
+        return None
+
+    def take(self, keys: Sequence[bytes]) -> bytes | None:
+        """Take the rows of a shard as an Arrow IPC stream; None where there is none.
+
+        Parameters
+        ----------
+        keys
+            Of its sessions, behind those of all shards before.
+        """
+        first, last = UuidIdentity().eids([keys[0], keys[-1]])
+        rows = self._read_to(last.decode())
+        eids = rows.column('eid')
+        start = bisect_left(range(len(eids)), first.decode(), key=lambda i: eids[i].as_py())
+        end = bisect_right(range(len(eids)), last.decode(), lo=start, key=lambda i: eids[i].as_py())
+        self._rows = rows.slice(end)
+        part = rows.slice(start, end - start)
+        return to_ipc(part.drop_columns(['eid']).combine_chunks()) if part.num_rows else None
+
+    def _read_to(self, eid: str) -> pa.Table:
+        """Read on until there are rows beyond those of a session, or there are no more."""
+        import pyarrow as pa
+
+        while self._rows is None or not self._rows.num_rows or self._rows.column('eid')[-1].as_py() <= eid:
+            group = next(self._groups, None)
+            if group is None:
+                break
+            try:
+                rows = self._read_group(group)
+            except (InvalidIndexError, pa.ArrowException, OSError):  # damaged, replaced: nothing is known
+                self._groups = iter(())
+                break
+            self._rows = rows if self._rows is None else pa.concat_tables([self._rows, rows])
+        if self._rows is None:
+            self._rows = self._datasets.schema.empty_table().select(self._columns)
+        return self._rows
+
+    def _read_group(self, group: int) -> pa.Table:
+        rows = self._datasets.read(group, self._columns)
+        fingerprints = self._fingerprints.read(group)
+        for name in fingerprints.schema.names:
+            rows = rows.append_column(name, fingerprints.column(name))
+        return rows.replace_schema_metadata(None)
+
+
+def _generation_of(footer: Any) -> str | None:
+    """Read what a table says; damaged, it may say anything, or have no metadata at all."""
+    try:
+        facts = json.loads((footer.metadata or {}).get(b'fastindex', b'{}'))
+    except (ValueError, RecursionError):  # the latter: arrays in arrays, 10,000 deep
+        return None
+    return facts.get('generation') if isinstance(facts, dict) else None
+
+
+class _Table:
+    """A Parquet file that is open only while it is read.
+
+    A process that is forked meanwhile, be it by the executor of a caller, then has nothing open of an index
+    that is to be replaced (P22).
+    """
+
+    def __init__(self, path: Path, *, repeated: Sequence[str] = ()) -> None:
+        self._path = path
+        self._repeated = repeated
+        with open_table(path) as file:
+            self._stamp = stamp_of(file)
+            table = self._parse(file)
+        self.footer = table.metadata
+        self.schema: pa.Schema = table.schema_arrow
+        self.generation = _generation_of(self.footer)
+        self.group_rows = [self.footer.row_group(i).num_rows for i in range(self.footer.num_row_groups)]
+
+    def _parse(self, file: IO[bytes], footer: Any = None) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(
+            pa.PythonFile(file, 'r'),
+            metadata=footer,
+            read_dictionary=self._repeated,  # a tenth of the memory
+            page_checksum_verification=True,
+        )
+
+    def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a row group; InvalidIndexError where the file is not the one that was opened."""
+        with open_table(self._path) as file:
+            if stamp_of(file) != self._stamp:
+                raise InvalidIndexError(f'{escape(os.fspath(self._path))}: this table was replaced meanwhile')
+            return self._parse(file, self.footer).read_row_group(group, columns=columns, use_threads=False)
+
+
+class KnownRows:
+    """What the index has of the sessions of a shard, in the order of the table.
+
+    Parameters
+    ----------
+    data
+        Of `KnownIndex.take`.
+    algorithms
+        The digests that are wanted.
+    """
+
+    def __init__(self, data: bytes, algorithms: Sequence[str]) -> None:
+        self._table = from_ipc(data).combine_chunks()
+        self._algorithms = algorithms
+
+    def hex_digests_of(self, ids: bytes, states: Sequence[array[int]]) -> dict[str, bytes] | None:
+        """Get the digests of all rows of a shard at once; None if any row is not as it was, or has the mark.
+
+        Parameters
+        ----------
+        ids
+            Of the datasets, 36 characters each.
+        states
+            Their sizes, mtimes, ctimes and inodes.
+
+        Returns
+        -------
+        hex_digests
+            For each algorithm those of all rows in one piece, 32 digits each.
+        """
+        _, _, ctimes_ns, _ = states
+        is_same = (
+            self._text('id', 36) == ids
+            and all(
+                self._numbers(name) == values.tobytes()
+                for name, values in zip(_STATE_CODES, states, strict=True)
+            )
+            and bytes(8) not in ctimes_ns.tobytes()  # else a row may have the mark: `by_id` tells which
+        )
+        return {name: self._hex_digests(name) for name in self._algorithms} if is_same else None
+
+    def by_id(self) -> dict[bytes, tuple[State, Digests]]:
+        """Get the state and the digests of the datasets without the mark by their ids, 36 characters."""
+        states = zip(
+            *(memoryview(self._numbers(name)).cast(code) for name, code in _STATE_CODES.items()), strict=True
+        )
+        columns = [bytes.fromhex(self._hex_digests(name).decode()) for name in self._algorithms]
+        digests = zip(*(_iter_cut(column, 16) for column in columns), strict=True)
+        rows = zip(_iter_cut(self._text('id', 36), 36), states, digests, strict=True)
+        return {id: (state, found) for id, state, found in rows if state[1:] != NO_FINGERPRINT}
+
+    def select(self, ids: Sequence[bytes]) -> bytes | None:
+        """Select the rows of these datasets, where there are any, as `KnownIndex.take` gives them."""
+        places = {known: place for place, known in enumerate(_iter_cut(self._text('id', 36), 36))}
+        found = sorted(places[one] for one in ids if one in places)
+        return to_ipc(self._table.take(found)) if found else None
+
+    def _text(self, column: str, width: int) -> bytes:
+        """Get the characters of a column of strings that are `width` long each."""
+        chunks = self._table.column(column).chunks
+        return b''.join(bytes(memoryview(chunk.buffers()[2])[: width * len(chunk)]) for chunk in chunks)
+
+    def _numbers(self, column: str) -> bytes:
+        chunks = self._table.column(column).chunks
+        return b''.join(bytes(memoryview(chunk.buffers()[1])[: 8 * len(chunk)]) for chunk in chunks)
+
+    def _hex_digests(self, algorithm: str) -> bytes:
+        return self._text(_COLUMN_OF_ALGORITHM[algorithm], 32)
+
+
+def _iter_cut(data: bytes, width: int) -> Iterator[bytes]:
+    return (data[i : i + width] for i in range(0, len(data), width))

@@ -1,0 +1,222 @@
+"""The two tables as the ONE client reads them: columns, types, metadata.
+
+Gives the Arrow schemas, record batches in them, their way between processes, and the metadata. Leaves the
+rows to the scan, the files to the collector. Source: the cache tables of ONE-api 3.6, tried column by column
+(`one.alf.cache`, `one.api`); the reasons stand beside what they decide.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from fastindex.names.ids import Text
+from fastindex.trees.digests import NO_FINGERPRINT, Fingerprint
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    'QC_CATEGORIES',
+    'datasets_batch',
+    'datasets_schema',
+    'fingerprint_columns',
+    'fingerprints_batch',
+    'fingerprints_schema',
+    'from_ipc',
+    'sessions_batch',
+    'sessions_schema',
+    'to_ipc',
+]
+
+QC_CATEGORIES = ('NOT_SET', 'PASS', 'WARNING', 'FAIL', 'CRITICAL')
+"""All five, in this order and ordered: the client compares with them and raises without."""
+
+
+def sessions_schema() -> pa.Schema:
+    """Build the schema of sessions.pqt: one row a session."""
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.schema(
+        [
+            pa.field('id', text),
+            pa.field('lab', text),
+            pa.field('subject', text),
+            pa.field('date', pa.date32()),
+            pa.field('number', pa.uint16()),
+            pa.field('task_protocol', text),
+            pa.field('projects', text),
+        ]
+    )
+
+
+def datasets_schema(algorithms: Sequence[str] = ()) -> pa.Schema:
+    """Build the schema of datasets.pqt: one row a dataset.
+
+    Parameters
+    ----------
+    algorithms
+        The digests that every row has. `hash` is MD5 or of type null: the client computes the MD5 of each
+        file it loads wherever `hash` is anything but None, an empty string included. `xxh128` is ours.
+    """
+    import pyarrow as pa
+
+    text = pa.string()
+    fields = [
+        pa.field('eid', text),
+        pa.field('id', text),
+        pa.field('rel_path', text),
+        pa.field('file_size', pa.uint64()),
+        pa.field('hash', text if 'md5' in algorithms else pa.null()),
+        pa.field('exists', pa.bool_()),
+        pa.field('qc', pa.dictionary(pa.int8(), text, ordered=True)),
+        pa.field('default_revision', pa.bool_()),
+    ]
+    if 'xxh128' in algorithms:
+        fields.append(pa.field('xxh128', text))
+    return pa.schema(fields)
+
+
+def fingerprints_schema() -> pa.Schema:
+    """Build the schema of the fingerprints: what to know files again by, row for row beside datasets.pqt.
+
+    With `file_size` in datasets.pqt they tell whether a digest still holds. All three are 0, the mark
+    `fastindex.trees.digests.NO_FINGERPRINT`, for a file that is to be read again in any case.
+    """
+    import pyarrow as pa
+
+    return pa.schema([('mtime_ns', pa.int64()), ('ctime_ns', pa.int64()), ('inode', pa.uint64())])
+
+
+def fingerprint_columns(
+    fingerprints: Sequence[Fingerprint],
+) -> tuple[array[int], array[int], array[int]]:
+    """Make columns of fingerprints, with the mark for one that has a time before 1677 or after 2262."""
+    mtimes_ns, ctimes_ns, inodes = zip(*fingerprints, strict=True) if fingerprints else ((), (), ())
+    try:
+        return array('q', mtimes_ns), array('q', ctimes_ns), array('Q', inodes)
+    except OverflowError:
+        return fingerprint_columns([one if _fits(one) else NO_FINGERPRINT for one in fingerprints])
+
+
+def _fits(fingerprint: Fingerprint) -> bool:
+    return all(-(2**63) <= time_ns < 2**63 for time_ns in fingerprint[:2])
+
+
+def fingerprints_batch(mtimes_ns: array[int], ctimes_ns: array[int], inodes: array[int]) -> pa.RecordBatch:
+    """Build rows of the fingerprints."""
+    import pyarrow as pa
+
+    schema = fingerprints_schema()
+    arrays = [
+        pa.Array.from_buffers(field.type, len(inodes), [None, pa.py_buffer(column)])
+        for field, column in zip(schema, (mtimes_ns, ctimes_ns, inodes), strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def sessions_batch(
+    ids: Text, labs: Text, subjects: Text, days: array[int], numbers: array[int]
+) -> pa.RecordBatch:
+    """Build rows of sessions.pqt; `days` since 1970-01-01, 32 bits each, `numbers` of 16 bits.
+
+    Built of buffers, as is all that a worker makes: `pa.array` of a list imports pandas where it is
+    installed, 0.3 s in each worker.
+    """
+    import pyarrow as pa
+
+    empty = _strings(Text.join([b''] * len(numbers)))
+    columns = [
+        _strings(ids),
+        _strings(labs),
+        _strings(subjects),
+        pa.Array.from_buffers(pa.date32(), len(days), [None, pa.py_buffer(days)]),
+        pa.Array.from_buffers(pa.uint16(), len(numbers), [None, pa.py_buffer(numbers)]),
+        empty,
+        empty,
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=sessions_schema())
+
+
+def datasets_batch(
+    eids: Text,
+    ids: Text,
+    rel_paths: Text,
+    sizes: list[int],
+    old_revisions: list[int],
+    hex_digests: dict[str, bytes],
+) -> pa.RecordBatch:
+    """Build rows of datasets.pqt.
+
+    Parameters
+    ----------
+    eids, ids, rel_paths
+        Characters in UTF-8, one string a row.
+    sizes
+        Bytes.
+    old_revisions
+        Rows that the client does not load where no revision is asked for.
+    hex_digests
+        For each algorithm those of all rows in one piece, 32 hex digits each.
+    """
+    import pyarrow as pa
+
+    rows = len(sizes)
+    md5 = hex_digests.get('md5')
+    columns = [
+        _strings(eids),
+        _strings(ids),
+        _strings(rel_paths),
+        pa.Array.from_buffers(pa.uint64(), rows, [None, pa.py_buffer(array('Q', sizes))]),
+        pa.nulls(rows) if md5 is None else _strings(Text.cut(md5, 32)),
+        _booleans(rows, ()),
+        pa.DictionaryArray.from_arrays(
+            pa.Array.from_buffers(pa.int8(), rows, [None, pa.py_buffer(bytes(rows))]),
+            _strings(Text.join([name.encode() for name in QC_CATEGORIES])),
+            ordered=True,
+        ),
+        _booleans(rows, old_revisions),
+    ]
+    if 'xxh128' in hex_digests:
+        columns.append(_strings(Text.cut(hex_digests['xxh128'], 32)))
+    return pa.RecordBatch.from_arrays(columns, schema=datasets_schema(tuple(hex_digests)))
+
+
+def _strings(text: Text) -> pa.StringArray:
+    """Build a string column of UTF-8 that is known to be valid, without decoding it."""
+    import pyarrow as pa
+
+    return pa.StringArray.from_buffers(
+        len(text.offsets) - 1, pa.py_buffer(text.offsets), pa.py_buffer(text.data)
+    )
+
+
+def _booleans(rows: int, false: Iterable[int]) -> pa.BooleanArray:
+    """Build a column that is True but for some rows."""
+    import pyarrow as pa
+
+    bits = bytearray(b'\xff' * -(-rows // 8))
+    for row in false:
+        bits[row // 8] &= ~(1 << row % 8)
+    return pa.Array.from_buffers(pa.bool_(), rows, [None, pa.py_buffer(bits)])
+
+
+def to_ipc(batch: pa.RecordBatch | pa.Table) -> bytes:
+    """Write rows as an Arrow IPC stream, schema included."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write(batch)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def from_ipc(data: bytes) -> pa.Table:
+    """Read an Arrow IPC stream, without copying it."""
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()

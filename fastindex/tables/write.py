@@ -1,0 +1,175 @@
+"""Write record batches, in order, into a pair of Parquet files, and the fingerprints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastindex.tables.metadata import one_metadata, pandas_metadata
+from fastindex.tables.reuse import FINGERPRINTS
+from fastindex.tables.schema import datasets_schema, fingerprints_schema, sessions_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ['PairWriter']
+
+
+ROW_GROUP_ROWS = 2**16
+"""8 MB of datasets in memory, 1.5 MB in the file: small enough that a reader can skip most of them."""
+
+
+class PairWriter:
+    """Writes sessions.pqt and datasets.pqt.
+
+    Parameters
+    ----------
+    folder
+        Where the two files are made; they must not be there yet.
+    algorithms
+        The digests in the rows.
+    origin, date_created
+        The client's metadata. See `fastindex.tables.metadata.one_metadata`.
+    with_index
+        Whether `id` and (`eid`, `id`) are the index of the data frames, as the client expects.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        algorithms: tuple[str, ...],
+        origin: str,
+        date_created: str,
+        with_index: bool = True,
+    ) -> None:
+        metadata = one_metadata(date_created=date_created, origin=origin)
+        self._sessions = _TableWriter(
+            folder / 'sessions.pqt',
+            sessions_schema(),
+            metadata,
+            ['id'] if with_index else [],
+            ['lab', 'subject'],
+        )
+        self._datasets = _TableWriter(
+            folder / 'datasets.pqt',
+            datasets_schema(algorithms),
+            metadata,
+            ['eid', 'id'] if with_index else [],
+            ['eid', 'rel_path', 'qc'],  # qc: only a dictionary keeps the categories that no row has
+        )
+        self._fingerprints = None
+        if algorithms:
+            self._fingerprints = _TableWriter(folder / FINGERPRINTS, fingerprints_schema(), None, [], [])
+        self._tables = [table for table in (self._sessions, self._datasets, self._fingerprints) if table]
+
+    def write(self, sessions: pa.Table, datasets: pa.Table, fingerprints: pa.Table | None = None) -> None:
+        """Append rows to all tables."""
+        self._sessions.write(sessions)
+        self._datasets.write(datasets)
+        if self._fingerprints is not None and fingerprints is not None:
+            self._fingerprints.write(fingerprints)
+
+    def close(self, facts: Mapping[str, Any]) -> str:
+        """Complete the files; `facts` go into their metadata, with the generation, which is returned."""
+        from xxhash import xxh3_128
+
+        sessions, datasets, *_ = [table.finish() for table in self._tables]
+        generation = xxh3_128(sessions + datasets).hexdigest()
+        metadata = json.dumps({'generation': generation, **facts})
+        for table in self._tables:
+            table.close(metadata)
+        return generation
+
+    def abort(self) -> None:
+        """Close the files, if they are open yet: they are of no use."""
+        for table in self._tables:
+            table.abort()
+
+
+class _TableWriter:
+    """Writes one Parquet file in row groups of a fixed number of rows."""
+
+    def __init__(
+        self, path: Path, schema: pa.Schema, metadata: bytes | None, index: list[str], repeated: list[str]
+    ) -> None:
+        import pyarrow as pa
+
+        self._path = path
+        self._schema = schema
+        self._metadata = metadata
+        self._index = index
+        self._repeated = repeated  # columns that are worth a dictionary
+        self._searched = repeated[:2] + index[:1]  # columns by which a reader may skip row groups
+        # Not `pa.OSFile`, which takes no path that is not UTF-8.
+        self._file = path.open('wb', buffering=2**20)
+        self._sink = pa.PythonFile(self._file, 'w')
+        self._writer: Any = None
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        self._waiting.append(table)
+        self._waiting_rows += table.num_rows
+        if self._waiting_rows >= ROW_GROUP_ROWS:
+            self._write_row_groups(ROW_GROUP_ROWS)
+
+    def _write_row_groups(self, min_rows: int) -> None:
+        import pyarrow as pa
+
+        table = pa.concat_tables(self._waiting)
+        start = 0
+        while table.num_rows - start >= min_rows:
+            part = table.slice(start, ROW_GROUP_ROWS).combine_chunks()
+            self._open(self._schema).write_table(part, row_group_size=ROW_GROUP_ROWS)
+            start += part.num_rows
+        self._waiting = [table.slice(start)]
+        self._waiting_rows = table.num_rows - start
+
+    def _open(self, schema: pa.Schema) -> Any:
+        if self._writer is None:
+            import pyarrow.parquet as pq
+
+            if self._metadata is not None:  # a table for the client
+                pandas = pandas_metadata(schema, self._index)
+                schema = schema.with_metadata({'one_metadata': self._metadata, 'pandas': pandas})
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                schema,
+                compression='zstd',
+                compression_level=1,
+                use_dictionary=[name for name in self._repeated if name in schema.names],
+                write_page_checksum=True,
+                write_statistics=self._searched,
+            )
+        return self._writer
+
+    def finish(self) -> bytes:
+        """Write the rows that wait; return a digest of all row groups."""
+        from xxhash import xxh3_128
+
+        if self._waiting_rows:
+            self._write_row_groups(1)
+        schema = self._schema
+        if self._writer is None and 'qc' in schema.names:
+            # No row at all: the client adds its own column of categories, and fails on an empty one of ours.
+            schema = schema.remove(schema.get_field_index('qc'))
+        self._open(schema)
+        self._file.flush()
+        digest = xxh3_128()
+        with self._path.open('rb') as file:
+            while data := file.read(2**20):
+                digest.update(data)
+        return digest.digest()
+
+    def close(self, metadata: str) -> None:
+        self._writer.add_key_value_metadata({'fastindex': metadata})
+        self._writer.close()
+        self._file.close()
+
+    def abort(self) -> None:
+        if self._writer is not None:
+            self._writer.is_open = False  # no footer: the file is dropped
+        self._file.close()

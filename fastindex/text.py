@@ -1,0 +1,60 @@
+"""Words for people: names made safe to print, sizes and counts."""
+
+from __future__ import annotations
+
+__all__ = ['escape', 'is_utf8', 'to_count', 'to_size', 'to_text']
+
+
+def is_utf8(name: str) -> bool:
+    """Tell whether a name from the file system is valid UTF-8, which Arrow and Parquet require."""
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def to_text(path: str) -> str:
+    r"""Make a path that any encoder takes: bytes that are not UTF-8 become `\xNN`.
+
+    >>> to_text('s1/caf\udce9')
+    's1/caf\\xe9'
+    """
+    return path.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
+
+
+def escape(path: str) -> str:
+    r"""Make a path safe to print: control and direction characters become escapes.
+
+    >>> escape('a\x1b[31m')
+    'a\\x1b[31m'
+    """
+    text = to_text(path)
+    if text.isprintable():
+        return text
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode('ascii') for c in text)
+
+
+def to_count(count: int, noun: str) -> str:
+    """Write how many there are of something.
+
+    >>> to_count(1, 'session'), to_count(4933, 'session')
+    ('1 session', '4,933 sessions')
+    """
+    return f'{count:,} {noun}' if count == 1 else f'{count:,} {noun}s'
+
+
+def to_size(count: int) -> str:
+    """Write a number of bytes with three or four digits and a unit.
+
+    >>> to_size(999), to_size(219_491_302), to_size(10**15)
+    ('999 B', '219.5 MB', '1,000.0 TB')
+    """
+    if count < 1000:
+        return f'{count} B'
+    for exponent, unit in enumerate(('kB', 'MB', 'GB'), start=1):
+        if count < 1000 ** (exponent + 1) - 1000**exponent // 20:
+            return f'{count / 1000**exponent:,.1f} {unit}'
+    return f'{count / 1e12:,.1f} TB'

@@ -1,0 +1,131 @@
+"""Is this the right root? Names the right one where it is not.
+
+A session path is parsed from the root down, as the client parses it: with the root one level too high or
+too low, nothing is found or the lab is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastindex.names.alf import judge_date, judge_number
+from fastindex.names.problems import Tally
+from fastindex.text import escape
+from fastindex.trees import Tree, is_url
+
+__all__ = ['WrongRoot', 'explain_empty_root', 'find_right_root', 'iter_root_warnings', 'judge_root']
+
+MAX_FOLDERS = 500
+"""Folders that are listed at most in search of the right root below."""
+
+_SESSION = re.compile(r'/[\w.-]+/\d{4}-\d{2}-\d{2}/\d{1,3}(?=/|$)')
+
+
+class WrongRoot(NamedTuple):
+    """What is wrong with a root, and the right one, absolute.
+
+    Parameters
+    ----------
+    message
+        What it is instead of a root.
+    advice
+        What is to be done about it.
+    """
+
+    message: str
+    right: str
+    advice: str
+    is_too_high: bool = False
+
+
+def iter_root_warnings(tree: Tree) -> Iterator[str]:
+    """Say what will go wrong with an index in this root, though sessions were found below it."""
+    if wrong := judge_root(tree):
+        yield f'{wrong.message}: {wrong.advice}'
+
+
+def judge_root(tree: Tree) -> WrongRoot | None:
+    """Judge the place of a root, though sessions were found below it."""
+    if match := _SESSION.search(tree.root):
+        above = tree.root[: match.start()] or '/'
+        return WrongRoot(
+            f'the root lies inside a session folder ({escape(match.group()[1:])})',
+            above,
+            'the client will read that subject and date out of every path. '
+            f'Move the tree out of it, or index {escape(above)}',
+        )
+    if os.path.basename(tree.root) == 'Subjects':
+        above = os.path.dirname(os.path.dirname(tree.root))
+        return WrongRoot(
+            'the root is the Subjects folder of a lab, so the lab is not in the index',
+            above,
+            f'index {escape(above)} to keep it',
+        )
+    return None
+
+
+def explain_empty_root(tree: Tree) -> str:
+    """Say why no session was found below the root, and where to look instead."""
+    if wrong := find_right_root(tree):
+        return f'{wrong.message}: {wrong.advice}'
+    if not _list(tree, '', Tally()) and is_url(tree.root):
+        return 'no key in the bucket begins like this and has a folder behind it: is the prefix right?'
+    if not _list(tree, '', Tally()):
+        return 'the folder has no folders in it: is the disk mounted?'
+    return 'expected lab/Subjects/subject/date/number or subject/date/number below it'
+
+
+def find_right_root(tree: Tree) -> WrongRoot | None:
+    """Find the root that was meant, where no session was found below this one."""
+    if is_url(tree.root) and tree.root.count('/') == 2:
+        return None  # a whole bucket: there is none above it, and much may be below
+    tally = Tally()  # for nobody: what matters was told already
+    names = _list(tree, '', tally)
+    up = os.path.dirname(tree.root)
+    if 'Subjects' in names:
+        return WrongRoot('this is the folder of one lab', up, f'index the one above it, {escape(up)}')
+    if any(judge_date(name) is None for name in names):
+        up = _above_subject(tree.root)
+        return WrongRoot('this is the folder of one subject', up, f'index {escape(up)}')
+    if judge_date(os.path.basename(tree.root)) is None and any(judge_number(name) is None for name in names):
+        up = _above_subject(up)
+        return WrongRoot('this is a date folder of one subject', up, f'index {escape(up)}')
+    if match := _SESSION.search(tree.root):
+        up = _above_subject(os.path.dirname(os.path.dirname(tree.root[: match.end()])))
+        return WrongRoot('this lies inside a session folder', up, f'index {escape(up)}')
+    below = _find_below(tree, names, tally)
+    if not below:
+        return None
+    right = os.path.join(tree.root, below)
+    return WrongRoot('sessions lie deeper', right, f'index {escape(right)}', is_too_high=True)
+
+
+def _above_subject(subject: str) -> str:
+    """Get the root that has a subject's folder in it, or its lab's."""
+    up = os.path.dirname(subject)
+    return os.path.dirname(os.path.dirname(up)) if os.path.basename(up) == 'Subjects' else up
+
+
+def _find_below(tree: Tree, names: list[str], tally: Tally) -> str | None:
+    """Find the folder below the root that should be the root: breadth first, within bounds."""
+    queue = list(names)
+    for listed, path in enumerate(queue):
+        if listed == MAX_FOLDERS:
+            return None
+        below = _list(tree, path, tally)
+        if 'Subjects' in below:
+            return os.path.dirname(path)
+        if any(judge_date(name) is None for name in below):
+            return os.path.dirname(path)
+        queue += [f'{path}/{name}' for name in below]
+    return None
+
+
+def _list(tree: Tree, path: str, tally: Tally) -> list[str]:
+    try:
+        return sorted(tree.list_folders(path, tally))
+    except OSError:
+        return []
