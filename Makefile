@@ -41,22 +41,22 @@ $(PEERS): $(INSTALLED)
 	@touch $@
 
 bench: $(PEERS)  ## measure on the example against all yardsticks: a few minutes; updates the README
-	$(BIN)/python benchmarks/speed.py example example-hash example-rerun example-verify example-verify-hash --data bench-data
-	$(BIN)/python benchmarks/release.py --data bench-data
-	$(BIN)/python benchmarks/client.py --data bench-data
-	$(BIN)/python benchmarks/look.py --data bench-data
-	$(BIN)/python benchmarks/calls.py --data bench-data
-	$(BIN)/python benchmarks/table.py
+	$(BIN)/python -m benchmarks.speed example example-hash example-rerun example-verify example-verify-hash --data bench-data
+	$(BIN)/python -m benchmarks.release --data bench-data
+	$(BIN)/python -m benchmarks.client --data bench-data
+	$(BIN)/python -m benchmarks.look --data bench-data
+	$(BIN)/python -m benchmarks.calls --data bench-data
+	$(BIN)/python -m benchmarks.table
 
 bench-large: $(PEERS)  ## the same on 1 M files, 8 GB and 10 M invented datasets: an hour, 20 GB of disk
-	$(BIN)/python benchmarks/speed.py 1m 1m-hash 1m-one-folder big big-verify-hash growth --data bench-data
-	$(BIN)/python benchmarks/memory.py --data bench-data
-	$(BIN)/python benchmarks/waiting.py --data bench-data
-	PATH=$(BIN):$$PATH $(BIN)/python benchmarks/stages.py example 1m --data bench-data --write
-	$(BIN)/python benchmarks/table.py
+	$(BIN)/python -m benchmarks.speed 1m 1m-hash 1m-one-folder big big-verify-hash growth --data bench-data
+	$(BIN)/python -m benchmarks.memory --data bench-data
+	$(BIN)/python -m benchmarks.waiting --data bench-data
+	PATH=$(BIN):$$PATH $(BIN)/python -m benchmarks.stages example 1m --data bench-data --write
+	$(BIN)/python -m benchmarks.table
 
 bench-check: $(INSTALLED)  ## fail if a run is 15 % slower than at the commit in benchmarks/baseline.json: a minute
-	$(BIN)/python benchmarks/check.py --data bench-data
+	$(BIN)/python -m benchmarks.check --data bench-data
 
 test: $(INSTALLED)  ## all tests but those that inject faults, in less than 90 s
 	$(BIN)/python -m pytest -n 2 --dist worksteal

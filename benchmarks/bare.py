@@ -1,7 +1,7 @@
 """List and stat a tree in Python, and nothing else: what a walker in this language can reach at all.
 
-    python benchmarks/bare.py ROOT
-    python benchmarks/bare.py ROOT --hash
+    python -m benchmarks.bare ROOT
+    python -m benchmarks.bare ROOT --hash
 
 Two forked processes, folders by file descriptor, one listing a folder and one stat a file, as fastindex has
 it. No name is judged, no id made, no table written, nothing sent from process to process. With --hash each

@@ -1,6 +1,6 @@
 """Count the system calls of a run for the paths below the root, which are the same on every machine.
 
-    python benchmarks/calls.py --data bench-data
+    python -m benchmarks.calls --data bench-data
 
 One listing a folder, one stat a file, no file opened without `--hash`. Needs strace.
 """
@@ -17,9 +17,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from measure import Measurement, scratch_folder, write_results
-from peers import FASTINDEX
-from trees import make_tree
+from benchmarks.measure import Measurement, scratch_folder, write_results
+from benchmarks.peers import FASTINDEX
+from benchmarks.trees import make_tree
 
 # For instance `openat(3</data>, "lab", O_RDONLY|O_DIRECTORY) = 4</data/lab>`.
 _NAMED = re.compile(r'(openat|newfstatat|statx)\((?:AT_FDCWD|\d+)(?:<([^>]*)>)?, "([^"]+)"(.*)')

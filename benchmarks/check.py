@@ -1,7 +1,7 @@
 """Refuse code that has become slow: race it with itself, as it was at the commit that `baseline.json` names.
 
-    python benchmarks/check.py            # exits 1 where it is more than 15 % slower than that commit
-    python benchmarks/check.py --renew    # names the commit that is checked out from now on
+    python -m benchmarks.check            # exits 1 where it is more than 15 % slower than that commit
+    python -m benchmarks.check --renew    # names the commit that is checked out from now on
 
 Both run as commands, in turn, on the same tree, by the same interpreter with the same packages: how fast a
 machine runs Python cancels out of their ratio.
@@ -24,9 +24,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from measure import HERE, Command, Cost, cost_of, race_costs, scratch_folder
-from peers import FASTINDEX, FASTINDEX_HASH
-from trees import TREES, make_tree
+from benchmarks.measure import HERE, Command, Cost, cost_of, race_costs, scratch_folder
+from benchmarks.peers import FASTINDEX, FASTINDEX_HASH
+from benchmarks.trees import TREES, make_tree
 
 TOP = HERE.resolve().parent
 BASELINE = HERE / 'baseline.json'

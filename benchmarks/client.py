@@ -1,6 +1,6 @@
 """Measure how long the ONE client takes to load an object by our index, the second time.
 
-    python benchmarks/client.py --data bench-data
+    python -m benchmarks.client --data bench-data
 
 The first call loads more than the object: the client's modules for the arrays. Where a table has a digest in
 `hash`, the client computes the MD5 of each file at each load: 0.2 s a file, whatever its size.
@@ -14,10 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-from measure import Measurement, scratch_folder, write_results
-from trees import make_tree
-
 import fastindex
+from benchmarks.measure import Measurement, scratch_folder, write_results
+from benchmarks.trees import make_tree
 
 SESSIONS = 20
 

@@ -1,6 +1,6 @@
 """Measure what Dask costs: the same tree by two workers of a cluster on this machine, and by two processes.
 
-    python benchmarks/cluster.py --tree 1m --data bench-data --rounds 5
+    python -m benchmarks.cluster --tree 1m --data bench-data --rounds 5
 
 A scheduler and two workers of one thread are started, and stay: start-up of the cluster is not counted, that
 of the command is. CPU seconds are those of all processes: the command, the scheduler, the workers. Then tasks
@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from measure import (
+from benchmarks.measure import (
     HERE,
     Command,
     Measurement,
@@ -32,8 +32,8 @@ from measure import (
     scratch_folder,
     write_results,
 )
-from trees import make_tree
-
+from benchmarks.trees import make_tree
+from fastindex.jobs.release.pack import TurnTask
 from fastindex.trees import open_tree
 from fastindex.workers.cluster import Cluster
 
@@ -161,7 +161,7 @@ def measure_empty_tasks(cluster: Processes, root: Path) -> float:
         sent = done = 0
         while done < EMPTY_TASKS:
             while sent < EMPTY_TASKS and workers.has_room():
-                workers.submit(sent, len, b'', is_long=False)
+                workers.submit(sent, TurnTask(), is_long=False)
                 sent += 1
             done += sum(1 for _ in workers.collect())
     return EMPTY_TASKS / (cluster.cpu_seconds()[0] - scheduler)

@@ -1,6 +1,6 @@
 """Measure how long it takes to look into an index: `search`, `info`, `report`, and a search in Python.
 
-    python benchmarks/look.py --data bench-data
+    python -m benchmarks.look --data bench-data
 
 The commands are timed whole, interpreter start included. In Python the index is open, and so is the client's:
 the same question is asked of both, and must have the same answer.
@@ -16,10 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measure import Command, Measurement, make_words, race, ratio_of, scratch_folder, write_results
-from trees import make_tree
-
 import fastindex
+from benchmarks.measure import Command, Measurement, make_words, race, ratio_of, scratch_folder, write_results
+from benchmarks.trees import make_tree
 
 QUERIES = {
     '`search`, by subject': '--subject NYU-01',

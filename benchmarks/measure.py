@@ -151,8 +151,7 @@ def compile_tool(name: str, folder: Path, *flags: str) -> Path:
 
 def make_words(scratch: Path, **words: str | Path) -> dict[str, str]:
     """Collect what the placeholders of commands stand for; `floor` only where it can be compiled."""
-    tools = {name: str(HERE / f'{name}.py') for name in ('peers', 'bare')}
-    found = {'python': sys.executable, **tools, **words}
+    found = {'python': sys.executable, 'bare': str(HERE / 'bare.py'), **words}
     try:
         found['floor'] = compile_tool('floor', scratch, '-lxxhash', '-lpthread')
     except MissingError as error:

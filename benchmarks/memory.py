@@ -1,6 +1,6 @@
 """Measure peak memory: of the process that collects, and of all processes of a run together.
 
-    python benchmarks/memory.py --data bench-data
+    python -m benchmarks.memory --data bench-data
 
 At 1 M files on a disk, and for 1 M and 10 M datasets that are invented and touch none: what a run needs must
 not grow with the number of datasets. Pages that processes share are counted for each of them.
@@ -15,13 +15,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from measure import Measurement, make_words, scratch_folder, write_results
-from peers import FASTINDEX, FASTINDEX_HASH
-from trees import InventedTree, make_tree
+from benchmarks.measure import Measurement, make_words, scratch_folder, write_results
+from benchmarks.peers import FASTINDEX, FASTINDEX_HASH
+from benchmarks.trees import InventedTree, make_tree
 
 SAMPLE_SECONDS = 0.005
 SUBJECTS_PER_LAB = {'1 M': 134, '10 M': 1340}
-INVENTED = '{python} benchmarks/memory.py --invented {subjects_per_lab} --out {out}'
+INVENTED = '{python} -m benchmarks.memory --invented {subjects_per_lab} --out {out}'
 
 
 def measure_peaks(line: str) -> tuple[float, float]:
@@ -83,7 +83,7 @@ def measure_invented() -> list[Measurement]:
     for name, subjects in SUBJECTS_PER_LAB.items():
         with scratch_folder() as scratch:
             words = make_words(scratch, subjects_per_lab=str(subjects), out=scratch)
-            line = INVENTED.replace('benchmarks/memory.py', __file__).format(**words)
+            line = INVENTED.format(**words)
             peaks[name] = measure_peaks(line)
         print(
             f'{name} invented datasets: {peaks[name][0]:.0f} MB, {peaks[name][1]:.0f} MB in all', flush=True

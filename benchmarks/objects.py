@@ -1,6 +1,6 @@
 """Measure how much more workers help where each page of a listing takes 50 ms longer, as far from a bucket.
 
-    python benchmarks/objects.py --data bench-data --rounds 3
+    python -m benchmarks.objects --data bench-data --rounds 3
 
 100,000 objects, served by rclone from a folder. The waiting is done by a proxy, which also remembers the
 pages of the warm-up: else the server, on the same cores, would be what is measured. Proxy and workers share
@@ -13,10 +13,10 @@ import argparse
 import os
 from pathlib import Path
 
-from measure import Command as Line
-from measure import Measurement, make_words, race, ratio_of, scratch_folder, write_results
-from servers import KEY, SECRET, Proxy, rclone
-from trees import make_tree
+from benchmarks.measure import Command as Line
+from benchmarks.measure import Measurement, make_words, race, ratio_of, scratch_folder, write_results
+from benchmarks.servers import KEY, SECRET, Proxy, rclone
+from benchmarks.trees import make_tree
 
 PAGE_SECONDS = 0.05
 WORKERS = (1, 2, 4, 8, 16)

@@ -1,7 +1,7 @@
 """The commands that are compared, on which tree, and the goals: by how much fastindex should be ahead.
 
-    python benchmarks/peers.py scandir-rs ROOT
-    python benchmarks/peers.py make_parquet_db ROOT OUT
+    python -m benchmarks.peers scandir-rs ROOT
+    python -m benchmarks.peers make_parquet_db ROOT OUT
 
 run those that are Python libraries, as commands of their own. Timing is the business of `speed.py`.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
-from measure import Command
+from benchmarks.measure import Command
 
 FASTINDEX = Command('fastindex', '{python} -m fastindex {root} --out {out} --workers 2 --quiet')
 FASTINDEX_HASH = Command('fastindex --hash', FASTINDEX.template + ' --hash')
@@ -20,8 +20,10 @@ FLOOR = Command('floor.c, 2 threads', '{floor} -t 2 {root}', ('floor',))
 FIND = Command("find -printf '%s %p'", "find {root} -type f -printf '%s %p\\n'", ('find',))
 BFS = Command("bfs -printf '%s %p'", "bfs {root} -type f -printf '%s %p\\n'", ('bfs',))
 FD = Command('fdfind with sizes', 'fdfind -u -t f --size +0b . {root}', ('fdfind',))
-SCANDIR = Command('scandir-rs, Ext', '{python} {peers} scandir-rs {root}', ('scandir_rs',))
-BUILDER = Command("ONE's make_parquet_db", '{python} {peers} make_parquet_db {root} {out}', ('one',))
+SCANDIR = Command('scandir-rs, Ext', '{python} -m benchmarks.peers scandir-rs {root}', ('scandir_rs',))
+BUILDER = Command(
+    "ONE's make_parquet_db", '{python} -m benchmarks.peers make_parquet_db {root} {out}', ('one',)
+)
 
 BARE = Command('bare.py: Python, list and stat', '{python} {bare} {root}')
 BARE_HASH = Command('bare.py: Python, list and hash', '{python} {bare} {root} --hash')

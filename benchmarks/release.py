@@ -1,6 +1,6 @@
 """Race `fastindex release` against `zip -rq` of the same tree, which neither checks, indexes nor syncs.
 
-    python benchmarks/release.py --data bench-data
+    python -m benchmarks.release --data bench-data
 
 Ours is the whole job: validate, index with digests, compress, manifest, digest of the archive, fsync.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from measure import Command, Measurement, make_words, race, ratio_of, scratch_folder, write_results
-from trees import make_tree
+from benchmarks.measure import Command, Measurement, make_words, race, ratio_of, scratch_folder, write_results
+from benchmarks.trees import make_tree
 
 RELEASE = '{python} -m fastindex release {root} --workers 2 --quiet'
 OURS = {

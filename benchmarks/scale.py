@@ -1,6 +1,6 @@
 """Measure how the time, the memory and the bytes of an index grow, up to 100 M datasets that touch no disk.
 
-    python benchmarks/scale.py 1 10 100 --data bench-data
+    python -m benchmarks.scale 1 10 100 --data bench-data
 
 The sessions are invented, so a worker does all of its work but ask a disk, and the collecting process all of
 its own. Then the index is read: checked by `fastindex.open`, filtered by polars, opened by the client. CPU
@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from measure import HERE, Measurement, make_words, replace_between, scratch_folder, write_results
-from memory import INVENTED
-from trees import InventedTree
+from benchmarks.measure import HERE, Measurement, make_words, replace_between, scratch_folder, write_results
+from benchmarks.memory import INVENTED
+from benchmarks.trees import InventedTree
 
 DOCS = HERE.parent / 'docs' / 'scale.md'
 SUBJECTS_PER_LAB = {1: 134, 10: 1340, 100: 13400}
@@ -90,7 +90,7 @@ def measure(millions: int) -> list[Measurement]:
     rows = tree.datasets
     with scratch_folder() as out:
         words = make_words(out, subjects_per_lab=str(tree.subjects_per_lab), out=out)
-        line = INVENTED.replace('benchmarks/memory.py', str(HERE / 'memory.py')).format(**words)
+        line = INVENTED.format(**words)
         build = use_of(line.split())
         size = sum((out / name).stat().st_size for name in ('datasets.pqt', 'sessions.pqt'))
         reads = {

@@ -1,6 +1,6 @@
 """Race fastindex against the other commands on one tree after the other, and keep the ratios.
 
-python benchmarks/speed.py example example-hash --data bench-data --rounds 9
+python -m benchmarks.speed example example-hash --data bench-data --rounds 9
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from statistics import median
 
-from measure import (
+from benchmarks.measure import (
     Command,
     Measurement,
     cost_of,
@@ -19,8 +19,8 @@ from measure import (
     scratch_folder,
     write_results,
 )
-from peers import FASTINDEX, SCENARIOS, SPREAD, Scenario
-from trees import DATASETS_A_SESSION, make_tree
+from benchmarks.peers import FASTINDEX, SCENARIOS, SPREAD, Scenario
+from benchmarks.trees import DATASETS_A_SESSION, make_tree
 
 
 def run_scenario(scenario: Scenario, data: Path, *, rounds: int) -> list[Measurement]:

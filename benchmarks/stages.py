@@ -1,6 +1,6 @@
 """Show where the time of a run goes: the stages that its own process and its workers are seen in.
 
-    python benchmarks/stages.py example 1m --data bench-data --write
+    python -m benchmarks.stages example 1m --data bench-data --write
 
 py-spy looks at all processes 200 times a second, also where they wait; a stage is told by the modules on the
 stack, so this knows no function of fastindex. With --write the tables go into benchmarks/README.md.
@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from measure import (
+from benchmarks.measure import (
     HERE,
     Command,
     cost_of,
@@ -29,8 +29,8 @@ from measure import (
     replace_between,
     scratch_folder,
 )
-from peers import BARE, FASTINDEX, FIND, FLOOR
-from trees import TREES, make_tree
+from benchmarks.peers import BARE, FASTINDEX, FIND, FLOOR
+from benchmarks.trees import TREES, make_tree
 
 RATE = 200
 RUNS = 5

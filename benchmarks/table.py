@@ -1,7 +1,7 @@
 """Make the README's table of measurements from the kept results.
 
-    python benchmarks/table.py            # writes it between the two markers in README.md
-    python benchmarks/table.py --check    # exits 1 where README.md is not what the results say
+    python -m benchmarks.table            # writes it between the two markers in README.md
+    python -m benchmarks.table --check    # exits 1 where README.md is not what the results say
 
 What was not measured, or could not be, has a row that says so.
 """
@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from measure import HERE, RESULTS, name_machine, replace_between
-from peers import SCENARIOS
+from benchmarks.measure import HERE, RESULTS, name_machine, replace_between
+from benchmarks.peers import SCENARIOS
 
 README = HERE.parent / 'README.md'
 TITLES = {

@@ -1,6 +1,6 @@
 """Trees to measure on: files by the million written fast, and sessions that are invented and touch no disk.
 
-    python benchmarks/trees.py 100k 1m --data bench-data
+    python -m benchmarks.trees 100k 1m --data bench-data
 
 A folder that is there already is taken for the tree: it gets its name when it is complete. The names are ALF,
 the contents are noise of 200 to 3000 bytes; real trials are the business of `fastindex example`.
@@ -13,20 +13,17 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date, timedelta
 from functools import partial
-from itertools import repeat
 from pathlib import Path
-from stat import S_IFDIR, S_IFREG
 from typing import NamedTuple
 
 from fastindex.jobs.example.example import iter_session_paths, write_example
 from fastindex.names.problems import Tally
-from fastindex.trees import Folder
-from fastindex.trees.digests import Hasher
+from fastindex.trees import Folder, Kind, Measures
 
 DATASETS_A_SESSION = 15
 SESSION_PATH = 'lab/Subjects/subject/2024-01-01/001'
@@ -115,24 +112,36 @@ TREES: dict[str, Callable[[Path], None]] = {
 }
 
 
-class InventedEntry(NamedTuple):
-    """A folder or a file that nobody wrote. See `fastindex.trees.Entry`."""
+class InventedFolder:
+    """A folder of files that nobody wrote. See `fastindex.trees.Folder`."""
 
-    name: str
-    mode: int
-    size_bytes: int = 0
+    def __init__(self, path: str, names: Sequence[str], kind: Kind) -> None:
+        self.path = path
+        self.entered: list[str] = []
+        self._names = names
+        self._kinds = bytes([kind]) * len(names)
 
-    def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        return self.mode == S_IFREG
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        yield self._names, self._kinds
 
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        return self.mode == S_IFDIR
+    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
+        return Kind(self._kinds[self._names.index(name)])
 
-    def is_symlink(self) -> bool:
-        return False
+    def measure(
+        self,
+        names: Sequence[str],
+        algorithms: tuple[str, ...] = (),
+        *,
+        max_bytes: int = sys.maxsize,
+        with_fingerprints: bool = False,
+    ) -> Measures:
+        return Measures(list(range(len(names))), [], [], {})
 
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        return os.stat_result((self.mode, 0, 0, 1, 0, 0, self.size_bytes, 0, 0, 0))
+    def open(self, name: str) -> AbstractContextManager[int]:
+        raise FileNotFoundError(name)
+
+    def enter(self, name: str) -> None:
+        self.entered.append(name)
 
 
 class InventedTree(NamedTuple):
@@ -154,7 +163,8 @@ class InventedTree(NamedTuple):
     def close(self) -> None:
         pass
 
-    def list_folders(self, path: str, tally: Tally) -> list[str]:
+    @contextmanager
+    def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
         parts = path.split('/') if path else []
         below: list[Callable[[], list[str]]] = [
             lambda: [f'lab{i}' for i in range(10)],
@@ -163,27 +173,11 @@ class InventedTree(NamedTuple):
             lambda: [str(date(2024, 1, 1) + timedelta(days=i)) for i in range(50)],
             lambda: ['001'],
         ]
-        return below[len(parts)]()
+        yield InventedFolder('', below[len(parts)](), Kind.FOLDER)
 
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
-        yield Folder('', [InventedEntry('alf', S_IFDIR)], -1, [])
-        yield Folder('alf', list(map(InventedEntry, NAMES, repeat(S_IFREG), range(len(NAMES)))), -1, [])
-
-    def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
-        raise FileNotFoundError(name)
-
-    def revisit(self, session_path: str, path: str, names: Iterable[str]) -> AbstractContextManager[Folder]:
-        raise FileNotFoundError(path)
-
-    @property
-    def close_file(self) -> Callable[[int], None]:
-        return os.close
-
-    def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> Hasher:
-        return Hasher(algorithms, max_bytes=max_bytes)
-
-    def open_file(self, path: str) -> int:
-        raise FileNotFoundError(path)
+        yield InventedFolder('', ['alf'], Kind.FOLDER)
+        yield InventedFolder('alf', NAMES, Kind.FILE)
 
 
 def main() -> None:

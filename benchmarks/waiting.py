@@ -1,6 +1,6 @@
 """Measure how much more workers help where each call waits 1 ms, as on a network file system.
 
-    python benchmarks/waiting.py --data bench-data --rounds 3
+    python -m benchmarks.waiting --data bench-data --rounds 3
 
 `slowcalls.c` does the waiting, in front of the C library. One worker takes minutes, and nothing is warmed
 up: it waits more than it works.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from measure import (
+from benchmarks.measure import (
     Command,
     Measurement,
     MissingError,
@@ -22,7 +22,7 @@ from measure import (
     scratch_folder,
     write_results,
 )
-from trees import make_tree
+from benchmarks.trees import make_tree
 
 SLOW = (
     'SLOWCALLS_ROOT={root} SLOWCALLS_US=1000 LD_PRELOAD={slowcalls} '

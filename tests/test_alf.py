@@ -316,7 +316,7 @@ def test_every_reason_says_what_was_expected():
 
 @pytest.mark.parametrize(
     'module',
-    ['alf', 'diagnose', 'ids', 'problems', 'hashing', 'pipeline.shard'],
+    ['names.alf', 'names.diagnose', 'names.ids', 'pipeline.shard', 'text', 'trees.digests'],
     ids=lambda name: f'fastindex.{name}',
 )
 def test_examples_in_the_docstrings_are_true(module):

@@ -12,14 +12,15 @@ from functools import reduce
 from operator import xor
 from pathlib import Path
 
-import memory
 import pytest
 import xxhash
-from calls import count_calls
-from check import Growth, growth_of
 from conftest import read
 from faults.injectors import scaled
-from measure import (
+
+from benchmarks import memory
+from benchmarks.calls import count_calls
+from benchmarks.check import Growth, growth_of
+from benchmarks.measure import (
     RESULTS,
     Command,
     Cost,
@@ -33,9 +34,8 @@ from measure import (
     ratio_of,
     replace_between,
 )
-from table import ELSEWHERE, TITLES, make_table
-from trees import InventedTree, write_one_folder, write_spread
-
+from benchmarks.table import ELSEWHERE, TITLES, make_table
+from benchmarks.trees import InventedTree, write_one_folder, write_spread
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.names.ids import UuidIdentity
@@ -215,7 +215,8 @@ def gate(top: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the gate of a clone that another user has made."""
     env = {'PYTHONPATH': str(BENCHMARKS.parent), 'PYTHONDONTWRITEBYTECODE': '1'}
     return subprocess.run(
-        [sys.executable, top / 'benchmarks' / 'check.py', *words],
+        [sys.executable, '-m', 'benchmarks.check', *words],
+        cwd=top,
         env={**NO_GIT, **env, 'GIT_TEST_ASSUME_DIFFERENT_OWNER': '1'},
         capture_output=True,
         text=True,

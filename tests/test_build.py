@@ -77,9 +77,8 @@ def test_workers_are_started_where_this_process_has_threads_too(bytes_of):
 
 
 def test_any_shard_size_and_row_group_boundary_gives_the_same_bytes(bytes_of, monkeypatch):
-    from fastindex.pipeline import collect
 
-    monkeypatch.setattr(collect, 'ROW_GROUP_ROWS', 64)
+    monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 64)
     digests = set()
     for max_sessions in (1, 7, 96):
         monkeypatch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', max_sessions)
@@ -172,14 +171,14 @@ def test_a_big_file_that_cannot_be_read_is_a_problem_and_no_row(make_tree, build
     big = scan_module.BIG_BYTES
     tree = {f'{SESSION}/{name}.b.npy': Sparse(big) for name in 'acd'}
     root = make_tree({**tree, f'{SESSION}/x.y.npy': b'x'})
-    hash_big_file = scan_module.hash_big_file
+    hash_file = scan_module.hash_file
 
-    def hash_after_it_went(task):
-        if task.path.endswith('c.b.npy'):
-            (root / task.path).unlink()
-        return hash_big_file(task)
+    def hash_after_it_went(tree, path, algorithms):
+        if path.endswith('c.b.npy'):
+            (root / path).unlink()
+        return hash_file(tree, path, algorithms)
 
-    monkeypatch.setattr(scan_module, 'hash_big_file', hash_after_it_went)
+    monkeypatch.setattr(scan_module, 'hash_file', hash_after_it_went)
     summary = build(root, hash=['xxh128'])
     assert summary.problems == (Problem(f'{SESSION}/c.b.npy', Reason.VANISHED),)
     assert read_paths(root) == {f'{SESSION}/{name}' for name in ('a.b.npy', 'd.b.npy', 'x.y.npy')}
@@ -189,7 +188,7 @@ def test_a_big_file_that_cannot_be_read_is_a_problem_and_no_row(make_tree, build
 def test_the_last_revision_that_is_left_becomes_the_default(make_tree, build, monkeypatch):
     big = scan_module.BIG_BYTES
     root = make_tree({f'{SESSION}/#1#/a.b.npy': b'', f'{SESSION}/#2#/a.b.npy': Sparse(big)})
-    monkeypatch.setattr(scan_module, 'hash_big_file', lambda task: scan_module.HashResult(None, Tally()))
+    monkeypatch.setattr(scan_module, 'hash_file', lambda *_: scan_module.HashResult(None, Tally()))
     build(root, hash=['xxh128'])
     assert [(row['rel_path'], row['default_revision']) for row in read(root, 'datasets')] == [
         ('#1#/a.b.npy', True)
@@ -248,9 +247,8 @@ def test_a_file_that_goes_on_changing_is_a_problem(make_tree, build, monkeypatch
 
 
 def test_the_tables_have_page_checksums_and_row_groups_of_bounded_size(make_tree, build, monkeypatch):
-    from fastindex.pipeline import collect
 
-    monkeypatch.setattr(collect, 'ROW_GROUP_ROWS', 10)
+    monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 10)
     root = make_tree({f'{SESSION}/a{i}.b.npy': b'' for i in range(25)})
     build(root)
     file = pq.ParquetFile(root / 'datasets.pqt', page_checksum_verification=True)

@@ -7,7 +7,9 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Sparse, grow, tables_digest
@@ -19,6 +21,7 @@ from fastindex import ClusterError, UsageError
 from fastindex.names.problems import Tally
 from fastindex.trees.digests import ALGORITHMS
 from fastindex.trees.disk import LocalTree, _root_fds
+from fastindex.trees.sift import list_folders
 from fastindex.workers import cluster as cluster_module
 from fastindex.workers.cluster import SPARE_TASKS, Cluster, Expected, find_fault
 
@@ -32,6 +35,11 @@ TREE = {
     'lab0/Subjects/s0/2024-01-01/001/raw/large.raw.bin': Sparse(20 * 2**20),
     b'lab1/Subjects/s1/2024-01-01/001/alf/bad.\xff.npy': b'',
 }
+
+
+def to_task(function, *arguments):
+    """A task that any worker can unpickle."""
+    return SimpleNamespace(run=partial(function, *arguments))
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +138,7 @@ def test_tasks_that_wait_are_taken_back(cluster, root, tmp_path):
         with cluster.connect() as client:
             workers = Cluster(client, LocalTree.open(str(root)))
             while workers.has_room():
-                workers.submit(None, Path.read_bytes, pipe, is_long=False)
+                workers.submit(None, to_task(Path.read_bytes, pipe), is_long=False)
             wait_until(lambda: client.run_on_scheduler(count_tasks))
             workers.stop(kill=True)
             wait_until(lambda: not client.run_on_scheduler(count_tasks))
@@ -142,7 +150,7 @@ def test_tasks_that_wait_are_taken_back(cluster, root, tmp_path):
 def test_a_task_that_fails_is_told_with_what_to_look_at(cluster, root):
     tree = LocalTree.open(str(root))
     with Cluster.open(cluster.file, tree) as workers:
-        workers.submit('token', int, 'no number', is_long=False)
+        workers.submit('token', to_task(int, 'no number'), is_long=False)
         with pytest.raises(ClusterError, match=r'ValueError: invalid literal.*same packages'):
             list(workers.collect())
 
@@ -151,7 +159,7 @@ def test_the_scheduler_gets_a_bounded_number_of_tasks(cluster, root):
     with Cluster.open(cluster.file, LocalTree.open(str(root))) as workers:
         sent = 0
         while workers.has_room():
-            workers.submit(sent, time.sleep, 0.01, is_long=False)
+            workers.submit(sent, to_task(time.sleep, 0.01), is_long=False)
             sent += 1
         assert sent == 2 * 5 + SPARE_TASKS  # five threads
         done = []
@@ -237,7 +245,7 @@ def test_of_many_threads_one_opens_the_root(tmp_path):
 
     def list_root(tree, start):
         start.wait()
-        tree.list_folders('', Tally())
+        list_folders(tree, '', Tally())
 
     before = len(os.listdir('/proc/self/fd'))
     for _ in range(30):

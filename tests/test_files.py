@@ -79,11 +79,11 @@ def test_every_option_that_may_name_an_output_is_tried_here():
 
 WRITERS = {
     'files.py',
-    'pipeline/publish.py',  # the pair of an index
-    'pipeline/collect.py',  # the tables, in the stage
-    'pipeline/mirror.py',  # a lock
-    'example.py',  # in a new folder
-    'archive.py',  # in a new folder
+    'tables/publish.py',  # the pair of an index
+    'tables/write.py',  # the tables, in the stage
+    'tables/bucket.py',  # a lock
+    'jobs/example/example.py',  # in a new folder
+    'jobs/example/archive.py',  # in a new folder
     'cli.py',  # /dev/null
 }
 

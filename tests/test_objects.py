@@ -22,12 +22,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from conftest import grow, read, read_paths
+from contract import Make, TreeContract
 from one.api import One
 from patience import PATIENCE_SECONDS, wait_until
-from servers import KEY, SECRET, Proxy, moto, rclone
 from strangers import STRANGERS
 
 import fastindex
+from benchmarks.servers import KEY, SECRET, Proxy, moto, rclone
 from fastindex.errors import (
     EmptyTreeError,
     ForeignTableError,
@@ -40,8 +41,8 @@ from fastindex.errors import (
 from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline import scan
 from fastindex.tables.file import TableFile, open_table
+from fastindex.trees import Tree, open_tree, s3
 from fastindex.trees import bucket as objects
-from fastindex.trees import s3
 
 botocore = pytest.importorskip('botocore.session', reason='needs botocore (the extra s3)')
 
@@ -279,7 +280,9 @@ def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path, mon
     (tmp_path / 'local').mkdir()
     build(on_rclone.folder / on_rclone.bucket, out=tmp_path / 'local')
     assert rows_of(out) == rows_of(tmp_path / 'local')
-    monkeypatch.setattr(scan, 'MAX_ENTRIES', 30)  # the rest of each folder is left to other tasks
+    monkeypatch.setattr(
+        'fastindex.trees.bucket.BLOCK_NAMES', 30
+    )  # the rest of each folder is left to other tasks
     monkeypatch.setattr(scan, 'PART_ROWS', 100)
     again, _ = index(on_rclone, name='in parts', hash=['md5'])
     build(on_rclone.folder / on_rclone.bucket, out=tmp_path / 'local', hash=['md5'])
@@ -685,3 +688,17 @@ def test_secrets_reach_no_output_no_table_and_no_file(on_rclone, run, tmp_path, 
     everything = [text.encode() for text in (*said, caplog.text)] + [path.read_bytes() for path in files]
     for secret in (SECRET, password):
         assert not [text for text in everything if secret.encode() in text]
+
+
+class TestObjectTree(TreeContract):
+    """A tree in a bucket does what every tree does."""
+
+    can_open = False
+
+    @pytest.fixture
+    def make(self, on_rclone: Store) -> Make:
+        def make(files: dict[str, bytes]) -> Tree:
+            on_rclone.put(files)
+            return open_tree(on_rclone.root, endpoint=on_rclone.url)
+
+        return make

@@ -29,7 +29,7 @@ from patience import turns
 import fastindex
 from fastindex import FindingsError, Query, ReleaseError
 from fastindex.errors import MissingExtraError
-from fastindex.jobs.release.pack import BIG_BYTES, FileTask, PackTask, SteadyFile, work
+from fastindex.jobs.release.pack import BIG_BYTES, FileTask, PackTask, SteadyFile
 from fastindex.jobs.release.tars import TarZstFormat
 from fastindex.jobs.release.zips import ZipFormat
 from fastindex.trees import open_tree
@@ -249,7 +249,7 @@ def test_a_dataset_with_other_contents_than_indexed_fails_the_release_with_its_n
     for file in (FileTask('spikes.times.npy', 18_000, '0' * 32), FileTask('spikes.times.npy', 17_999, '')):
         task = PackTask(open_tree(root), ZipFormat(MOMENT), 'md5', [(f'{SESSION}/alf', [file])])
         with pytest.raises(ReleaseError, match=r'alf/spikes\.times\.npy: the file has changed'):
-            work(task)
+            task.run()
 
 
 @pytest.mark.parametrize('change', ['append', 'truncate', 'touch'])
@@ -392,7 +392,7 @@ def test_a_file_that_has_become_a_link_is_not_read(make_tree):
     for folder, name in ((SESSION, 'a.b.d'), ('lab/Subjects/s1/2024-01-01/002', 'a.b.c')):
         task = PackTask(tree, ZipFormat(MOMENT), 'md5', [(folder, [FileTask(name, 1, '')])])
         with pytest.raises(ReleaseError, match='a link leads there'):
-            work(task)
+            task.run()
 
 
 @pytest.mark.parametrize('name', ['a\nb', 'a\\b', 'a\x1bb', 'a\u202eb'])

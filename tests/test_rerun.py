@@ -221,7 +221,7 @@ def test_digests_of_a_session_that_is_shared_are_reused(make_tree, build, settli
     settling()
     build(root, hash=['md5'])
     expected = tables_digest(root)
-    monkeypatch.setattr(scan_module, 'MAX_ENTRIES', 5)
+    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 5)
     monkeypatch.setattr(scan_module, 'PART_ROWS', 7)
     assert build(root, hash=['md5']).digests_reused == 60
     assert tables_digest(root) == expected

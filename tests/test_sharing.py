@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -59,8 +60,8 @@ def test_a_session_that_is_too_large_for_one_task_is_shared_and_gives_the_same_i
     root = make_tree({**LARGE, **revisions})
     whole = build(root, hash=hash)
     expected = tables_digest(root)
-    parts = record_calls(monkeypatch, scan_module, 'scan_part') if workers == 1 else None
-    monkeypatch.setattr(scan_module, 'MAX_ENTRIES', 5)
+    parts = record_calls(monkeypatch, scan_module.PartTask, 'run') if workers == 1 else None
+    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 5)
     monkeypatch.setattr(scan_module, 'PART_ROWS', 4)
     shared = build(root, hash=hash, workers=workers)
     assert tables_digest(root) == expected
@@ -84,11 +85,11 @@ def test_files_that_change_before_their_part_is_measured_are_problems(make_tree,
         (root / folder).mkdir()
         os.mkfifo(root / fifo)
         lost.update({gone: 'vanished', folder: 'changed-while-read', fifo: 'not-a-regular-file'})
-        return scan_part(task)
+        return run(task)
 
-    scan_part = scan_module.scan_part
-    monkeypatch.setattr(scan_module, 'scan_part', swap_and_scan)
-    monkeypatch.setattr(scan_module, 'MAX_ENTRIES', 5)
+    run = scan_module.PartTask.run
+    monkeypatch.setattr(scan_module.PartTask, 'run', swap_and_scan)
+    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 5)
     summary = build(root, hash=hash)
     assert {problem.path: problem.reason for problem in summary.problems} == lost
     assert len(read_paths(root)) == 17
@@ -102,11 +103,11 @@ def test_all_files_of_a_folder_that_vanishes_before_its_part_is_measured_are_pro
 
     def move_and_scan(task):
         (root / SESSION / 'alf').rename(root / 'gone')
-        return scan_part(task)
+        return run(task)
 
-    scan_part = scan_module.scan_part
-    monkeypatch.setattr(scan_module, 'scan_part', move_and_scan)
-    monkeypatch.setattr(scan_module, 'MAX_ENTRIES', 5)
+    run = scan_module.PartTask.run
+    monkeypatch.setattr(scan_module.PartTask, 'run', move_and_scan)
+    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 5)
     summary = build(root)
     assert summary.datasets == len(read_paths(root)) == 5
     assert {problem.reason for problem in summary.problems} == {Reason.VANISHED}
@@ -127,10 +128,24 @@ class Poison(NamedTuple):
             os.kill(os.getpid(), signal.SIGKILL)
         return self.inner.walk(session_path, tally)
 
-    def open_file(self, path):
-        if path == self.poison:
+    @contextmanager
+    def open_folder(self, path, tally):
+        with self.inner.open_folder(path, tally) as folder:
+            yield PoisonFolder(folder, f'{path}/', self.poison)
+
+
+class PoisonFolder(NamedTuple):
+    inner: Any
+    above: str
+    poison: str
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def measure(self, names, *args, **options):
+        if self.poison in [self.above + name for name in names]:
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.inner.open_file(path)
+        return self.inner.measure(names, *args, **options)
 
 
 @pytest.mark.parametrize('poison', ['s1/2024-01-02/001', 's2/2024-01-03/001/spikes.times.npy'])

@@ -29,7 +29,7 @@ import fastindex
 from fastindex import RULES, EmptyTreeError, Finding, RootError, Severity, Skip, UsageError
 from fastindex.commands.groups import FIRST
 from fastindex.jobs.validate.npy import BadHeaderError, read_shape
-from fastindex.jobs.validate.sessions import CheckTask, check_shard
+from fastindex.jobs.validate.sessions import CheckTask
 from fastindex.names.alf import SkipReason, judge_folder
 from fastindex.names.diagnose import (
     diagnose_date,
@@ -342,7 +342,7 @@ def test_an_unreadable_folder_is_a_finding_with_errno_and_the_rest_is_checked(op
 def test_a_session_that_is_gone_or_fails_is_a_finding(make_tree, name, code):
     tree = open_tree(make_tree(GOOD))
     path = f'{name}/2024-01-01/001'
-    result = check_shard(CheckTask(tree, [path.encode()], frozenset(RULES), deep=False))
+    result = CheckTask(tree, [path.encode()], frozenset(RULES), deep=False).run()
     tree.close()
     assert [(finding.code, finding.path) for finding in result.findings] == [(code, path)]
 

@@ -44,8 +44,8 @@ def complete(
     """Unpack what a shard gave into rows of all tables, with its big files filled in."""
     datasets = from_ipc(result.datasets)
     fingerprints = from_ipc(result.fingerprints) if result.fingerprints is not None else None
-    if result.big_files:
-        rows = [file.row for file in result.big_files]
+    if result.subtasks:
+        rows = [task.row for task in result.subtasks]
         datasets, fingerprints = _fill_in(
             datasets, fingerprints, rows, [big.measured for big in hashed], algorithms
         )
@@ -163,14 +163,14 @@ def _drop_seen(
     fingerprints = None if result.fingerprints is None else from_ipc(result.fingerprints)
     datasets, fingerprints = drop_datasets(datasets, fingerprints, rows)
     kept = {row: place for place, row in enumerate(sorted(set(range(result.dataset_count)).difference(rows)))}
-    big = [(file, done) for file, done in zip(result.big_files, hashed, strict=True) if file.row in kept]
+    big = [(task, done) for task, done in zip(result.subtasks, hashed, strict=True) if task.row in kept]
     return result._replace(
         datasets=to_ipc(datasets),
         fingerprints=None if fingerprints is None else to_ipc(fingerprints),
         dataset_count=len(kept),
         total_bytes=result.total_bytes - (pc.sum(lost['file_size']).as_py() or 0),
         reused=min(result.reused, len(kept)),
-        big_files=[file._replace(row=kept[file.row]) for file, _ in big],
+        subtasks=[task._replace(row=kept[task.row]) for task, _ in big],
     ), [done for _, done in big]
 
 

@@ -24,9 +24,10 @@ from fastindex.names.problems import Tally
 from fastindex.pipeline.shard import Listed
 from fastindex.text import escape
 from fastindex.trees import ListsAhead, Tree
+from fastindex.trees.sift import list_folders
 from fastindex.workers.pool import Pool
 
-__all__ = ['DiscoverTask', 'Discovery', 'Sessions', 'discover', 'discover_folders', 'discover_sessions']
+__all__ = ['Discovery', 'Sessions', 'discover']
 
 TASKS_PER_WORKER = 4
 
@@ -35,15 +36,6 @@ BLOCK_SESSIONS = 1024
 
 MANY = 50
 """More folders than this in the root: then they are subjects, not labs, and most of the work."""
-
-
-class DiscoverTask(NamedTuple):
-    """Folders to look into: of the root, or subjects."""
-
-    tree: Tree
-    identity: Identity
-    paths: tuple[str, ...]
-    list_skips: bool = False
 
 
 class Sessions(NamedTuple):
@@ -145,13 +137,13 @@ def discover(
     with ExitStack() as failed:
         failed.callback(found.close)
         try:
-            folders = tree.list_folders('', found.tally)
+            folders = list_folders(tree, '', found.tally)
         except OSError as error:
             raise RootError(f'{escape(tree.root)}: the folder cannot be listed ({error.strerror})') from error
         is_flat = len(folders) > MANY
-        _run(tree, identity, pool, found, discover_folders, folders, load if is_flat else None)
+        _run(tree, identity, pool, found, FoldersTask, folders, load if is_flat else None)
         subjects = list(found.subjects)
-        _run(tree, identity, pool, found, discover_sessions, subjects, None if is_flat else load)
+        _run(tree, identity, pool, found, SubjectsTask, subjects, None if is_flat else load)
         failed.pop_all()
     if load is not None:
         pool.renew()
@@ -163,7 +155,7 @@ def _run(
     identity: Identity,
     pool: Pool,
     found: Discovery,
-    function: Callable[[DiscoverTask], Discovery],
+    task: type[FoldersTask] | type[SubjectsTask],
     paths: Sequence[str],
     meanwhile: Callable[[], object] | None,
 ) -> None:
@@ -171,7 +163,7 @@ def _run(
     list_skips = found.tally.skips is not None
     # What is listed ahead is held in memory until its task is done: then one folder a task.
     parts = _split(paths, len(paths) if isinstance(tree, ListsAhead) else pool.workers * TASKS_PER_WORKER)
-    results = pool.run(function, (DiscoverTask(tree, identity, part, list_skips) for part in parts))
+    results = pool.run(task(tree, identity, part, list_skips) for part in parts)
     if meanwhile is not None:
         meanwhile()
     for part, _ in results:
@@ -184,58 +176,73 @@ def _split(paths: Sequence[str], parts: int) -> Iterator[tuple[str, ...]]:
         yield tuple(paths[start : start + size])
 
 
-def discover_folders(task: DiscoverTask) -> Discovery:
-    """Look into folders of the root: the subjects of a lab, or the sessions of a subject without lab."""
-    found = Discovery([], [], Tally(list_skips=task.list_skips))
-    sessions: list[str] = []
-    for path in task.paths:
-        try:
-            names = task.tree.list_folders(path, found.tally)
-        except OSError as error:
-            found.tally.error(path, error)
-            continue
-        dates = [name for name in names if judge_date(name) is not SkipReason.NOT_DATE]
-        if 'Subjects' in names:
-            above = f'{path}/Subjects'
-            subjects = _list_folders(task.tree, above, found.tally)
-            found.subjects.extend(f'{above}/{name}' for name in subjects)
-            sessions += _iter_sessions(task, path, dates, found.tally)
-            for name in sorted(set(names).difference(dates, ['Subjects'])):
-                found.tally.skip(f'{path}/{name}', SkipReason.NOT_LAB_OR_SUBJECT)
-        elif dates:
-            sessions += _iter_sessions(task, path, names, found.tally)
-        else:
-            found.tally.skip(path, SkipReason.NOT_LAB_OR_SUBJECT)
-    found.sessions.append(_pack(task, sessions))
-    return found
+class FoldersTask(NamedTuple):
+    """Folders of the root: labs, of which the subjects are listed, or subjects of a tree without labs."""
+
+    tree: Tree
+    identity: Identity
+    paths: tuple[str, ...]
+    list_skips: bool = False
+
+    def run(self) -> Discovery:
+        """Look into them."""
+        found = Discovery([], [], Tally(list_skips=self.list_skips))
+        sessions: list[str] = []
+        for path in self.paths:
+            try:
+                names = list_folders(self.tree, path, found.tally)
+            except OSError as error:
+                found.tally.error(path, error)
+                continue
+            dates = [name for name in names if judge_date(name) is not SkipReason.NOT_DATE]
+            if 'Subjects' in names:
+                above = f'{path}/Subjects'
+                subjects = _list_folders(self.tree, above, found.tally)
+                found.subjects.extend(f'{above}/{name}' for name in subjects)
+                sessions += _iter_sessions(self.tree, path, dates, found.tally)
+                for name in sorted(set(names).difference(dates, ['Subjects'])):
+                    found.tally.skip(f'{path}/{name}', SkipReason.NOT_LAB_OR_SUBJECT)
+            elif dates:
+                sessions += _iter_sessions(self.tree, path, names, found.tally)
+            else:
+                found.tally.skip(path, SkipReason.NOT_LAB_OR_SUBJECT)
+        found.sessions.append(_pack(self.tree, self.identity, sessions))
+        return found
 
 
-def discover_sessions(task: DiscoverTask) -> Discovery:
-    """Look into the folders of subjects."""
-    found = Discovery([], [], Tally(list_skips=task.list_skips))
-    sessions: list[str] = []
-    for path in task.paths:
-        sessions += _iter_sessions(task, path, _list_folders(task.tree, path, found.tally), found.tally)
-    found.sessions.append(_pack(task, sessions))
-    return found
+class SubjectsTask(NamedTuple):
+    """Subjects, whose sessions are listed."""
+
+    tree: Tree
+    identity: Identity
+    paths: tuple[str, ...]
+    list_skips: bool = False
+
+    def run(self) -> Discovery:
+        """Look into them."""
+        found = Discovery([], [], Tally(list_skips=self.list_skips))
+        sessions: list[str] = []
+        for path in self.paths:
+            dates = _list_folders(self.tree, path, found.tally)
+            sessions += _iter_sessions(self.tree, path, dates, found.tally)
+        found.sessions.append(_pack(self.tree, self.identity, sessions))
+        return found
 
 
-def _pack(task: DiscoverTask, paths: list[str]) -> Sessions:
-    sessions = Sessions.pack(task.identity, paths)
-    if not isinstance(task.tree, ListsAhead):
+def _pack(tree: Tree, identity: Identity, paths: list[str]) -> Sessions:
+    sessions = Sessions.pack(identity, paths)
+    if not isinstance(tree, ListsAhead):
         return sessions
-    return sessions._replace(
-        listed=task.tree.pack_listed(map(task.identity.session_path, sessions.iter_keys()))
-    )
+    return sessions._replace(listed=tree.pack_listed(map(identity.session_path, sessions.iter_keys())))
 
 
-def _iter_sessions(task: DiscoverTask, subject: str, dates: Iterable[str], tally: Tally) -> Iterator[str]:
+def _iter_sessions(tree: Tree, subject: str, dates: Iterable[str], tally: Tally) -> Iterator[str]:
     for date in dates:
         path = f'{subject}/{date}'
         if reason := judge_date(date):
             tally.skip(path, reason)
             continue
-        for number in _list_folders(task.tree, path, tally):
+        for number in _list_folders(tree, path, tally):
             if reason := judge_number(number):
                 tally.skip(f'{path}/{number}', reason)
             else:
@@ -244,7 +251,7 @@ def _iter_sessions(task: DiscoverTask, subject: str, dates: Iterable[str], tally
 
 def _list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:
     try:
-        return tree.list_folders(path, tally)
+        return list_folders(tree, path, tally)
     except OSError as error:
         tally.error(path, error)
         return []

@@ -25,7 +25,7 @@ from fastindex.tables.file import AGAIN, DAMAGES, Stamp, TableFile, open_table
 from fastindex.tables.metadata import pandas_metadata
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 from fastindex.text import escape
-from fastindex.trees.disk import STATE_FOLDER
+from fastindex.trees import STATE_FOLDER
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 from fastindex.errors import ForeignTableError, InvalidIndexError
 from fastindex.tables.file import MAX_FOOTER_BYTES, find_footer, open_table
 from fastindex.text import escape
-from fastindex.trees.disk import STATE_FOLDER
+from fastindex.trees import STATE_FOLDER
 
 __all__ = ['Foreign', 'find_foreign', 'refuse_foreign']
 

@@ -33,7 +33,7 @@ from fastindex.names.problems import Problem
 from fastindex.tables.foreign import refuse_foreign
 from fastindex.tables.reuse import FINGERPRINTS
 from fastindex.text import escape
-from fastindex.trees.disk import STATE_FOLDER
+from fastindex.trees import STATE_FOLDER
 
 __all__ = ['PROBLEMS', 'TABLES', 'Stage', 'open_stage', 'recover']
 

@@ -24,8 +24,8 @@ from fastindex.tables.check import open_tables
 from fastindex.tables.file import open_table, stamp_of
 from fastindex.tables.schema import fingerprints_schema, from_ipc, to_ipc
 from fastindex.text import escape
+from fastindex.trees import STATE_FOLDER
 from fastindex.trees.digests import NO_FINGERPRINT, Digests
-from fastindex.trees.disk import STATE_FOLDER
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,62 +1,141 @@
-"""What can be indexed: a tree lists folders, walks sessions and opens files; it knows no command line.
+"""What can be indexed: a tree walks sessions and opens folders; a folder lists, measures and opens its files.
 
-A tree is small and picklable: each worker process opens the root for itself. Paths are relative to the
-root, POSIX, and carry bytes that are not UTF-8 as the file system interface of Python does.
+A folder is the unit of work: one listing, one call that measures its files. A tree is small and picklable:
+each worker process opens the root for itself. Paths are relative to the root, POSIX, and carry bytes that are
+not UTF-8 as the file system interface of Python does. What becomes of an entry is `fastindex.trees.sift`'s to
+say, for every tree.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from fastindex.errors import UsageError
-from fastindex.names.problems import Tally
+from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape
 
 if TYPE_CHECKING:
-    from fastindex.trees.digests import Measured
+    from fastindex.trees.digests import Digests, Fingerprint
+
+__all__ = [
+    'BLOCK_NAMES',
+    'SCHEME',
+    'STATE_FOLDER',
+    'Folder',
+    'Kind',
+    'ListsAhead',
+    'Measures',
+    'Tree',
+    'is_url',
+    'open_tree',
+]
+
+SCHEME = 's3://'
+
+STATE_FOLDER = '.fastindex'
+"""Our own folder in the root: the one dot folder that is not counted as skipped."""
+
+BLOCK_NAMES = 2**15
+"""Names of a folder that are listed at once, at most."""
 
 
-__all__ = ['SCHEME', 'AnyHasher', 'Entry', 'Folder', 'ListsAhead', 'Tree', 'is_url', 'open_tree']
+class Kind(IntEnum):
+    """What an entry of a folder is. A listing tells the first five apart, `Folder.kind_of` all of them."""
+
+    UNKNOWN = 0
+    """The listing did not tell, and a look at the entry failed."""
+    FILE = 1
+    FOLDER = 2
+    LINK = 3
+    OTHER = 4
+    """No file, folder or link: never opened."""
+    FIFO = 5
+    SOCKET = 6
+    DEVICE = 7
 
 
-class Entry(Protocol):
-    """What a listing returned, not yet judged: the part of `os.DirEntry` that the scan uses."""
+class Measures(NamedTuple):
+    """What was measured of the files of a folder: columns with an element a file, in the order of names."""
+
+    sizes: list[int]
+    """In bytes."""
+
+    digests: list[Digests | None]
+    """None for a file that is too large for this call. Empty where no algorithm was given."""
+
+    fingerprints: list[Fingerprint]
+    """By which to know each file again. Empty where nobody asked for them."""
+
+    wrong: dict[int, OSError | Reason]
+    """By position, what stands in the way of a file: it has no element in the columns."""
+
+
+class Folder(Protocol):
+    """An open folder, while its entries are judged and its files measured."""
 
     @property
-    def name(self) -> str: ...
+    def path(self) -> str:
+        """Relative to its session; `''` is the session itself, or a folder above the sessions."""
 
-    def is_file(self, *, follow_symlinks: bool = True) -> bool: ...
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        """List the folder: blocks of names, and a `Kind` a byte for each; a link is a link.
 
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool: ...
+        Raises
+        ------
+        OSError
+            If the listing breaks off; what it gave before has been yielded.
+        """
 
-    def is_symlink(self) -> bool: ...
+    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
+        """Look at an entry; where `follow` says so, at what a link leads to.
 
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result: ...
+        Raises
+        ------
+        OSError
+            If it is not there, or cannot be looked at.
+        """
 
+    def measure(
+        self,
+        names: Sequence[str],
+        algorithms: tuple[str, ...] = (),
+        *,
+        max_bytes: int = sys.maxsize,
+        with_fingerprints: bool = False,
+    ) -> Measures:
+        """Measure files, through links where the tree follows them.
 
-class Folder(NamedTuple):
-    """An open folder of a session, while its entries are judged.
+        Parameters
+        ----------
+        algorithms
+            Digests to compute, of `fastindex.trees.digests.ALGORITHMS`: then the files are read, and have
+            fingerprints.
+        max_bytes
+            A file of this size or more gets no digests here.
+        with_fingerprints
+            Whether fingerprints are wanted of files that are not read.
+        """
 
-    Parameters
-    ----------
-    path
-        Relative to the session; `''` is the session itself.
-    entries
-        Each entry once, in the order of the file system; iterating may raise OSError.
-    fd
-        File descriptor that names in the folder are relative to.
-    enter
-        Names of the subfolders to be walked next, and whether each is a link: the scan fills it.
-    """
+    def open(self, name: str) -> AbstractContextManager[int]:
+        """Open a file for reading: gives a file descriptor that stands at its begin.
 
-    path: str
-    entries: Iterable[Entry]
-    fd: int
-    enter: list[tuple[str, bool]]
+        Raises
+        ------
+        OSError
+            If it cannot be opened, or is a link in a tree that follows none.
+        """
+
+    def enter(self, name: str) -> None:
+        """Have a subfolder of the current block walked next."""
+
+    @property
+    def entered(self) -> Collection[str]:
+        """Names of the subfolders that are to be walked next."""
 
 
 class Tree(Protocol):
@@ -73,15 +152,6 @@ class Tree(Protocol):
     def close(self) -> None:
         """Give back what this process holds of the tree; using it again opens it again."""
 
-    def list_folders(self, path: str, tally: Tally) -> list[str]:
-        """List the names of the folders in a folder; what is none of them goes into the tally.
-
-        Raises
-        ------
-        OSError
-            If the folder cannot be listed.
-        """
-
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         """Walk the folders of a session, parents first. Each is open until the next one is asked for.
 
@@ -91,50 +161,19 @@ class Tree(Protocol):
             If the session's own folder cannot be opened; a folder below it is a problem instead.
         """
 
-    def revisit(self, session_path: str, path: str, names: Iterable[str]) -> AbstractContextManager[Folder]:
-        """Open a folder of a session again, for some of its entries: those of the given names.
+    def open_folder(self, path: str, tally: Tally) -> AbstractContextManager[Folder]:
+        """Open one folder, above the sessions or below one.
+
+        Parameters
+        ----------
+        tally
+            For what is met on the way that is no entry of a folder.
 
         Raises
         ------
         OSError
             If it cannot be opened.
         """
-
-    def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
-        """Open an entry of an open folder for reading; the caller closes it with `close_file`.
-
-        Raises
-        ------
-        OSError
-            If it cannot be opened, or is a link though `is_link` is False.
-        """
-
-    def open_file(self, path: str) -> int:
-        """Open a file for reading; the caller closes it with `close_file`.
-
-        Returns
-        -------
-        handle
-            What the tree's own hasher takes; of a local tree a file descriptor.
-
-        Raises
-        ------
-        OSError
-            If it cannot be opened.
-        """
-
-    @property
-    def close_file(self) -> Callable[[int], None]:
-        """What closes a file that `open_entry` or `open_file` opened."""
-
-    def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> AnyHasher:
-        """Make what reads the files of this tree. See `fastindex.trees.digests.Hasher`."""
-
-
-class AnyHasher(Protocol):
-    """Reads files that a tree has opened. See `fastindex.trees.digests.Hasher`."""
-
-    def measure(self, handle: int, /) -> Measured: ...
 
 
 @runtime_checkable
@@ -152,6 +191,15 @@ class ListsAhead(Protocol):
 
     def with_listed(self, listed: dict[str, bytes]) -> Tree:
         """Get this tree with what is known of sessions, by their paths: the tree of a shard."""
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path is the URL of a bucket.
+
+    >>> is_url('s3://bucket/prefix'), is_url('/data')
+    (True, False)
+    """
+    return os.fspath(path).startswith(SCHEME)
 
 
 def open_tree(
@@ -196,15 +244,3 @@ def open_tree(
     if not os.fspath(root):
         raise UsageError("the root is '': expected a folder ('.' is the current one)")
     return LocalTree.open(os.fspath(root), follow_links=follow_links)
-
-
-SCHEME = 's3://'
-
-
-def is_url(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path is the URL of a bucket.
-
-    >>> is_url('s3://recordings'), is_url('/data/s3://recordings')
-    (True, False)
-    """
-    return os.fspath(path).startswith(SCHEME)

@@ -17,12 +17,11 @@ import re
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import count
-from stat import S_IFDIR, S_IFREG
+from io import UnsupportedOperation
 from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
@@ -30,10 +29,10 @@ from xxhash import xxh3_64_intdigest
 from fastindex.errors import RootError, StoreError, UsageError
 from fastindex.names.alf import SkipReason, judge_date, judge_number
 from fastindex.names.problems import Reason, Tally
-from fastindex.text import escape, is_utf8
-from fastindex.trees import Folder
+from fastindex.text import escape
+from fastindex.trees import BLOCK_NAMES, Folder, Kind, Measures
 from fastindex.trees.digests import NO_FINGERPRINT, Digests, Fingerprint, Measured, new_digest
-from fastindex.trees.disk import MAX_DEPTH, STATE_FOLDER
+from fastindex.trees.disk import MAX_DEPTH
 from fastindex.trees.s3 import Object, Place
 
 __all__ = ['ObjectTree']
@@ -44,47 +43,6 @@ BLOCK_OBJECTS = 2**13
 _MD5 = re.compile(r'[0-9a-f]{32}')
 _NO_PART = frozenset({'', '.', '..'})
 _LENGTH_BYTES = 8
-
-
-class _Entry:
-    """What `os.DirEntry` is, of an object or of a folder."""
-
-    __slots__ = ('_found', 'name')
-
-    def __init__(self, name: str, found: Object | None) -> None:
-        self.name = name
-        self._found = found
-
-    def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        return self._found is not None
-
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        return self._found is None
-
-    def is_symlink(self) -> bool:
-        return False
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        if self._found is None:
-            return os.stat_result((S_IFDIR, 0, 0, 1, 0, 0, 0, 0, 0, 0))
-        mtime_ns, ctime_ns, inode = _fingerprint_of(self._found)
-        times = {'st_mtime_ns': mtime_ns, 'st_ctime_ns': ctime_ns}
-        return os.stat_result((S_IFREG, inode, 0, 1, 0, 0, self._found.size_bytes, 0, 0, 0), times)
-
-
-class _Missing(_Entry):
-    """What was asked for by name and is not there."""
-
-    def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        return bool(self.stat())
-
-    is_dir = is_file
-
-    def is_symlink(self) -> bool:
-        return bool(self.stat())
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.name)
 
 
 def _fingerprint_of(found: Object) -> Fingerprint:
@@ -99,110 +57,149 @@ def _fingerprint_of(found: Object) -> Fingerprint:
     return ns, ns, xxh3_64_intdigest(found.etag.encode()) | 1  # no inode is 0
 
 
-class _Entries:
-    """What is in a folder: a name stands for a folder and an object at once where keys say so."""
+class _BucketFolder:
+    """What keys have in common up to a slash. See `fastindex.trees.Folder`.
 
-    def __init__(self, session: _Session | None) -> None:
-        self.session = session
+    A name stands for a folder and an object at once where keys say so.
+    """
+
+    def __init__(self, session: _Session, path: str) -> None:
+        self.path = path
         self.folders: list[str] = []
         self.objects: dict[str, Object] = {}
-        self.missing: list[str] = []
+        self.entered: list[str] = []
+        self._session = session
 
-    def __iter__(self) -> Iterator[_Entry]:
-        for name in self.folders:
-            yield _Entry(name, None)
-        for name, found in self.objects.items():
-            yield _Entry(name, found)
-        for name in self.missing:
-            yield _Missing(name, None)
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        for names, kind in ((self.folders, Kind.FOLDER), (list(self.objects), Kind.FILE)):
+            for start in range(0, len(names), BLOCK_NAMES):
+                block = names[start : start + BLOCK_NAMES]
+                yield block, bytes([kind]) * len(block)
 
-    def select(self, names: Iterable[str]) -> _Entries:
-        """Get the entries of these names."""
-        some = _Entries(self.session)
-        for name in names:
-            if name in self.objects:
-                some.objects[name] = self.objects[name]
-            elif name in self.folders:
-                some.folders.append(name)
+    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
+        if name in self.objects:
+            return Kind.FILE
+        if name in self.folders:
+            return Kind.FOLDER
+        raise _not_found(name)
+
+    def measure(
+        self,
+        names: Sequence[str],
+        algorithms: tuple[str, ...] = (),
+        *,
+        max_bytes: int = sys.maxsize,
+        with_fingerprints: bool = False,
+    ) -> Measures:
+        """Measure objects. See `fastindex.trees.Folder`.
+
+        The state and the bytes that an answer has are of one upload: nothing changes while it is read.
+        """
+        found: list[Measured] = []
+        wrong: dict[int, OSError | Reason] = {}
+        for position, name in enumerate(names):
+            try:
+                found.append(self._measure(name, algorithms, max_bytes))
+            except OSError as error:
+                wrong[position] = error
+        sizes, digests, fingerprints = [list(column) for column in zip(*found, strict=True)] or [[], [], []]
+        return Measures(
+            sizes,
+            digests if algorithms else [],
+            fingerprints if algorithms or with_fingerprints else [],
+            wrong,
+        )
+
+    def _measure(self, name: str, algorithms: tuple[str, ...], max_bytes: int) -> Measured:
+        place, found = self._session.place, self.objects.get(name)
+        if found is None:
+            raise _not_found(name)
+        if not algorithms:
+            return found.size_bytes, None, _fingerprint_of(found)
+        if algorithms == ('md5',) and _MD5.fullmatch(found.etag) and self._session.are_etags_md5():
+            return found.size_bytes, (bytes.fromhex(found.etag),), _fingerprint_of(found)
+        if found.size_bytes >= max_bytes:
+            return found.size_bytes, None, NO_FINGERPRINT
+        found, digests = _read(place, found.key[len(place.key('')) :], algorithms)
+        return found.size_bytes, digests, _fingerprint_of(found)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[int]:
+        raise UnsupportedOperation(f'{escape(name)}: objects of a bucket are read as a whole only')
+        yield
+
+    def enter(self, name: str) -> None:
+        self.entered.append(name)
+
+
+class _UnlistedFolder(_BucketFolder):
+    """A folder of which nothing is known yet: an object is looked at by its name, the rest is listed."""
+
+    def __init__(self, tree: ObjectTree, path: str, tally: Tally) -> None:
+        super().__init__(_Session(tree.place, ()), '')
+        self._place = tree.place
+        self._where = path
+        self._listing = tree.iter_shallow(path, tally)
+
+    def _fill(self) -> None:
+        for name, found in self._listing:
+            if found is None:
+                self.folders.append(name)
             else:
-                some.missing.append(name)
-        return some
+                self.objects[name] = found
+
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        self._fill()
+        return super().iter_names()
+
+    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
+        self._fill()
+        return super().kind_of(name)
+
+    def _measure(self, name: str, algorithms: tuple[str, ...], max_bytes: int) -> Measured:
+        if name not in self.objects:
+            self.objects[name] = self._place.look(f'{self._where}/{name}')
+        return super()._measure(name, algorithms, max_bytes)
+
+
+def _not_found(name: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
 class _Session:
     """The folders of a session, by their paths relative to it, made of the paths of the objects."""
 
-    def __init__(self, objects: Iterable[tuple[str, Object]]) -> None:
-        self.folders = {'': _Entries(self)}
+    def __init__(self, place: Place, objects: Iterable[tuple[str, Object]]) -> None:
+        self.place = place
+        self.folders = {'': _BucketFolder(self, '')}
         self._are_md5: bool | None = None
         for path, found in objects:
             above, _, name = path.rpartition('/')
-            entries = self.folders.get(above) or self._add_folder(above)
+            folder = self.folders.get(above) or self._add_folder(above)
             if name:  # else it stands for the folder itself
-                entries.objects[name] = found
+                folder.objects[name] = found
 
-    def _add_folder(self, path: str) -> _Entries:
+    def _add_folder(self, path: str) -> _BucketFolder:
         above, _, name = path.rpartition('/')
-        entries = self.folders.get(above) or self._add_folder(above)
-        entries.folders.append(name)
-        return self.folders.setdefault(path, _Entries(self))
+        folder = self.folders.get(above) or self._add_folder(above)
+        folder.folders.append(name)
+        return self.folders.setdefault(path, _BucketFolder(self, path))
 
-    def are_etags_md5(self, place: Place) -> bool:
+    def are_etags_md5(self) -> bool:
         """Tell whether the ETags that look like MD5 are: by the smallest object that has one.
 
         They are not where the store encrypts with a key of the user's (SSE-KMS, SSE-C); no listing tells.
         """
         if self._are_md5 is None:
-            objects = (found for entries in self.folders.values() for found in entries.objects.values())
+            self._are_md5 = False
+            objects = (found for folder in self.folders.values() for found in folder.objects.values())
             likely = [found for found in objects if _MD5.fullmatch(found.etag)]
-            sample = min(likely, key=lambda found: (not found.size_bytes, found.size_bytes))
-            try:
-                _, digests = _read(place, sample.key[len(place.key('')) :], ('md5',))
-            except OSError:  # what is wrong with it, it will say in its own turn
-                self._are_md5 = False
-            else:
-                self._are_md5 = digests[0].hex() == sample.etag
+            if likely:  # none is in a folder that was not listed
+                sample = min(likely, key=lambda found: (not found.size_bytes, found.size_bytes))
+                with suppress(OSError):  # what is wrong with it, it will say in its own turn
+                    _, digests = _read(self.place, sample.key[len(self.place.key('')) :], ('md5',))
+                    self._are_md5 = digests[0].hex() == sample.etag
         return self._are_md5
-
-
-class _Open(NamedTuple):
-    """An object that is open for reading: nothing is asked for yet."""
-
-    tree: ObjectTree
-    path: str
-    found: Object
-    session: _Session | None
-
-
-_open_objects: dict[int, _Open] = {}
-_handles = count(1)
-
-
-class _ObjectHasher:
-    """Reads objects and computes their digests. See `fastindex.trees.digests.Hasher`.
-
-    The state and the bytes that an answer has are of one upload: nothing changes while it is read.
-    """
-
-    def __init__(self, algorithms: tuple[str, ...], max_bytes: int) -> None:
-        self._algorithms = algorithms
-        self._max_bytes = max_bytes
-
-    def measure(self, handle: int) -> Measured:
-        tree, path, found, session = _open_objects[handle]
-        if not self._algorithms:
-            return found.size_bytes, (), _fingerprint_of(found)
-        if (
-            self._algorithms == ('md5',)
-            and session is not None
-            and _MD5.fullmatch(found.etag)
-            and session.are_etags_md5(tree.place)
-        ):
-            return found.size_bytes, (bytes.fromhex(found.etag),), _fingerprint_of(found)
-        if found.size_bytes >= self._max_bytes:
-            return found.size_bytes, None, NO_FINGERPRINT
-        found, digests = _read(tree.place, path, self._algorithms)
-        return found.size_bytes, digests, _fingerprint_of(found)
 
 
 def _read(place: Place, path: str, algorithms: tuple[str, ...]) -> tuple[Object, Digests]:
@@ -267,25 +264,39 @@ class ObjectTree(NamedTuple):
         """Forget what was listed. See `fastindex.trees.Tree`."""
         _listings.by_path.clear()
 
-    def list_folders(self, path: str, tally: Tally) -> list[str]:
-        """List the names of the folders in `path`. See `fastindex.trees.Tree`."""
+    @contextmanager
+    def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
+        """Open one folder. See `fastindex.trees.Tree`."""
         above, _, name = path.rpartition('/')
         if above and judge_date(name) is not SkipReason.NOT_DATE:
-            found = list(self._list_subject(above, tally).folders.get(name, ()))
+            yield self._to_folder(self._list_subject(above, tally).folders.get(name, ()))
         elif path.count('/') == 2 and path.split('/')[1] == 'Subjects':
-            found = list(self._list_subject(path, tally).folders[''])
+            yield self._to_folder(self._list_subject(path, tally).folders[''])
         else:
-            found = [name for name, _ in self._iter_shallow(path, tally, folders_only=True)]
-        return [name for name in found if _is_folder_wanted(path, name, tally)]
+            yield self._find_listed(path) or _UnlistedFolder(self, path, tally)
 
-    def _iter_shallow(
-        self, path: str, tally: Tally, *, folders_only: bool = False
-    ) -> Iterator[tuple[str, Object | None]]:
+    def _find_listed(self, path: str) -> _BucketFolder | None:
+        """Find a folder in the packed listing of its session, where that was handed over."""
+        parts = path.split('/')
+        for count in (3, 5):
+            session_path = '/'.join(parts[:count])
+            if packed := (self.listed or {}).get(session_path):
+                session = _unpack(self.place, session_path, packed)
+                below = '/'.join(parts[count:])
+                return session.folders.get(below) or _BucketFolder(session, below)
+        return None
+
+    def _to_folder(self, names: Iterable[str]) -> _BucketFolder:
+        folder = _BucketFolder(_Session(self.place, ()), '')
+        folder.folders.extend(names)
+        return folder
+
+    def iter_shallow(self, path: str, tally: Tally) -> Iterator[tuple[str, Object | None]]:
         """List what is in one folder alone; None in the place of an object says that it is a folder."""
         start = len(self.place.key(f'{path}/' if path else ''))
         for page in self.place.iter_pages(path, is_deep=False):
             names = [(prefix[start:-1], None) for prefix in page.prefixes]
-            objects = [] if folders_only else [(found.key[start:], found) for found in page.objects]
+            objects = [(found.key[start:], found) for found in page.objects]
             for name, found in (*names, *objects):
                 if not name and found is not None:
                     continue  # it stands for the folder itself
@@ -368,77 +379,21 @@ class ObjectTree(NamedTuple):
     def _find_session(self, path: str, tally: Tally) -> _Session | None:
         if packed := (self.listed or {}).get(path):
             return _unpack(self.place, path, packed)
-        if path.count('/') < 2:  # no session's: to list all below would be far too much
-            return self._list_shallow(path, tally)
         objects = list(self._iter_deep(path, tally))
-        return _Session(objects) if objects else None
-
-    def _list_shallow(self, path: str, tally: Tally) -> _Session:
-        session = _Session(())
-        for name, found in self._iter_shallow(path, tally):
-            if found is None:
-                session.folders[''].folders.append(name)
-            else:
-                session.folders[''].objects[name] = found
-        return session
+        return _Session(self.place, objects) if objects else None
 
     def _walk(
         self, session: _Session, session_path: str, path: str, tally: Tally, depth: int
     ) -> Iterator[Folder]:
-        folder = Folder(path, session.folders[path], 0, [])
+        folder = session.folders[path]
+        folder.entered.clear()
         yield folder
-        for name, _ in folder.enter:
+        for name in folder.entered:
             below = f'{path}/{name}' if path else name
             if depth == MAX_DEPTH - 1:  # as on a disk
                 tally.problem(f'{session_path}/{below}', Reason.TOO_DEEP)
             elif below in session.folders:
                 yield from self._walk(session, session_path, below, tally, depth + 1)
-
-    @contextmanager
-    def revisit(self, session_path: str, path: str, names: Iterable[str]) -> Iterator[Folder]:
-        """Open a folder of a session again. See `fastindex.trees.Tree`."""
-        if packed := (self.listed or {}).get(session_path):
-            entries = _unpack(self.place, session_path, packed).folders.get(path)
-        else:
-            above = f'{session_path}/{path}' if path else session_path
-            entries = self._list_shallow(above, Tally()).folders['']
-        yield Folder(path, (entries or _Entries(None)).select(names), 0, [])
-
-    def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
-        """Take an object of an open folder. See `fastindex.trees.Tree`."""
-        entries = folder.entries
-        assert isinstance(entries, _Entries)  # noqa: S101 - for the type checker: this tree made it
-        return self._open(entries.objects[name], entries.session)
-
-    def open_file(self, path: str) -> int:
-        """Look at an object. See `fastindex.trees.Tree`."""
-        return self._open(self.place.look(path), None)
-
-    def _open(self, found: Object, session: _Session | None) -> int:
-        handle = next(_handles)
-        _open_objects[handle] = _Open(self, found.key[len(self.place.key('')) :], found, session)
-        return handle
-
-    @property
-    def close_file(self) -> Callable[[int], None]:
-        return _open_objects.__delitem__
-
-    def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> _ObjectHasher:
-        """Make what reads the objects. See `fastindex.trees.Tree`."""
-        return _ObjectHasher(algorithms, max_bytes)
-
-
-def _is_folder_wanted(above: str, name: str, tally: Tally) -> bool:
-    """Tell whether a folder may have sessions below it, as `LocalTree` does."""
-    path = f'{above}/{name}' if above else name
-    if name.startswith('.'):
-        if path != STATE_FOLDER:
-            tally.skip(path, SkipReason.DOT_FOLDER)
-        return False
-    if not is_utf8(name):
-        tally.problem(path, Reason.NOT_UTF8)
-        return False
-    return True
 
 
 class _Packer:
@@ -467,7 +422,7 @@ class _Packer:
 
 @lru_cache(maxsize=1)  # a session that is measured in parts is asked for once a folder
 def _unpack(place: Place, session_path: str, packed: bytes) -> _Session:
-    return _Session(_iter_packed(place.key(f'{session_path}/'), packed))
+    return _Session(place, _iter_packed(place.key(f'{session_path}/'), packed))
 
 
 def _iter_packed(prefix: str, packed: bytes) -> Iterator[tuple[str, Object]]:

@@ -12,22 +12,19 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from stat import S_ISDIR, S_ISLNK, S_ISREG
+from itertools import islice
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from typing import NamedTuple
 
 from fastindex.errors import RootError
-from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Reason, Tally
-from fastindex.text import escape, is_utf8
-from fastindex.trees import Folder
-from fastindex.trees.digests import Hasher
+from fastindex.text import escape
+from fastindex.trees import BLOCK_NAMES, Folder, Kind, Measures
+from fastindex.trees.digests import Digests, FileChangedError, Fingerprint, Hasher, NotRegularError
 
 __all__ = ['LocalTree']
-
-STATE_FOLDER = '.fastindex'
-"""Our own folder in the root: the one dot folder that is not counted as skipped."""
 
 MAX_DEPTH = 64
 """Folders below a session that are open at once; deeper than the client could name (PATH_MAX)."""
@@ -37,8 +34,18 @@ MAX_LINKS = 16
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block
-_PLAIN_FILE_FLAGS = _FILE_FLAGS | os.O_NOFOLLOW
 
+_TYPE_MASK = S_IFMT(0xFFFF)
+
+_KIND_OF_TYPE = {
+    S_IFREG: Kind.FILE,
+    S_IFDIR: Kind.FOLDER,
+    S_IFLNK: Kind.LINK,
+    S_IFIFO: Kind.FIFO,
+    S_IFSOCK: Kind.SOCKET,
+    S_IFCHR: Kind.DEVICE,
+    S_IFBLK: Kind.DEVICE,
+}
 
 _root_fds: dict[tuple[str, str], int] = {}
 """Of the trees in use. Names are opened relative to them, so a forked worker may share them."""
@@ -59,31 +66,149 @@ class _Walk(NamedTuple):
     """For each folder that was reached through a link, how often."""
 
 
-class _NamedEntry:
-    """What `os.DirEntry` is, of a file whose name is known already."""
+class _DiskFolder:
+    """An open folder. See `fastindex.trees.Folder`."""
 
-    __slots__ = ('_fd', '_info', 'name')
+    __slots__ = ('_entries', '_fd', '_follow_links', 'entered', 'path')
 
-    def __init__(self, fd: int, name: str) -> None:
+    def __init__(self, path: str, fd: int, follow_links: bool) -> None:
+        self.path = path
+        self.entered: dict[str, bool] = {}
+        """Names of the subfolders to be walked next, and whether each is a link."""
         self._fd = fd
-        self._info: os.stat_result | None = None
-        self.name = name
+        self._follow_links = follow_links
+        self._entries: dict[str, os.DirEntry[str]] = {}
 
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        if follow_symlinks and self.is_symlink():
-            return os.stat(self.name, dir_fd=self._fd)
-        if self._info is None:
-            self._info = os.stat(self.name, dir_fd=self._fd, follow_symlinks=False)
-        return self._info
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        with os.scandir(self._fd) as entries:
+            failed = None
+            while failed is None:
+                block: list[os.DirEntry[str]] = []
+                try:
+                    block.extend(islice(entries, BLOCK_NAMES))
+                except OSError as error:  # what the listing gave before is in the block
+                    failed = error
+                if not block:
+                    break
+                names = [entry.name for entry in block]
+                self._entries = dict(zip(names, block, strict=True))
+                yield names, _kinds_of(block)
+            if failed is not None:
+                raise failed
 
-    def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        return S_ISREG(self.stat(follow_symlinks=follow_symlinks).st_mode)
+    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
+        info = os.stat(name, dir_fd=self._fd, follow_symlinks=follow)
+        return _KIND_OF_TYPE[S_IFMT(info.st_mode)]
 
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        return S_ISDIR(self.stat(follow_symlinks=follow_symlinks).st_mode)
+    def measure(
+        self,
+        names: Sequence[str],
+        algorithms: tuple[str, ...] = (),
+        *,
+        max_bytes: int = sys.maxsize,
+        with_fingerprints: bool = False,
+    ) -> Measures:
+        """Measure files: the hot loop. See `fastindex.trees.Folder`.
 
-    def is_symlink(self) -> bool:
-        return S_ISLNK(self.stat(follow_symlinks=False).st_mode)
+        A file that has become something else since the listing is found out here: what is measured is
+        regular, and a link is followed only where the tree follows links.
+        """
+        if algorithms:
+            return self._read(names, Hasher(algorithms, max_bytes=max_bytes))
+        sizes: list[int] = []
+        fingerprints: list[Fingerprint] = []
+        wrong: dict[int, OSError | Reason] = {}
+        fd, entry_of = self._fd, self._entries.get
+        for position, name in enumerate(names):
+            try:
+                entry = entry_of(name)
+                if entry is None:
+                    info = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                else:
+                    info = entry.stat(follow_symlinks=False)
+                if info.st_mode & _TYPE_MASK != S_IFREG:
+                    if info.st_mode & _TYPE_MASK == S_IFLNK and self._follow_links:
+                        info = os.stat(name, dir_fd=fd)
+                    if info.st_mode & _TYPE_MASK != S_IFREG:
+                        wrong[position] = self._explain(name, Reason.NOT_REGULAR)
+                        continue
+                sizes.append(info.st_size)
+                if with_fingerprints:
+                    fingerprints.append((info.st_mtime_ns, info.st_ctime_ns, info.st_ino))
+            except OSError as error:
+                wrong[position] = error
+        return Measures(sizes, [], fingerprints, wrong)
+
+    def _read(self, names: Sequence[str], hasher: Hasher) -> Measures:
+        sizes: list[int] = []
+        digests: list[Digests | None] = []
+        fingerprints: list[Fingerprint] = []
+        wrong: dict[int, OSError | Reason] = {}
+        flags, folder_fd = self._file_flags, self._fd
+        for position, name in enumerate(names):
+            try:
+                fd = os.open(name, flags, dir_fd=folder_fd)
+                try:
+                    size_bytes, found, fingerprint = hasher.measure(fd)
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                wrong[position] = self._explain(name, error)
+            except FileChangedError:
+                wrong[position] = Reason.CHANGED
+            except NotRegularError:
+                wrong[position] = Reason.NOT_REGULAR
+            else:
+                sizes.append(size_bytes)
+                digests.append(found)
+                fingerprints.append(fingerprint)
+        return Measures(sizes, digests, fingerprints, wrong)
+
+    def _explain(self, name: str, wrong: OSError | Reason) -> OSError | Reason:
+        """Say of what has become something else since it was listed that it has."""
+        with suppress(OSError):
+            kind = self.kind_of(name, follow=False)
+            if kind is Kind.FOLDER:
+                return Reason.CHANGED
+            if kind not in (Kind.FILE, Kind.LINK):
+                return Reason.NOT_REGULAR
+        return wrong
+
+    @property
+    def _file_flags(self) -> int:
+        return _FILE_FLAGS if self._follow_links else _FILE_FLAGS | os.O_NOFOLLOW
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[int]:
+        fd = os.open(name, self._file_flags, dir_fd=self._fd)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def enter(self, name: str) -> None:
+        self.entered[name] = self._entries[name].is_symlink()
+
+
+def _kinds_of(block: list[os.DirEntry[str]]) -> bytes:
+    file = Kind.FILE
+    try:
+        return bytes([file if entry.is_file(follow_symlinks=False) else _kind_of(entry) for entry in block])
+    except OSError:  # the file system tells no types, and a look at one of them failed
+        return bytes(map(_kind_or_unknown, block))
+
+
+def _kind_of(entry: os.DirEntry[str]) -> Kind:
+    if entry.is_dir(follow_symlinks=False):
+        return Kind.FOLDER
+    return Kind.LINK if entry.is_symlink() else Kind.OTHER
+
+
+def _kind_or_unknown(entry: os.DirEntry[str]) -> Kind:
+    try:
+        return Kind.FILE if entry.is_file(follow_symlinks=False) else _kind_of(entry)
+    except OSError:
+        return Kind.UNKNOWN
 
 
 class LocalTree(NamedTuple):
@@ -128,46 +253,6 @@ class LocalTree(NamedTuple):
                 fd = _root_fds[self.root, self.run] = os.open(self.root, _FOLDER_FLAGS)
         return fd
 
-    def list_folders(self, path: str, tally: Tally) -> list[str]:
-        """List the names of the folders in `path`. See `fastindex.trees.Tree`."""
-        above = f'{path}/' if path else ''
-        fd = self._open_folder(path)
-        names = []
-        try:
-            with os.scandir(fd) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if not (
-                        entry.is_dir(follow_symlinks=False)
-                        or (entry.is_symlink() and self._leads_to_folder(name, fd, above + name, tally))
-                    ):
-                        continue
-                    if name.startswith('.'):
-                        if path or name != STATE_FOLDER:
-                            tally.skip(above + name, SkipReason.DOT_FOLDER)
-                    elif is_utf8(name):
-                        names.append(name)
-                    else:
-                        tally.problem(above + name, Reason.NOT_UTF8)
-        finally:
-            os.close(fd)
-        return names
-
-    def _leads_to_folder(self, name: str, fd: int, path: str, tally: Tally) -> bool:
-        if not self.follow_links:
-            tally.skip(path, SkipReason.LINK)
-            return False
-        try:
-            return S_ISDIR(os.stat(name, dir_fd=fd).st_mode)
-        except OSError as error:
-            if name.startswith('.'):
-                pass  # an editor's lock, most often: what it leads to would not be entered anyway
-            elif isinstance(error, FileNotFoundError):
-                tally.problem(path, Reason.DANGLING_LINK, error.errno or 0)
-            else:
-                tally.error(path, error)
-        return False
-
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         """Walk the folders of a session. See `fastindex.trees.Tree`."""
         walk = _Walk(session_path, tally, {})
@@ -177,18 +262,12 @@ class LocalTree(NamedTuple):
         """Walk an open folder, which is closed at the end; `above` are those above it, up to the session."""
         session_path, tally = walk.session_path, walk.tally
         try:
-            try:
-                listing = os.scandir(fd)
-            except OSError as error:
-                tally.error(f'{session_path}/{path}' if path else session_path, error)
-                return
-            with listing as entries:
-                folder = Folder(path, entries, fd, [])
-                yield folder
-            if not folder.enter:
+            folder = _DiskFolder(path, fd, self.follow_links)
+            yield folder
+            if not folder.entered:
                 return
             above = [*above, fd]
-            for name, is_link in folder.enter:
+            for name, is_link in folder.entered.items():
                 below = f'{path}/{name}' if path else name
                 try:
                     below_fd = self._open_subfolder(walk, name, is_link, above)
@@ -240,32 +319,10 @@ class LocalTree(NamedTuple):
         return fd
 
     @contextmanager
-    def revisit(self, session_path: str, path: str, names: Iterable[str]) -> Iterator[Folder]:
-        """Open a folder of a session again. See `fastindex.trees.Tree`."""
-        fd = self._open_folder(f'{session_path}/{path}' if path else session_path)
+    def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
+        """Open one folder. See `fastindex.trees.Tree`."""
+        fd = self._open_folder(path)
         try:
-            yield Folder(path, (_NamedEntry(fd, name) for name in names), fd, [])
+            yield _DiskFolder(path, fd, self.follow_links)
         finally:
             os.close(fd)
-
-    def open_file(self, path: str) -> int:
-        """Open a file. See `fastindex.trees.Tree`."""
-        above, _, name = path.rpartition('/')
-        folder_fd = self._open_folder(above)
-        try:
-            flags = _FILE_FLAGS if self.follow_links else _PLAIN_FILE_FLAGS
-            return os.open(name, flags, dir_fd=folder_fd)
-        finally:
-            os.close(folder_fd)
-
-    @property
-    def close_file(self) -> Callable[[int], None]:
-        return os.close
-
-    def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> Hasher:
-        """Make what reads the files. See `fastindex.trees.Tree`."""
-        return Hasher(algorithms, max_bytes=max_bytes)
-
-    def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
-        """Open an entry of an open folder. See `fastindex.trees.Tree`."""
-        return os.open(name, _FILE_FLAGS if is_link else _PLAIN_FILE_FLAGS, dir_fd=folder.fd)

@@ -15,6 +15,7 @@ from fastindex.names.alf import judge_date, judge_number
 from fastindex.names.problems import Tally
 from fastindex.text import escape
 from fastindex.trees import Tree, is_url
+from fastindex.trees.sift import list_folders
 
 __all__ = ['WrongRoot', 'explain_empty_root', 'find_right_root', 'iter_root_warnings', 'judge_root']
 
@@ -126,6 +127,6 @@ def _find_below(tree: Tree, names: list[str], tally: Tally) -> str | None:
 
 def _list(tree: Tree, path: str, tally: Tally) -> list[str]:
     try:
-        return sorted(tree.list_folders(path, tally))
+        return sorted(list_folders(tree, path, tally))
     except OSError:
         return []

@@ -18,7 +18,7 @@ import queue
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +30,7 @@ from fastindex.errors import ClusterError, UsageError
 from fastindex.text import escape
 from fastindex.trees import Tree
 from fastindex.trees.disk import LocalTree
+from fastindex.workers import Task
 from fastindex.workers.processes import DEATHS
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def run_task(message: bytes) -> bytes:
     ClusterError
         If the worker is not fit.
     """
-    expected, function, argument = pickle.loads(message)  # noqa: S301 - from the scheduler
+    expected, task = pickle.loads(message)  # noqa: S301 - from the scheduler
     if expected not in _fit:
         if fault := find_fault(expected):
             from distributed import get_worker
@@ -137,7 +138,7 @@ def run_task(message: bytes) -> bytes:
         if len(_fit) >= MAX_FIT:
             _fit.clear()
         _fit.add(expected)
-    return pickle.dumps(function(argument), pickle.HIGHEST_PROTOCOL)
+    return pickle.dumps(task.run(), pickle.HIGHEST_PROTOCOL)
 
 
 def forget(expected: Expected) -> None:
@@ -146,10 +147,9 @@ def forget(expected: Expected) -> None:
     expected.tree.close()
 
 
-class _Task(NamedTuple):
+class _Sent(NamedTuple):
     token: Any
-    function: Callable[[Any], Any]
-    argument: Any
+    task: Task
     is_alone: bool
 
 
@@ -180,8 +180,8 @@ class Cluster:
         self._is_ours = is_ours
         self._address = client.scheduler.address
         self._patience_seconds = patience_seconds
-        self._tasks: dict[Future, _Task] = {}
-        self._suspects: deque[_Task] = deque()
+        self._tasks: dict[Future, _Sent] = {}
+        self._suspects: deque[_Sent] = deque()
         self._results: queue.SimpleQueue[tuple[Future, bytes | BaseException]] = queue.SimpleQueue()
         self._seen = self._looked = time.monotonic()
         self.threads = 0
@@ -220,15 +220,15 @@ class Cluster:
         """Tell whether a task that is submitted now would not wait for long."""
         return not self._suspects and len(self._tasks) < 2 * self.threads + SPARE_TASKS
 
-    def submit(self, token: Any, function: Callable[[Any], Any], argument: Any, *, is_long: bool) -> None:
+    def submit(self, token: Any, task: Task, *, is_long: bool) -> None:
         """Give the scheduler a task. See `fastindex.workers.processes.Workers.submit`."""
-        self._send(_Task(token, function, argument, is_alone=False))
+        self._send(_Sent(token, task, is_alone=False))
 
-    def _send(self, task: _Task) -> None:
-        message = pickle.dumps((self._expected, task.function, task.argument), pickle.HIGHEST_PROTOCOL)
+    def _send(self, sent: _Sent) -> None:
+        message = pickle.dumps((self._expected, sent.task), pickle.HIGHEST_PROTOCOL)
         # Dask takes two tasks of one key for one; and learns how long those of one name take.
-        future = self._client.submit(run_task, message, key=f'{task.function.__name__}-{uuid4().hex}')
-        self._tasks[future] = task
+        future = self._client.submit(run_task, message, key=f'{type(sent.task).__name__}-{uuid4().hex}')
+        self._tasks[future] = sent
         self._client.loop.add_callback(self._follow, future)
 
     async def _follow(self, future: Future) -> None:
@@ -255,15 +255,15 @@ class Cluster:
             self._send(self._suspects.popleft()._replace(is_alone=True))
         future, result = self._wait()
         while True:
-            task = self._tasks.pop(future)
+            sent = self._tasks.pop(future)
             if isinstance(result, bytes):
-                yield task.token, pickle.loads(result)  # noqa: S301 - from our own worker
+                yield sent.token, pickle.loads(result)  # noqa: S301 - from our own worker
             elif not _is_deadly(result):
                 raise self._explain(result) from result
-            elif task.is_alone:
-                yield task.token, DEATHS
+            elif sent.is_alone:
+                yield sent.token, DEATHS
             else:
-                self._suspects.append(task)
+                self._suspects.append(sent)
             try:
                 future, result = self._results.get_nowait()
             except queue.Empty:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import heapq
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from fastindex.errors import UsageError, WorkerError
+from fastindex.workers import Branches, Rescuable, Subtask, Task
 from fastindex.workers.processes import DEATHS, MAX_DEATHS, TASKS_PER_WORKER, Workers, may_fork
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
 
     from fastindex.workers.cluster import Cluster
 
-__all__ = ['FollowUp', 'Pool', 'Successor', 'count_workers', 'default_workers']
-
-T = TypeVar('T')
-R = TypeVar('R')
+__all__ = ['Pool', 'count_workers', 'default_workers', 'run_task']
 
 MAX_HELD_BYTES = 64 * 2**20
 """Results that wait for an earlier one; beyond, no new task is started until that one is there."""
@@ -53,33 +51,23 @@ def count_workers(workers: int | None, executor: Executor | None) -> int:
     return workers or getattr(executor, '_max_workers', None) or default_workers()
 
 
-class FollowUp(NamedTuple):
-    """A further task that a result asks for and waits for; the largest `cost` of all known runs first."""
-
-    function: Callable[[Any], Any]
-    task: Any
-    cost: int
+def run_task(task: Task) -> Any:
+    """Run a task: what a worker does with it."""
+    return task.run()
 
 
-class Successor(NamedTuple):
-    """A further task whose result has its turn right behind that of the task that it comes from."""
+class _Job:
+    """A task that has a turn, its result, and the subtasks that this asked for."""
 
-    function: Callable[[Any], Any]
-    task: Any
+    __slots__ = ('held_bytes', 'is_done', 'is_sent', 'missing', 'result', 'subresults', 'subtasks', 'task')
 
-
-class _Job(Generic[T, R]):
-    """A task, its result, and what that asked for."""
-
-    __slots__ = ('follow_ups', 'function', 'held_bytes', 'is_done', 'is_sent', 'missing', 'result', 'task')
-
-    def __init__(self, function: Callable[[T], R], task: T) -> None:
-        self.function = function
+    def __init__(self, task: Task) -> None:
         self.task = task
-        self.result: R | None = None
+        self.result: Any = None
         self.is_sent = False
         self.is_done = False
-        self.follow_ups: list[Any] = []
+        self.subtasks: Sequence[Subtask] = ()
+        self.subresults: list[Any] = []
         self.missing = 0
         self.held_bytes = 0
 
@@ -89,7 +77,7 @@ class _Backend(Protocol):
 
     def has_room(self) -> bool: ...
 
-    def submit(self, token: Any, function: Callable[[Any], Any], argument: Any, *, is_long: bool) -> None: ...
+    def submit(self, token: Any, task: Task, *, is_long: bool) -> None: ...
 
     def collect(self) -> Iterator[tuple[Any, Any]]: ...
 
@@ -100,17 +88,17 @@ class _Here:
     """Runs one task after the other in this process."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Any, Callable[[Any], Any], Any]] = deque()
+        self._waiting: deque[tuple[Any, Task]] = deque()
 
     def has_room(self) -> bool:
         return not self._waiting
 
-    def submit(self, token: Any, function: Callable[[Any], Any], argument: Any, *, is_long: bool) -> None:
-        self._waiting.append((token, function, argument))
+    def submit(self, token: Any, task: Task, *, is_long: bool) -> None:
+        self._waiting.append((token, task))
 
     def collect(self) -> Iterator[tuple[Any, Any]]:
-        token, function, argument = self._waiting.popleft()
-        yield token, function(argument)
+        token, task = self._waiting.popleft()
+        yield token, task.run()
 
     def stop(self, *, kill: bool) -> None:
         self._waiting.clear()
@@ -127,8 +115,8 @@ class _There:
     def has_room(self) -> bool:
         return len(self._futures) < self._max_tasks
 
-    def submit(self, token: Any, function: Callable[[Any], Any], argument: Any, *, is_long: bool) -> None:
-        self._futures[self._executor.submit(function, argument)] = token
+    def submit(self, token: Any, task: Task, *, is_long: bool) -> None:
+        self._futures[self._executor.submit(run_task, task)] = token
 
     def collect(self) -> Iterator[tuple[Any, Any]]:
         from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
@@ -214,76 +202,39 @@ class Pool:
             self._stop(kill=True)
             self._start()
 
-    def run(
-        self,
-        function: Callable[[T], R],
-        tasks: Iterable[T],
-        *,
-        follow_ups: Callable[[T, R], Iterable[FollowUp]] = lambda _task, _result: (),
-        successors: Callable[[R], Iterable[Successor]] = lambda _result: (),
-        rescue: Callable[[Callable[[Any], Any], Any], Any] | None = None,
-        size_bytes: Callable[[R], int] = lambda _: 0,
-    ) -> Iterator[tuple[R, list[Any]]]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Any, list[Any]]]:
         """Start tasks at once; iterate over their results in the order of the tasks.
 
         Parameters
         ----------
-        function
-            What a worker does with a task: both must be picklable for worker processes.
         tasks
-            Taken one by one as workers become free.
-        follow_ups
-            The further tasks that a task's result asks for. Its own turn comes when they are done.
-        successors
-            The further tasks that come behind a task, before the next one.
-        rescue
-            Called with the function and the task that killed its worker time and again. Gives the smaller
-            tasks to try in its place, a list of `Successor`, or what is to be its result.
-        size_bytes
-            Memory that a result takes while it waits for its turn.
+            Taken one by one as workers become free; picklable for worker processes. See `Task`, `Rescuable`.
 
         Yields
         ------
-        result, follow_up_results
-            The latter in the order of the follow-ups.
+        result, subresults
+            The latter are the results of the subtasks that the result named, in their order. See `Branches`.
 
         Raises
         ------
         WorkerError
-            If workers die of a task time and again, and there is no `rescue`.
+            If workers die of a task time and again, and it cannot be rescued.
         """
-        run = _Run(
-            self._start(), self.workers, function, iter(tasks), follow_ups, successors, rescue, size_bytes
-        )
+        run = _Run(self._start(), self.workers, iter(tasks))
         run.fill()
         return run.iter_results()
 
 
-class _Run(Generic[T, R]):
+class _Run:
     """One call of `Pool.run`."""
 
-    def __init__(
-        self,
-        backend: _Backend,
-        workers: int,
-        function: Callable[[T], R],
-        tasks: Iterator[T],
-        follow_ups: Callable[[T, R], Iterable[FollowUp]],
-        successors: Callable[[R], Iterable[Successor]],
-        rescue: Callable[[Callable[[Any], Any], Any], Any] | None,
-        size_bytes: Callable[[R], int],
-    ) -> None:
+    def __init__(self, backend: _Backend, workers: int, tasks: Iterator[Task]) -> None:
         self.backend = backend
         self.max_long = max(1, workers - 1)
-        self.function = function
-        self.tasks: Iterator[T] | None = tasks
-        self.follow_ups = follow_ups
-        self.successors = successors
-        self.rescue = rescue
-        self.size_bytes = size_bytes
-        self.jobs: deque[_Job[T, R]] = deque()  # in the order of their turns
+        self.tasks: Iterator[Task] | None = tasks
+        self.jobs: deque[_Job] = deque()  # in the order of their turns
         self.unsent = 0  # jobs that came in between
-        self.pending: list[tuple[int, int, _Job[T, R], int, FollowUp]] = []  # heap, largest cost first
+        self.pending: list[tuple[int, int, _Job, int]] = []  # heap of subtasks, largest cost first
         self.pushed = 0
         self.held_bytes = 0
         self.long_in_flight = 0
@@ -291,13 +242,13 @@ class _Run(Generic[T, R]):
     def fill(self) -> None:
         """Submit tasks while there is room."""
         while self.backend.has_room():
-            # Follow-ups are the long ones: they start early, but leave a worker to find more of them.
+            # Subtasks are the long ones: they start early, but leave a worker to find more of them.
             if self.pending and (self.long_in_flight < self.max_long or self.tasks is None):
-                self._submit_follow_up()
+                self._submit_subtask()
             elif not self._submit_next():
                 if not self.pending:
                     return
-                self._submit_follow_up()
+                self._submit_subtask()
 
     def _submit_next(self) -> bool:
         job = next(job for job in self.jobs if not job.is_sent) if self.unsent else None
@@ -309,65 +260,77 @@ class _Run(Generic[T, R]):
             if self.tasks is None:
                 return False
             try:
-                job = _Job(self.function, next(self.tasks))
+                job = _Job(next(self.tasks))
             except StopIteration:
                 self.tasks = None
                 return False
             self.jobs.append(job)
         job.is_sent = True
-        self.backend.submit((job, None), job.function, job.task, is_long=False)
+        self.backend.submit((job, None), job.task, is_long=False)
         return True
 
-    def _submit_follow_up(self) -> None:
-        _, _, job, place, follow_up = heapq.heappop(self.pending)
+    def _submit_subtask(self) -> None:
+        _, _, job, position = heapq.heappop(self.pending)
         self.long_in_flight += 1
-        self.backend.submit((job, place), follow_up.function, follow_up.task, is_long=True)
+        self.backend.submit((job, position), job.subtasks[position], is_long=True)
 
-    def iter_results(self) -> Iterator[tuple[R, list[Any]]]:
+    def iter_results(self) -> Iterator[tuple[Any, list[Any]]]:
         while self.jobs:
-            for (job, place), result in self.backend.collect():
-                self._take(job, place, result)
+            for (job, position), result in self.backend.collect():
+                if position is None:
+                    self._take(job, result)
+                else:
+                    self._take_subresult(job, position, result)
             self.fill()
             while self.jobs and self.jobs[0].is_done and not self.jobs[0].missing:
                 job = self.jobs.popleft()
                 self.held_bytes -= job.held_bytes
-                yield cast(R, job.result), [result for _, result in job.follow_ups]
+                yield job.result, job.subresults
                 self.fill()
 
-    def _take(self, job: _Job[T, R], place: int | None, result: Any) -> None:
-        if place is not None:
-            self.long_in_flight -= 1
-            follow_up = job.follow_ups[place][0]
-            if result is DEATHS:
-                result = self._rescue(follow_up.function, follow_up.task)
-            job.follow_ups[place] = follow_up, result
-            job.missing -= 1
-            return
+    def _take_subresult(self, job: _Job, position: int, result: Any) -> None:
+        self.long_in_flight -= 1
+        job.subresults[position] = _rescue(job.subtasks[position]) if result is DEATHS else result
+        job.missing -= 1
+
+    def _take(self, job: _Job, result: Any) -> None:
         if result is DEATHS:
-            result = self._rescue(job.function, job.task)
+            result = _rescue(job.task)
             if isinstance(result, list):
                 self._insert(job, result)
                 self.jobs.remove(job)
                 return
         job.result, job.is_done = result, True
-        job.held_bytes = self.size_bytes(result)
+        job.held_bytes = _count_bytes(result)
         self.held_bytes += job.held_bytes
-        self._insert(job, self.successors(result))
-        for follow_up in self.follow_ups(job.task, result):
+        if not isinstance(result, Branches):
+            return
+        self._insert(job, result.continuation)
+        job.subtasks = result.subtasks
+        job.subresults = [None] * len(job.subtasks)
+        job.missing = len(job.subtasks)
+        for position, subtask in enumerate(job.subtasks):
             self.pushed += 1
-            heapq.heappush(self.pending, (-follow_up.cost, self.pushed, job, job.missing, follow_up))
-            job.follow_ups.append((follow_up, None))
-            job.missing += 1
+            heapq.heappush(self.pending, (-subtask.cost, self.pushed, job, position))
 
-    def _rescue(self, function: Callable[[Any], Any], task: Any) -> Any:
-        if self.rescue is None:
-            raise WorkerError(
-                f'{MAX_DEATHS} worker processes died of the same task (killed, or out of memory): '
-                'nothing was changed; try again with fewer workers'
-            )
-        return self.rescue(function, task)
-
-    def _insert(self, job: _Job[T, R], successors: Iterable[Successor]) -> None:
-        for place, successor in enumerate(successors, self.jobs.index(job) + 1):
-            self.jobs.insert(place, _Job(*successor))
+    def _insert(self, job: _Job, tasks: Iterable[Task]) -> None:
+        for position, task in enumerate(tasks, self.jobs.index(job) + 1):
+            self.jobs.insert(position, _Job(task))
             self.unsent += 1
+
+
+def _rescue(task: Task) -> Any:
+    if isinstance(task, Rescuable):
+        return task.rescue()
+    raise WorkerError(
+        f'{MAX_DEATHS} worker processes died of the same task (killed, or out of memory): '
+        'nothing was changed; try again with fewer workers'
+    )
+
+
+def _count_bytes(result: Any) -> int:
+    """Count the bytes that a result takes while it waits for its turn, as far as it tells."""
+    if isinstance(result, bytes | memoryview):
+        return len(result)
+    size_bytes: int = getattr(result, 'held_bytes', 0)
+    return size_bytes

@@ -23,11 +23,12 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple, NoReturn
 
 from fastindex.errors import WorkerError
+from fastindex.workers import Task
 
 __all__ = ['DEATHS', 'MAX_DEATHS', 'Workers', 'may_fork', 'serve']
 
@@ -46,13 +47,12 @@ PIPE_BYTES = 2**20  # a result fits, so that a worker need not wait until it is 
 _LENGTH = struct.Struct('=Q')
 
 
-class _Task:
-    __slots__ = ('argument', 'deaths', 'function', 'is_long', 'token')
+class _Sent:
+    __slots__ = ('deaths', 'is_long', 'task', 'token')
 
-    def __init__(self, token: Any, function: Callable[[Any], Any], argument: Any, is_long: bool) -> None:
+    def __init__(self, token: Any, task: Task, is_long: bool) -> None:
         self.token = token
-        self.function = function
-        self.argument = argument
+        self.task = task
         self.is_long = is_long
         self.deaths = 0
 
@@ -61,7 +61,7 @@ class _Worker(NamedTuple):
     pid: int
     task_fd: int
     result_fd: int
-    tasks: deque[_Task]
+    tasks: deque[_Sent]
     unsent: bytearray
 
 
@@ -77,7 +77,7 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._workers: list[_Worker] = []
         self._poll = select.poll()
-        self._retry: deque[_Task] = deque()
+        self._retry: deque[_Sent] = deque()
         try:
             for _ in range(count):
                 self._add_worker()
@@ -98,7 +98,7 @@ class Workers:
             return 0
         return TASKS_PER_WORKER - len(worker.tasks)
 
-    def submit(self, token: Any, function: Callable[[Any], Any], argument: Any, *, is_long: bool) -> None:
+    def submit(self, token: Any, task: Task, *, is_long: bool) -> None:
         """Send a task to the worker that has the fewest.
 
         Parameters
@@ -108,12 +108,12 @@ class Workers:
         is_long
             Whether nothing should wait behind this task.
         """
-        self._send(_Task(token, function, argument, is_long))
+        self._send(_Sent(token, task, is_long))
 
-    def _send(self, task: _Task) -> None:
+    def _send(self, sent: _Sent) -> None:
         worker = max(self._workers, key=self._room)
-        worker.tasks.append(task)
-        worker.unsent.extend(_to_message((task.function, task.argument)))
+        worker.tasks.append(sent)
+        worker.unsent.extend(_to_message(sent.task))
         self._send_on(worker)
 
     def _send_on(self, worker: _Worker) -> None:
@@ -153,7 +153,7 @@ class Workers:
         while self._retry and any(self._room(worker) for worker in self._workers):
             self._send(self._retry.popleft())
 
-    def _replace(self, worker: _Worker) -> _Task | None:
+    def _replace(self, worker: _Worker) -> _Sent | None:
         """Put a new worker in the place of a dead one, which was at the first of its tasks.
 
         Returns
@@ -287,9 +287,9 @@ def serve(task_fd: int, result_fd: int) -> None:
     threading.Thread(target=_exit_with_parent, args=(task_fd,), daemon=True).start()
     with suppress(EOFError, BrokenPipeError):
         while True:
-            function, argument = _read_message(task_fd)
+            task: Task = _read_message(task_fd)
             try:
-                message = (False, function(argument))
+                message = (False, task.run())
             except Exception as error:
                 message = (True, error)
             _write_message(result_fd, message)

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fastindex.jobs.build import build
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.names.ids import UuidIdentity
 from fastindex.names.problems import Tally
-from fastindex.trees import Folder
+from fastindex.trees import Kind, Measures
 from fastindex.trees.disk import LocalTree
 from fastindex.workers import pool
 
-INFO = os.stat(__file__)
 
+class SyntheticFolder:
+    """A folder of files, or of folders, that are on no disk."""
 
-class File:
-    """A file that is on no disk."""
+    def __init__(self, names: list[str], kind: Kind) -> None:
+        self.path = ''
+        self.entered = ()
+        self.names = names
+        self.kind = kind
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def iter_names(self) -> Iterator[tuple[list[str], bytes]]:
+        yield self.names, bytes([self.kind]) * len(self.names)
 
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        return INFO
+    def measure(self, names: list[str], algorithms: tuple[str, ...] = (), **_: Any) -> Measures:
+        return Measures([1] * len(names), [], [], {})
 
 
 class SyntheticTree(LocalTree):
@@ -36,14 +41,15 @@ class SyntheticTree(LocalTree):
 
     __slots__ = ()
 
-    def list_folders(self, path: str, tally: Tally) -> list[str]:
+    @contextmanager
+    def open_folder(self, path: str, tally: Tally) -> Iterator[Any]:
         sessions, _ = map(int, self.root.split())
         names = [f's{i}' for i in range(sessions)], ['2024-01-01'], ['001']
-        return names[path.count('/') + 1 if path else 0]
+        yield SyntheticFolder(names[path.count('/') + 1 if path else 0], Kind.FOLDER)
 
-    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
+    def walk(self, session_path: str, tally: Tally) -> Iterator[Any]:
         _, files = map(int, self.root.split())
-        yield Folder('', [File(f'a{i}.b.npy') for i in range(files)], -1, [])  # type: ignore[misc]
+        yield SyntheticFolder([f'a{i}.b.npy' for i in range(files)], Kind.FILE)
 
 
 def main() -> None:

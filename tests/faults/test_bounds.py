@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from mmap import mmap
 from pathlib import Path
@@ -59,22 +60,34 @@ def test_the_memory_of_the_collecting_process_does_not_grow_with_the_number_of_d
     figure('P6', f'{small:.0f} MB for {small_count:,} datasets, {large:.0f} MB for {large_count:,}')
 
 
+class ShuffledFolder:
+    """A folder whose listing comes in any order."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._folder, name)
+
+    def iter_names(self) -> Iterator[tuple[list[str], bytes]]:
+        for names, kinds in self._folder.iter_names():
+            pairs = list(zip(names, kinds, strict=True))
+            random.shuffle(pairs)
+            yield [name for name, _ in pairs], bytes(kind for _, kind in pairs)
+
+
 class ShuffledTree(LocalTree):
     """A tree whose listings come in any order."""
 
     __slots__ = ()
 
-    def list_folders(self, path: str, tally: Tally) -> list[str]:
-        names = super().list_folders(path, tally)
-        random.shuffle(names)
-        return names
-
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
-        for folder in super().walk(session_path, tally):
-            entries = list(folder.entries)
-            random.shuffle(entries)
-            yield folder._replace(entries=entries)
-            random.shuffle(folder.enter)
+        return map(ShuffledFolder, super().walk(session_path, tally))
+
+    @contextmanager
+    def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
+        with super().open_folder(path, tally) as folder:
+            yield ShuffledFolder(folder)
 
 
 def make_varied_tree(root: Path) -> Path:

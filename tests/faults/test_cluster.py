@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import grow, read_paths
 from daskcluster import DaskCluster
-from measure import compile_tool
 from patience import PATIENCE_SECONDS, wait_until
 
 import fastindex
+from benchmarks.measure import compile_tool
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.names.ids import UuidIdentity
@@ -83,7 +83,7 @@ def count_runs(client) -> list[int]:
 
 def wait_for_scan(client) -> None:
     """Wait until sessions are being scanned."""
-    wait_until(lambda: any('scan_shard' in str(keys) for keys in client.processing().values()))
+    wait_until(lambda: any('ScanTask' in str(keys) for keys in client.processing().values()))
 
 
 @pytest.mark.parametrize('comes', ['again', 'late'])

@@ -15,7 +15,7 @@ from patience import turns
 from xxhash import xxh3_128_hexdigest
 
 from fastindex.names.ids import UuidIdentity
-from fastindex.pipeline.scan import ScanResult, ScanTask, scan_shard
+from fastindex.pipeline.scan import ScanResult, ScanTask
 from fastindex.tables.schema import from_ipc
 from fastindex.trees import Tree, open_tree
 
@@ -98,7 +98,7 @@ def test_no_call_that_changes_something_concerns_the_tree(tmp_path, figure, insi
 
 def walk(tree: Tree, keys: list[bytes]) -> tuple[list[dict[str, Any]], ScanResult]:
     """Scan a session, reading its files; give its datasets."""
-    result = scan_shard(ScanTask(tree, UuidIdentity(), keys, ('xxh128',)))
+    result = ScanTask(tree, UuidIdentity(), keys, ('xxh128',)).run()
     return from_ipc(result.datasets).to_pylist(), result
 
 

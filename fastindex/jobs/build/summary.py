@@ -22,8 +22,7 @@ from fastindex.progress import open_bar
 from fastindex.tables.metadata import Facts
 from fastindex.tables.publish import PROBLEMS
 from fastindex.text import to_text
-from fastindex.trees import Tree
-from fastindex.trees.disk import STATE_FOLDER
+from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.roots import iter_root_warnings
 
 if TYPE_CHECKING:
@@ -129,13 +128,13 @@ class Report:
         self.bytes += result.total_bytes
         self.reused += result.reused
         tally = result.tally
-        for file, big in zip(result.big_files, hashed, strict=True):
+        for task, big in zip(result.subtasks, hashed, strict=True):
             tally.merge(big.tally)
             if big.measured is None:
                 self.datasets -= 1
-                self.bytes -= file.size_bytes
+                self.bytes -= task.cost
             else:
-                self.bytes += big.measured[0] - file.size_bytes
+                self.bytes += big.measured[0] - task.cost
         seconds = time.monotonic() - self.started
         self._bar.set_postfix_str(
             f'{self.datasets / seconds:,.0f} files/s, {self.bytes / seconds / 1e6:,.0f} MB/s', refresh=False

@@ -19,7 +19,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastindex.errors import ExampleError, UsageError
 from fastindex.files import new_folder
@@ -234,11 +234,11 @@ def _check_no_other(target: str) -> None:
 def _write_sessions(root: str, sessions: int, seed: int, workers: int, progress: bool) -> int:
     """Write all sessions below `root` and return their bytes."""
     paths = iter_session_paths(sessions)
-    shards = list(iter(lambda: list(itertools.islice(paths, 50)), []))  # 50 ms each: a smooth bar
-    job = functools.partial(_write_shard, root, seed)
+    parts = iter(lambda: list(itertools.islice(paths, 50)), [])  # 50 ms each: a smooth bar
+    tasks = [_WriteTask(root, seed, part) for part in parts]
     size = 0
-    with Pool(min(workers, len(shards))) as pool:
-        results = pool.run(job, shards)  # before the bar, which starts a thread
+    with Pool(min(workers, len(tasks))) as pool:
+        results = pool.run(tasks)  # before the bar, which starts a thread
         bar = open_bar(total=sessions, unit='session', description='writing', enabled=progress)
         with contextlib.closing(bar):
             for (count, shard_bytes), _ in results:
@@ -247,17 +247,25 @@ def _write_sessions(root: str, sessions: int, seed: int, workers: int, progress:
     return size
 
 
-def _write_shard(root: str, seed: int, session_paths: list[str]) -> tuple[int, int]:
-    import numpy as np
+class _WriteTask(NamedTuple):
+    """Some sessions to be written; gives their number and their bytes."""
 
-    size = 0
-    for session_path in session_paths:
-        subject_path, day, _ = session_path.rsplit('/', 2)
-        subject = subject_path.rpartition('/')[2]
-        days = (date.fromisoformat(day) - _first_day(subject)).days
-        rng = np.random.Generator(np.random.PCG64(_hash(f'{seed}/{session_path}')))
-        size += _write_trials(f'{root}/{session_path}/alf', _draw_trials(rng, skill=1 - math.exp(-days / 30)))
-    return len(session_paths), size
+    root: str
+    seed: int
+    session_paths: list[str]
+
+    def run(self) -> tuple[int, int]:
+        import numpy as np
+
+        size = 0
+        for session_path in self.session_paths:
+            subject_path, day, _ = session_path.rsplit('/', 2)
+            subject = subject_path.rpartition('/')[2]
+            days = (date.fromisoformat(day) - _first_day(subject)).days
+            rng = np.random.Generator(np.random.PCG64(_hash(f'{self.seed}/{session_path}')))
+            trials = _draw_trials(rng, skill=1 - math.exp(-days / 30))
+            size += _write_trials(f'{self.root}/{session_path}/alf', trials)
+        return len(self.session_paths), size
 
 
 def _write_trials(folder: str, trials: dict[str, np.ndarray[Any, Any]]) -> int:

@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -30,11 +30,12 @@ from fastindex.jobs.release.pack import (
     PackTask,
     PieceTask,
     SteadyFile,
+    TurnTask,
     manifest_line,
     raise_unreadable,
-    work,
 )
 from fastindex.jobs.release.plan import Part
+from fastindex.names.problems import Tally
 from fastindex.progress import Bar
 from fastindex.trees import Tree
 from fastindex.trees.digests import open_buffer
@@ -142,10 +143,10 @@ class _Run:
 
     def add_datasets(self, files: Iterable[tuple[str, FileTask]], pool: Pool) -> None:
         """Append datasets, each a folder and the file in it."""
-        for result, _ in pool.run(work, self._iter_tasks(files), size_bytes=_size_of):
+        for result, _ in pool.run(self._iter_tasks(files)):
             self._takers.popleft()(result)
 
-    def _iter_tasks(self, files: Iterable[tuple[str, FileTask]]) -> Iterator[PackTask | PieceTask | None]:
+    def _iter_tasks(self, files: Iterable[tuple[str, FileTask]]) -> Iterator[PackTask | PieceTask | TurnTask]:
         for batch in _iter_batches(files):
             [(folder, file), *_] = batch
             if file.size_bytes < BIG_BYTES:
@@ -156,7 +157,7 @@ class _Run:
                 yield PackTask(self._tree, self._format, self._manifest, folders)
             elif is_stored_kind(file.name):
                 self._takers.append(partial(self._take_turn, f'{folder}/{file.name}', file))
-                yield None
+                yield TurnTask()
             else:
                 yield from self._iter_pieces(f'{folder}/{file.name}', file)
 
@@ -171,14 +172,14 @@ class _Run:
 
     @contextmanager
     def _open(self, path: str) -> Iterator[int]:
-        try:
-            fd = self._tree.open_file(path)
-        except OSError as error:
-            raise_unreadable(path, error)
-        try:
+        above, _, name = path.rpartition('/')
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(self._tree.open_folder(above, Tally()))
+                fd = stack.enter_context(folder.open(name))
+            except OSError as error:
+                raise_unreadable(path, error)
             yield fd
-        finally:
-            os.close(fd)
 
     def _take_packed(self, result: PackResult) -> None:
         self._writer.add_packed(result.packed)
@@ -199,12 +200,6 @@ class _Run:
         if is_last:  # so it was read to its end, and its digests are known
             self._writer.end_file(file.crc)
             self._list(file, path)
-
-
-def _size_of(result: PackResult | bytes | memoryview | None) -> int:
-    if isinstance(result, PackResult):
-        return len(result.packed.data)
-    return 0 if result is None else len(result)
 
 
 def _iter_batches(files: Iterable[tuple[str, FileTask]]) -> Iterator[list[tuple[str, FileTask]]]:

@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from fastindex.errors import ReleaseError
 from fastindex.jobs.release.formats import Format, Packed
+from fastindex.names.problems import Tally
 from fastindex.text import escape
 from fastindex.trees import Tree
 from fastindex.trees.digests import new_digest, open_buffer
@@ -27,9 +28,9 @@ __all__ = [
     'PackTask',
     'PieceTask',
     'SteadyFile',
+    'TurnTask',
     'manifest_line',
     'raise_unreadable',
-    'work',
 ]
 
 MANIFESTS = ('md5', 'xxh128', 'sha256')
@@ -57,6 +58,35 @@ class PackTask(NamedTuple):
     manifest: str
     folders: list[tuple[str, list[FileTask]]]
 
+    def run(self) -> PackResult:
+        """Read and pack them.
+
+        Raises
+        ------
+        ReleaseError
+            If one cannot be read, or is not what the index says.
+        """
+        packer = self.format.open_packer()
+        lines = []
+        total_bytes = 0
+        largest = max(file.size_bytes for _, files in self.folders for file in files)
+        buffer = open_buffer(largest + 1)  # a byte more: a file that has grown shows
+        for path, files in self.folders:
+            name = path
+            try:
+                with self.tree.open_folder(path, Tally()) as folder:
+                    for file in files:
+                        name = f'{path}/{file.name}'
+                        with folder.open(file.name) as fd:
+                            steady = SteadyFile(fd, name, self.manifest, file)
+                            data = steady.read(buffer)
+                        packer.add(name, data, steady.crc)
+                        lines.append(manifest_line(steady.hex_digest, name))
+                        total_bytes += len(data)
+            except OSError as error:
+                raise_unreadable(name, error)
+        return PackResult(packer.finish(), b''.join(lines), total_bytes)
+
 
 class PackResult(NamedTuple):
     """Records for the archive, lines for the manifest, and how much was read."""
@@ -64,6 +94,10 @@ class PackResult(NamedTuple):
     packed: Packed
     lines: bytes
     size_bytes: int
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.packed.data)
 
 
 class PieceTask(NamedTuple):
@@ -74,46 +108,16 @@ class PieceTask(NamedTuple):
     data: bytes
     is_last: bool
 
-
-def work(task: PackTask | PieceTask | None) -> PackResult | bytes | memoryview | None:
-    """Do a task; None is what the process that asked does itself.
-
-    Raises
-    ------
-    ReleaseError
-        If a file cannot be read, or is not what the index says.
-    """
-    if isinstance(task, PackTask):
-        return _pack(task)
-    if isinstance(task, PieceTask):
-        return task.format.compress(task.name, memoryview(task.data), is_last=task.is_last)
-    return None
+    def run(self) -> bytes | memoryview:
+        """Compress it."""
+        return self.format.compress(self.name, memoryview(self.data), is_last=self.is_last)
 
 
-def _pack(task: PackTask) -> PackResult:
-    packer = task.format.open_packer()
-    lines = []
-    total_bytes = 0
-    largest = max(file.size_bytes for _, files in task.folders for file in files)
-    buffer = open_buffer(largest + 1)  # a byte more: a file that has grown shows
-    for path, files in task.folders:
-        name = path
-        try:
-            with task.tree.revisit(path, '', ()) as folder:
-                for file in files:
-                    name = f'{path}/{file.name}'
-                    fd = task.tree.open_entry(folder, file.name, task.tree.follow_links)
-                    try:
-                        steady = SteadyFile(fd, name, task.manifest, file)
-                        data = steady.read(buffer)
-                    finally:
-                        os.close(fd)
-                    packer.add(name, data, steady.crc)
-                    lines.append(manifest_line(steady.hex_digest, name))
-                    total_bytes += len(data)
-        except OSError as error:
-            raise_unreadable(name, error)
-    return PackResult(packer.finish(), b''.join(lines), total_bytes)
+class TurnTask(NamedTuple):
+    """What the collecting process does itself, when its turn comes."""
+
+    def run(self) -> None:
+        """Do nothing."""
 
 
 def raise_unreadable(path: str, error: OSError) -> NoReturn:

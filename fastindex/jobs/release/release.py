@@ -22,7 +22,7 @@ from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.read.search import Query
 from fastindex.jobs.release.archive import Source, seal, write_archive
 from fastindex.jobs.release.formats import Format
-from fastindex.jobs.release.pack import MANIFESTS, work
+from fastindex.jobs.release.pack import MANIFESTS
 from fastindex.jobs.release.plan import SPLITS, Part, find_twins, select_rows, split_rows
 from fastindex.jobs.release.preflight import (
     check_choice,
@@ -219,7 +219,7 @@ def release(
             if built.problem_count and not force:
                 raise ReleaseError(_explain_problems(built))
             if not dry_run:
-                pool.run(work, ())  # forks the workers, before polars starts threads
+                pool.run(())  # forks the workers, before polars starts threads
             rows = select_rows(index := open_index(folder, root=root), select)
             moment = _choose_moment(rows)
             plan = _Plan(

@@ -6,10 +6,9 @@ problems become findings, with the nearest valid name.
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import NamedTuple
 
@@ -27,8 +26,9 @@ from fastindex.names.diagnose import (
 )
 from fastindex.names.problems import Skip, Tally
 from fastindex.names.rules import Finding
-from fastindex.trees import AnyHasher, Entry, Folder, Tree
+from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.roots import find_right_root, judge_root
+from fastindex.trees.sift import list_folders
 
 __all__ = ['NotingTree', 'survey']
 
@@ -57,34 +57,19 @@ class NotingTree(NamedTuple):
     def close(self) -> None:
         self.tree.close()
 
-    def list_folders(self, path: str, tally: Tally) -> list[str]:
-        names = self.tree.list_folders(path, tally)
-        if path:
-            for name in _iter_files(self.tree, path):
-                if is_dataset_name(name):
-                    tally.skip(f'{path}/{name}', SkipReason.OUTSIDE_SESSION)
-                elif (diagnosis := diagnose_file(name)) and diagnosis.code == 'ALF308':
-                    tally.skip(f'{path}/{name}', SkipReason.NOT_DATASET)
-        return names
-
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         return self.tree.walk(session_path, tally)
 
-    def revisit(self, session_path: str, path: str, names: Iterable[str]) -> AbstractContextManager[Folder]:
-        return self.tree.revisit(session_path, path, names)
-
-    def open_entry(self, folder: Folder, name: str, is_link: bool) -> int:
-        return self.tree.open_entry(folder, name, is_link)
-
-    def open_file(self, path: str) -> int:
-        return self.tree.open_file(path)
-
-    @property
-    def close_file(self) -> Callable[[int], None]:
-        return self.tree.close_file
-
-    def open_hasher(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> AnyHasher:
-        return self.tree.open_hasher(algorithms, max_bytes=max_bytes)
+    @contextmanager
+    def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
+        with self.tree.open_folder(path, tally) as folder:
+            if path:
+                for name in _iter_files(folder):
+                    if is_dataset_name(name):
+                        tally.skip(f'{path}/{name}', SkipReason.OUTSIDE_SESSION)
+                    elif (diagnosis := diagnose_file(name)) and diagnosis.code == 'ALF308':
+                        tally.skip(f'{path}/{name}', SkipReason.NOT_DATASET)
+            yield folder
 
 
 def survey(tree: Tree, sessions: Sequence[str], tally: Tally) -> list[Finding]:
@@ -119,10 +104,11 @@ def survey(tree: Tree, sessions: Sequence[str], tally: Tally) -> list[Finding]:
 
 
 def _iter_foreign_tables(tree: Tree) -> Iterator[Finding]:
-    for folder in tree.walk('', Tally()):
-        for entry in folder.entries:
-            if entry.name.endswith('.pqt') and entry.name not in TABLES:
-                yield Finding.make('ALF104', entry.name, 'the client will open it as a part of the index')
+    with tree.open_folder('', Tally()) as folder:
+        for names, _ in folder.iter_names():
+            for name in names:
+                if name.endswith('.pqt') and name not in TABLES:
+                    yield Finding.make('ALF104', name, 'the client will open it as a part of the index')
 
 
 def _iter_skip_findings(tree: Tree, skips: Iterable[Skip]) -> Iterator[Finding]:
@@ -252,22 +238,19 @@ def _iter_lab_findings(sessions: Sequence[str]) -> Iterator[Finding]:
             yield Finding.make('ALF122', path, f'the same subject, date and number are in {where} too')
 
 
-def _iter_files(tree: Tree, path: str) -> Iterator[str]:
-    for folder in tree.walk(path, Tally()):
-        for entry in folder.entries:
-            if not _is_folder(entry):
-                yield entry.name
-
-
-def _is_folder(entry: Entry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+def _iter_files(folder: Folder) -> Iterator[str]:
+    """Iterate over the names of what is no folder, nor leads to one."""
+    for names, kinds in folder.iter_names():
+        for name, kind in zip(names, kinds, strict=True):
+            if kind == Kind.LINK:
+                with suppress(OSError):
+                    kind = folder.kind_of(name)
+            if kind != Kind.FOLDER:
+                yield name
 
 
 def _list(tree: Tree, path: str) -> list[str]:
     try:
-        return sorted(tree.list_folders(path, Tally()))
+        return sorted(list_folders(tree, path, Tally()))
     except OSError:
         return []

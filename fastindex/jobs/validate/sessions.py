@@ -11,16 +11,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
-from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple
 
 from fastindex.jobs.validate.npy import BadHeaderError, read_shape
 from fastindex.names.alf import (
+    SkipReason,
     is_dataset_name,
-    is_opaque_folder,
     is_revision_folder,
     judge_date,
-    judge_folder,
     judge_number,
     parse_dataset_name,
 )
@@ -35,10 +33,13 @@ from fastindex.names.diagnose import (
 from fastindex.names.problems import Problem, Reason, Tally
 from fastindex.names.rules import RULE_OF_REASON, RULES, Finding
 from fastindex.names.uuids import add_uuid, is_uuid
-from fastindex.trees import Entry, Folder, Tree
-from fastindex.workers.pool import Pool, Successor
+from fastindex.names.verdicts import UuidVerdicts, verdicts_of
+from fastindex.text import to_text
+from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees.sift import list_folders, sift
+from fastindex.workers.pool import Pool
 
-__all__ = ['CheckResult', 'CheckTask', 'beside', 'check', 'check_shard', 'choose_fixes', 'make_finding']
+__all__ = ['CheckResult', 'CheckTask', 'beside', 'check', 'choose_fixes', 'make_finding']
 
 MAX_NAMES = 20_000
 """Names whose verdicts a process remembers."""
@@ -49,6 +50,9 @@ FINDING_BYTES = 500
 COMPANIONS = frozenset({'bin', 'cbin', 'ch', 'meta'})
 """SpikeGLX's files of one recording: they belong together, and nobody loads them as one object."""
 
+
+_OF_NAMES = frozenset({Reason.NOT_UTF8, Reason.NO_UUID, Reason.BAD_UUID})
+"""Problems that are those of a name."""
 
 _MESSAGES = {
     Reason.NOT_REGULAR: 'a pipe, a socket or a device',
@@ -65,6 +69,25 @@ class CheckTask(NamedTuple):
     deep: bool
     uuid_filenames: bool = False
 
+    def run(self) -> CheckResult:
+        """Check the sessions. Never raises for what is on the disk."""
+        sessions = [_Session(self, path.decode()) for path in self.paths]
+        findings = [finding for session in sessions for finding in session.check()]
+        return CheckResult(
+            sessions=len(sessions),
+            folders=sum(session.folders for session in sessions),
+            files=sum(session.files for session in sessions),
+            findings=findings,
+            uuid_paths=[path for session in sessions for path in sorted(session.uuid_paths)],
+        )
+
+    def rescue(self) -> CheckResult | list[CheckTask]:
+        """Check session by session; the one that kills its worker is a finding."""
+        if len(self.paths) > 1:
+            return [self._replace(paths=[path]) for path in self.paths]
+        finding = make_finding(Problem(self.paths[0].decode(), Reason.WORKER_DIED))
+        return CheckResult(1, 0, 0, [finding] if finding.code in self.codes else [], [])
+
 
 class CheckResult(NamedTuple):
     """What a shard gave."""
@@ -75,6 +98,10 @@ class CheckResult(NamedTuple):
     findings: list[Finding]
     uuid_paths: list[str]
     """Of the datasets whose names carry UUIDs, sorted as the findings are."""
+
+    @property
+    def held_bytes(self) -> int:
+        return FINDING_BYTES * (len(self.findings) + len(self.uuid_paths))
 
 
 class _Name(NamedTuple):
@@ -109,40 +136,12 @@ def _judge_with_uuid(name: str) -> _Name:
 
 
 _diagnose_folder = lru_cache(maxsize=MAX_NAMES)(diagnose_folder)
-_judge_folder = lru_cache(maxsize=MAX_NAMES)(judge_folder)
 _parse_name = lru_cache(maxsize=MAX_NAMES)(parse_dataset_name)
 
 
 def check(pool: Pool, tasks: Iterable[CheckTask]) -> Iterator[CheckResult]:
-    """Check shards in the workers, which begin at once; iterate over the results in order."""
-    results = pool.run(
-        check_shard,
-        tasks,
-        rescue=_rescue,
-        size_bytes=lambda result: FINDING_BYTES * (len(result.findings) + len(result.uuid_paths)),
-    )
-    return (result for result, _ in results)
-
-
-def _rescue(_: object, task: CheckTask) -> object:
-    """Check the sessions one by one of a shard that kills its worker; the one that does it is a finding."""
-    if len(task.paths) > 1:
-        return [Successor(check_shard, task._replace(paths=[path])) for path in task.paths]
-    finding = make_finding(Problem(task.paths[0].decode(), Reason.WORKER_DIED))
-    return CheckResult(1, 0, 0, [finding] if finding.code in task.codes else [], [])
-
-
-def check_shard(task: CheckTask) -> CheckResult:
-    """Check the sessions of a shard. Never raises for what is on the disk."""
-    sessions = [_Session(task, path.decode()) for path in task.paths]
-    findings = [finding for session in sessions for finding in session.check()]
-    return CheckResult(
-        sessions=len(sessions),
-        folders=sum(session.folders for session in sessions),
-        files=sum(session.files for session in sessions),
-        findings=findings,
-        uuid_paths=[path for session in sessions for path in sorted(session.uuid_paths)],
-    )
+    """Check shards in the workers, which start at once; iterate over the results in order."""
+    return (result for result, _ in pool.run(tasks))
 
 
 def make_finding(problem: Problem) -> Finding:
@@ -205,10 +204,7 @@ class _Session:
         try:
             for folder in self.tree.walk(self.path, self.tally):
                 self.folders += 1
-                try:
-                    self._check_folder(folder)
-                except OSError as error:  # the listing broke off
-                    self.tally.error(self._path_of(folder, ''), error)
+                self._check_folder(folder)
         except OSError as error:
             self.tally.error(self.path, error)
         self.findings += map(make_finding, self.tally.problems)
@@ -224,72 +220,71 @@ class _Session:
         return '/'.join(part for part in (self.path, folder.path, name) if part)
 
     def _check_folder(self, folder: Folder) -> None:
-        """Judge the names in a folder: the hot loop. What is not a good dataset is looked at apart."""
-        names: dict[str, _Name] = {}
-        datasets: list[tuple[str, bool]] = []
-        diagnoses: list[tuple[str, Diagnosis]] = []
-        for entry in folder.entries:
-            name = entry.name
-            known = names[name] = self._judge(name)
-            if known.stem and known.diagnosis is None and entry.is_file(follow_symlinks=False):
-                datasets.append((name, False))
-            elif self._is_file(folder, entry, diagnoses):
-                if known.diagnosis is not None:
-                    diagnoses.append((name, known.diagnosis))
-                if known.stem:
-                    datasets.append((name, entry.is_symlink()))
-                else:
-                    self.files += 1
-        if _judge_folder(folder.path) is None:
-            self.datasets += len(datasets)
-            if self.task.uuid_filenames:
-                self.uuid_paths += [self._path_of(folder, name) for name, _ in datasets]
+        """Sift the names in a folder as a scan does; look at those that are wrong, alone or together."""
+        tally = Tally(list_skips=True)
+        verdicts = UuidVerdicts(folder.path) if self.task.uuid_filenames else verdicts_of(folder.path)
+        above = self._path_of(folder, '')
+        kind_of: dict[str, int] = {}
+        datasets: list[str] = []
+        try:
+            for block, kinds in folder.iter_names():
+                kind_of.update(zip(block, kinds, strict=True))
+                datasets += sift(
+                    folder, block, kinds, verdicts, tally, above=above, follow_links=self.tree.follow_links
+                )[0]
+        except OSError as error:  # the listing broke off: what it gave counts
+            self.tally.error(above, error)
+        self.datasets += len(datasets)
+        if self.task.uuid_filenames:
+            self.uuid_paths += [f'{above}/{name}' for name in datasets]
+        diagnoses = list(self._iter_left_out(tally, datasets, kind_of))
+        for name in folder.entered:
+            diagnoses += self._judge_entered(folder, name)
+        known = {name: self._judge(name) for name in kind_of}
+        diagnoses += [(name, wrong) for name in datasets if (wrong := known[name].diagnosis)]
         self.files += len(datasets)
-        if len({known.folded for known in names.values()}) < len(names):
-            self._find_twins(folder, names)
-        stems = [names[name].stem for name, _ in datasets]
-        if len(set(stems)) < len(stems):
-            self._find_extensions(folder, {name: names[name].stem for name, _ in datasets})
+        if len({judged.folded for judged in known.values()}) < len(known):
+            self._find_twins(folder, known)
+        stems = {name: known[name].stem for name in datasets}
+        if len(set(stems.values())) < len(stems):
+            self._find_extensions(folder, stems)
         if diagnoses:
-            self.findings += choose_fixes(self._path_of(folder, ''), diagnoses, names)
+            self.findings += choose_fixes(above, diagnoses, kind_of)
         if self.task.deep:
             self._compare_lengths(folder, datasets)
 
-    def _is_file(self, folder: Folder, entry: Entry, diagnoses: list[tuple[str, Diagnosis]]) -> bool:
-        """Tell whether an entry is a file whose name counts; deal with all else."""
-        path = self._path_of(folder, entry.name)
-        try:
-            is_link = entry.is_symlink()
-            if is_link and not self.tree.follow_links:
+    def _iter_left_out(
+        self, tally: Tally, datasets: list[str], kind_of: dict[str, int]
+    ) -> Iterator[tuple[str, Diagnosis]]:
+        """Say what is wrong with the names that a scan leaves out; note good ones in bad folders."""
+        for path, reason in tally.skips or ():
+            name = path.rpartition('/')[2]
+            if reason is SkipReason.LINK:
                 self._add('ALF409', path, 'a symbolic link, which is not followed')
-                return False
-            mode = entry.stat().st_mode if is_link else 0
-            if S_ISDIR(mode) or entry.is_dir(follow_symlinks=False):
-                if diagnosis := self._enter(folder, entry.name, is_link=is_link):
-                    diagnoses.append((entry.name, diagnosis))
-                return False
-            if S_ISREG(mode) or entry.is_file(follow_symlinks=False) or not is_dataset_name(entry.name):
-                return True
-            self.tally.problem(path, Reason.NOT_REGULAR)
-        except FileNotFoundError as error:
-            if entry.name.startswith('.'):
-                return True  # an editor's lock, most often: its name is what is wrong
-            self.tally.problem(path, Reason.DANGLING_LINK, error.errno or 0)
-        except OSError as error:
-            self.tally.error(path, error)
-        return False
+            elif reason is SkipReason.DOT_FOLDER:
+                yield name, Diagnosis('ALF204', 'the name begins with a dot')
+            elif reason is SkipReason.OPAQUE_FOLDER:
+                yield name, Diagnosis('ALF205', 'one object to those who read it')
+            elif is_dataset_name(name):  # the folder is what is wrong
+                datasets.append(name)
+            else:
+                self.files += 1
+                if diagnosis := self._judge(name).diagnosis:
+                    yield name, diagnosis
+        names = {to_text(name): name for name in kind_of} if tally.problems else {}
+        for problem in tally.problems:
+            name = names[problem.path.rpartition('/')[2]]
+            is_folder = kind_of[name] == Kind.FOLDER
+            diagnosis = _diagnose_folder(name) if is_folder else self._judge(name).diagnosis
+            if problem.reason in _OF_NAMES and diagnosis:
+                self.files += not is_folder
+                yield name, diagnosis
+            else:
+                self.tally.problems.append(problem)
 
-    def _enter(self, folder: Folder, name: str, *, is_link: bool) -> Diagnosis | None:
-        """Have a subfolder walked, if a scan would; judge its name."""
+    def _judge_entered(self, folder: Folder, name: str) -> Iterator[tuple[str, Diagnosis]]:
+        """Judge the name of a folder that is entered, by itself and by where it is."""
         path = self._path_of(folder, name)
-        if name.startswith('.'):
-            return Diagnosis('ALF204', 'the name begins with a dot')
-        if is_opaque_folder(name):
-            return Diagnosis('ALF205', 'one object to those who read it')
-        diagnosis = _diagnose_folder(name)
-        if diagnosis is not None and diagnosis.code == 'ALF405':
-            return diagnosis
-        folder.enter.append((name, is_link))
         if judge_number(name) is None and judge_date(folder.path.rpartition('/')[2]) is None:
             fix = self._outer_path(f'{folder.path}/{name}')
             self._add('ALF123', path, 'its files are indexed as datasets of the session around it', fix)
@@ -298,7 +293,8 @@ class _Session:
             fix = '' if is_revision_folder(name) else '/'.join(filter(None, (self.path, above, name, last)))
             message = f'this folder is below the revision {last}'
             self._add('ALF203', path, message, '' if self._is_there(fix) else fix)
-        return diagnosis
+        if diagnosis := _diagnose_folder(name):
+            yield name, diagnosis
 
     def _outer_path(self, below: str) -> str:
         """Find a free place beside this session for one that lies in it."""
@@ -313,7 +309,7 @@ class _Session:
     def _is_there(self, path: str) -> bool:
         above, _, name = path.rpartition('/')
         try:
-            return name in self.tree.list_folders(above, Tally())
+            return name in list_folders(self.tree, above, Tally())
         except OSError:
             return False
 
@@ -336,14 +332,14 @@ class _Session:
                 message = f"the client's load_object refuses it beside {other!r}"
                 self._add('ALF307', self._path_of(folder, name), message)
 
-    def _compare_lengths(self, folder: Folder, datasets: list[tuple[str, bool]]) -> None:
+    def _compare_lengths(self, folder: Folder, datasets: list[str]) -> None:
         """Compare the first dimensions of the arrays of each object, as the client does."""
         lengths: defaultdict[tuple[str | None, str], list[tuple[str, int]]] = defaultdict(list)
-        for name, is_link in datasets:
+        for name in datasets:
             if not name.endswith('.npy'):
                 continue
             namespace, object, attribute, *_ = _parse_name(name)
-            shape = self._read_shape(folder, name, is_link)
+            shape = self._read_shape(folder, name)
             if shape is None or (attribute == 'timestamps' and shape == (2, 2)):
                 continue
             if attribute == 'timestamps' and shape[1:] not in ((), (1,)):
@@ -361,14 +357,11 @@ class _Session:
                         message = f'{length:,} rows, where others of the object {object!r} have {usual:,}'
                         self._add('ALF501', self._path_of(folder, name), message)
 
-    def _read_shape(self, folder: Folder, name: str, is_link: bool) -> tuple[int, ...] | None:
+    def _read_shape(self, folder: Folder, name: str) -> tuple[int, ...] | None:
         path = self._path_of(folder, name)
         try:
-            fd = self.tree.open_entry(folder, name, is_link)
-            try:
+            with folder.open(name) as fd:
                 return read_shape(fd)
-            finally:
-                os.close(fd)
         except BadHeaderError as error:
             self._add('ALF502', path, str(error))
         except OSError as error:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import errno
 import re
-import stat
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
 from fastindex.names.problems import Problem, Reason, Tally
-from fastindex.pipeline.scan import HashTask, hash_big_file
+from fastindex.pipeline.scan import hash_file
 from fastindex.tables.merge import Row
 from fastindex.text import escape
+from fastindex.trees import Kind as EntryKind
 from fastindex.trees import Tree
 
 __all__ = ['Difference', 'Judge', 'Kind']
@@ -70,12 +70,11 @@ class Difference(NamedTuple):
 
 
 _TYPES = {
-    stat.S_IFREG: 'file',
-    stat.S_IFDIR: 'folder',
-    stat.S_IFIFO: 'FIFO',
-    stat.S_IFSOCK: 'socket',
-    stat.S_IFCHR: 'device',
-    stat.S_IFBLK: 'device',
+    EntryKind.FILE: 'file',
+    EntryKind.FOLDER: 'folder',
+    EntryKind.FIFO: 'FIFO',
+    EntryKind.SOCKET: 'socket',
+    EntryKind.DEVICE: 'device',
 }
 
 _UNSAFE = re.compile(r'(?:\A|/)\.{0,2}(?:/|\Z)|\0')  # no path below the root: an index may be a stranger's
@@ -136,7 +135,7 @@ class Judge:
             return difference
         # There is a file: it came meanwhile, or has a name that only another program indexes.
         algorithms = (self._algorithm,) if self._algorithm else ()
-        measured, tally = hash_big_file(HashTask(self._tree, path, algorithms))
+        measured, tally = hash_file(self._tree, path, algorithms)
         if measured is None:
             self.add_problems(tally.problems)
             return self._explain(path, 'size_bytes', size_bytes)
@@ -186,13 +185,13 @@ class Judge:
 
     def _type_of(self, path: str) -> str:
         above, _, name = path.rpartition('/')
-        with self._tree.revisit(above, '', [name]) as folder:
-            (entry,) = folder.entries
-            if not entry.is_symlink():
-                return _TYPES[stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)]
+        with self._tree.open_folder(above, Tally()) as folder:
+            kind = folder.kind_of(name, follow=False)
+            if kind is not EntryKind.LINK:
+                return _TYPES[kind]
             if not self._tree.follow_links:
                 return 'link'
             try:
-                return _TYPES[stat.S_IFMT(entry.stat().st_mode)]
+                return _TYPES[folder.kind_of(name)]
             except OSError as error:
                 return 'looping link' if error.errno == errno.ELOOP else 'dangling link'

@@ -1,0 +1,1 @@
+"""Programs that measure fastindex against others, itself and the clock: `python -m benchmarks.speed`."""
