@@ -7,11 +7,11 @@ from pathlib import Path
 
 import one.alf.cache
 import pytest
-from conftest import read, read_paths
+from conftest import grow, read, read_paths
 from strangers import COMMANDS, STRANGERS, TABLES, by_the_builder, look_at, no_table, of_a_database
 
 import fastindex
-from fastindex import ForeignTableError
+from fastindex import ForeignTableError, PublishError
 from fastindex.tables.foreign import find_foreign
 from fastindex.tables.publish import Stage
 
@@ -197,3 +197,29 @@ def test_a_run_that_was_allowed_to_and_was_stopped_is_finished_by_the_next(root,
     assert found.path == folder / 'sessions.pqt'
     build(root, out=folder)
     assert len(read_paths(folder)) == len(TREE)
+
+
+def test_rubbish_of_a_stopped_run_beside_them_changes_nothing(root, folder, build, run):
+    of_a_database(root, folder)
+    before = {name: (folder / name).read_bytes() for name in TABLES}
+    grow(folder, {'.fastindex/stage/datasets.pqt': b'half'})
+    err = run('release', root, '--tables', folder, '--out', root.parent / 'x.tar.zst')[2]
+    assert f'{folder}/sessions.pqt: a table of the ONE client' in err
+    assert '; a release would replace it' in err
+    grow(folder, {'.fastindex/stage/datasets.pqt': b'half'})
+    with pytest.raises(ForeignTableError):
+        build(root, out=folder)
+    assert {name: (folder / name).read_bytes() for name in TABLES} == before
+    grow(folder, {'.fastindex/stage/datasets.pqt': b'half'})
+    build(root, out=folder, force=True)
+    assert len(read_paths(folder)) == len(TREE)
+
+
+def test_to_keep_their_ids_is_no_leave_to_replace_a_link(root, folder, build, monkeypatch):
+    of_a_database(root, folder)
+    for name in TABLES:
+        (root / name).symlink_to(folder / name)
+    monkeypatch.setattr('fastindex.jobs.build.build.discover', None)
+    with pytest.raises(PublishError, match='this is a link to'):
+        build(root, ids_from=root)
+    assert not (root / '.fastindex').exists()
