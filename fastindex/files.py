@@ -359,7 +359,7 @@ def _patiently(act: Callable[[], object], *, is_patient: bool = True) -> None:
 def hold_lock(fd: int) -> Iterator[bool]:
     """Lock an open file for the time of a block; gives False where another process has locked it.
 
-    A forked process that has inherited the descriptor does not keep the lock after the block.
+    No forked process has a part in it: a worker that outlives a run that was killed leaves no lock behind.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -368,7 +368,25 @@ def hold_lock(fd: int) -> Iterator[bool]:
             raise
         yield False
         return
+    _locked.add(fd)
     try:
         yield True
     finally:
+        _locked.discard(fd)
         fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+_locked: set[int] = set()
+"""Descriptors of this process that hold a lock."""
+
+
+def _let_go() -> None:
+    """Let go of what holds a lock of the parent, in a forked process; the numbers stay taken."""
+    for fd in _locked:
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, fd, inheritable=False)
+        os.close(null)
+    _locked.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from patience import PATIENCE_SECONDS, turns, wait_until
 from renames import COMMAND, EXECUTOR, run_watched
 
 import fastindex
-from fastindex import InvalidIndexError, LockedError, PublishError, files
-from fastindex.tables.publish import open_stage
+from fastindex import EmptyTreeError, InvalidIndexError, LockedError, PublishError, files
+from fastindex.tables.publish import open_stage, open_target
 
 FIRST, SECOND = f'{SESSION}/a.b.npy', f'{SESSION}/c.d.npy'
 
@@ -410,3 +411,55 @@ def test_a_signal_amid_the_renames_ends_with_the_new_index_in_place(make_tree, b
         build(root)
     assert not (root / '.fastindex/stage').exists()
     assert fastindex.open(root).generation not in (None, old)
+
+
+@pytest.mark.parametrize('obstacle', ['lock', 'link', 'denied'])
+def test_what_stands_in_the_way_is_told_before_a_folder_is_listed(make_tree, build, monkeypatch, obstacle):
+    """A large tree is discovered for minutes."""
+
+    def listed(*_):
+        raise AssertionError('a folder was listed')
+
+    root = make_tree({f'{SESSION}/a.b.npy': b''})
+    monkeypatch.setattr('fastindex.trees.disk.LocalTree.open_folder', listed)
+    with ExitStack() as stack:
+        if obstacle == 'lock':
+            stack.enter_context(open_target(root))
+        elif obstacle == 'link':
+            (root / 'datasets.pqt').symlink_to(root / 'elsewhere')
+        else:
+            monkeypatch.setattr(Path, 'mkdir', deny)
+        with pytest.raises((LockedError, PublishError)):
+            build(root)
+
+
+def deny(path, **_):
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def test_a_root_without_sessions_is_left_as_it_was(make_tree, build):
+    root = make_tree({'lab/readme': b''})
+    with pytest.raises(EmptyTreeError):
+        build(root)
+    assert os.listdir(root) == ['lab']
+
+
+def test_a_worker_that_outlives_a_killed_run_leaves_no_lock(make_tree):
+    root = make_tree({f'{SESSION}/a.b.npy': b''})
+    code = (
+        'import os, pathlib, signal, sys, time\n'
+        'from fastindex.tables.publish import open_target\n'
+        'with open_target(pathlib.Path(sys.argv[1])):\n'
+        '    pid = os.fork()\n'
+        '    if pid == 0:\n'
+        '        os.close(1)\n'
+        '        time.sleep(3600)\n'
+        '    print(pid, flush=True)\n'
+        '    os.kill(os.getpid(), signal.SIGKILL)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code, root], stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        with open_target(root):
+            pass
+    finally:
+        os.kill(int(done.stdout), signal.SIGKILL)

@@ -20,10 +20,11 @@ import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
-from typing import IO
+from tempfile import TemporaryDirectory
+from typing import IO, Self
 
 from xxhash import xxh3_128
 
@@ -35,7 +36,7 @@ from fastindex.tables.reuse import FINGERPRINTS
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 
-__all__ = ['PROBLEMS', 'TABLES', 'Stage', 'open_stage', 'recover']
+__all__ = ['PROBLEMS', 'TABLES', 'Stage', 'open_draft', 'open_stage', 'open_target', 'recover']
 
 TABLES = ('datasets.pqt', 'sessions.pqt')
 """In the order in which they are put in place."""
@@ -52,7 +53,7 @@ MAX_SEAL_BYTES = 4096
 
 
 class Stage:
-    """The place where a new pair grows. Made by `open_stage`.
+    """The place where a new pair grows, and from where it is put in place. Made by `open_target`.
 
     Parameters
     ----------
@@ -70,6 +71,7 @@ class Stage:
         self.folder = self.state / 'stage'
         self.is_sealed = False
         """Whether the pair in the stage is complete: from then on it is put in place, not dropped."""
+        self.was_opened = False
         self._force = force
         self._overwrite = overwrite
         self._places = {
@@ -140,6 +142,51 @@ class Stage:
                 record = {'path': problem.path, 'reason': problem.reason, 'errno': problem.errno}
                 file.write(json.dumps(record) + '\n')
 
+    @contextmanager
+    def open(self) -> Iterator[Self]:
+        """Make an empty stage; leaving it without `publish` drops what was staged.
+
+        Raises
+        ------
+        PublishError
+            If it cannot be made, or what is in it cannot be put in place.
+        """
+        with self.explaining():
+            try:
+                self.folder.mkdir()
+                self.was_opened = True
+                yield self
+            except BaseException as error:
+                if self.is_sealed and not isinstance(error, Exception):
+                    with suppress(OSError):  # held: the next run goes on
+                        self.recover(is_patient=False)  # a signal: it is in place within milliseconds
+                raise
+            finally:
+                if not self.is_sealed:  # else something stopped us at the renames: the next run goes on
+                    self.drop()
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Make a PublishError of what the system says, with what has become of the index."""
+        try:
+            yield
+        except FastindexError:
+            raise
+        except OSError as error:
+            where = next(
+                (name for name in (error.filename2, error.filename) if isinstance(name, str)), self.out
+            )
+            was = (
+                'the new one is complete, and the next run puts it in place'
+                if self.is_sealed
+                else 'the one that was there still is'
+            )
+            is_there = 'Does a program have it open' if error.errno in HELD else 'Is there space'
+            raise PublishError(
+                f'{escape(os.fspath(where))}: the index could not be written ({error.strerror or error}); '
+                f'{was}. {is_there}, may this user write there? --out DIR writes it elsewhere'
+            ) from error
+
     def publish(self) -> None:
         """Put the pair in place; it must be complete."""
         self.check_places()  # again: the scan took its time
@@ -201,18 +248,19 @@ def recover(out: Path, *, force: bool = False) -> None:
     Parameters
     ----------
     force
-        See `open_stage`, which says what is raised.
+        See `open_target`, which says what is raised.
     """
     if os.path.lexists(Stage(out).folder):
-        with open_stage(out, force=force, overwrite=True):
+        with open_target(out, force=force, overwrite=True):
             pass
 
 
 @contextmanager
-def open_stage(out: Path, *, force: bool = False, overwrite: bool = False) -> Iterator[Stage]:
-    """Open the stage of an index: lock it, deal with what an earlier run left, make an empty one.
+def open_target(out: Path, *, force: bool = False, overwrite: bool = False) -> Iterator[Stage]:
+    """Open the place of an index for a run that will replace it, before anything is discovered.
 
-    Leaving it without `Stage.publish` drops what was staged.
+    Takes the lock, deals with what an earlier run left, and tries whether the folder can be written to: what
+    stands in the way of a run of hours is told at its start.
 
     Parameters
     ----------
@@ -220,6 +268,11 @@ def open_stage(out: Path, *, force: bool = False, overwrite: bool = False) -> It
         Whether a table that is a link may be replaced by a file. What it leads to is left alone.
     overwrite
         Whether tables that another program wrote may be replaced.
+
+    Returns
+    -------
+    stage
+        To be opened, when there is something to write. See `Stage.open`.
 
     Raises
     ------
@@ -231,48 +284,52 @@ def open_stage(out: Path, *, force: bool = False, overwrite: bool = False) -> It
         If the folder cannot be written to, or has something else in the place of a table.
     """
     stage = Stage(out, force=force, overwrite=overwrite)
-    try:
-        _check_no_link(stage.state)
-        if stage.state.is_file():
-            raise PublishError(
-                f'{escape(os.fspath(stage.state))}: this is a file, expected a folder: remove it'
-            )
-        stage.state.mkdir(exist_ok=True)
-        with _open_lock(stage.state / 'lock') as lock, hold_lock(lock.fileno()) as is_ours:
-            if not is_ours:
-                holder = _read_holder(lock.fileno())
-                raise LockedError(
-                    f'{escape(os.fspath(out))}: {holder} is writing this index: wait for it, or end it'
-                )
-            _write_holder(lock.fileno())
+    with ExitStack() as held:
+        with stage.explaining():
+            held.enter_context(_hold(stage))
             stage.check_places()
             stage.recover()
             stage.check_owner()
-            try:
-                stage.folder.mkdir()
-                yield stage
-            except BaseException as error:
-                if stage.is_sealed and not isinstance(error, Exception):
-                    with suppress(OSError):  # held: the next run goes on
-                        stage.recover(is_patient=False)  # a signal: it is in place within milliseconds
-                raise
-            finally:
-                if not stage.is_sealed:  # else something stopped us at the renames: the next run goes on
-                    stage.drop()
-    except FastindexError:
-        raise
-    except OSError as error:
-        where = next((name for name in (error.filename2, error.filename) if isinstance(name, str)), out)
-        was = (
-            'the new one is complete, and the next run puts it in place'
-            if stage.is_sealed
-            else 'the one that was there still is'
-        )
-        is_there = 'Does a program have it open' if error.errno in HELD else 'Is there space'
-        raise PublishError(
-            f'{escape(os.fspath(where))}: the index could not be written ({error.strerror or error}); {was}. '
-            f'{is_there}, may this user write there? --out DIR writes it elsewhere'
-        ) from error
+        yield stage
+
+
+@contextmanager
+def open_stage(out: Path, *, force: bool = False, overwrite: bool = False) -> Iterator[Stage]:
+    """Open the place of an index, and the stage in it at once. See `open_target` and `Stage.open`."""
+    with open_target(out, force=force, overwrite=overwrite) as stage, stage.open():
+        yield stage
+
+
+@contextmanager
+def open_draft() -> Iterator[Stage]:
+    """Open a stage that is never published, away from every index."""
+    with TemporaryDirectory(prefix='fastindex-') as folder, open_stage(Path(folder)) as stage:
+        yield stage
+
+
+@contextmanager
+def _hold(stage: Stage) -> Iterator[None]:
+    """Hold the lock of an index; a new state folder is removed again where nothing was staged."""
+    _check_no_link(stage.state)
+    if stage.state.is_file():
+        raise PublishError(f'{escape(os.fspath(stage.state))}: this is a file, expected a folder: remove it')
+    is_new = not stage.state.is_dir()
+    stage.state.mkdir(exist_ok=True)
+    path = stage.state / 'lock'
+    with _open_lock(path) as lock, hold_lock(lock.fileno()) as is_ours:
+        if not is_ours:
+            holder = _read_holder(lock.fileno())
+            raise LockedError(
+                f'{escape(os.fspath(stage.out))}: {holder} is writing this index: wait for it, or end it'
+            )
+        _write_holder(lock.fileno())
+        try:
+            yield
+        finally:
+            if is_new and not stage.was_opened:
+                with suppress(OSError):
+                    path.unlink()
+                    stage.state.rmdir()
 
 
 def _check_no_link(path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.tables.metadata import Facts
-from fastindex.tables.publish import Stage, open_stage, recover
+from fastindex.tables.publish import Stage, open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
 from fastindex.text import escape, to_text
 from fastindex.trees import Tree, is_url, open_tree
@@ -160,7 +160,7 @@ def build(
             place = mirror.folder
         folder = None if dry_run else Path(os.path.realpath(place))
         if folder is not None and not check:
-            recover(folder, force=force)
+            recover(folder, force=force)  # before the ids of other tables are read, which may be these
             stage = Stage(folder, force=force, overwrite=overwrite)
             stage.check_places()
             stage.check_owner(url=mirror and mirror.place.url)
@@ -238,57 +238,55 @@ def build_index(
     date_created = _date_created()
     if out is not None and not out.is_dir():
         raise PublishError(f'{escape(os.fspath(out))}: there is no such folder for the tables: make it')
-    with closing(tree), ExitStack() as files, _open_pool(tree, workers, executor, dask, files) as pool:
-        found, known = _discover(tree, out, options, pool, files)
+    with closing(tree), ExitStack() as stack:
+        stage = None if out is None else stack.enter_context(_open_target(out, options))
+        pool = stack.enter_context(_open_pool(tree, workers, executor, dask, stack))
+        found, known = _discover(tree, out, options, pool, stack)
         report = Report(tree, options, found)
-        adopted = options.adopted
-        all_keys = adopted.iter_unique(found.iter_keys()) if adopted else found.iter_keys()
-        max_sessions = MAX_SESSIONS * pool.task_size
-        shards = iter_shards(all_keys, found.count_sessions(), pool.workers, max_sessions=max_sessions)
-        tasks = (
-            ScanTask(
-                found.narrow(tree, keys),
-                adopted.narrow(keys) if adopted else options.identity,
-                keys,
-                options.algorithms,
-                options.lab,
-                report.wants_skips,
-                known.take(keys) if known else None,
-                options.facts.uuid_filenames,
-            )
-            for keys in shards
-        )
-        scanned = scan(pool, tasks)  # the workers begin here; what follows is imported meanwhile
+        scanned = scan(pool, _iter_tasks(tree, found, known, options, pool))  # the workers start here
         if options.facts.uuid_filenames:
             from fastindex.pipeline.collect import iter_unique
 
             scanned = iter_unique(scanned, options.facts.namespace)
-        with report:
-            if out is None:
-                for result, hashed in scanned:
-                    report.add(result, hashed)
-                return report.summary(started)
-            with _open_draft() if options.check else _open_stage(out, options) as stage:
-                generation = _write(scanned, stage, report, date_created)
-                pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
-                _refuse_to_lose(out, report)
-                report.compare(out, stage.folder, generation)
-                if not options.check:
-                    stage.publish()
+        stack.enter_context(report)
+        if out is None or stage is None:
+            for result, hashed in scanned:
+                report.add(result, hashed)
+            return report.summary(started)
+        with stage.open() if not options.check else nullcontext():
+            generation = _write(scanned, stage, report, date_created)
+            pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
+            _refuse_to_lose(out, report)
+            report.compare(out, stage.folder, generation)
+            if not options.check:
+                stage.publish()
     return report.summary(started, out=None if options.check else out, generation=generation)
 
 
-def _open_stage(out: Path, options: Options) -> AbstractContextManager[Stage]:
-    return open_stage(out, force=options.force, overwrite=options.overwrite)
+def _open_target(out: Path, options: Options) -> AbstractContextManager[Stage]:
+    if options.check:
+        return open_draft()
+    return open_target(out, force=options.force, overwrite=options.overwrite)
 
 
-@contextmanager
-def _open_draft() -> Iterator[Stage]:
-    """Open a stage that is never published, away from the index."""
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory(prefix='fastindex-') as folder, open_stage(Path(folder)) as stage:
-        yield stage
+def _iter_tasks(
+    tree: Tree, found: Discovery, known: KnownIndex | None, options: Options, pool: Pool
+) -> Iterator[ScanTask]:
+    """Cut the sessions into shards, each with what is known of its own."""
+    adopted = options.adopted
+    all_keys = adopted.iter_unique(found.iter_keys()) if adopted else found.iter_keys()
+    max_sessions = MAX_SESSIONS * pool.task_size
+    for keys in iter_shards(all_keys, found.count_sessions(), pool.workers, max_sessions=max_sessions):
+        yield ScanTask(
+            found.narrow(tree, keys),
+            adopted.narrow(keys) if adopted else options.identity,
+            keys,
+            options.algorithms,
+            options.lab,
+            options.on_skip is not None,
+            known.take(keys) if known else None,
+            options.facts.uuid_filenames,
+        )
 
 
 def _open_pool(

@@ -99,7 +99,6 @@ class Report:
     def __init__(self, tree: Tree, options: Options, found: Discovery) -> None:
         self.tree = tree
         self.options = options
-        self.wants_skips = options.on_skip is not None
         self.total = found.count_sessions()
         self.sessions = self.datasets = self.bytes = self.reused = 0
         self.skipped: Counter[SkipReason] = Counter()
