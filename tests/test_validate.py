@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import termios
 from contextlib import suppress
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,6 +41,7 @@ from fastindex.names.diagnose import (
     diagnose_number,
     diagnose_subject,
 )
+from fastindex.names.rules import RULE_OF_REASON
 from fastindex.trees import open_tree
 
 DATE = 'lab/Subjects/s1/2024-01-01'
@@ -745,6 +748,14 @@ def test_a_rule_explains_itself(rule):
     assert text.startswith(f'{rule.code} {rule.title}\n{rule.severity}: ')
     assert rule.meaning.endswith(('.', '?'))
     assert rule.example in text
+
+
+@pytest.mark.parametrize('rule', RULES.values(), ids=list(RULES))
+def test_a_rule_names_the_module_that_finds_it(rule):
+    source = inspect.getsource(import_module(f'fastindex.{rule.finder}'))
+    reasons = [rf'\bReason\.{reason.name}\b' for reason, code in RULE_OF_REASON.items() if code == rule.code]
+    assert rule.finder != 'names.rules'
+    assert re.search('|'.join([f"'{rule.code}'", *reasons]), source)
 
 
 NAMERS = {
