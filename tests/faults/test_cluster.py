@@ -146,8 +146,8 @@ def test_a_worker_of_another_version_that_comes_late_ends_the_run(
 ):
     other = tmp_path / 'other'
     shutil.copytree(TOP / 'fastindex', other / 'fastindex')
-    init = other / 'fastindex/__init__.py'
-    init.write_text(init.read_text().replace(f"'{fastindex.__version__}'", "'0.0.1'"))
+    version = other / 'fastindex/_version.py'
+    version.write_text(version.read_text().replace(fastindex.__version__, '0.0.1'))
     cluster.add_worker('--no-nanny', env=stuck)
     with cluster.connect(workers=1) as client, start(root, '--dask', cluster.file) as running:
         wait_for_scan(client)
