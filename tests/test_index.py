@@ -24,6 +24,8 @@ import fastindex
 from fastindex import InvalidIndexError
 from fastindex.names.alf import judge_file, judge_folder
 from fastindex.tables import check
+from fastindex.tables.reuse import FINGERPRINTS
+from fastindex.trees import STATE_FOLDER
 
 FIRST, SECOND = f'{SESSION}/alf/a.b.npy', f'{SESSION}/alf/#1#/c.d.npy'
 TABLES = ('sessions', 'datasets')
@@ -93,7 +95,7 @@ def test_an_index_of_sessions_without_datasets_can_be_opened(make_tree, build):
 
 def test_an_index_of_several_row_groups_can_be_opened(make_tree, build, monkeypatch):
     monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 3)
-    monkeypatch.setattr('fastindex.tables.file.BATCH_ROWS', 2)
+    monkeypatch.setattr('fastindex.limits.BATCH_ROWS', 2)
     root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.{j}': b'' for i in range(5) for j in range(4)})
     build(root)
     assert pq.read_metadata(root / 'datasets.pqt').num_row_groups > 5
@@ -277,21 +279,34 @@ def test_an_id_twice_is_refused(index):
         fastindex.open(index)
 
 
-def forge(folder: Path, table: str, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Change the rows of a table of ours as a stranger would: with our writer, so that all digests agree."""
+def forge(folder: Path, table: str, change: Callable[[pa.Table], pa.Table], **said: Any) -> None:
+    """Change the rows of a table of ours, and what both say, as a stranger would.
+
+    With our writer, so that all digests agree.
+    """
     from fastindex.tables.write import PairWriter
 
     rows = {name: pq.read_table(folder / f'{name}.pqt') for name in TABLES}
     rows[table] = change(rows[table])
     facts = json.loads(pq.read_metadata(folder / 'sessions.pqt').metadata[b'fastindex'])
     (folder / 'forged').mkdir()
-    writer = PairWriter(
-        folder / 'forged', algorithms=tuple(facts['algorithms']), origin='x', date_created='2024-01-01 00:00'
+    columns = {'md5': 'hash', 'xxh128': 'xxh128'}
+    schema = rows['datasets'].schema
+    algorithms = tuple(
+        name
+        for name, column in columns.items()
+        if column in schema.names and schema.field(column).type == pa.string()
     )
-    writer.write(*(rows[name].replace_schema_metadata() for name in TABLES))
-    writer.close({key: value for key, value in facts.items() if key != 'generation'})
+    writer = PairWriter(folder / 'forged', algorithms=algorithms, origin='x', date_created='2024-01-01 00:00')
+    fingerprints = folder / STATE_FOLDER / FINGERPRINTS
+    known = pq.read_table(fingerprints).replace_schema_metadata() if fingerprints.exists() else None
+    writer.write(*(rows[name].replace_schema_metadata() for name in TABLES), known)
+    writer.close({key: value for key, value in {**facts, **said}.items() if key != 'generation'})
     for name in TABLES:
         (folder / 'forged' / f'{name}.pqt').replace(folder / f'{name}.pqt')
+    if known is not None and algorithms:
+        (folder / 'forged' / FINGERPRINTS).replace(fingerprints)
+    shutil.rmtree(folder / 'forged')
 
 
 def reverse(table: pa.Table) -> pa.Table:

@@ -18,7 +18,7 @@ from fastindex.commands import COMMANDS, make_parser
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'fastindex'
 
-GROUND = ['errors', 'text', 'files', 'progress', '_version']
+GROUND = ['errors', 'limits', 'text', 'files', 'progress', '_version']
 LAYERS = ['names', 'trees', 'tables', 'workers', 'pipeline', 'jobs', 'commands', 'cli']
 """The folders of the package, and `cli`: each imports the ground, itself and those before it."""
 
@@ -41,7 +41,9 @@ def imports_of(module: str) -> set[str]:
 
         def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
             if node.module and node.module.partition('.')[0] == 'fastindex':
-                found.add(node.module.partition('.')[2] or '__init__')
+                below = node.module.partition('.')[2]
+                names = [alias.name if alias.name in MODULES else '__init__' for alias in node.names]
+                found.update([below] if below else names)
 
     Visitor().visit(ast.parse(source))
     return found

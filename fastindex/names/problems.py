@@ -30,6 +30,7 @@ class Reason(StrEnum):
     NOT_UTF8 = 'name-not-utf8'
     NOT_A_PATH = 'key-is-no-path'
     TOO_DEEP = 'too-deep'
+    TOO_LONG = 'path-too-long'
     CHANGED = 'changed-while-read'
     WORKER_DIED = 'worker-died'
     IO = 'io-error'

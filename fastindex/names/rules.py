@@ -118,7 +118,6 @@ _BY_VALIDATE = 'jobs.validate.validate'
 _BY_DIAGNOSE = 'names.diagnose'
 _BY_PROBLEMS = 'names.problems'
 _BY_SIFT = 'trees.sift'
-_BY_DISK = 'trees.disk'
 _SESSION = 'lab/Subjects/s1/2024-05-06/001'
 
 _RULES = [
@@ -371,7 +370,7 @@ _RULES = [
         f'{_SESSION}/caf\u00e9.times.npy',
     ),
     Rule(
-        *('ALF406', _ERROR, 'too deep', _BY_DISK),
+        *('ALF406', _ERROR, 'too deep', _BY_SIFT),
         'More folders are in one another than are walked.',
         f'{_SESSION}/a/a/a/...',
     ),
@@ -394,6 +393,12 @@ _RULES = [
         *('ALF410', _ERROR, 'worker died', _BY_SESSIONS),
         'Each process that looked at this session was killed, or ran out of memory: it is left out.',
         f'{_SESSION}, with too many files for the memory',
+    ),
+    Rule(
+        *('ALF411', _ERROR, 'path too long', _BY_SIFT),
+        'The path below the session has more than 4,096 bytes: no program can open it as a whole, and no '
+        'index holds it. The file is left out; a folder is not entered.',
+        f'{_SESSION}/a.../a.../..., 20 folders of 250 letters in one another',
     ),
     # Contents
     Rule(
@@ -420,6 +425,7 @@ RULE_OF_REASON = {
     Reason.NOT_REGULAR: 'ALF404',
     Reason.NOT_UTF8: 'ALF405',
     Reason.TOO_DEEP: 'ALF406',
+    Reason.TOO_LONG: 'ALF411',
     Reason.VANISHED: 'ALF407',
     Reason.CHANGED: 'ALF407',
     Reason.IO: 'ALF408',

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from fastindex import limits
 from fastindex.names.alf import SkipReason, is_opaque_folder, is_revision_folder, judge_file, judge_folder
 from fastindex.names.problems import Reason
 from fastindex.names.uuids import is_uuid, judge_name_without_uuid, takes_uuid
@@ -43,7 +44,9 @@ class Verdicts(dict[str, Verdict]):
         if not is_utf8(name):
             verdict = Reason.NOT_UTF8
         else:
-            verdict = judge_file(name) or self.reason or (self.above + name).encode()
+            path = (self.above + name).encode()
+            too_long = Reason.TOO_LONG if len(path) > limits.MAX_TEXT_BYTES else None
+            verdict = judge_file(name) or self.reason or too_long or path
         if len(self) < MAX_NAMES:
             self[name] = verdict
             global _remembered

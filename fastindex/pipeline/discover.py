@@ -17,10 +17,11 @@ from contextlib import ExitStack
 from itertools import groupby
 from typing import NamedTuple
 
+from fastindex import limits
 from fastindex.errors import RootError
 from fastindex.names.alf import SkipReason, judge_date, judge_number
 from fastindex.names.ids import Identity
-from fastindex.names.problems import Tally
+from fastindex.names.problems import Reason, Tally
 from fastindex.pipeline.shard import Listed
 from fastindex.text import escape
 from fastindex.trees import ListsAhead, Tree
@@ -243,10 +244,13 @@ def _iter_sessions(tree: Tree, subject: str, dates: Iterable[str], tally: Tally)
             tally.skip(path, reason)
             continue
         for number in _list_folders(tree, path, tally):
+            session = f'{path}/{number}'
             if reason := judge_number(number):
-                tally.skip(f'{path}/{number}', reason)
+                tally.skip(session, reason)
+            elif limits.is_too_long(session):  # in a bucket: a disk has no such names
+                tally.problem(session, Reason.TOO_LONG)
             else:
-                yield f'{path}/{number}'
+                yield session
 
 
 def _list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:

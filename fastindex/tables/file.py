@@ -1,9 +1,9 @@
 """Open one table of an index defensively: within limits, and never a row of it more than asked for.
 
 Gives batches of rows, and what the footer says. Leaves whether they are those of an index to
-`fastindex.tables.check`. Nothing that a footer says makes this hold more than one row group of limited size;
-a page whose own header belies the footer can ask for as much as Parquet has room for, 2 GiB, while it is
-read.
+`fastindex.tables.check`; the limits are those of `fastindex.limits`. Nothing that a footer says makes this
+hold more than one row group of limited size; a page whose own header belies the footer can ask for as much as
+Parquet has room for, 2 GiB, while it is read.
 """
 
 from __future__ import annotations
@@ -15,42 +15,14 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from fastindex import limits
 from fastindex.errors import InvalidIndexError
 from fastindex.text import escape
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    'AGAIN',
-    'DAMAGES',
-    'MAX_FOOTER_BYTES',
-    'Stamp',
-    'TableFile',
-    'find_footer',
-    'open_table',
-    'stamp_of',
-]
-
-MAX_FOOTER_BYTES = 2**23
-"""The footer of 700 million rows of ours; that of the example has 5 KB."""
-
-MAX_ROWS_PER_BYTE = 4
-"""Of a file: ids hardly compress, so ours have a row in 22 bytes; the client's builder, in 4."""
-
-MAX_ROW_GROUP_BYTES = 2**30
-"""Uncompressed. Ours have 3 MB, 8 with both digests; the client's builder puts a million rows into one."""
-
-MAX_ROW_BYTES = 2**14
-"""Uncompressed, on average over a row group, beyond a first megabyte: a row of ours has at most 5 KB."""
-
-MAX_COLUMNS = 100
-
-MAX_PATH_BYTES = 4096
-"""PATH_MAX: no file has a longer rel_path."""
-
-BATCH_ROWS = 2**16
-"""Rows in memory at once, as many as a row group of ours has."""
+__all__ = ['AGAIN', 'DAMAGES', 'Stamp', 'TableFile', 'find_footer', 'open_table', 'stamp_of']
 
 AGAIN = 'python -m fastindex ROOT makes the index again'
 """What to do about a table that is refused."""
@@ -133,8 +105,8 @@ class TableFile:
         try:
             parquet = pq.ParquetFile(
                 pa.PythonFile(file, 'r'),
-                thrift_string_size_limit=MAX_FOOTER_BYTES,
-                thrift_container_size_limit=MAX_FOOTER_BYTES // 16,
+                thrift_string_size_limit=limits.MAX_FOOTER_BYTES,
+                thrift_container_size_limit=limits.MAX_FOOTER_BYTES // 16,
             )
             self.footer = parquet.metadata
             self.schema: pa.Schema = parquet.schema_arrow
@@ -155,23 +127,23 @@ class TableFile:
         if start is None:
             self.refuse('not Parquet, or damaged: it has no footer')
         footer_bytes = self.stamp.size_bytes - 8 - start
-        if footer_bytes > MAX_FOOTER_BYTES:
-            self.refuse(f'a footer of {footer_bytes} bytes: expected {MAX_FOOTER_BYTES} at most')
+        if footer_bytes > limits.MAX_FOOTER_BYTES:
+            self.refuse(f'a footer of {footer_bytes} bytes: expected {limits.MAX_FOOTER_BYTES} at most')
         return start
 
     def _check_limits(self) -> None:
         rows, groups = self.footer.num_rows, self._groups()
-        if not 0 <= rows <= self.stamp.size_bytes * MAX_ROWS_PER_BYTE:
+        if not 0 <= rows <= self.stamp.size_bytes * limits.MAX_ROWS_PER_BYTE:
             self.refuse(f'{rows} rows in {self.stamp.size_bytes} bytes: no index has so many')
         if (
             rows != sum(group.num_rows for group in groups)
             or min((g.num_rows for g in groups), default=0) < 0
         ):
             self.refuse('damaged: the numbers of rows in its footer do not agree')
-        if self.footer.num_columns > MAX_COLUMNS:
-            self.refuse(f'{self.footer.num_columns} columns: expected {MAX_COLUMNS} at most')
+        if self.footer.num_columns > limits.MAX_COLUMNS:
+            self.refuse(f'{self.footer.num_columns} columns: expected {limits.MAX_COLUMNS} at most')
         for group in groups:
-            limit_bytes = min(MAX_ROW_GROUP_BYTES, 2**20 + group.num_rows * MAX_ROW_BYTES)
+            limit_bytes = min(limits.MAX_ROW_GROUP_BYTES, 2**20 + group.num_rows * limits.MAX_ROW_BYTES)
             if not 0 <= group.total_byte_size <= limit_bytes:
                 self.refuse(f'{group.total_byte_size} bytes in {group.num_rows} rows: no index has so many')
 
@@ -248,7 +220,7 @@ class TableFile:
         try:
             for i in range(self.footer.num_row_groups):
                 rows = 0
-                for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[i], columns=columns):
+                for batch in parquet.iter_batches(limits.BATCH_ROWS, row_groups=[i], columns=columns):
                     if not batch.num_rows:
                         continue
                     rows += batch.num_rows
@@ -280,8 +252,8 @@ class TableFile:
 
         if pa.types.is_dictionary(column.type):
             lengths = pc.binary_length(column.dictionary)
-            if (pc.max(lengths).as_py() or 0) > MAX_PATH_BYTES:
-                self.refuse(f'column {name} has more than {MAX_PATH_BYTES} bytes in a row')
+            if (pc.max(lengths).as_py() or 0) > limits.MAX_TEXT_BYTES:
+                self.refuse(f'column {name} has more than {limits.MAX_TEXT_BYTES} bytes in a row')
         return column.cast(pa.string())
 
     def check_match(self, name: str, column: Any, pattern: str, expected: str, *, match: bool = True) -> None:

@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from fastindex import limits
 from fastindex.errors import ForeignTableError, InvalidIndexError
-from fastindex.tables.file import MAX_FOOTER_BYTES, find_footer, open_table
+from fastindex.tables.file import find_footer, open_table
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 
@@ -65,8 +66,8 @@ def _read_footer(file: IO[bytes]) -> bytes:
     start = find_footer(file, size_bytes)
     if start is None:
         return b''
-    file.seek(max(start, size_bytes - MAX_FOOTER_BYTES))
-    return file.read(MAX_FOOTER_BYTES)
+    file.seek(max(start, size_bytes - limits.MAX_FOOTER_BYTES))
+    return file.read(limits.MAX_FOOTER_BYTES)
 
 
 def refuse_foreign(folder: Path, *, url: str | None = None) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastindex import limits
+from fastindex.errors import InvalidIndexError, PublishError
+from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.metadata import one_metadata, pandas_metadata
 from fastindex.tables.reuse import FINGERPRINTS
 from fastindex.tables.schema import datasets_schema, fingerprints_schema, sessions_schema
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ['PairWriter']
 
 
-ROW_GROUP_ROWS = 2**16
+ROW_GROUP_ROWS = limits.BATCH_ROWS
 """8 MB of datasets in memory, 1.5 MB in the file: small enough that a reader can skip most of them."""
 
 
@@ -73,7 +76,13 @@ class PairWriter:
             self._fingerprints.write(fingerprints)
 
     def close(self, facts: Mapping[str, Any]) -> str:
-        """Complete the files; `facts` go into their metadata, with the generation, which is returned."""
+        """Complete the files; `facts` go into their metadata, with the generation, which is returned.
+
+        Raises
+        ------
+        PublishError
+            If they are beyond what readers take. See `fastindex.limits`.
+        """
         from xxhash import xxh3_128
 
         sessions, datasets, *_ = [table.finish() for table in self._tables]
@@ -81,6 +90,8 @@ class PairWriter:
         metadata = json.dumps({'generation': generation, **facts})
         for table in self._tables:
             table.close(metadata)
+        for table in (self._sessions, self._datasets):
+            table.check_limits()
         return generation
 
     def abort(self) -> None:
@@ -168,6 +179,16 @@ class _TableWriter:
         self._writer.add_key_value_metadata({'fastindex': metadata})
         self._writer.close()
         self._file.close()
+
+    def check_limits(self) -> None:
+        try:
+            with open_table(self._path) as file:
+                TableFile(self._path, file)
+        except InvalidIndexError as error:
+            raise PublishError(
+                f'this index would be one that nothing reads ({error}): expected fewer datasets, as of one '
+                'lab'
+            ) from error
 
     def abort(self) -> None:
         if self._writer is not None:

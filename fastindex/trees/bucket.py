@@ -32,7 +32,6 @@ from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape
 from fastindex.trees import BLOCK_NAMES, Folder, Kind, Measures
 from fastindex.trees.digests import NO_FINGERPRINT, Digests, Fingerprint, Measured, new_digest
-from fastindex.trees.disk import MAX_DEPTH
 from fastindex.trees.s3 import Object, Place
 
 __all__ = ['ObjectTree']
@@ -374,7 +373,7 @@ class ObjectTree(NamedTuple):
         session = self._find_session(session_path, tally)
         if session is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), session_path)
-        return self._walk(session, session_path, '', tally, 0)
+        return self._walk(session, '')
 
     def _find_session(self, path: str, tally: Tally) -> _Session | None:
         if packed := (self.listed or {}).get(path):
@@ -382,18 +381,14 @@ class ObjectTree(NamedTuple):
         objects = list(self._iter_deep(path, tally))
         return _Session(self.place, objects) if objects else None
 
-    def _walk(
-        self, session: _Session, session_path: str, path: str, tally: Tally, depth: int
-    ) -> Iterator[Folder]:
+    def _walk(self, session: _Session, path: str) -> Iterator[Folder]:
         folder = session.folders[path]
         folder.entered.clear()
         yield folder
         for name in folder.entered:
             below = f'{path}/{name}' if path else name
-            if depth == MAX_DEPTH - 1:  # as on a disk
-                tally.problem(f'{session_path}/{below}', Reason.TOO_DEEP)
-            elif below in session.folders:
-                yield from self._walk(session, session_path, below, tally, depth + 1)
+            if below in session.folders:
+                yield from self._walk(session, below)
 
 
 class _Packer:

@@ -26,13 +26,13 @@ from fastindex.trees.digests import Digests, FileChangedError, Fingerprint, Hash
 
 __all__ = ['LocalTree']
 
-MAX_DEPTH = 64
-"""Folders below a session that are open at once; deeper than the client could name (PATH_MAX)."""
-
 MAX_LINKS = 16
 """Times that one folder is entered through links in one session: links to links double at each step."""
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_MAX_CHARACTERS = 1023
+"""Of a path that is opened as a whole, 4 bytes each: the system takes 4,095 (PATH_MAX)."""
+
 _FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block
 
 _TYPE_MASK = S_IFMT(0xFFFF)
@@ -272,18 +272,13 @@ class LocalTree(NamedTuple):
                 try:
                     below_fd = self._open_subfolder(walk, name, is_link, above)
                 except OSError as error:
-                    if error.errno == errno.EMLINK:
-                        tally.problem(f'{session_path}/{below}', Reason.TOO_DEEP)
-                    else:
-                        tally.error(f'{session_path}/{below}', error)
+                    tally.error(f'{session_path}/{below}', error)
                 else:
                     yield from self._walk(walk, below_fd, below, above)
         finally:
             os.close(fd)
 
     def _open_subfolder(self, walk: _Walk, name: str, is_link: bool, above: list[int]) -> int:
-        if len(above) == MAX_DEPTH:
-            raise OSError(errno.EMLINK, 'too many folders in one another')
         fd = os.open(name, _FOLDER_FLAGS | (0 if is_link else os.O_NOFOLLOW), dir_fd=above[-1])
         if is_link and self._is_loop(walk, fd, above):
             os.close(fd)
@@ -307,12 +302,13 @@ class LocalTree(NamedTuple):
 
     def _open_folder(self, path: str) -> int:
         root_fd = self._root_fd()
-        if self.follow_links or not path:
+        if (self.follow_links and len(path) <= _MAX_CHARACTERS) or not path:
             return os.open(path or '.', _FOLDER_FLAGS, dir_fd=root_fd)
+        flags = _FOLDER_FLAGS | (0 if self.follow_links else os.O_NOFOLLOW)
         fd = os.dup(root_fd)
         for name in path.split('/'):
             try:
-                below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=fd)
+                below = os.open(name, flags, dir_fd=fd)
             finally:
                 os.close(fd)
             fd = below

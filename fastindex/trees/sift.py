@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastindex import limits
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Reason, Tally
 from fastindex.names.verdicts import UuidVerdicts, Verdicts, judge_subfolder
@@ -15,6 +16,9 @@ from fastindex.text import is_utf8
 from fastindex.trees import STATE_FOLDER, Folder, Kind, Tree
 
 __all__ = ['list_folders', 'sift']
+
+MAX_DEPTH = 64
+"""Folders in one another below a session: as many as a walk has open at once."""
 
 _DATASETS = {bytes}
 
@@ -35,7 +39,8 @@ def sift(
     2. A link where links are not followed: a skip.
     3. A link that cannot be looked through: a problem; but one that leads nowhere and has a dot name (an
        editor's lock, most often) is what its name says.
-    4. A folder, or a link to one: entered, unless its name is a skip (dot folder, opaque) or a problem.
+    4. A folder, or a link to one: entered, unless its name is a skip (dot folder, opaque) or a problem, or it
+       is too deep down, or its path too long: a problem.
     5. A name that is no dataset's: what the verdict on it says, a skip or a problem, whatever it is.
     6. A file, or a link to one: a dataset.
     7. What is left has the name of a dataset and is a FIFO, a socket or a device: a problem, never opened.
@@ -106,13 +111,20 @@ def _look_through(
 
 
 def _enter(folder: Folder, name: str, tally: Tally, path: str) -> None:
-    reason = judge_subfolder(name)
+    reason = judge_subfolder(name) or _judge_place(f'{folder.path}/{name}' if folder.path else name)
     if reason is None:
         folder.enter(name)
     elif isinstance(reason, SkipReason):
         tally.skip(path, reason)
     else:
         tally.problem(path, reason)
+
+
+def _judge_place(path: str) -> Reason | None:
+    """Judge the path of a folder below its session."""
+    if path.count('/') >= MAX_DEPTH - 1:
+        return Reason.TOO_DEEP
+    return Reason.TOO_LONG if limits.is_too_long(path) else None
 
 
 def list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from fastindex import limits
 from fastindex._version import __version__
-from fastindex.errors import EmptyTreeError, LabConflictError, PublishError, UsageError
+from fastindex.errors import EmptyTreeError, InvalidIndexError, LabConflictError, PublishError, UsageError
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.build.summary import Report, Summary
 from fastindex.names.alf import parse_session_path
@@ -22,10 +23,11 @@ from fastindex.names.problems import Skip, Tally
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
+from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.metadata import Facts
 from fastindex.tables.publish import Stage, open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
-from fastindex.text import escape, to_text
+from fastindex.text import escape, is_utf8, to_text
 from fastindex.trees import Tree, is_url, open_tree
 from fastindex.trees.digests import ALGORITHMS
 from fastindex.trees.roots import explain_empty_root
@@ -329,6 +331,8 @@ def _discover(
 
 
 def _check_lab(found: Discovery, identity: Identity, lab: str) -> None:
+    if '/' in lab or '\0' in lab or lab in ('.', '..') or not is_utf8(lab) or limits.is_too_long(lab):
+        raise UsageError(f"lab={lab[:200]!r}: expected a folder's name")
     labs = {parse_session_path(identity.session_path(key)).lab for key in found.iter_keys()}
     if other := labs - {'', lab}:
         raise LabConflictError(f'lab name conflict: {lab!r} was asked for, the tree has {sorted(other)}')
@@ -382,11 +386,10 @@ def _refuse_to_lose(out: Path, report: Report) -> None:
         return
     if not report.sessions:
         raise EmptyTreeError(f'{escape(report.tree.root)}: all sessions vanished. Was the disk unmounted?')
-    import pyarrow.parquet as pq
-
+    path = out / 'datasets.pqt'
     rows = 0
-    with suppress(FileNotFoundError, ValueError):  # a table that nobody can read is nothing to lose
-        rows = pq.read_metadata(out / 'datasets.pqt').num_rows
+    with suppress(InvalidIndexError), open_table(path) as file:  # what nobody can read is nothing to lose
+        rows = TableFile(path, file).footer.num_rows
     if rows:
         raise EmptyTreeError(
             f'{escape(report.tree.root)}: {report.sessions} sessions without a dataset. Is a disk not '

@@ -211,7 +211,7 @@ def open(
     Reads both tables once, a row group at a time: 0.05 s for 74,000 datasets, 0.5 s for a million, beside
     the time to load pyarrow (0.15 s). A table of ours is checked to the bit; one of the client's own builder,
     or of any other program, as far as it can be: columns, types, ids, and that no path leads out of its
-    session. Limits: see `fastindex.tables.file`.
+    session. Limits: see `fastindex.limits`.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from fastindex import limits
 from fastindex.jobs.validate.npy import BadHeaderError, read_shape
 from fastindex.names.alf import (
     SkipReason,
@@ -57,6 +58,7 @@ _OF_NAMES = frozenset({Reason.NOT_UTF8, Reason.NO_UUID, Reason.BAD_UUID})
 _MESSAGES = {
     Reason.NOT_REGULAR: 'a pipe, a socket or a device',
     Reason.TOO_DEEP: 'too many folders in one another',
+    Reason.TOO_LONG: f'more than {limits.MAX_TEXT_BYTES:,} bytes below the session',
 }
 
 
