@@ -26,9 +26,11 @@ from contract import Make, TreeContract
 from one.api import One
 from patience import PATIENCE_SECONDS, wait_until
 from strangers import STRANGERS
+from test_old_index import KINDS
 
 import fastindex
 from benchmarks.servers import KEY, SECRET, Proxy, moto, rclone
+from fastindex import limits
 from fastindex.errors import (
     EmptyTreeError,
     ForeignTableError,
@@ -38,6 +40,7 @@ from fastindex.errors import (
     StoreError,
     UsageError,
 )
+from fastindex.names import verdicts
 from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline import scan
 from fastindex.tables.file import TableFile, open_table
@@ -430,6 +433,50 @@ def test_keys_that_no_path_can_be_are_problems_and_nothing_is_lost(on_moto, inde
     problems = {problem.path: problem.reason for problem in found.problems}
     assert problems == {key: reason for key, reason in awkward.items() if reason} | {'': Reason.NOT_A_PATH}
     assert read_paths(out) == {f'{S1}/alf/fine.name.npy'}
+
+
+def test_paths_that_no_index_holds_are_those_of_the_same_folder(on_moto, index, build, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, 'MAX_TEXT_BYTES', 40)
+    monkeypatch.setattr(verdicts, '_verdicts_by_folder', {})  # what was thought of names with the other limit
+    deep = '/'.join(['a' * 9] * 9)
+    tree = {
+        f'{S1}/{"a" * 36}.b.c': b'fits',
+        f'{S1}/{"a" * 37}.b.c': b'a path that is too long',
+        f'{S1}/{"é" * 19}.b.c': b'in bytes, too',
+        f'{S1}/{deep}/a.b.c': b'in a folder that is too deep',
+        f'{"s" * 25}/2024-01-01/001/a.b.c': b'fits',
+        f'{"s" * 26}/2024-01-01/001/a.b.c': b'a session that is too long',
+    }
+    on_moto.put(tree)
+    out, found = index(on_moto)
+    (tmp_path / 'local').mkdir()
+    local = build(grow(tmp_path / 'tree', tree), out=tmp_path / 'local')
+    assert rows_of(out) == rows_of(tmp_path / 'local')
+    assert found.datasets == fastindex.open(out).datasets.collect().height == 2
+    assert found.problems == local.problems
+    assert {problem.reason for problem in found.problems} == {Reason.TOO_LONG}
+    assert found.problem_count == 4
+
+
+@pytest.mark.parametrize(
+    'kind', ['a path that is too long', 'a null eid', 'the half of a table', 'a pair of two runs']
+)
+def test_an_index_in_a_bucket_that_cannot_be_read_is_replaced(on_rclone, run, tmp_path, kind):
+    on_rclone.put(TREE)
+    words = (on_rclone.root, '--out', on_rclone.root, '--endpoint', on_rclone.url, '--workers', 1)
+    assert run(*words, '--hash')[0] == 0
+    there = on_rclone.folder / on_rclone.bucket
+    local = tmp_path / 'broken'
+    local.mkdir()
+    for name in ('sessions.pqt', 'datasets.pqt'):
+        shutil.copy(there / name, local)
+    KINDS[kind](local)
+    for name in ('sessions.pqt', 'datasets.pqt'):
+        shutil.copy(local / name, there)
+    on_rclone.put({f'{S1}/new.file.npy': b'new'})
+    code, _, err = run(*words, '--hash')
+    assert (code, 'the index before could not be compared' in err) == (0, True)
+    assert fastindex.open(there).datasets.collect().height == DATASETS + 1
 
 
 def test_awkward_names_are_indexed_or_counted(on_moto, index):

@@ -338,6 +338,7 @@ def test_a_signal_does_not_wait_for_a_table_that_is_held(make_tree, build, monke
         ('ready', lambda path: path.write_bytes(path.read_bytes()[:-9])),
         ('ready', lambda path: path.write_text('[]')),
         ('ready', lambda path: path.write_text('{}')),
+        ('ready', lambda path: path.write_text('[' * 4096)),
         ('ready', lambda path: (path.unlink(), os.mkfifo(path))),
     ],
 )

@@ -190,7 +190,7 @@ class _Scan:
         self.task = task
         self.tree = task.tree
         self.tally = Tally(list_skips=task.list_skips)
-        self.known = KnownRows(task.known, task.algorithms) if task.known is not None else None
+        self.known = KnownRows.read(task.known, task.algorithms) if task.known is not None else None
         self.reused = 0
         self.sessions: list[SessionRows] = []  # in the order of the table
         self.rows = Rows()

@@ -11,7 +11,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastindex.errors import InvalidIndexError
 from fastindex.names.ids import eid as eid_of
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.file import TableFile
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ['SESSION_COLUMNS', 'Change', 'Kind', 'iter_changes', 'read_facts', 'to_session_path']
+__all__ = ['SESSION_COLUMNS', 'Change', 'Kind', 'iter_changes', 'to_session_path']
 
 SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')
 
@@ -58,28 +57,21 @@ class Change(NamedTuple):
     after: dict[str, Any] | None = None
 
 
-def read_facts(folder: Path) -> dict[str, Any] | None:
-    """Read what the index in a folder says of itself; None where there is none of ours that is whole."""
-    try:
-        with open_tables(folder) as tables:
-            return None if tables.generation is None else tables.datasets.facts
-    except InvalidIndexError:
-        return None
-
-
-def iter_changes(old: Path, new: Path, *, namespace: UUID) -> Iterator[Change]:
-    """Iterate over what has changed from the index in one folder to that in another, in the order of the ids.
+def iter_changes(old: Tables, new: Path, *, namespace: UUID) -> Iterator[Change]:
+    """Iterate over what has changed from one index to that in a folder, in the order of the ids.
 
     Parameters
     ----------
-    old, new
-        Folders with sessions.pqt and datasets.pqt of ours.
+    old
+        Of ours, with rows that were checked.
+    new
+        Folder with sessions.pqt and datasets.pqt of ours.
     namespace
         That of the eids.
     """
-    with open_tables(old) as before, open_tables(new) as after:
-        yield from _iter_session_changes(before.sessions, after.sessions, namespace)
-        yield from _iter_dataset_changes(before, after, namespace)
+    with open_tables(new) as after:
+        yield from _iter_session_changes(old.sessions, after.sessions, namespace)
+        yield from _iter_dataset_changes(old, after, namespace)
 
 
 def _iter_session_changes(old: TableFile, new: TableFile, namespace: UUID) -> Iterator[Change]:

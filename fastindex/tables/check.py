@@ -26,6 +26,7 @@ from fastindex.tables.metadata import pandas_metadata
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
+from fastindex.trees.digests import ALGORITHMS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -175,7 +176,7 @@ def _check_footers(sessions: TableFile, datasets: TableFile) -> None:
         if sessions.metadata.get(key) != datasets.metadata.get(key) or key not in sessions.metadata:
             sessions.refuse(f'damaged: {key.decode()} is not what datasets.pqt says')
     algorithms = sessions.facts.get('algorithms')
-    if not isinstance(algorithms, list):
+    if not isinstance(algorithms, list) or not all(name in ALGORITHMS for name in algorithms):
         sessions.refuse('damaged: it does not say which digests there are')
     schema = datasets_schema(algorithms)
     if not datasets.footer.num_rows:

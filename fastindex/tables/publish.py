@@ -221,7 +221,7 @@ class Stage:
                 path = staged if os.path.lexists(staged) else self._places[name]
                 if _digest(path) != digest:
                     return None
-        except (FileNotFoundError, ValueError):  # never sealed, or damaged
+        except (FileNotFoundError, ValueError, RecursionError):  # never sealed, or damaged
             return None
         return sealed
 

@@ -16,12 +16,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from fastindex.errors import InvalidIndexError
 from fastindex.names.ids import UuidIdentity
 from fastindex.tables.check import open_tables
-from fastindex.tables.file import open_table, stamp_of
+from fastindex.tables.file import DAMAGES, open_table, stamp_of
 from fastindex.tables.schema import fingerprints_schema, from_ipc, to_ipc
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
@@ -60,9 +60,7 @@ class KnownIndex:
     @classmethod
     def open(cls, folder: Path, algorithms: Sequence[str]) -> KnownIndex | None:
         """Open the index in a folder; None where it has not all of these digests, or is not to be trusted."""
-        import pyarrow as pa
-
-        with suppress(InvalidIndexError, pa.ArrowException, OSError, ValueError):
+        with suppress(*DAMAGES):
             with open_tables(folder) as tables:
                 generation, facts = tables.generation, tables.datasets.facts
             if generation is None or not set(algorithms) <= set(facts['algorithms']):
@@ -85,6 +83,13 @@ class KnownIndex:
         keys
             Of its sessions, behind those of all shards before.
         """
+        try:
+            return self._take(keys)
+        except DAMAGES:  # rows that no index has, be they only damaged now: nothing is known from here on
+            self._groups, self._rows = iter(()), None
+            return None
+
+    def _take(self, keys: Sequence[bytes]) -> bytes | None:
         first, last = UuidIdentity().eids([keys[0], keys[-1]])
         rows = self._read_to(last.decode())
         eids = rows.column('eid')
@@ -102,11 +107,7 @@ class KnownIndex:
             group = next(self._groups, None)
             if group is None:
                 break
-            try:
-                rows = self._read_group(group)
-            except (InvalidIndexError, pa.ArrowException, OSError):  # damaged, replaced: nothing is known
-                self._groups = iter(())
-                break
+            rows = self._read_group(group)
             self._rows = rows if self._rows is None else pa.concat_tables([self._rows, rows])
         if self._rows is None:
             self._rows = self._datasets.schema.empty_table().select(self._columns)
@@ -175,11 +176,27 @@ class KnownRows:
         Of `KnownIndex.take`.
     algorithms
         The digests that are wanted.
+
+    Raises
+    ------
+    ValueError
+        If they are not what a scan writes: that they are as they were written says their generation, not who
+        wrote them.
     """
 
     def __init__(self, data: bytes, algorithms: Sequence[str]) -> None:
         self._table = from_ipc(data).combine_chunks()
-        self._algorithms = algorithms
+        self._ids = self._text('id', 36)
+        self._hex_digests = {name: self._text(_COLUMN_OF_ALGORITHM[name], 32) for name in algorithms}
+        if any(digits.translate(None, b'0123456789abcdef') for digits in self._hex_digests.values()):
+            raise ValueError('there are digests that are not hexadecimal')
+
+    @classmethod
+    def read(cls, data: bytes, algorithms: Sequence[str]) -> Self | None:
+        """Read what the index has; None where it is of no use."""
+        with suppress(ValueError):
+            return cls(data, algorithms)
+        return None
 
     def hex_digests_of(self, ids: bytes, states: Sequence[array[int]]) -> dict[str, bytes] | None:
         """Get the digests of all rows of a shard at once; None if any row is not as it was, or has the mark.
@@ -198,42 +215,45 @@ class KnownRows:
         """
         _, _, ctimes_ns, _ = states
         is_same = (
-            self._text('id', 36) == ids
+            self._ids == ids
             and all(
                 self._numbers(name) == values.tobytes()
                 for name, values in zip(_STATE_CODES, states, strict=True)
             )
             and bytes(8) not in ctimes_ns.tobytes()  # else a row may have the mark: `by_id` tells which
         )
-        return {name: self._hex_digests(name) for name in self._algorithms} if is_same else None
+        return self._hex_digests if is_same else None
 
     def by_id(self) -> dict[bytes, tuple[State, Digests]]:
         """Get the state and the digests of the datasets without the mark by their ids, 36 characters."""
         states = zip(
             *(memoryview(self._numbers(name)).cast(code) for name, code in _STATE_CODES.items()), strict=True
         )
-        columns = [bytes.fromhex(self._hex_digests(name).decode()) for name in self._algorithms]
+        columns = [bytes.fromhex(digits.decode()) for digits in self._hex_digests.values()]
         digests = zip(*(_iter_cut(column, 16) for column in columns), strict=True)
-        rows = zip(_iter_cut(self._text('id', 36), 36), states, digests, strict=True)
+        rows = zip(_iter_cut(self._ids, 36), states, digests, strict=True)
         return {id: (state, found) for id, state, found in rows if state[1:] != NO_FINGERPRINT}
 
     def select(self, ids: Sequence[bytes]) -> bytes | None:
         """Select the rows of these datasets, where there are any, as `KnownIndex.take` gives them."""
-        places = {known: place for place, known in enumerate(_iter_cut(self._text('id', 36), 36))}
+        places = {known: place for place, known in enumerate(_iter_cut(self._ids, 36))}
         found = sorted(places[one] for one in ids if one in places)
         return to_ipc(self._table.take(found)) if found else None
 
     def _text(self, column: str, width: int) -> bytes:
-        """Get the characters of a column of strings that are `width` long each."""
-        chunks = self._table.column(column).chunks
-        return b''.join(bytes(memoryview(chunk.buffers()[2])[: width * len(chunk)]) for chunk in chunks)
+        """Get the characters of a column of strings; ValueError unless each has `width` of them."""
+        parts = []
+        for chunk in self._table.column(column).chunks:
+            _, offsets, text = chunk.buffers()
+            ends = array('i', range(0, width * len(chunk) + 1, width))
+            if bytes(memoryview(offsets)[: 4 * len(ends)]) != ends.tobytes():
+                raise ValueError(f'column {column} has strings of other lengths')
+            parts.append(bytes(memoryview(text)[: ends[-1]]))
+        return b''.join(parts)
 
     def _numbers(self, column: str) -> bytes:
         chunks = self._table.column(column).chunks
         return b''.join(bytes(memoryview(chunk.buffers()[1])[: 8 * len(chunk)]) for chunk in chunks)
-
-    def _hex_digests(self, algorithm: str) -> bytes:
-        return self._text(_COLUMN_OF_ALGORITHM[algorithm], 32)
 
 
 def _iter_cut(data: bytes, width: int) -> Iterator[bytes]:

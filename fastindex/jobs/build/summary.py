@@ -5,23 +5,28 @@ Knows what the stages yield, and nothing of their order.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Self
 from uuid import UUID
 
+from fastindex.errors import InvalidIndexError
 from fastindex.jobs.build.options import Options
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Problem, Tally
 from fastindex.pipeline.discover import Discovery
 from fastindex.pipeline.scan import HashResult, ScanResult
 from fastindex.progress import open_bar
+from fastindex.tables.check import open_tables
+from fastindex.tables.file import AGAIN
 from fastindex.tables.metadata import Facts
-from fastindex.tables.publish import PROBLEMS
-from fastindex.text import to_text
+from fastindex.tables.publish import PROBLEMS, TABLES
+from fastindex.text import escape, to_text
 from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.roots import iter_root_warnings
 
@@ -106,6 +111,7 @@ class Report:
         self.problem_count = 0
         self.changes: Changes | None = None
         self.lost_digests: list[str] = []
+        self.unreadable = ''  # why the index before was not compared
         self.had_uuids: bool | None = None  # None: there was no index
         self.started = time.monotonic()
         found.tally.problems.sort()
@@ -142,17 +148,32 @@ class Report:
         return self._take(tally)
 
     def compare(self, old: Path, new: Path, generation: str) -> None:
-        """Count what has changed from the published index to the new one, and tell the hook."""
-        from fastindex.tables.changes import Kind, iter_changes, read_facts
+        """Count what has changed from the published index to the new one, and tell the hook.
 
-        namespace, facts = getattr(self.options.identity, 'namespace', None), read_facts(old)
-        if facts is None or namespace is None:
+        Whatever is wrong with the published one, down to its last row, is found before anything is told: then
+        it is not compared, which is a warning, and no reason to keep it.
+        """
+        from fastindex.tables.changes import Kind, iter_changes
+
+        namespace = getattr(self.options.identity, 'namespace', None)
+        if namespace is None or not any(os.path.lexists(old / name) for name in TABLES):
             return
-        self.had_uuids = Facts.from_json(facts).uuid_filenames
-        self.lost_digests = sorted(set(facts['algorithms']) - set(self.options.algorithms))
         counts: Counter[tuple[bool, Kind]] = Counter()
-        if facts['generation'] != generation:  # else all rows are as they were
-            for change in iter_changes(old, new, namespace=UUID(bytes=namespace)):
+        with ExitStack() as files:
+            try:
+                tables = files.enter_context(open_tables(old))
+                if tables.generation is None:
+                    raise InvalidIndexError(f'{escape(os.fspath(old))}: tables of another program')
+                if tables.generation != generation:  # else all rows are as they are now
+                    tables.check_rows()
+            except InvalidIndexError as error:
+                self.unreadable = str(error).removesuffix(f'. {AGAIN}')
+                return
+            facts = tables.datasets.facts
+            self.had_uuids = Facts.from_json(facts).uuid_filenames
+            self.lost_digests = sorted(set(facts['algorithms']) - set(self.options.algorithms))
+            changes = iter_changes(tables, new, namespace=UUID(bytes=namespace))
+            for change in changes if tables.generation != generation else ():
                 counts[change.rel_path is None, change.kind] += 1
                 if self.options.on_change is not None:
                     self.options.on_change(change)
@@ -164,6 +185,8 @@ class Report:
 
     def _iter_warnings(self) -> Iterator[str]:
         yield from iter_root_warnings(self.tree)
+        if self.unreadable:
+            yield f'the index before could not be compared with this one: {self.unreadable}'
         if self.lost_digests and not self.options.check:
             names = ','.join(self.lost_digests)
             yield f'the index before had digests that this one has not: --hash={names} keeps them'
