@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from fastindex.commands import COMMANDS, make_parser
-from fastindex.commands.options import complain
+from fastindex.commands.output import complain
 from fastindex.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastindexError
 
 __all__ = ['main']

@@ -99,6 +99,44 @@ def test_the_command_line_takes_a_scheduler_file_or_an_address(cluster, root, tm
         assert '288 sessions' in out
 
 
+@pytest.mark.parametrize('follow', [True, False])
+def test_a_tree_is_validated_and_verified_on_a_cluster_as_in_one_process(cluster, root, tmp_path, follow):
+    fastindex.build(root, out=tmp_path, workers=1, hash=['xxh128'], follow_symlinks=follow)
+    place = root / 'lab0/Subjects/s0/2024-01-01/001/raw/large.raw.bin'
+    found = {
+        'verify': partial(fastindex.verify, root, index=tmp_path, hash=True),
+        'validate': partial(fastindex.validate, root, deep=True, follow_symlinks=follow),
+    }
+    before = place.stat().st_size
+    try:
+        os.truncate(place, before - 1)
+        for name, job in found.items():
+            expected = list(job(workers=1))
+            assert expected, name
+            assert list(job(dask=cluster.file)) == expected
+    finally:
+        os.truncate(place, before)
+
+
+@pytest.mark.parametrize('job', [fastindex.build, fastindex.validate, fastindex.verify])
+def test_each_job_refuses_workers_beside_a_cluster(root, job):
+    with pytest.raises(UsageError, match='exclude each other'):
+        job(root, dask='127.0.0.1:1', workers=2)
+    with pytest.raises(UsageError, match='workers=0: expected 1 or more'):
+        job(root, workers=0)
+
+
+def test_each_command_that_walks_a_tree_takes_a_cluster(cluster, root, tmp_path, run):
+    assert run(root, '--out', tmp_path, '--quiet')[0] == 3
+    for command, *options in (
+        ('validate',),
+        ('verify', '--index', tmp_path),
+        ('report', '--index', tmp_path, '--out', tmp_path / 'r.html', '--json'),
+    ):
+        code, out, err = run(command, root, *options, '--dask', cluster.file)
+        assert (code in (0, 1, 3), err, bool(out)) == (True, '', True), command
+
+
 def test_a_client_of_the_caller_stays_open_and_keeps_nothing(cluster, root):
     with cluster.connect() as client:
         assert fastindex.build(root, dask=client, dry_run=True).sessions == 288
@@ -106,7 +144,7 @@ def test_a_client_of_the_caller_stays_open_and_keeps_nothing(cluster, root):
         wait_until(lambda: not any(client.has_what().values()))  # the workers are told, and answer
 
 
-def test_workers_hold_nothing_of_a_run_that_is_over(cluster, root):
+def test_workers_hold_nothing_of_a_run_that_is_over(cluster, root, tmp_path):
     def list_open(root):
         paths = []
         for fd in os.listdir('/proc/self/fd'):
@@ -116,6 +154,9 @@ def test_workers_hold_nothing_of_a_run_that_is_over(cluster, root):
 
     with cluster.connect() as client:
         fastindex.build(root, dask=client, dry_run=True)
+        assert list(client.run(list_open, str(root)).values()) == [[], []]
+        fastindex.build(root, out=tmp_path, workers=1, follow_symlinks=False)
+        list(fastindex.verify(root, index=tmp_path, dask=client))  # which opens the tree a second time
         assert list(client.run(list_open, str(root)).values()) == [[], []]
 
 

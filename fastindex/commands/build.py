@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from fastindex._version import __version__
-from fastindex.commands.options import (
-    MAX_PROBLEMS,
-    Parser,
-    add_store_options,
-    beside,
-    complain,
-    leave_out_what_pyarrow_can_do_without,
-    megabytes,
-    positive,
-    print_json,
-    quote,
-    show,
-)
+from fastindex.commands.options import Parser, prepare, share
+from fastindex.commands.output import MAX_PROBLEMS, beside, complain, megabytes, print_json, quote, show
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
 from fastindex.files import open_output
 from fastindex.names.alf import EXPECTED, SkipReason
@@ -70,37 +57,24 @@ exit codes:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex build`."""
     parser = Parser(
-        prog='python -m fastindex',
-        usage='python -m fastindex [build] ROOT [options]',
-        description='Index the ONE sessions below ROOT: write sessions.pqt and datasets.pqt, which the ONE '
-        'client opens. Running it again is the update.',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        '',
+        '[build] ROOT [options]',
+        'Index the ONE sessions below ROOT: write sessions.pqt and datasets.pqt, which the ONE client opens. '
+        'Running it again is the update.',
+        EPILOG,
     )
     add = parser.add_argument
-    add('root', metavar='ROOT', help='folder that has the labs or the subjects in it')
-    add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
-    add_store_options(parser)
-    add('--workers', metavar='N', type=positive, help='processes that scan (default: one a CPU)')
-    add(
-        '--dask',
-        metavar='WHERE',
-        help='scan on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file',
-    )
+    share(parser, 'root')
+    share(parser, '--out', help='existing folder for the tables (default: ROOT)')
+    share(parser, '--endpoint', '--anonymous', '--workers', '--dask')
     add(
         '--hash',
         metavar='NAMES',
         help='compute digests of all files: --hash is XXH3-128 (column xxh128), --hash=md5 is what the '
         'client checks (column hash), --hash=xxh128,md5 both in one read',
     )
-    add(
-        '--follow-symlinks',
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help='follow links to folders and files (default); --no-follow-symlinks stays inside ROOT',
-    )
-    add('--namespace', metavar='UUID', type=UUID, help='namespace of the eids, for trees that will be merged')
+    share(parser, '--follow-symlinks')
+    share(parser, '--namespace', help='namespace of the eids, for trees that will be merged')
     add(
         '--check',
         action='store_true',
@@ -111,22 +85,21 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='FILE',
         help='write what has changed since the last index, one JSON object a line; - is standard output',
     )
-    add('--dry-run', action='store_true', help='find out what would be indexed; write nothing')
-    add(
+    share(parser, '--dry-run', help='find out what would be indexed; write nothing')
+    share(
+        parser,
         '--ids-from',
-        metavar='DIR',
         help='keep the ids of the tables in DIR for what they know; if the index goes to DIR, replace them',
     )
-    add(
+    share(
+        parser,
         '--uuid-filenames',
-        action='store_true',
         help='the names carry the UUIDs of the datasets, name.<uuid>.ext: these are the ids',
     )
     add('--rehash', action='store_true', help='read all files again, also those that are as they were')
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
-    add('--force', action='store_true', help='replace tables of another program, or that are links')
-    add('--json', action='store_true', help='print the summary as one JSON object')
-    add('--quiet', action='store_true', help='print nothing but errors')
+    share(parser, '--force', help='replace tables of another program, or that are links')
+    share(parser, '--json', '--quiet')
     add('-v', dest='verbose', action='count', default=0, help='name all that is left out; -vv: trace errors')
     add('--version', action='version', version=f'fastindex {__version__}')
     parser.set_defaults(run=_run)
@@ -134,15 +107,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.dask is None:
-        leave_out_what_pyarrow_can_do_without()
-    else:  # Dask does not do without
-        import logging
-
-        logging.getLogger('distributed.client').addFilter(lambda _: False)  # our own errors say it
     if options.dry_run and options.changes is not None:
         raise UsageError('--dry-run compares with no index: expected --check --changes FILE')
-    gc.set_threshold(100_000, 20, 20)  # collections during imports alone cost 5 % of the run on the example
+    prepare(dask=options.dask)
     from fastindex.jobs.build.build import build
     from fastindex.names.ids import NAMESPACE
     from fastindex.trees.digests import parse_algorithms

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from fastindex.commands.options import Parser, megabytes, positive, print_json, quote, show
+from fastindex.commands.options import Parser, positive, share
+from fastindex.commands.output import megabytes, print_json, quote, show
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.text import escape
 
@@ -26,21 +27,19 @@ exit codes:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex example`."""
     parser = Parser(
-        prog='python -m fastindex example',
-        description='Write a tree shaped like the published example "ibl-behavioral-data-Dec2019": '
+        'example',
+        'DIR [options]',
+        'Write a tree shaped like the published example "ibl-behavioral-data-Dec2019": '
         'synthetic trials of 4,933 sessions, which any client can load.',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        EPILOG,
     )
     add = parser.add_argument
     add('folder', metavar='DIR', help='folder to be made; never one that has something else in it')
     add('--sessions', metavar='N', type=positive, help='sessions, of 15 files each (default: 4933)')
     add('--seed', metavar='S', type=int, help='seed of the random numbers (default: 0)')
     add('--zip', metavar='FILE_OR_URL', help='unpack the published archive instead')
-    add('--workers', metavar='N', type=positive, help='processes that write (default: one a CPU)')
-    add('--json', action='store_true', help='print the summary as one JSON object')
-    add('--quiet', action='store_true', help='print nothing but errors')
+    share(parser, '--workers', help='processes that write (default: one a CPU)')
+    share(parser, '--json', '--quiet')
     parser.set_defaults(run=_run)
     return parser
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from fastindex.commands.options import Parser, add_store_options, print_json, show
+from fastindex.commands.options import Parser, prepare, share
+from fastindex.commands.output import print_json, show
 from fastindex.commands.search import open_index
 from fastindex.errors import EXIT_DONE
 
@@ -23,24 +24,17 @@ exit codes:
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex info`."""
-    parser = Parser(
-        prog='python -m fastindex info',
-        usage='python -m fastindex info ROOT [options]',
-        description='Tell what is in an index, without a look at the tree.',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument('root', metavar='ROOT', help='folder that was indexed')
-    parser.add_argument('--out', metavar='DIR', help='where the tables are, if not in ROOT')
-    add_store_options(parser)
-    parser.add_argument('--json', action='store_true', help='print one JSON object')
+    parser = Parser('info', 'ROOT [options]', 'Tell what is in an index, without a look at the tree.', EPILOG)
+    share(parser, 'root', help='folder that was indexed')
+    share(parser, '--out', '--endpoint', '--anonymous')
+    share(parser, '--json', help='print one JSON object')
     parser.set_defaults(run=_run)
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
-    index = open_index(options)
+    prepare()
+    index = open_index(options.root, options.out, options.endpoint, options.anonymous)
     from dataclasses import asdict
 
     from fastindex.commands.rows import to_summary

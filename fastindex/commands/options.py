@@ -1,37 +1,47 @@
-"""What the commands share: the parser, types of arguments, ways to print."""
+"""What the commands take: the parser, the options that several of them share, types of arguments."""
 
 from __future__ import annotations
 
 import argparse
-import os
+import gc
+import re
 import sys
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
-from typing import NoReturn
+from typing import Any, NoReturn
+from uuid import UUID
 
 from fastindex.errors import UsageError
-from fastindex.files import is_stdout
-from fastindex.text import escape
 
-__all__ = [
-    'MAX_PROBLEMS',
-    'Parser',
-    'add_store_options',
-    'beside',
-    'complain',
-    'leave_out_what_pyarrow_can_do_without',
-    'megabytes',
-    'positive',
-    'print_json',
-    'quote',
-    'show',
-]
-
-MAX_PROBLEMS = 10
-"""Problems that the summary names."""
+__all__ = ['Parser', 'parse_size', 'positive', 'prepare', 'share']
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises where argparse would exit."""
+    """The parser of a command. Raises where argparse would exit.
+
+    Parameters
+    ----------
+    command
+        Its name; '' for the one that needs none.
+    usage
+        What follows the command.
+    description, epilog
+        What stands above and below the options.
+    add_help
+        Whether it has --help.
+    """
+
+    def __init__(
+        self, command: str, usage: str = '', description: str = '', epilog: str = '', *, add_help: bool = True
+    ) -> None:
+        prog = f'python -m fastindex {command}'.rstrip()
+        super().__init__(
+            prog=prog,
+            usage=f'{prog} {usage}',
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            add_help=add_help,
+        )
 
     def error(self, message: str) -> NoReturn:
         if message.startswith('unrecognized arguments') and '--hash' in self._option_string_actions:
@@ -41,15 +51,6 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f'{message}. See {self.prog} --help')
 
 
-def add_store_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of what may be in a bucket."""
-    add = parser.add_argument
-    add(
-        '--endpoint', metavar='URL', help='of s3://bucket/prefix: where it is, if not as the environment says'
-    )
-    add('--anonymous', action='store_true', help='of a public bucket: use no credentials')
-
-
 def positive(text: str) -> int:
     """Parse a whole number, 1 or more."""
     if not text.isdecimal() or int(text) < 1:
@@ -57,54 +58,70 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def leave_out_what_pyarrow_can_do_without() -> None:
-    """Let pyarrow be imported without numpy and without the file systems of the clouds.
+def parse_size(text: str) -> int:
+    """Parse a size: 4096, 10MB, 1.5GiB."""
+    match = re.fullmatch(r'(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?', text, re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a size, as in 4096, 10MB or 1.5GiB')
+    number, unit, binary = match.groups()
+    step = 1024 if binary else 1000
+    return round(float(number) * float(step ** ' kmgt'.index(unit.lower() or ' ')))
 
-    Where numpy is installed this saves 80 ms, a fifth of the whole run on the example; and OpenBLAS's
-    threads, with which this process could not be forked. The file systems take 5 ms. Only the command line
-    does it: its process does nothing else.
+
+_TABLES = {'metavar': 'DIR', 'help': 'where the tables are, if not in ROOT'}
+_SWITCH = {'action': 'store_true'}
+
+_SHARED: dict[str, dict[str, Any]] = {
+    'root': {'metavar': 'ROOT', 'help': 'folder that has the labs or the subjects in it'},
+    '--out': _TABLES,
+    '--index': _TABLES,
+    '--endpoint': {
+        'metavar': 'URL',
+        'help': 'of s3://bucket/prefix: where it is, if not as the environment says',
+    },
+    '--anonymous': {**_SWITCH, 'help': 'of a public bucket: use no credentials'},
+    '--workers': {'metavar': 'N', 'type': positive, 'help': 'processes that scan (default: one a CPU)'},
+    '--dask': {
+        'metavar': 'WHERE',
+        'help': 'scan on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file',
+    },
+    '--follow-symlinks': {
+        'action': argparse.BooleanOptionalAction,
+        'default': True,
+        'help': 'follow links to folders and files (default); --no-follow-symlinks stays inside ROOT',
+    },
+    '--uuid-filenames': _SWITCH,
+    '--namespace': {'metavar': 'UUID', 'type': UUID, 'help': 'as for the index'},
+    '--ids-from': {'metavar': 'DIR', 'help': 'as for the index'},
+    '--dry-run': _SWITCH,
+    '--force': _SWITCH,
+    '--json': {**_SWITCH, 'help': 'print the summary as one JSON object'},
+    '--quiet': {**_SWITCH, 'help': 'print nothing but errors'},
+}
+"""The options that more than one command has."""
+
+
+def share(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
+    """Add options that several commands have; `changes` are what is special here, most often the help."""
+    for name in names:
+        parser.add_argument(name, **{**_SHARED[name], **changes})
+
+
+def prepare(*, dask: str | None = None) -> None:
+    """Make this process quick to start: it does nothing but one command.
+
+    Let pyarrow be imported without numpy and without the file systems of the clouds. Where numpy is installed
+    this saves 80 ms, a fifth of the whole run on the example; and OpenBLAS's threads, with which this process
+    could not be forked. The file systems take 5 ms. Dask does not do without them. Collections during imports
+    alone cost 5 % of that run.
     """
+    gc.set_threshold(100_000, 20, 20)
+    if dask is not None:
+        import logging
+
+        logging.getLogger('distributed.client').addFilter(lambda _: False)  # our own errors say it
+        return
     clouds = (f'pyarrow._{name}fs' for name in ('s3', 'azure', 'gcs'))
     for name in ('numpy', *clouds, 'pyarrow._hdfs'):
         if name not in sys.modules:
             sys.modules[name] = None  # type: ignore[assignment]
-
-
-def complain(message: str) -> None:
-    """Print to standard error."""
-    with suppress(OSError):
-        print('fastindex: ' + '\n'.join(map(escape, message.split('\n'))), file=sys.stderr, flush=True)
-
-
-def show(text: str) -> None:
-    """Print what was asked for. The work is done: that nobody takes the text does not undo it."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            complain(f'warning: the summary could not be written ({error.strerror})')
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def beside(out: str | None) -> AbstractContextManager[object]:
-    """Show the summary on standard error, where standard output is what got the output itself."""
-    return redirect_stdout(sys.stderr) if out is not None and is_stdout(out) else nullcontext()
-
-
-def print_json(value: object) -> None:
-    """Print one JSON object in a line."""
-    import json
-
-    show(json.dumps(value, default=str))
-
-
-def quote(path: str) -> str:
-    """Quote a path for a shell, and for a terminal."""
-    import shlex
-
-    return shlex.quote(escape(path))
-
-
-def megabytes(count: int) -> str:
-    """Write a number of bytes for people."""
-    return f'{count / 1e6:,.1f} MB' if count < 1e9 else f'{count / 1e9:,.1f} GB'

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-from fastindex.commands.options import (
-    Parser,
-    complain,
-    leave_out_what_pyarrow_can_do_without,
-    positive,
-    print_json,
-    quote,
-    show,
-)
-from fastindex.commands.search import add_terms, parse_size, to_query
+from fastindex.commands.options import Parser, parse_size, prepare, share
+from fastindex.commands.output import complain, print_json, quote, show
+from fastindex.commands.search import add_terms, to_query
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.text import escape, to_text
 
@@ -53,37 +44,39 @@ exit codes:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex release`."""
     parser = Parser(
-        prog='python -m fastindex release',
-        usage='python -m fastindex release ROOT --out FILE [options] [--select OPTIONS OF SEARCH]',
-        description='Publish the tree below ROOT: validate it, index it, and write index and datasets into '
+        'release',
+        'ROOT --out FILE [options] [--select OPTIONS OF SEARCH]',
+        'Publish the tree below ROOT: validate it, index it, and write index and datasets into '
         'one archive. Unpacked, it is a tree that the ONE client opens. The same tree gives the same bytes.',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        EPILOG,
     )
     add = parser.add_argument
-    add('root', metavar='ROOT', help='folder that has the labs or the subjects in it')
+    share(parser, 'root')
     add('--out', metavar='FILE', required=True, help='the archive, .zip or .tar.zst, outside of ROOT')
     add('--name', help="what the tables call their origin (default: the name of ROOT's folder)")
     add('--manifest', metavar='DIGEST', default='md5', help='md5 (default), xxh128 or sha256')
     add('--split', metavar='SIZE', type=parse_size, help='several archives, none larger than this: 50GB')
     add('--split-by', metavar='WHAT', default='lab', help='keep a lab (default) or a subject together')
-    add(
+    share(
+        parser,
         '--follow-symlinks',
-        action=argparse.BooleanOptionalAction,
+        default=None,
         help='release what links lead to; --no-follow-symlinks leaves it out (default: links are errors)',
     )
     add('--tables', metavar='DIR', help='where the index of the tree is, if not in ROOT')
-    add('--namespace', metavar='UUID', type=UUID, help='as for the index')
-    add('--ids-from', metavar='DIR', help='as for the index')
-    add('--workers', metavar='N', type=positive, help='processes that compress (default: one a CPU)')
-    add('--force', action='store_true', help='release what can be indexed, whatever validate says')
+    share(parser, '--namespace', '--ids-from')
+    share(
+        parser,
+        '--workers',
+        help='processes that validate, scan and compress (default: one a CPU); no cluster does, as all go '
+        'into one file here',
+    )
+    share(parser, '--force', help='release what can be indexed, whatever validate says')
     add(
         '--overwrite', action='store_true', help='replace an archive that is there, once this one is complete'
     )
-    add('--dry-run', action='store_true', help='find out what would be released; write nothing')
-    add('--json', action='store_true', help='print the summary as one JSON object')
-    add('--quiet', action='store_true', help='print nothing but errors')
+    share(parser, '--dry-run', help='find out what would be released; write nothing')
+    share(parser, '--json', '--quiet')
     select_help = 'only sessions that search finds with these options; the rest of the line belongs to it'
     add('--select', nargs=argparse.REMAINDER, metavar='...', help=select_help)
     parser.set_defaults(run=_run)
@@ -92,8 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     select = None if options.select is None else _parse_terms(options.select)
-    leave_out_what_pyarrow_can_do_without()
-    gc.set_threshold(100_000, 20, 20)  # as for a build
+    prepare()
     from fastindex.jobs.release.release import release
 
     done = release(
@@ -124,10 +116,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parse_terms(words: Sequence[str]) -> Query:
-    """Parse what stands behind --select."""
+    """Parse what follows --select."""
     if not words:
         raise UsageError('--select: expected options of search behind it, as in --select --subject NYU-01')
-    parser = Parser(prog='python -m fastindex search', add_help=False, allow_abbrev=False)
+    parser = Parser('search', add_help=False)
     add_terms(parser, 'what is released')
     try:
         return to_query(parser.parse_args(words))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from fastindex.commands.options import Parser, beside, positive, print_json, show
+from fastindex.commands.options import Parser, prepare, share
+from fastindex.commands.output import beside, print_json, show
 from fastindex.commands.search import open_index
 from fastindex.errors import EXIT_DONE
 from fastindex.text import escape
@@ -30,18 +31,16 @@ exit codes:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex report`."""
     parser = Parser(
-        prog='python -m fastindex report',
-        usage='python -m fastindex report ROOT --out FILE.html [options]',
-        description='Write one HTML file that shows what is in an index, and opens offline in any browser: '
+        'report',
+        'ROOT --out FILE.html [options]',
+        'Write one HTML file that shows what is in an index, and opens offline in any browser: '
         'sessions over time, who has what, sizes, findings of validate, and a table to search and sort.',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        EPILOG,
     )
     add = parser.add_argument
-    add('root', metavar='ROOT', help='folder that was indexed')
+    share(parser, 'root', help='folder that was indexed')
     add('--out', metavar='FILE', required=True, help='the file to write, in a folder that exists, or -')
-    add('--index', metavar='DIR', help='where the tables are, if not in ROOT')
+    share(parser, '--index')
     add('--title', metavar='TEXT', help='heading of the page (default: the name of ROOT)')
     add(
         '--validate',
@@ -49,24 +48,18 @@ def make_parser() -> argparse.ArgumentParser:
         default=True,
         help='judge the names in the tree, if it is there (default); --no-validate reads the index alone',
     )
-    add('--workers', metavar='N', type=positive, help='processes that validate (default: one a CPU)')
-    add(
-        '--follow-symlinks',
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help='follow links to folders and files (default), as the build did',
-    )
-    add('--json', action='store_true', help='print the summary as one JSON object')
-    add('--quiet', action='store_true', help='print nothing but errors')
+    share(parser, '--workers', help='processes that validate (default: one a CPU)')
+    share(parser, '--dask', help='validate on a Dask cluster, as a build does')
+    share(parser, '--follow-symlinks', help='follow links to folders and files (default), as the build did')
+    share(parser, '--json', '--quiet')
     parser.set_defaults(run=_run)
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
     started = time.monotonic()
-    index = open_index(
-        argparse.Namespace(root=options.root, out=options.index, endpoint=None, anonymous=False)
-    )
+    prepare(dask=options.dask)
+    index = open_index(options.root, options.index)
     from dataclasses import asdict
 
     from fastindex.jobs.report.report import write_report
@@ -78,6 +71,7 @@ def _run(options: argparse.Namespace) -> int:
         title=options.title,
         validate=options.validate,
         workers=options.workers,
+        dask=options.dask,
         follow_symlinks=options.follow_symlinks,
         progress=not options.quiet,
     )

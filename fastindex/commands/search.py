@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
-import re
 import sys
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastindex.commands.options import (
-    Parser,
-    add_store_options,
-    complain,
-    leave_out_what_pyarrow_can_do_without,
-    positive,
-)
+from fastindex.commands.options import Parser, parse_size, positive, prepare, share
+from fastindex.commands.output import complain
 from fastindex.errors import EXIT_DONE, FastindexError, UsageError
 from fastindex.text import escape
 
@@ -27,7 +20,7 @@ if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
     from fastindex.jobs.read.search import Query
 
-__all__ = ['add_terms', 'make_parser', 'open_index', 'parse_size', 'to_query']
+__all__ = ['add_terms', 'make_parser', 'open_index', 'to_query']
 
 EPILOG = """\
 Names are regular expressions, in the case as it is written; (?i)nyu is in any case. Several values of an
@@ -49,15 +42,12 @@ exit codes:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex search`."""
     parser = Parser(
-        prog='python -m fastindex search',
-        usage='python -m fastindex search ROOT [options]',
-        description='Find the sessions of an index, or their datasets, as the ONE client does: the last day '
-        'first.',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        'search',
+        'ROOT [options]',
+        'Find the sessions of an index, or their datasets, as the ONE client does: the last day first.',
+        EPILOG,
     )
-    parser.add_argument('root', metavar='ROOT', help='folder that was indexed: it comes before the options')
+    share(parser, 'root', help='folder that was indexed: it comes before the options')
     add_terms(parser, 'what is wanted')
     group = parser.add_argument_group('what is shown')
     add = group.add_argument
@@ -73,8 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         shown.add_argument(f'--{name}', action='store_const', const=name, dest='form', help=text)
     add('-0', action='store_true', dest='null', help='end paths with NUL, and do not escape them (xargs -0)')
     add('--limit', metavar='N', type=positive, help='the first N alone')
-    add('--out', metavar='DIR', help='where the tables are, if not in ROOT')
-    add_store_options(parser)
+    share(parser, '--out', '--endpoint', '--anonymous')
     parser.set_defaults(run=_run, form='table')
     return parser
 
@@ -108,28 +97,11 @@ def add_terms(parser: argparse.ArgumentParser, title: str) -> None:
     )
 
 
-def parse_size(text: str) -> int:
-    """Parse a size: 4096, 10MB, 1.5GiB."""
-    match = re.fullmatch(r'(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?', text, re.IGNORECASE | re.ASCII)
-    if match is None:
-        raise argparse.ArgumentTypeError(f'{text!r}: expected a size, as in 4096, 10MB or 1.5GiB')
-    number, unit, binary = match.groups()
-    step = 1024 if binary else 1000
-    return round(float(number) * float(step ** ' kmgt'.index(unit.lower() or ' ')))
-
-
-def open_index(options: argparse.Namespace) -> Index:
-    """Open the index that a command is about."""
-    leave_out_what_pyarrow_can_do_without()
-    gc.set_threshold(100_000, 20, 20)  # as for a build
+def open_index(root: str, folder: str | None, endpoint: str | None = None, anonymous: bool = False) -> Index:
+    """Open the index of a tree, in a folder if not in the root."""
     from fastindex.jobs.read.index import open_for_command
 
-    return open_for_command(
-        options.out or options.root,
-        root=options.root,
-        endpoint=options.endpoint,
-        anonymous=options.anonymous,
-    )
+    return open_for_command(folder or root, root=root, endpoint=endpoint, anonymous=anonymous)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -138,7 +110,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.of_datasets and options.form == 'eids':
         raise UsageError('--eids are of sessions: leave --datasets out')
     query = to_query(options)
-    index = open_index(options)
+    prepare()
+    index = open_index(options.root, options.out, options.endpoint, options.anonymous)
     from fastindex.commands.rows import iter_csv, iter_json, to_path_bytes, to_paths
     from fastindex.jobs.read.search import file_path, find_datasets, find_sessions, to_session_paths
 

@@ -6,7 +6,8 @@ import argparse
 import time
 from contextlib import closing
 
-from fastindex.commands.options import Parser, positive, print_json, show
+from fastindex.commands.options import Parser, prepare, share
+from fastindex.commands.output import print_json, show
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, UsageError
 from fastindex.text import escape
 
@@ -32,35 +33,29 @@ exit codes:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex validate`."""
     parser = Parser(
-        prog='python -m fastindex validate',
-        usage='python -m fastindex validate ROOT [options]',
-        description='Judge the name of every folder and file below ROOT: what the ONE client cannot find, '
+        'validate',
+        'ROOT [options]',
+        'Judge the name of every folder and file below ROOT: what the ONE client cannot find, '
         'load or tell apart, and the nearest valid name. Nothing is opened or written.',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        EPILOG,
     )
     add = parser.add_argument
-    add('root', metavar='ROOT', nargs='?', help='folder that has the labs or the subjects in it')
+    share(parser, 'root', nargs='?')
     add('--all', action='store_true', help='name every path, not only the first of each code')
     add('--min-severity', metavar='SEVERITY', default='info', help='error, warning or info (default)')
     add('--ignore', metavar='CODES', action='append', default=[], help='leave these codes out: ALF301,ALF308')
     add('--deep', action='store_true', help='read the headers of .npy files too: lengths within an object')
-    add(
+    share(
+        parser,
         '--uuid-filenames',
-        action='store_true',
         help='the names are to carry the UUIDs of the datasets, name.<uuid>.ext',
     )
     add('--explain', metavar='CODE', help='say what a code means, with an example, and do nothing else')
-    add('--workers', metavar='N', type=positive, help='processes that check (default: one a CPU)')
-    add(
-        '--follow-symlinks',
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help='follow links to folders and files (default); --no-follow-symlinks stays inside ROOT',
-    )
-    add('--json', action='store_true', help='print each finding as a JSON object on a line of its own')
-    add('--quiet', action='store_true', help='print nothing but errors: the exit code tells')
+    share(parser, '--workers', help='processes that check (default: one a CPU)')
+    share(parser, '--dask', help='check on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file')
+    share(parser, '--follow-symlinks')
+    share(parser, '--json', help='print each finding as a JSON object on a line of its own')
+    share(parser, '--quiet', help='print nothing but errors: the exit code tells')
     parser.set_defaults(run=_run)
     return parser
 
@@ -76,6 +71,7 @@ def _run(options: argparse.Namespace) -> int:
         return EXIT_DONE
     if options.root is None:
         raise UsageError('ROOT is missing. See python -m fastindex validate --help')
+    prepare(dask=options.dask)
     from fastindex.commands.groups import Groups
     from fastindex.jobs.validate.validate import validate
 
@@ -83,6 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     findings = validate(
         options.root,
         workers=options.workers,
+        dask=options.dask,
         follow_symlinks=options.follow_symlinks,
         deep=options.deep,
         ignore=[code.strip().upper() for codes in options.ignore for code in codes.split(',')],

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fastindex.commands.options import (
-    MAX_PROBLEMS,
-    Parser,
-    add_store_options,
-    leave_out_what_pyarrow_can_do_without,
-    megabytes,
-    positive,
-    print_json,
-    show,
-)
+from fastindex.commands.options import Parser, positive, prepare, share
+from fastindex.commands.output import MAX_PROBLEMS, megabytes, print_json, show
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
 from fastindex.text import escape
 
@@ -47,16 +38,14 @@ exit codes:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex verify`."""
     parser = Parser(
-        prog='python -m fastindex verify',
-        usage='python -m fastindex verify ROOT [options]\n       python -m fastindex verify --index-only DIR',
-        description='Compare the tree below ROOT with its index: every dataset is there and of its size, and '
+        'verify',
+        'ROOT [options]\n       python -m fastindex verify --index-only DIR',
+        'Compare the tree below ROOT with its index: every dataset is there and of its size, and '
         'nothing is new. Writes nothing.',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        EPILOG,
     )
     add = parser.add_argument
-    add('root', metavar='ROOT', nargs='?', help='the folder that was indexed')
+    share(parser, 'root', nargs='?', help='the folder that was indexed')
     add('--fast', action='store_true', help='compare the numbers of sessions, datasets and bytes, no more')
     add('--hash', action='store_true', help='read all files: compare the digests that are in the index')
     add(
@@ -65,28 +54,27 @@ def make_parser() -> argparse.ArgumentParser:
         type=_part,
         help='one of N parts of the sessions, as 3/10: always the same ones',
     )
-    add('--index', metavar='DIR', help='folder of the tables (default: ROOT)')
+    share(parser, '--index')
     add(
         '--index-only', metavar='DIR', help='check the tables in DIR, whatever program wrote them; no dataset'
     )
-    add('--workers', metavar='N', type=positive, help='processes that scan (default: one a CPU)')
-    add(
+    share(parser, '--workers', '--dask')
+    share(
+        parser,
         '--follow-symlinks',
-        action=argparse.BooleanOptionalAction,
+        default=None,
         help='follow links to folders and files, or not (default: as the index was built)',
     )
-    add(
+    share(
+        parser,
         '--uuid-filenames',
-        action='store_const',
-        const=True,
+        default=None,
         help='the names carry the ids of the datasets, name.<uuid>.ext (default: as the index says)',
     )
-    add_store_options(parser)
+    share(parser, '--endpoint', '--anonymous')
     add('--all', action='store_true', help=f'name all differences, not the first {MAX_PROBLEMS} of each kind')
-    add(
-        '--json', action='store_true', help='print each difference as a JSON object in a line, a summary last'
-    )
-    add('--quiet', action='store_true', help='print nothing but errors: the exit code tells')
+    share(parser, '--json', help='print each difference as a JSON object in a line, a summary last')
+    share(parser, '--quiet', help='print nothing but errors: the exit code tells')
     parser.set_defaults(run=_run)
     return parser
 
@@ -99,8 +87,7 @@ def _part(text: str) -> tuple[int, int]:
 def _run(options: argparse.Namespace) -> int:
     if (options.root is None) == (options.index_only is None):
         raise UsageError('expected either ROOT or --index-only DIR. See python -m fastindex verify --help')
-    leave_out_what_pyarrow_can_do_without()
-    gc.set_threshold(100_000, 20, 20)
+    prepare(dask=options.dask)
     if options.index_only is not None:
         return _run_verify_index(options)
     from fastindex.jobs.verify.verify import verify
@@ -112,6 +99,7 @@ def _run(options: argparse.Namespace) -> int:
         hash=options.hash,
         part=options.part or (1, 1),
         workers=options.workers,
+        dask=options.dask,
         progress=not options.quiet,
         follow_symlinks=options.follow_symlinks,
         uuid_filenames=options.uuid_filenames,

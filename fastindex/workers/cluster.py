@@ -1,4 +1,4 @@
-"""Run tasks on the workers of a Dask cluster: for `executors.Pool` what `workers.Workers` is on one machine.
+"""Run tasks on the workers of a Dask cluster: for `pool.Pool` what `processes.Workers` is on one machine.
 
 Gives the scheduler a bounded number of tasks, as many as its workers have threads and a few more; which
 worker runs one, what is stolen from whom, and what is tried again when a worker is lost is the scheduler's

@@ -11,8 +11,9 @@ import heapq
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from fastindex.errors import UsageError, WorkerError
 from fastindex.workers import Branches, Rescuable, Subtask, Task
@@ -21,9 +22,15 @@ from fastindex.workers.processes import DEATHS, MAX_DEATHS, TASKS_PER_WORKER, Wo
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
+    from distributed import Client
+
+    from fastindex.trees import Tree
     from fastindex.workers.cluster import Cluster
 
-__all__ = ['Pool', 'count_workers', 'default_workers', 'run_task']
+    Dask: TypeAlias = str | os.PathLike[str] | Client
+    """The address of a scheduler, a scheduler file, or a client, which stays the caller's."""
+
+__all__ = ['Pool', 'check_workers', 'count_workers', 'default_workers', 'open_pool', 'run_task']
 
 MAX_HELD_BYTES = 64 * 2**20
 """Results that wait for an earlier one; beyond, no new task is started until that one is there."""
@@ -37,7 +44,15 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def count_workers(workers: int | None, executor: Executor | None) -> int:
+def check_workers(workers: int | None, executor: Executor | None = None, dask: Dask | None = None) -> None:
+    """Raise UsageError if fewer workers than one were asked for, or those of a cluster and others too."""
+    if dask is not None and not (workers is None and executor is None):
+        raise UsageError('--dask and --workers exclude each other: the cluster has the workers that it has')
+    if workers is not None and workers < 1:
+        raise UsageError(f'workers={workers}: expected 1 or more')
+
+
+def count_workers(workers: int | None, executor: Executor | None = None) -> int:
     """Count the tasks that are to run at once: as many as was asked for, else as the executor or the CPUs do.
 
     Raises
@@ -45,10 +60,36 @@ def count_workers(workers: int | None, executor: Executor | None) -> int:
     UsageError
         If fewer than one was asked for.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f'workers={workers}: expected 1 or more')
+    check_workers(workers, executor)
     # The standard library's executors know their size, others do not say it.
     return workers or getattr(executor, '_max_workers', None) or default_workers()
+
+
+@contextmanager
+def open_pool(
+    tree: Tree, workers: int | None = None, executor: Executor | None = None, dask: Dask | None = None
+) -> Iterator[Pool]:
+    """Open the workers for a job on a tree: processes of our own, an executor's, or those of a Dask cluster.
+
+    Raises
+    ------
+    UsageError
+        As `check_workers` does, and if what `dask` names is no cluster.
+    ClusterError
+        If the cluster is not there, or has a worker that does not see the tree as this machine does.
+    """
+    check_workers(workers, executor, dask)
+    if dask is None:
+        with Pool(count_workers(workers, executor), executor) as pool:
+            yield pool
+        return
+    from fastindex.workers.cluster import TASK_SIZE, Cluster
+
+    with (
+        Cluster.open(dask, tree) as cluster,
+        Pool(cluster.threads, cluster=cluster, task_size=TASK_SIZE) as pool,
+    ):
+        yield pool
 
 
 def run_task(task: Task) -> Any:

@@ -31,15 +31,14 @@ from fastindex.text import escape, is_utf8, to_text
 from fastindex.trees import Tree, is_url, open_tree
 from fastindex.trees.digests import ALGORITHMS
 from fastindex.trees.roots import explain_empty_root
-from fastindex.workers.pool import Pool, count_workers
+from fastindex.workers.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from distributed import Client
-
     from fastindex.jobs.build.adopt import AdoptedIds
     from fastindex.tables.changes import Change
+    from fastindex.workers.pool import Dask
 
 __all__ = ['build', 'build_index', 'recover']
 
@@ -51,7 +50,7 @@ def build(
     workers: int | None = None,
     hash: Collection[str] = (),
     executor: Executor | None = None,
-    dask: str | os.PathLike[str] | Client | None = None,
+    dask: Dask | None = None,
     progress: bool = False,
     follow_symlinks: bool = True,
     namespace: UUID = NAMESPACE,
@@ -227,7 +226,7 @@ def build_index(
     options: Options,
     workers: int | None = None,
     executor: Executor | None = None,
-    dask: str | os.PathLike[str] | Client | None = None,
+    dask: Dask | None = None,
 ) -> Summary:
     """Index a tree: discover, shard, scan, collect, publish. See `build`.
 
@@ -242,7 +241,7 @@ def build_index(
         raise PublishError(f'{escape(os.fspath(out))}: there is no such folder for the tables: make it')
     with closing(tree), ExitStack() as stack:
         stage = None if out is None else stack.enter_context(_open_target(out, options))
-        pool = stack.enter_context(_open_pool(tree, workers, executor, dask, stack))
+        pool = stack.enter_context(open_pool(tree, workers, executor, dask))
         found, known = _discover(tree, out, options, pool, stack)
         report = Report(tree, options, found)
         scanned = scan(pool, _iter_tasks(tree, found, known, options, pool))  # the workers start here
@@ -289,23 +288,6 @@ def _iter_tasks(
             known.take(keys) if known else None,
             options.facts.uuid_filenames,
         )
-
-
-def _open_pool(
-    tree: Tree,
-    workers: int | None,
-    executor: Executor | None,
-    dask: str | os.PathLike[str] | Client | None,
-    files: ExitStack,
-) -> Pool:
-    if dask is None:
-        return Pool(count_workers(workers, executor), executor)
-    if workers is not None or executor is not None:
-        raise UsageError('--dask and --workers exclude each other: the cluster has the workers that it has')
-    from fastindex.workers.cluster import TASK_SIZE, Cluster
-
-    cluster = files.enter_context(Cluster.open(dask, tree))
-    return Pool(cluster.threads, cluster=cluster, task_size=TASK_SIZE)
 
 
 def _discover(

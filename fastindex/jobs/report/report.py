@@ -18,6 +18,7 @@ from fastindex.text import escape, to_text
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
+    from fastindex.workers.pool import Dask
 
 __all__ = ['ReportSummary', 'write_report']
 
@@ -58,6 +59,7 @@ def write_report(
     title: str | None = None,
     validate: bool = True,
     workers: int | None = None,
+    dask: Dask | None = None,
     follow_symlinks: bool = True,
     progress: bool = False,
 ) -> ReportSummary:
@@ -77,7 +79,7 @@ def write_report(
     validate
         Whether to judge the names in the tree as `fastindex.validate` does. Where only the index is there,
         the page says so.
-    workers, follow_symlinks, progress
+    workers, dask, follow_symlinks, progress
         Of `fastindex.validate`.
 
     Raises
@@ -108,6 +110,7 @@ def write_report(
                 index,
                 contents.info.sessions,
                 workers=workers,
+                dask=dask,
                 follow_symlinks=follow_symlinks,
                 progress=progress,
             )
@@ -127,13 +130,21 @@ def write_report(
 
 
 def _judge_names(
-    index: Index, sessions: int, *, workers: int | None, follow_symlinks: bool, progress: bool
+    index: Index,
+    sessions: int,
+    *,
+    workers: int | None,
+    dask: Dask | None,
+    follow_symlinks: bool,
+    progress: bool,
 ) -> tuple[FindingGroup, ...] | None:
     """Group the findings of `validate`; None where all its sessions are gone."""
     from fastindex.jobs.validate.validate import validate
 
     try:
-        findings = validate(index.root, workers=workers, follow_symlinks=follow_symlinks, progress=progress)
+        findings = validate(
+            index.root, workers=workers, dask=dask, follow_symlinks=follow_symlinks, progress=progress
+        )
     except RootError:
         return None
     with closing(findings):

@@ -9,7 +9,7 @@ import heapq
 import os
 from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from fastindex.errors import UsageError
 from fastindex.jobs.validate.layout import NotingTree, survey
@@ -22,7 +22,12 @@ from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import open_bar
 from fastindex.text import escape
 from fastindex.trees import Tree, is_url, open_tree
-from fastindex.workers.pool import Pool, default_workers
+from fastindex.workers.pool import check_workers, open_pool
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from fastindex.workers.pool import Dask
 
 __all__ = ['Findings', 'validate']
 
@@ -31,6 +36,8 @@ def validate(
     root: str | os.PathLike[str],
     *,
     workers: int | None = None,
+    executor: Executor | None = None,
+    dask: Dask | None = None,
     follow_symlinks: bool = True,
     deep: bool = False,
     ignore: Collection[str] = (),
@@ -46,6 +53,8 @@ def validate(
         The folder that has the labs or the subjects in it.
     workers
         Processes that check; the CPUs that this process may use if None; 1 checks in this process.
+    executor, dask
+        Check in their place, as in `fastindex.build`.
     follow_symlinks
         Whether links to folders and files are followed. Where not, nothing outside the root is read.
     deep
@@ -78,8 +87,7 @@ def validate(
     ...     print(finding.code, finding.path, finding.fix)
     ALF117 lab/Subjects/s1/2024-05-06/1 lab/Subjects/s1/2024-05-06/001
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f'workers={workers}: expected 1 or more')
+    check_workers(workers, executor, dask)
     if is_url(root):
         raise UsageError(f'{escape(os.fspath(root))}: validate looks at folders on a disk, not into a bucket')
     codes = _choose_codes(ignore, min_severity)
@@ -87,7 +95,9 @@ def validate(
     return Findings(
         tree,
         codes,
-        workers=workers or default_workers(),
+        workers=workers,
+        executor=executor,
+        dask=dask,
         deep=deep,
         uuid_filenames=uuid_filenames,
         progress=progress,
@@ -120,7 +130,9 @@ class Findings(Iterator[Finding]):
         tree: Tree,
         codes: frozenset[str],
         *,
-        workers: int,
+        workers: int | None,
+        executor: Executor | None,
+        dask: Dask | None,
         deep: bool,
         uuid_filenames: bool,
         progress: bool,
@@ -133,7 +145,7 @@ class Findings(Iterator[Finding]):
         self._deep = deep
         self._has_uuids = uuid_filenames
         self._progress = progress
-        self._findings = self._find(workers)
+        self._findings = self._find(workers, executor, dask)
 
     def __iter__(self) -> Self:
         return self
@@ -145,9 +157,11 @@ class Findings(Iterator[Finding]):
         """End the workers; there are no more findings."""
         self._findings.close()
 
-    def _find(self, workers: int) -> Generator[Finding, None, None]:
+    def _find(
+        self, workers: int | None, executor: Executor | None, dask: Dask | None
+    ) -> Generator[Finding, None, None]:
         identity = PathIdentity()
-        with closing(self._tree), Pool(workers) as pool:
+        with closing(self._tree), open_pool(self._tree, workers, executor, dask) as pool:
             noting = NotingTree(self._tree)
             found = discover(noting, identity, pool, list_skips=True)
             sessions = sorted(map(identity.session_path, found.iter_keys()))
@@ -155,7 +169,7 @@ class Findings(Iterator[Finding]):
             tasks = (
                 CheckTask(self._tree, shard, self._codes, self._deep, self._has_uuids) for shard in shards
             )
-            results = check(pool, tasks)  # the workers begin here
+            results = check(pool, tasks)  # the workers start here
             above = [f for f in survey(self._tree, sessions, found.tally) if f.code in self._codes]
             below = self._iter_below(results, len(sessions))
             # Both are sorted by path, and so is what comes out.

@@ -32,7 +32,7 @@ from fastindex.tables.merge import CEILING, CHUNK_ROWS, FLOOR, LAST, Row, iter_r
 from fastindex.tables.metadata import Facts
 from fastindex.text import escape
 from fastindex.trees import ListsAhead, Tree, is_url, open_tree
-from fastindex.workers.pool import Pool, count_workers
+from fastindex.workers.pool import check_workers, open_pool
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fastindex.trees.s3 import Place
+    from fastindex.workers.pool import Dask
 
     Scanned = Iterator[tuple[ScanResult, list[HashResult]]]
 
@@ -66,6 +67,7 @@ def verify(
     part: tuple[int, int] = (1, 1),
     workers: int | None = None,
     executor: Executor | None = None,
+    dask: Dask | None = None,
     progress: bool = False,
     follow_symlinks: bool | None = None,
     uuid_filenames: bool | None = None,
@@ -87,7 +89,7 @@ def verify(
     part
         `(3, 10)`: the third of ten parts of the sessions. A session is in one of the ten, and stays in it
         whatever is added or taken away; the ten are about equal.
-    workers, executor, endpoint, anonymous
+    workers, executor, dask, endpoint, anonymous
         As in `fastindex.build`.
     progress
         Whether to show a progress bar if standard error is a terminal.
@@ -103,8 +105,8 @@ def verify(
 
     Raises
     ------
-    UsageError, RootError, InvalidIndexError, WorkerError
-        The last two from the iterator, as from anything that reads the index.
+    UsageError, RootError, InvalidIndexError, WorkerError, ClusterError
+        The last three from the iterator, as from anything that reads the index.
 
     Examples
     --------
@@ -117,6 +119,7 @@ def verify(
         raise UsageError(f'part {number}/{count}: expected 1/{count} to {count}/{count}, as in 3/10')
     if fast and (hash or count > 1):
         raise UsageError('the fast level counts the whole tree: expected neither hash nor a part of it')
+    check_workers(workers, executor, dask)
     return Verification(
         _Task(
             open_tree(
@@ -126,8 +129,7 @@ def verify(
             is_fast=fast,
             hashes=hash,
             part=Part(number, count),
-            workers=count_workers(workers, executor),
-            executor=executor,
+            workers=(workers, executor, dask),
             progress=progress,
             follows_facts=follow_symlinks is None,
             uuid_filenames=uuid_filenames,
@@ -143,8 +145,7 @@ class _Task(NamedTuple):
     is_fast: bool
     hashes: bool
     part: Part
-    workers: int
-    executor: Executor | None
+    workers: tuple[int | None, Executor | None, Dask | None]
     progress: bool
     follows_facts: bool
     """Whether links are followed as the index says."""
@@ -229,8 +230,9 @@ class Verification(Iterator[Difference]):
 
 
 def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference, None, None]:
-    with ExitStack() as stack, Pool(task.workers, task.executor) as pool:
+    with ExitStack() as stack:
         tree = stack.enter_context(closing(task.tree))
+        pool = stack.enter_context(open_pool(tree, *task.workers))
         opened: list[Tables] = []
 
         def open_index() -> None:  # starts no thread, so that workers can be forked after it
@@ -243,7 +245,9 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
         facts = Facts.from_json(tables.datasets.facts)
         follows = isinstance(tree, ListsAhead) or facts.follow_symlinks  # a bucket has no links
         if task.follows_facts and follows != tree.follow_links:
+            pool.close()
             tree = stack.enter_context(closing(open_tree(tree.root, follow_links=follows)))
+            pool = stack.enter_context(open_pool(tree, *task.workers))
             discovery = discover(tree, UuidIdentity(), pool)
         algorithm = _choose_algorithm(tables.datasets) if task.hashes else None
         algorithms = (algorithm,) if algorithm else ()
