@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 
 import fastindex
 from fastindex.pipeline import scan as scan_module
+from fastindex.tables import check as check_module
 from fastindex.tables import reuse as known_module
+from fastindex.tables.check import Published
 from fastindex.tables.reuse import FINGERPRINTS, KnownIndex, KnownRows
 from fastindex.tables.schema import fingerprint_columns
 from fastindex.trees import digests
@@ -287,7 +289,7 @@ def test_the_mark_for_never_the_same_equals_nothing(make_tree, build, monkeypatc
     root = make_tree(TREE)
     build(root, hash=['md5'])
     table = read(root, 'datasets')
-    rows = KnownRows(KnownIndex.open(root, ['md5']).take(ALL), ['md5'])
+    rows = KnownRows(KnownIndex.open(Published(root), ['md5']).take(ALL), ['md5'])
     never = fingerprint_columns([digests.NO_FINGERPRINT] * len(TREE))
     sizes = array('Q', [row['file_size'] for row in table])
     assert rows.hex_digests_of(''.join(row['id'] for row in table).encode(), (sizes, *never)) is None
@@ -345,7 +347,7 @@ ALL = [b'\0' * 16, b'\xff' * 16]
 @pytest.mark.parametrize('name', ['datasets.pqt', f'.fastindex/{FINGERPRINTS}'])
 def test_an_index_that_is_replaced_while_it_is_read_is_known_no_more(root, name):
     """Or the old digest of a file would be taken for that of its new state."""
-    known, again = (KnownIndex.open(root, ['md5']) for _ in range(2))
+    known, again = (KnownIndex.open(Published(root), ['md5']) for _ in range(2))
     (root / 'copy').write_bytes((root / name).read_bytes())
     os.replace(root / 'copy', root / name)
     assert known.take(ALL) is None
@@ -362,7 +364,7 @@ def test_a_run_that_ended_between_its_renames_is_completed_before_its_index_is_r
 
 def test_a_digest_is_that_of_the_dataset_not_only_of_the_same_file(root):
     """Names may change places, and a file system need not note that in the files."""
-    rows = KnownRows(KnownIndex.open(root, ['md5']).take(ALL), ['md5'])
+    rows = KnownRows(KnownIndex.open(Published(root), ['md5']).take(ALL), ['md5'])
     table = read(root, 'datasets')
     infos = [os.stat(root / path) for path in paths_of(root, table)]
     states = (
@@ -401,3 +403,21 @@ def test_a_session_that_vanishes_during_a_rerun_is_a_problem(root, build, monkey
     summary = build(root, hash=['md5'])
     assert {problem.path for problem in summary.problems} == {f's2/2024-01-0{day}/001' for day in (1, 2, 3)}
     assert summary.digests_reused == len(TREE) - 12 - len(others)
+
+
+@pytest.mark.parametrize('changed', [False, True])
+def test_the_last_index_is_digested_once_whatever_it_serves(root, build, monkeypatch, settling, changed):
+    """Reuse of digests, and the count of changes."""
+    settling()
+    build(root, hash=['md5'])
+    if changed:
+        (root / FIRST).write_bytes(b'changed')
+    digested = []
+    check = check_module._check_digest
+    monkeypatch.setattr(
+        check_module, '_check_digest', lambda *args: digested.append(args[1].path.parent) or check(*args)
+    )
+    summary = build(root, hash=['md5'])
+    assert summary.digests_reused
+    assert digested.count(root) == 1
+    assert len(digested) == 1 + changed  # the new one, where it is compared row by row

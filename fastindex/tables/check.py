@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 from bisect import bisect
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
 __all__ = [
     'DIGEST',
     'NAME',
+    'TABLES',
     'UNSAFE',
     'UUID',
     'Pair',
+    'Published',
     'Tables',
     'check_pair',
     'open_tables',
@@ -52,6 +55,9 @@ _ASCII_REL_PATH = (
     r'\A(?:[\w-][\w.-]*/)*(?:#[\w.-]+#/)?'
     r'\w+\.(?:_[a-z]+_)?[a-zA-Z0-9]+(?:_\w+)?(?:\.[.\w-]+)?\.\w+\z'
 )
+TABLES = ('datasets.pqt', 'sessions.pqt')
+"""In the order in which they are put in place."""
+
 _DAYS = (-719162, 2932896)  # since 1970: the first day of year 1, the last of year 9999
 
 
@@ -78,9 +84,8 @@ def check_pair(folder: Path) -> Pair:
     """
     with open_tables(folder) as tables:
         tables.check_rows()
-        stamps = {table.path.name: table.stamp for table in tables.both}
         facts = {**tables.datasets.read_one_metadata(), **tables.datasets.facts}
-        return Pair(tables.generation, stamps, facts)
+        return Pair(tables.generation, tables.stamps, facts)
 
 
 class Tables(NamedTuple):
@@ -98,6 +103,11 @@ class Tables(NamedTuple):
         """The tables."""
         return self.sessions, self.datasets
 
+    @property
+    def stamps(self) -> dict[str, Stamp]:
+        """What tells the files from others in their places, by name."""
+        return {table.path.name: table.stamp for table in self.both}
+
     def check_rows(self) -> None:
         """Check each row of both.
 
@@ -110,12 +120,52 @@ class Tables(NamedTuple):
             _check_datasets(self.datasets, _check_sessions(self.sessions))
 
 
+class Published:
+    """The index in a folder as a run finds it: opened and checked to the bit once, and closed again.
+
+    Parameters
+    ----------
+    folder
+        Of the tables, which may not be there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.is_there = any(os.path.lexists(folder / name) for name in TABLES)
+
+    @cached_property
+    def pair(self) -> Pair | InvalidIndexError:
+        """What the tables say of themselves; or why they cannot be read."""
+        try:
+            with open_tables(self.folder) as tables:
+                return Pair(tables.generation, tables.stamps, tables.datasets.facts)
+        except InvalidIndexError as error:
+            return error
+
+    def open(self) -> AbstractContextManager[Tables]:
+        """Open the tables again, whose bytes are only digested if they are not those that were checked.
+
+        Raises
+        ------
+        InvalidIndexError
+            If they are not fit to be read.
+        """
+        if isinstance(self.pair, InvalidIndexError):
+            raise self.pair
+        return open_tables(self.folder, checked=self.pair.stamps)
+
+
 @contextmanager
-def open_tables(folder: Path) -> Iterator[Tables]:
+def open_tables(folder: Path, *, checked: Mapping[str, Stamp] | None = None) -> Iterator[Tables]:
     """Open sessions.pqt and datasets.pqt; check all but their rows.
 
     Those of ours are checked to the bit: what is not checked is whether their rows were ever true. Those of
     another program have the columns that the client needs.
+
+    Parameters
+    ----------
+    checked
+        Stamps of files, by name, whose bytes this run has digested already.
 
     Raises
     ------
@@ -131,7 +181,8 @@ def open_tables(folder: Path) -> Iterator[Tables]:
             generation = _check_generations(folder, sessions, datasets)
             if generation is not None:
                 _check_footers(sessions, datasets)
-                _check_digest(generation, sessions, datasets)
+                if checked != {table.path.name: table.stamp for table in (sessions, datasets)}:
+                    _check_digest(generation, sessions, datasets)
             else:
                 sessions.check_columns(_SESSIONS_OF_OTHERS)
                 datasets.check_columns(_DATASETS_OF_OTHERS)

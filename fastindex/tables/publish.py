@@ -31,15 +31,13 @@ from xxhash import xxh3_128
 from fastindex.errors import FastindexError, LockedError, PublishError
 from fastindex.files import HELD, hold_lock, remove_file, replace_file
 from fastindex.names.problems import Problem
+from fastindex.tables.check import TABLES
 from fastindex.tables.foreign import refuse_foreign
 from fastindex.tables.reuse import FINGERPRINTS
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 
 __all__ = ['PROBLEMS', 'TABLES', 'Stage', 'open_draft', 'open_stage', 'open_target', 'recover']
-
-TABLES = ('datasets.pqt', 'sessions.pqt')
-"""In the order in which they are put in place."""
 
 PROBLEMS = 'problems.jsonl'
 

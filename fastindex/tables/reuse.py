@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from fastindex.errors import InvalidIndexError
 from fastindex.names.ids import UuidIdentity
-from fastindex.tables.check import open_tables
+from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES, open_table, stamp_of
 from fastindex.tables.schema import fingerprints_schema, from_ipc, to_ipc
 from fastindex.text import escape
@@ -58,17 +58,18 @@ class KnownIndex:
         self._rows: pa.Table | None = None  # those that were read, and not passed yet
 
     @classmethod
-    def open(cls, folder: Path, algorithms: Sequence[str]) -> KnownIndex | None:
-        """Open the index in a folder; None where it has not all of these digests, or is not to be trusted."""
+    def open(cls, published: Published, algorithms: Sequence[str]) -> KnownIndex | None:
+        """Open the index that is there; None where it has not all these digests, or is not to be trusted."""
+        pair, folder = published.pair, published.folder
+        if isinstance(pair, InvalidIndexError) or pair.generation is None:
+            return None
         with suppress(*DAMAGES):
-            with open_tables(folder) as tables:
-                generation, facts = tables.generation, tables.datasets.facts
-            if generation is None or not set(algorithms) <= set(facts['algorithms']):
+            if not set(algorithms) <= set(pair.facts['algorithms']):
                 return None
             datasets = _Table(folder / 'datasets.pqt', repeated=['eid'])
             fingerprints = _Table(folder / STATE_FOLDER / FINGERPRINTS)
             if (
-                datasets.generation == fingerprints.generation == generation
+                datasets.generation == fingerprints.generation == pair.generation
                 and fingerprints.schema.remove_metadata().equals(fingerprints_schema())
                 and datasets.group_rows == fingerprints.group_rows
             ):

@@ -23,6 +23,7 @@ from fastindex.names.problems import Skip, Tally
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
+from fastindex.tables.check import Published
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.metadata import Facts
 from fastindex.tables.publish import Stage, open_draft, open_target, recover
@@ -242,7 +243,8 @@ def build_index(
     with closing(tree), ExitStack() as stack:
         stage = None if out is None else stack.enter_context(_open_target(out, options))
         pool = stack.enter_context(open_pool(tree, workers, executor, dask))
-        found, known = _discover(tree, out, options, pool, stack)
+        published = None if out is None else Published(out)
+        found, known = _discover(tree, published, options, pool, stack)
         report = Report(tree, options, found)
         scanned = scan(pool, _iter_tasks(tree, found, known, options, pool))  # the workers start here
         if options.facts.uuid_filenames:
@@ -250,15 +252,15 @@ def build_index(
 
             scanned = iter_unique(scanned, options.facts.namespace)
         stack.enter_context(report)
-        if out is None or stage is None:
+        if published is None or stage is None:
             for result, hashed in scanned:
                 report.add(result, hashed)
             return report.summary(started)
         with stage.open() if not options.check else nullcontext():
             generation = _write(scanned, stage, report, date_created)
             pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
-            _refuse_to_lose(out, report)
-            report.compare(out, stage.folder, generation)
+            _refuse_to_lose(published.folder, report)
+            report.compare(published, stage.folder, generation)
             if not options.check:
                 stage.publish()
     return report.summary(started, out=None if options.check else out, generation=generation)
@@ -291,7 +293,7 @@ def _iter_tasks(
 
 
 def _discover(
-    tree: Tree, out: Path | None, options: Options, pool: Pool, files: ExitStack
+    tree: Tree, published: Published | None, options: Options, pool: Pool, files: ExitStack
 ) -> tuple[Discovery, KnownIndex | None]:
     """Discover all sessions; load pyarrow, for the workers to inherit, and what is known."""
     known = None
@@ -300,8 +302,8 @@ def _discover(
         nonlocal known
         import pyarrow  # noqa: F401
 
-        if options.algorithms and options.reuse and out is not None:
-            known = KnownIndex.open(out, options.algorithms)
+        if options.algorithms and options.reuse and published is not None:
+            known = KnownIndex.open(published, options.algorithms)
 
     found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, load=load)
     files.callback(found.close)

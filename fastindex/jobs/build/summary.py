@@ -22,10 +22,10 @@ from fastindex.names.problems import Problem, Tally
 from fastindex.pipeline.discover import Discovery
 from fastindex.pipeline.scan import HashResult, ScanResult
 from fastindex.progress import open_bar
-from fastindex.tables.check import open_tables
+from fastindex.tables.check import Published
 from fastindex.tables.file import AGAIN
 from fastindex.tables.metadata import Facts
-from fastindex.tables.publish import PROBLEMS, TABLES
+from fastindex.tables.publish import PROBLEMS
 from fastindex.text import escape, to_text
 from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.roots import iter_root_warnings
@@ -147,7 +147,7 @@ class Report:
         self._bar.update(result.shard_sessions)
         return self._take(tally)
 
-    def compare(self, old: Path, new: Path, generation: str) -> None:
+    def compare(self, published: Published, new: Path, generation: str) -> None:
         """Count what has changed from the published index to the new one, and tell the hook.
 
         Whatever is wrong with the published one, down to its last row, is found before anything is told: then
@@ -156,14 +156,16 @@ class Report:
         from fastindex.tables.changes import Kind, iter_changes
 
         namespace = getattr(self.options.identity, 'namespace', None)
-        if namespace is None or not any(os.path.lexists(old / name) for name in TABLES):
+        if namespace is None or not published.is_there:
             return
         counts: Counter[tuple[bool, Kind]] = Counter()
         with ExitStack() as files:
             try:
-                tables = files.enter_context(open_tables(old))
+                tables = files.enter_context(published.open())
                 if tables.generation is None:
-                    raise InvalidIndexError(f'{escape(os.fspath(old))}: tables of another program')
+                    raise InvalidIndexError(
+                        f'{escape(os.fspath(published.folder))}: tables of another program'
+                    )
                 if tables.generation != generation:  # else all rows are as they are now
                     tables.check_rows()
             except InvalidIndexError as error:
