@@ -164,23 +164,20 @@ def test_the_cost_of_a_command_is_that_of_all_its_processes(tmp_path):
 @pytest.mark.parametrize(
     ('growth', 'judged'),
     [
-        (Growth(cpu=1.4, wall=1.4, best=1.4), 1.4),  # computes more
-        (Growth(cpu=1.0, wall=1.4, best=1.4), 1.4),  # waits
-        (Growth(cpu=1.0, wall=1.4, best=1.0), 1.0),  # others had the cores
-        (Growth(cpu=1.4, wall=1.4, best=0.9), 1.4),  # others left the cores alone once
-        (Growth(cpu=1.4, wall=0.7, best=0.7), 0.7),  # keeps more cores busy, and is faster
+        (Growth(cpu=1.4, wall=1.4, most=1.3), 1.4),  # computes more
+        (Growth(cpu=1.0, wall=1.4, most=1.3), 1.3),  # waits
+        (Growth(cpu=1.0, wall=1.4, most=1.0), 1.0),  # others had the cores
+        (Growth(cpu=1.4, wall=0.7, most=0.6), 0.7),  # keeps more cores busy, and is faster
     ],
 )
-def test_a_slow_down_counts_as_far_as_cpu_seconds_or_the_fastest_runs_show_it_too(growth, judged):
+def test_a_slow_down_counts_as_far_as_cpu_seconds_or_most_pairs_show_it_too(growth, judged):
     assert growth.judged == judged
 
 
-def test_the_growth_is_the_median_of_pairs():
-    ours, theirs = (
-        [Cost(1, 1, 1), Cost(6, 2, 0), Cost(4, 2, 2)],
-        [Cost(1, 1, 0), Cost(2, 1, 1), Cost(8, 1, 1)],
-    )
-    assert growth_of(ours, theirs) == (2, 1, 1)
+def test_the_growth_is_that_of_pairs():
+    ours = [Cost(1, 1, 1), Cost(9, 2, 0), Cost(4, 2, 2), Cost(6, 1, 1), Cost(4, 1, 1)]
+    theirs = [Cost(1, 1, 0), Cost(3, 1, 1), Cost(8, 1, 1), Cost(3, 1, 1), Cost(1, 1, 1)]
+    assert growth_of(ours, theirs) == (1, 2, 1)  # of CPU 2, 1, 2, 1, 1; of wall 1, 3, 0.5, 2, 4
 
 
 @pytest.fixture
@@ -276,8 +273,8 @@ def busy_core():
         process.kill()
 
 
-def race_with_baseline(clone: Path, tree: Path) -> subprocess.CompletedProcess[str]:
-    return gate(clone, '--data', tree.parent, '--tree', tree.name, '--rounds', '7', '--jobs', 'plain')
+def race_with_baseline(clone: Path, tree: Path, *, rounds: int) -> subprocess.CompletedProcess[str]:
+    return gate(clone, '--data', tree.parent, '--tree', tree.name, '--rounds', str(rounds), '--jobs', 'plain')
 
 
 @needs_git
@@ -287,7 +284,7 @@ def test_the_gate_lets_code_pass_that_is_as_fast_as_the_baseline(clone, spread_t
     if load == 'busy_core':
         request.getfixturevalue(load)
     for _ in range(scaled(1, 10)):
-        done = race_with_baseline(clone, spread_tree)
+        done = race_with_baseline(clone, spread_tree, rounds=7)
         assert done.returncode == 0, done.stdout
     assert list(clone.glob('fastindex/__pycache__/*.pyc'))  # none of the runs compiled its modules anew
 
@@ -296,7 +293,7 @@ def test_the_gate_lets_code_pass_that_is_as_fast_as_the_baseline(clone, spread_t
 @pytest.mark.fault
 @pytest.mark.parametrize(
     'slow_down',
-    ['end = time.process_time() + 0.5 * used\nwhile time.process_time() < end: pass', 'time.sleep(wall)'],
+    ['end = time.process_time() + used\nwhile time.process_time() < end: pass', 'time.sleep(3 * wall)'],
 )
 def test_the_gate_stops_code_that_computes_or_waits_for_longer(clone, spread_tree, slow_down):
     (clone / 'fastindex' / '__main__.py').write_text(
@@ -307,7 +304,7 @@ def test_the_gate_stops_code_that_computes_or_waits_for_longer(clone, spread_tre
         f'wall = time.perf_counter() - started\n{slow_down}\nos._exit(code)\n'
     )
     commit(clone)
-    done = race_with_baseline(clone, spread_tree)
+    done = race_with_baseline(clone, spread_tree, rounds=5)
     assert done.returncode == 1, done.stdout
     assert done.stdout.count('plain: ') == 2  # it measured again before it said so
 
