@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from fastindex.commands import COMMANDS, make_parser
-from fastindex.commands.output import complain
+from fastindex.commands.output import complain, with_flags
 from fastindex.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastindexError
 
 __all__ = ['main']
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
         sys.stdout.flush()
     except FastindexError as error:
-        complain(f'error: {error}')
+        complain(f'error: {str(error).removesuffix(error.hint)}{with_flags(error.hint)}')
         if '-vv' in arguments:
             raise
         return error.exit_code

@@ -66,9 +66,23 @@ EXIT_TERMINATED = 143
 
 
 class FastindexError(Exception):
-    """Base of all errors of this package; `exit_code` is what the command line ends with."""
+    """Base of all errors of this package; `exit_code` is what the command line ends with.
+
+    Parameters
+    ----------
+    message
+        What is wrong.
+    hint
+        What to do about it: the end of the message. Options have the names that they have in the library, in
+        backticks, as in `` `allow_empty` ``; the command line writes them as its flags.
+    """
 
     exit_code = EXIT_FAILED
+    hint = ''
+
+    def __init__(self, message: str = '', *, hint: str = '') -> None:
+        super().__init__(message + hint)
+        self.hint = hint
 
 
 class UsageError(FastindexError, ValueError):

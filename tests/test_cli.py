@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -300,6 +301,21 @@ def test_a_build_from_python_does_not_load_pandas(make_tree):
     run = subprocess.run(command, capture_output=True, check=True, text=True)
     assert "'pyarrow'" in run.stdout
     assert 'pandas' not in run.stdout
+
+
+def test_an_error_says_what_to_do_as_the_library_names_it_and_on_the_command_line_as_a_flag(tmp_path, run):
+    with pytest.raises(fastindex.EmptyTreeError) as caught:
+        fastindex.build(tmp_path, workers=1)
+    assert str(caught.value).endswith('still is; `allow_empty` writes an empty one.')
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.hint) == (str(caught.value), '`allow_empty` writes an empty one.')
+    assert run(tmp_path, '--workers', 1)[2].endswith('still is; --allow-empty writes an empty one.\n')
+
+
+def test_a_path_is_never_taken_for_an_option(tmp_path, run):
+    root = tmp_path / '`force`'
+    root.mkdir()
+    assert f'{root}: no session' in run(root, '--workers', 1)[2]
 
 
 def test_help_loads_nothing_heavy():

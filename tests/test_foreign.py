@@ -73,9 +73,9 @@ def test_the_ways_on_are_named_as_far_as_they_lead_somewhere(root, folder, build
     assert str(error.value) == (
         f'{folder}/sessions.pqt: a table of the ONE client or an Alyx database, not of fastindex. '
         'It was left as it is. To go on:\n'
-        f'  --ids-from {folder} replaces the tables and keeps their ids, but neither qc nor projects\n'
-        '  --out DIR writes the index elsewhere\n'
-        '  --force replaces the tables'
+        f'  `ids_from` {folder} replaces the tables and keeps their ids, but neither qc nor projects\n'
+        '  `out` DIR writes the index elsewhere\n'
+        '  `force` replaces the tables'
     )
     no_table(root, folder)
     (folder / 'datasets.pqt').unlink()
@@ -83,8 +83,8 @@ def test_the_ways_on_are_named_as_far_as_they_lead_somewhere(root, folder, build
         build(root, out=folder)
     assert str(error.value) == (
         f'{folder}/sessions.pqt: no table, as far as can be told. It was left as it is. To go on:\n'
-        '  --out DIR writes the index elsewhere\n'
-        '  --force replaces the tables'
+        '  `out` DIR writes the index elsewhere\n'
+        '  `force` replaces the tables'
     )
 
 

@@ -107,6 +107,39 @@ def test_every_option_of_every_command_is_in_the_readme():
             assert option in readme, option
 
 
+def test_the_library_names_no_flag_in_what_it_says():
+    apart = {
+        'jobs.report.charts': 'var(--',  # of a style sheet
+        'jobs.example.example': 'Made by: fastindex example',  # the README of an example
+    }
+    for module in MODULES:
+        if module.split('.')[0] in ('cli', 'commands'):
+            continue
+        path = PACKAGE / Path(*module.split('.'))
+        tree = ast.parse((path / '__init__.py' if path.is_dir() else path.with_suffix('.py')).read_text())
+        for node in ast.walk(tree):
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ''
+            if module not in apart or apart[module] not in text:
+                assert not re.search(r'(?<![\w-])--[a-z]', text), (module, text)
+
+
+def test_each_option_that_a_hint_names_is_one_of_the_command_line():
+    from fastindex.commands.output import with_flags
+
+    options = {option for command in COMMANDS for option in make_parser(command)._option_string_actions}
+    named = set()
+    for module in MODULES:
+        path = PACKAGE / Path(*module.split('.'))
+        tree = ast.parse((path / '__init__.py' if path.is_dir() else path.with_suffix('.py')).read_text())
+        hints = [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == 'hint'
+        ]
+        for hint in hints:
+            named |= set(re.findall(r'--[a-z-]+', with_flags(ast.unparse(hint))))
+    assert len(named) > 10
+    assert named <= options
+
+
 def test_every_exit_code_is_in_the_readme():
     from fastindex import errors
 

@@ -523,15 +523,15 @@ def test_what_cannot_be_is_said_before_anything_is_done(on_rclone, index, tmp_pa
         index(on_rclone)
     forget()
     monkeypatch.delenv('AWS_ACCESS_KEY_ID')
-    with pytest.raises(RootError, match=r'no credentials were found.*AWS_PROFILE.*--anonymous'):
+    with pytest.raises(RootError, match=r'no credentials were found.*AWS_PROFILE.*`anonymous`'):
         index(on_rclone)
 
 
 @pytest.mark.parametrize(
     ('root', 'options', 'said'),
     [
-        ('s3://b', {'out': None}, r'expected --out DIR .*or --out s3://bucket/prefix'),
-        ('s3://bucket', {'out': None}, r'expected --out DIR .*or --out s3://bucket/prefix'),
+        ('s3://b', {'out': None}, r'expected `out` DIR .*or `out` s3://bucket/prefix'),
+        ('s3://bucket', {'out': None}, r'expected `out` DIR .*or `out` s3://bucket/prefix'),
         ('s3://B_d', {}, 'no name of a bucket'),
         ('s3://', {}, 'no name of a bucket'),
         ('s3://bucket/a//b', {}, 'expected names between the slashes'),

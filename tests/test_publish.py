@@ -223,7 +223,7 @@ def test_a_table_that_is_a_link_is_replaced_where_this_is_said_only(make_tree, b
     root = make_tree({FIRST: b''})
     (tmp_path / 'elsewhere').write_text('precious')
     os.symlink('../elsewhere', root / table)
-    with pytest.raises(PublishError, match=f'{table}: this is a link to ../elsewhere, .*--force'):
+    with pytest.raises(PublishError, match=f'{table}: this is a link to ../elsewhere, .*`force`'):
         build(root)
     assert os.readlink(root / table) == '../elsewhere'
     build(root, force=True)

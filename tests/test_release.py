@@ -226,7 +226,7 @@ def test_each_part_is_within_the_limit_and_opens_by_itself(released, tmp_path, b
 
 def test_a_lab_larger_than_a_part_is_an_error(make_tree, tmp_path):
     root = make_tree(TREE)
-    with pytest.raises(ReleaseError, match=r'lab lab: .* more than --split 1.0 MB.*--split-by subject'):
+    with pytest.raises(ReleaseError, match=r'lab lab: .* more than `split_bytes` 1.0 MB.*`split_by=subject`'):
         fastindex.release(root, tmp_path / 'x.zip', split_bytes=10**6, workers=1)
 
 
@@ -372,7 +372,7 @@ def test_links_are_errors_until_it_is_said_what_to_do_about_them(make_tree, tmp_
             'README': Link(str(tmp_path / 'secret/spikes.amps.npy')),
         }
     )
-    with pytest.raises(FindingsError, match=r'3 links.*\n--follow-symlinks'):
+    with pytest.raises(FindingsError, match=r'3 links.*\n`follow_symlinks` releases'):
         fastindex.release(root, tmp_path / 'x.zip', workers=1)
     inside = {f'{SESSION}/alf/spikes.times.npy', 'sessions.pqt', 'datasets.pqt', 'manifest-md5.txt'}
     linked = {f'{SESSION}/alf/spikes.amps.npy', f'{SESSION}/probe00/spikes.amps.npy', 'README'}

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from fastindex._version import __version__
 from fastindex.commands.options import Parser, prepare, share
-from fastindex.commands.output import MAX_PROBLEMS, beside, complain, megabytes, print_json, quote, show
+from fastindex.commands.output import (
+    MAX_PROBLEMS,
+    beside,
+    complain,
+    megabytes,
+    print_json,
+    quote,
+    show,
+    with_flags,
+)
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
 from fastindex.files import open_output
 from fastindex.names.alf import EXPECTED, SkipReason
@@ -137,7 +146,7 @@ def _run(options: argparse.Namespace) -> int:
             anonymous=options.anonymous,
         )
     for warning in summary.warnings:
-        complain(f'warning: {warning}')
+        complain(f'warning: {with_flags(warning)}')
     with beside(options.changes):
         if options.json:
             print_json(_to_json(summary))
@@ -182,7 +191,7 @@ def _to_json(summary: Summary) -> dict[str, Any]:
             {'path': problem.path, 'reason': problem.reason, 'errno': problem.errno}
             for problem in summary.problems
         ],
-        'warnings': summary.warnings,
+        'warnings': [with_flags(warning) for warning in summary.warnings],
         'digests_reused': summary.digests_reused,
         'changes': summary.changes and summary.changes._asdict(),
         'seconds': round(summary.seconds, 3),
@@ -211,7 +220,7 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
     if summary.skipped:
         yield f'skipped {sum(summary.skipped.values()):,}, which do not belong into an index:'
         for reason, count in summary.skipped.items():
-            yield f'  {count:>9,}  {reason}: {EXPECTED[SkipReason(reason)]}'
+            yield f'  {count:>9,}  {reason}: {with_flags(EXPECTED[SkipReason(reason)])}'
         if not options.verbose:
             links = '' if options.follow_symlinks else ' --no-follow-symlinks'
             names = ' --uuid-filenames' if options.uuid_filenames else ''

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
 
 from fastindex.files import is_stdout
 from fastindex.text import escape
 
-__all__ = ['MAX_PROBLEMS', 'beside', 'complain', 'megabytes', 'print_json', 'quote', 'show']
+__all__ = ['MAX_PROBLEMS', 'beside', 'complain', 'megabytes', 'print_json', 'quote', 'show', 'with_flags']
 
 MAX_PROBLEMS = 10
 """Problems that the summary names."""
@@ -29,6 +30,27 @@ def show(text: str) -> None:
         if not isinstance(error, BrokenPipeError):
             complain(f'warning: the summary could not be written ({error.strerror})')
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_FLAGS = {'split_bytes': 'split'}
+"""Options that have another name on the command line."""
+
+
+def with_flags(text: str) -> str:
+    """Write a text of the library with the flags of the options that it names in backticks.
+
+    >>> with_flags('`allow_empty`, `follow_symlinks=False` or `hash=md5` does it')
+    '--allow-empty, --no-follow-symlinks or --hash=md5 does it'
+    """
+    return re.sub(r'`(\w+)(?:=([\w,]+))?`', _to_flag, text)
+
+
+def _to_flag(option: re.Match[str]) -> str:
+    name, value = option.groups()
+    flag = _FLAGS.get(name, name).replace('_', '-')
+    if value == 'False':
+        return f'--no-{flag}'
+    return f'--{flag}={value}' if value not in (None, 'True') else f'--{flag}'
 
 
 def beside(out: str | None) -> AbstractContextManager[object]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastindex.commands.options import Parser, parse_size, prepare, share
-from fastindex.commands.output import complain, print_json, quote, show
+from fastindex.commands.output import complain, print_json, quote, show, with_flags
 from fastindex.commands.search import add_terms, to_query
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.text import escape, to_text
@@ -107,7 +107,7 @@ def _run(options: argparse.Namespace) -> int:
         progress=not options.quiet,
     )
     for warning in done.warnings:
-        complain(f'warning: {warning}')
+        complain(f'warning: {with_flags(warning)}')
     if options.json:
         print_json(_to_json(done))
     elif not options.quiet:
@@ -132,6 +132,7 @@ def _parse_terms(words: Sequence[str]) -> Query:
 def _to_json(done: Release) -> dict[str, Any]:
     return {
         **done._asdict(),
+        'warnings': [with_flags(warning) for warning in done.warnings],
         'findings': dict(done.findings),
         'seconds': round(done.seconds, 3),
         'archives': [

@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 
 from fastindex.commands.options import Parser, prepare, share
-from fastindex.commands.output import print_json, show
+from fastindex.commands.output import print_json, show, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, UsageError
 from fastindex.text import escape
 
@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
         rule = RULES.get(options.explain.upper())
         if rule is None:
             raise UsageError(f'unknown code {options.explain!r}: expected such as ALF117')
-        show(str(rule))
+        show(with_flags(str(rule)))
         return EXIT_DONE
     if options.root is None:
         raise UsageError('ROOT is missing. See python -m fastindex validate --help')

@@ -69,7 +69,7 @@ EXPECTED = {
     SkipReason.DOT_FOLDER: 'a folder whose name begins with a dot is never entered',
     SkipReason.DOT_FILE: 'a file whose name begins with a dot is no dataset',
     SkipReason.OPAQUE_FOLDER: 'a folder that is one object (.zarr, .n5) is not entered',
-    SkipReason.LINK: '--no-follow-symlinks opens nothing through a link',
+    SkipReason.LINK: '`follow_symlinks=False` opens nothing through a link',
     SkipReason.NOT_LAB_OR_SUBJECT: 'expected lab/Subjects/subject/date/number or subject/date/number',
     SkipReason.NOT_DATE: 'expected a date folder, yyyy-mm-dd in ASCII digits',
     SkipReason.NO_SUCH_DAY: 'the date is not in the calendar',

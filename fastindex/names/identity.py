@@ -1,4 +1,4 @@
-"""Ids that stand in the names of files: `--uuid-filenames`.
+"""Ids that stand in the names of files: `uuid_filenames`.
 
 Gives the identity that takes them from there, and finds files that cannot both be rows.
 What a name must look like is `fastindex.names.uuids`'s to say.

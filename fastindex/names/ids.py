@@ -34,7 +34,7 @@ __all__ = ['NAMESPACE', 'Identity', 'PathIdentity', 'Text', 'UuidIdentity', 'cut
 T = TypeVar('T')
 
 NAMESPACE = UUID('4a3ea44e-3757-4acb-821f-cdb419c23249')
-"""The namespace of all session paths, unless `--namespace` names another."""
+"""The namespace of all session paths, unless another is named."""
 
 MAX_TEXT_BYTES = 2**31 - 1
 

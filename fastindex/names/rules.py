@@ -3,7 +3,7 @@
 Here is where a rule is added: a row in `RULES`. What finds it is elsewhere, and each row names the module.
 
     ALF1xx  the root, labs, subjects and sessions       ALF4xx  what the file system says
-    ALF2xx  folders in a session                        ALF5xx  contents (`--deep`)
+    ALF2xx  folders in a session                        ALF5xx  contents (`deep`)
     ALF3xx  files
 """
 
@@ -317,27 +317,27 @@ _RULES = [
     # Names that carry UUIDs
     Rule(
         *('ALF311', _ERROR, 'no UUID in the name', _BY_DIAGNOSE),
-        'With --uuid-filenames: the client looks for the file under a name with the id of the dataset before '
+        'With `uuid_filenames`: the client looks for the file under a name with the id of the dataset before '
         'the extension. This name has none, so there is no id, and the file is left out. The id that the '
         'database has for it belongs into the name.',
         f'{_SESSION}/spikes.times.npy',
     ),
     Rule(
         *('ALF312', _ERROR, 'UUID that cannot be used', _BY_DIAGNOSE),
-        'With --uuid-filenames: the client knows UUIDs of version 3 and 4, and writes them in lower case '
+        'With `uuid_filenames`: the client knows UUIDs of version 3 and 4, and writes them in lower case '
         'with hyphens. A file with another one in its name is left out, as the client would not find it.',
         f'{_SESSION}/spikes.times.6CDB7B06-3FD2-4E1C-9D6E-2E4A8A4F1C11.npy',
         f'{_SESSION}/spikes.times.6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11.npy',
     ),
     Rule(
         *('ALF313', _ERROR, 'UUID of another file', _BY_VALIDATE),
-        'With --uuid-filenames: to the client the UUID is the dataset, so two files of one UUID cannot both '
+        'With `uuid_filenames`: to the client the UUID is the dataset, so two files of one UUID cannot both '
         'be in the index. One is left out: remove the copy, or give it a UUID of its own.',
         f'{_SESSION}/spikes.times.6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11.npy, copied from 002',
     ),
     Rule(
         *('ALF314', _ERROR, 'path of another UUID', _BY_SESSIONS),
-        'With --uuid-filenames: two files differ in nothing but their UUIDs, so that they have one path in '
+        'With `uuid_filenames`: two files differ in nothing but their UUIDs, so that they have one path in '
         'the index, and nobody can tell which is meant. That of the lower UUID is indexed: remove the other '
         'one, or put it into a #revision# folder.',
         f'{_SESSION}/spikes.times.<uuid>.npy beside spikes.times.<another uuid>.npy',
@@ -386,7 +386,7 @@ _RULES = [
     ),
     Rule(
         *('ALF409', _INFO, 'link is not followed', _BY_SESSIONS),
-        '--no-follow-symlinks opens nothing through a link.',
+        '`follow_symlinks=False` opens nothing through a link.',
         f'{_SESSION}/alf, a link',
     ),
     Rule(
@@ -404,13 +404,13 @@ _RULES = [
     Rule(
         *('ALF501', _ERROR, 'attributes of different length', _BY_SESSIONS),
         'The attributes of an object are columns of one table: their arrays have the same first dimension, '
-        'or 1. Timestamps may be 2 x 2 instead. Read with --deep.',
+        'or 1. Timestamps may be 2 x 2 instead. Read with `deep`.',
         f'{_SESSION}/spikes.clusters.npy with 9 rows beside spikes.times.npy with 10',
     ),
     Rule(
         *('ALF502', _ERROR, 'damaged .npy', _BY_SESSIONS),
         'The header of the file is not that of an array: it was cut off, or is another kind of file. '
-        'Read with --deep.',
+        'Read with `deep`.',
         f'{_SESSION}/spikes.times.npy with 0 bytes',
     ),
 ]

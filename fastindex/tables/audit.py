@@ -73,7 +73,7 @@ RULES = {
     ),
     'empty-hash': Rule('the client computes the MD5 of each file at each load, and warns of a mismatch'),
     'wrong-hash': Rule('the client compares it with the MD5 of each file that it loads, and warns'),
-    'wrong-xxh128': Rule('fastindex verify --hash cannot compare it'),
+    'wrong-xxh128': Rule('fastindex verify cannot compare contents by it'),
     'wrong-qc': Rule('the client raises TypeError'),
     'no-qc': Rule('the client adds the column at each start'),
     'no-default-revision': Rule('the client warns at each load, and takes the last revision for the best'),

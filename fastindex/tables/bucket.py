@@ -85,8 +85,9 @@ class Mirror(NamedTuple):
                 self.place.write(name, self.folder / name)
         except OSError as error:
             raise PublishError(
-                f'{escape(self.place.url)}: the index could not be put there ({error.strerror or error}); '
-                f'the new one is complete in {escape(os.fspath(self.folder))}, and the next run puts it there'
+                f'{escape(self.place.url)}: the index could not be put there ',
+                hint=f'({error.strerror or error}); the new one is complete in '
+                f'{escape(os.fspath(self.folder))}, and the next run puts it there',
             ) from error
         _write(self.folder / PUBLISHED, look_at_tables(self.place))
         pending.unlink()
@@ -188,6 +189,6 @@ def _refuse(place: Place, name: str, error: OSError) -> InvalidIndexError:
     path = escape(f'{place.url}/{name}')
     if error.errno == errno.ENOENT:
         return InvalidIndexError(
-            f'{path}: there is no such table: python -m fastindex --out {place.url} makes it'
+            f'{path}: there is no such table: ', hint=f'a build with `out` {place.url} makes it'
         )
-    return InvalidIndexError(f'{path}: the table cannot be read ({error.strerror or error})')
+    return InvalidIndexError(f'{path}: the table cannot be read ', hint=f'({error.strerror or error})')

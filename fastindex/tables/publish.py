@@ -91,8 +91,9 @@ class Stage:
             if is_link and name in TABLES and not self._force:
                 raise PublishError(
                     f'{escape(os.fspath(path))}: this is a link to {escape(os.readlink(path))}, expected a '
-                    'file: remove it, or let --force put a file in the place of the link; --out DIR writes '
-                    'the index elsewhere'
+                    'file: ',
+                    hint='remove it, or let `force` put a file in the place of the link; `out` DIR writes '
+                    'the index elsewhere',
                 )
             if os.path.isdir(path) and not is_link:
                 raise PublishError(f'{escape(os.fspath(path))}: a folder is in the way of a file: move it')
@@ -182,7 +183,8 @@ class Stage:
             is_there = 'Does a program have it open' if error.errno in HELD else 'Is there space'
             raise PublishError(
                 f'{escape(os.fspath(where))}: the index could not be written ({error.strerror or error}); '
-                f'{was}. {is_there}, may this user write there? --out DIR writes it elsewhere'
+                f'{was}. {is_there}, may this user write there? ',
+                hint='`out` DIR writes it elsewhere',
             ) from error
 
     def publish(self) -> None:

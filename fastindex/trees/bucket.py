@@ -244,11 +244,13 @@ class ObjectTree(NamedTuple):
         """Open the tree below a URL; RootError where that is no bucket that can be listed."""
         place = Place.parse(url, endpoint=endpoint, anonymous=anonymous)
         if not follow_links:
-            raise UsageError(f'{escape(url)}: there are no links in a bucket: leave --no-follow-symlinks out')
+            raise UsageError(
+                f'{escape(url)}: there are no links in a bucket: ', hint='leave `follow_symlinks=False` out'
+            )
         try:
             next(place.iter_pages('', is_deep=False))
         except StoreError as error:
-            raise RootError(str(error)) from error
+            raise RootError(str(error).removesuffix(error.hint), hint=error.hint) from error
         return cls(place)
 
     @property

@@ -154,7 +154,7 @@ class Place(NamedTuple):
             raise self._cannot_list(wanted['Prefix'], why) from None
 
     def _cannot_list(self, prefix: str, why: str) -> StoreError:
-        return StoreError(f'{escape(f"{SCHEME}{self.bucket}/{prefix}")}: {why}')
+        return StoreError(f'{escape(f"{SCHEME}{self.bucket}/{prefix}")}: ', hint=why)
 
     def look(self, path: str) -> Object:
         """Look at one object.
@@ -283,7 +283,7 @@ def _check_endpoint(endpoint: str) -> None:
 _EXPLAINED = {
     'NoSuchBucket': 'there is no such bucket here: is the name right, and the endpoint?',
     'NoCredentialsError': 'no credentials were found: expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, '
-    'or a profile (AWS_PROFILE), or --anonymous for a public bucket',
+    'or a profile (AWS_PROFILE), or `anonymous` for a public bucket',
     'PartialCredentialsError': 'the credentials are incomplete: expected AWS_ACCESS_KEY_ID and '
     'AWS_SECRET_ACCESS_KEY',
     'ProfileNotFound': 'there is no such profile: expected AWS_PROFILE to name one of ~/.aws/config',
@@ -293,7 +293,7 @@ _EXPLAINED = {
     'NoRegionError': 'no region is set: expected AWS_DEFAULT_REGION, or one in the profile',
 }
 for _code in ('AccessDenied', 'Forbidden', '403', 'AllAccessDisabled'):
-    _EXPLAINED[_code] = 'access is denied: may these credentials list and read it? --anonymous sends none'
+    _EXPLAINED[_code] = 'access is denied: may these credentials list and read it? `anonymous` sends none'
 for _code in ('InvalidAccessKeyId', 'SignatureDoesNotMatch', 'ExpiredToken', 'InvalidToken'):
     _EXPLAINED[_code] = f'the credentials are refused ({_code}): are they those of this endpoint?'
 
@@ -359,7 +359,7 @@ def _make_client(place: Place) -> Any:
         )
     except BotoCoreError as error:
         said = _RefusedError(type(error).__name__, errno.EIO).said
-        raise UsageError(f'{escape(place.url)}: {said}') from None
+        raise UsageError(f'{escape(place.url)}: ', hint=said) from None
     except ValueError:  # its message has the endpoint in it
         raise UsageError('the endpoint is no URL: expected one as https://host:9000') from None
     _check_endpoint(client.meta.endpoint_url)  # of the environment, or a profile

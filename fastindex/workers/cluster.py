@@ -343,14 +343,14 @@ def _connect(where: str) -> Client:
     try:
         from distributed import Client
     except ImportError as error:
-        raise UsageError(f"--dask needs Dask: pip install 'fastindex[dask]' ({error})") from error
+        raise UsageError(hint=f"`dask` needs Dask: pip install 'fastindex[dask]' ({error})") from error
     is_file = where.endswith('.json') or os.path.exists(where)
     address = _read_scheduler_file(where) if is_file else where
     try:
         return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except ValueError as error:
         raise UsageError(
-            f'--dask {escape(where)}: {error}; expected HOST:PORT, or a scheduler file'
+            hint=f'`dask` {escape(where)}: {error}; expected HOST:PORT, or a scheduler file'
         ) from error
     except OSError as error:
         raise ClusterError(
@@ -365,8 +365,8 @@ def _read_scheduler_file(path: str) -> str:
             address = json.load(file)['address']
     except OSError as error:
         raise UsageError(
-            f'--dask {escape(path)}: the scheduler file cannot be read ({error.strerror})'
+            hint=f'`dask` {escape(path)}: the scheduler file cannot be read ({error.strerror})'
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f'--dask {escape(path)}: this is no scheduler file of Dask') from error
+        raise UsageError(hint=f'`dask` {escape(path)}: this is no scheduler file of Dask') from error
     return str(address)

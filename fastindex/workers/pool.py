@@ -47,7 +47,9 @@ def default_workers() -> int:
 def check_workers(workers: int | None, executor: Executor | None = None, dask: Dask | None = None) -> None:
     """Raise UsageError if fewer workers than one were asked for, or those of a cluster and others too."""
     if dask is not None and not (workers is None and executor is None):
-        raise UsageError('--dask and --workers exclude each other: the cluster has the workers that it has')
+        raise UsageError(
+            hint='`dask` and `workers` exclude each other: the cluster has the workers that it has'
+        )
     if workers is not None and workers < 1:
         raise UsageError(f'workers={workers}: expected 1 or more')
 

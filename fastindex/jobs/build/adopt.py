@@ -60,9 +60,9 @@ class AdoptedIds:
         if len(twice):
             raise IdClashError(
                 f'{escape(os.fspath(folder))}: {len(twice):,} ids stand for more than one dataset, such as '
-                f'{twice[0]["values"]} for {twice[0]["counts"]}: expected one each. Leave --ids-from out '
-                '(where these tables are to be replaced, --force does it): fastindex makes ids that stay '
-                "(those of the client's own builder do not)"
+                f'{twice[0]["values"]} for {twice[0]["counts"]}: expected one each. ',
+                hint='Leave `ids_from` out (where these tables are to be replaced, `force` does it): '
+                "fastindex makes ids that stay (those of the client's own builder do not)",
             )
         self._datasets = datasets.sort_by('eid')
         self._eids = self._datasets.column('eid').combine_chunks()
@@ -93,8 +93,9 @@ class AdoptedIds:
             if key[:16] == last[:16]:
                 paths = ' and '.join(escape(self.identity.session_path(one)) for one in (last, key))
                 raise IdClashError(
-                    f'{paths} have the same eid {UUID(bytes=key[:16])} by {escape(os.fspath(self._folder))}: '
-                    'rename one of them, or leave --ids-from out'
+                    f'{paths} have the same eid {UUID(bytes=key[:16])} by '
+                    f'{escape(os.fspath(self._folder))}: ',
+                    hint='rename one of them, or leave `ids_from` out',
                 )
             last = key
             yield key

@@ -138,16 +138,16 @@ def build(
         raise UsageError('check and dry_run are two questions: expected one of them')
     if uuid_filenames and ids_from is not None:
         raise UsageError(
-            'the ids of datasets are those in the names of their files (--uuid-filenames), or those of other '
-            'tables (--ids-from): leave one of the two out'
+            hint='the ids of datasets are those in the names of their files (`uuid_filenames`), or those of '
+            'other tables (`ids_from`): leave one of the two out'
         )
     algorithms = _check_algorithms(hash)
     place = root if out is None else out
     overwrite = force or (ids_from is not None and os.path.realpath(ids_from) == os.path.realpath(place))
     if out is None and is_url(root) and not dry_run:
         raise UsageError(
-            f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: expected --out DIR for '
-            'the tables, or --out s3://bucket/prefix'
+            f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: ',
+            hint='expected `out` DIR for the tables, or `out` s3://bucket/prefix',
         )
     with ExitStack() as stack:
         tree = open_tree(root, follow_links=follow_symlinks, endpoint=endpoint, anonymous=anonymous)
@@ -308,7 +308,7 @@ def _discover(
     found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, load=load)
     files.callback(found.close)
     if not (found.count_sessions() or options.allow_empty):
-        raise EmptyTreeError(_explain_empty(tree, found.tally))
+        raise EmptyTreeError(_explain_empty(tree, found.tally), hint='`allow_empty` writes an empty one.')
     if options.lab is not None:
         _check_lab(found, options.identity, options.lab)
     return found, known
@@ -326,7 +326,7 @@ def _explain_empty(tree: Tree, tally: Tally) -> str:
     why = explain_empty_root(tree)
     lines = [f'{escape(tree.root)}: no session found; {why}' + '.' * (not why.endswith('?'))]
     lines += [f'problem: {problem}' for problem in tally.problems[:3]]
-    lines += ['The index that was there, if any, still is; --allow-empty writes an empty one.']
+    lines += ['The index that was there, if any, still is; ']
     return '\n  '.join(lines)
 
 
@@ -377,8 +377,8 @@ def _refuse_to_lose(out: Path, report: Report) -> None:
     if rows:
         raise EmptyTreeError(
             f'{escape(report.tree.root)}: {report.sessions} sessions without a dataset. Is a disk not '
-            f'mounted? The index in {escape(os.fspath(out))} has datasets and still is there; '
-            '--allow-empty replaces it'
+            f'mounted? The index in {escape(os.fspath(out))} has datasets and still is there; ',
+            hint='`allow_empty` replaces it',
         )
 
 

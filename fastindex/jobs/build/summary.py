@@ -191,12 +191,12 @@ class Report:
             yield f'the index before could not be compared with this one: {self.unreadable}'
         if self.lost_digests and not self.options.check:
             names = ','.join(self.lost_digests)
-            yield f'the index before had digests that this one has not: --hash={names} keeps them'
+            yield f'the index before had digests that this one has not: `hash={names}` keeps them'
         has_uuids = self.options.facts.uuid_filenames
         if has_uuids and self.problem_count and not self.datasets:
-            yield 'no name of a file has a UUID of version 3 or 4: is --uuid-filenames right for this tree?'
+            yield 'no name of a file has a UUID of version 3 or 4: is `uuid_filenames` right for this tree?'
         elif self.had_uuids and not has_uuids:
-            yield 'the index before took ids from the names of the files: --uuid-filenames keeps them'
+            yield 'the index before took ids from the names of the files: `uuid_filenames` keeps them'
 
     def _take(self, tally: Tally) -> list[Problem]:
         problems = tally.problems

@@ -68,12 +68,12 @@ class Index:
 
     @property
     def has_uuid_filenames(self) -> bool:
-        """Whether the names of the files have the ids of the datasets in them: see `--uuid-filenames`."""
+        """Whether the names of the files have the ids of the datasets in them: see `fastindex.build`."""
         return Facts.from_json(self.facts).uuid_filenames
 
     @property
     def namespace(self) -> UUID:
-        """Of the eids: see `--namespace`."""
+        """Of the eids: see `fastindex.build`."""
         return Facts.from_json(self.facts).namespace
 
     @property
@@ -218,7 +218,7 @@ def open(
     folder
         Where sessions.pqt and datasets.pqt are; of `s3://bucket/prefix` a copy is made.
     root
-        Where the tree is, if not there (`--out`).
+        Where the tree is, if not there.
     endpoint, anonymous
         Of a bucket, as in `fastindex.build`.
 
@@ -280,7 +280,7 @@ def open_for_command(
         return open(folder, root=root, endpoint=endpoint, anonymous=anonymous)
     if endpoint is not None or anonymous:
         raise UsageError(
-            f'{escape(os.fspath(folder))}: --endpoint and --anonymous are for s3://bucket/prefix'
+            f'{escape(os.fspath(folder))}: ', hint='`endpoint` and `anonymous` are for s3://bucket/prefix'
         )
     if {'pyarrow', 'polars', 'numpy'} & {name for name, module in sys.modules.items() if module}:
         return open(folder, root=root)  # these start threads, with which a process cannot be forked

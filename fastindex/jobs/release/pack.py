@@ -125,10 +125,11 @@ def raise_unreadable(path: str, error: OSError) -> NoReturn:
     if isinstance(error, ReleaseError):
         raise error
     if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
-        what = 'a link leads there, or it has become one: --follow-symlinks releases what links lead to'
-    else:
-        what = f'it cannot be read ({error.strerror})'
-    raise ReleaseError(f'{escape(path)}: {what}') from error
+        raise ReleaseError(
+            f'{escape(path)}: a link leads there, or it has become one: ',
+            hint='`follow_symlinks` releases what links lead to',
+        ) from error
+    raise ReleaseError(f'{escape(path)}: it cannot be read ({error.strerror})') from error
 
 
 def manifest_line(hex_digest: str, path: str) -> bytes:

@@ -90,8 +90,8 @@ def select_rows(index: Index, query: Query | None) -> Part:
     sessions = find_sessions(index.sessions, index.datasets, query or Query())
     if sessions.is_empty():
         raise ReleaseError(
-            'no session is as --select says: python -m fastindex search ROOT, with the same options, shows '
-            'what is found'
+            hint='no session is as `select` says: python -m fastindex search ROOT, with the same options, '
+            'shows what is found'
         )
     sessions = sessions.with_columns(to_session_paths(sessions, index.namespace)).sort('session_path')
     datasets = index.datasets
@@ -186,8 +186,9 @@ def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_
     for name, size in sizes.iter_rows():
         if size + extra_bytes > max_bytes:
             raise ReleaseError(
-                f'{by} {escape(name)}: {to_size(size + extra_bytes)} before compression, more than --split '
-                f'{to_size(max_bytes)}: expected a larger size{", or --split-by subject" * (by == "lab")}'
+                f'{by} {escape(name)}: {to_size(size + extra_bytes)} before compression, ',
+                hint=f'more than `split_bytes` {to_size(max_bytes)}: expected a larger size'
+                f'{", or `split_by=subject`" * (by == "lab")}',
             )
         if size > room:
             cut.append([])

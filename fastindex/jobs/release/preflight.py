@@ -56,7 +56,7 @@ Kind = type[ZipFormat] | type[TarZstFormat]
 
 TABLES = ('sessions.pqt', 'datasets.pqt')
 
-_ELSEWHERE = '--tables DIR (an empty folder) makes an index for this release alone'
+_ELSEWHERE = '`tables` DIR (an empty folder) makes an index for this release alone'
 
 _KINDS: dict[str, Kind] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
 
@@ -108,8 +108,8 @@ def check_place(path: Path, root: str, *, overwrite: bool) -> None:
         raise UsageError(f'{shown}: this is inside the tree: expected a place outside of it')
     if target.mode is not None and not overwrite:
         raise ReleaseError(
-            f'{shown}: there is something already: choose another name, or let --overwrite put the new '
-            'archive in its place'
+            f'{shown}: there is something already: ',
+            hint='choose another name, or let `overwrite` put the new archive in its place',
         )
 
 
@@ -146,8 +146,9 @@ def choose_facts(
     place = escape(os.fspath(folder))
     if foreign := find_foreign(folder):
         raise ForeignTableError(
-            f'{place}/{foreign.path.name}: {foreign.what}; a release would replace it. It was left as it is. '
-            f'{_ELSEWHERE}, with the ids of these if --ids-from {place} is said too'
+            f'{place}/{foreign.path.name}: {foreign.what}; a release would replace it. It was left as '
+            'it is. ',
+            hint=f'{_ELSEWHERE}, with the ids of these if `ids_from` {place} is said too',
         )
     found = _read_facts(folder)
     if not found and not any((folder / name).exists() for name in TABLES):
@@ -155,7 +156,8 @@ def choose_facts(
     if len(found) != 1:
         raise UsageError(
             f'{place}: the tables are damaged, and how this index was made cannot be told: expected that '
-            f'python -m fastindex ROOT, with its options, makes it again. {_ELSEWHERE}'
+            f'python -m fastindex ROOT, with its options, makes it again. ',
+            hint=_ELSEWHERE,
         )
     [known] = found
     wanted = known._replace(
@@ -165,7 +167,9 @@ def choose_facts(
     )
     if wanted != known:
         how = _explain_change(known, wanted, place)
-        raise UsageError(f'{place}: a release would make another index of this one: {how}. {_ELSEWHERE}')
+        raise UsageError(
+            f'{place}: a release would make another index of this one: ', hint=f'{how}. {_ELSEWHERE}'
+        )
     return known
 
 
@@ -173,16 +177,16 @@ def _explain_change(known: Facts, wanted: Facts, place: str) -> str:
     """Say how an index was made, and by which option it would stay so."""
     if known.ids_from and not wanted.ids_from:
         return (
-            f'it has ids of other tables: expected --ids-from, with their folder, or {place} for the ids as '
+            f'it has ids of other tables: expected `ids_from`, with their folder, or {place} for the ids as '
             'they are in it'
         )
     if wanted.ids_from and not known.ids_from:
-        return 'it has our own ids: expected no --ids-from'
+        return 'it has our own ids: expected no `ids_from`'
     if wanted.namespace != known.namespace:
-        return f'its eids are of the namespace {known.namespace}: expected no other --namespace'
+        return f'its eids are of the namespace {known.namespace}: expected no other `namespace`'
     if known.follow_symlinks:
-        return 'links were followed: expected --follow-symlinks'
-    return 'links were not followed: expected --no-follow-symlinks'
+        return 'links were followed: expected `follow_symlinks`'
+    return 'links were not followed: expected `follow_symlinks=False`'
 
 
 def _read_facts(folder: Path) -> set[Facts]:
@@ -227,14 +231,13 @@ def count_findings(
         raise FindingsError(
             f'{escape(tree.root)}: {to_count(counts[Severity.ERROR], "error")}, the first:\n'
             f'  {found.code} {escape(found.path)}: {found.message}\n'
-            f'see them all: python -m fastindex validate {root} --min-severity error --all\n'
-            '--force releases what can be indexed nonetheless'
+            f'see them all: python -m fastindex validate {root} ',
+            hint='`min_severity` error `all`\n`force` releases what can be indexed nonetheless',
         )
     if links and follow_symlinks is None:
         raise FindingsError(
-            f'{escape(tree.root)}: {to_count(links, "link")}, the first: '
-            f'{escape(first[LINK_CODE].path)}\n'
-            '--follow-symlinks releases what they lead to, --no-follow-symlinks leaves them out'
+            f'{escape(tree.root)}: {to_count(links, "link")}, the first: {escape(first[LINK_CODE].path)}\n',
+            hint='`follow_symlinks` releases what they lead to, `follow_symlinks=False` leaves them out',
         )
     return dict(counts)
 

@@ -217,7 +217,7 @@ def release(
                 uuid_filenames=facts.uuid_filenames,
             )
             if built.problem_count and not force:
-                raise ReleaseError(_explain_problems(built))
+                raise ReleaseError(_explain_problems(built), hint='`force` releases the rest')
             if not dry_run:
                 pool.run(())  # forks the workers, before polars starts threads
             rows = select_rows(index := open_index(folder, root=root), select)
@@ -269,7 +269,7 @@ def _open_index_folder(folder: Path, *, dry_run: bool) -> Iterator[Path]:
 def _explain_problems(built: Summary) -> str:
     lines = [f'{escape(built.root)}: {to_count(built.problem_count, "path")} could not be indexed:']
     lines += [f'  {problem}' for problem in built.problems[:3]]
-    return '\n'.join([*lines, '--force releases the rest'])
+    return '\n'.join([*lines, ''])
 
 
 def _choose_moment(rows: Part) -> datetime:

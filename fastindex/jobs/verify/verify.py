@@ -280,8 +280,8 @@ def _choose_algorithm(datasets: TableFile) -> str:
         if place >= 0 and datasets.schema.field(place).type != pa.null() and _has_text(datasets, column):
             return algorithm
     raise InvalidIndexError(
-        f'{escape(os.fspath(datasets.path))}: the index has no digests to compare with: '
-        'python -m fastindex ROOT --hash makes it with them'
+        f'{escape(os.fspath(datasets.path))}: the index has no digests to compare with: ',
+        hint='a build with `hash` makes it with them',
     )
 
 
