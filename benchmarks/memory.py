@@ -110,10 +110,9 @@ def index_invented(subjects_per_lab: int, out: Path) -> None:
     sys.modules['numpy'] = None  # type: ignore[assignment]  # None is how a module is kept out
     from fastindex.jobs.build.build import build_index
     from fastindex.jobs.build.options import Options
-    from fastindex.names.ids import UuidIdentity
 
     tree = InventedTree(subjects_per_lab)
-    summary = build_index(tree, out=out, options=Options(identity=UuidIdentity()), workers=2)
+    summary = build_index(tree, out=out, options=Options(), workers=2)
     if summary.datasets != tree.datasets:
         raise SystemExit(f'indexed {summary.datasets} datasets, expected {tree.datasets}')
 

@@ -38,7 +38,6 @@ from benchmarks.table import ELSEWHERE, TITLES, make_table
 from benchmarks.trees import InventedTree, write_one_folder, write_spread
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
-from fastindex.names.ids import UuidIdentity
 
 WORDS = {'python': shlex.quote(sys.executable)}
 BENCHMARKS = Path(__file__).parent.parent / 'benchmarks'
@@ -408,7 +407,7 @@ def test_trees_to_measure_on_have_datasets_only(tmp_path, build):
 @pytest.mark.parametrize('workers', [1, 2])
 def test_an_invented_tree_is_indexed_like_one_on_a_disk(tmp_path, workers):
     tree = InventedTree(subjects_per_lab=1)
-    summary = build_index(tree, out=tmp_path, options=Options(identity=UuidIdentity()), workers=workers)
+    summary = build_index(tree, out=tmp_path, options=Options(), workers=workers)
     assert (summary.sessions, summary.datasets, summary.problems) == (500, tree.datasets, ())
     assert {row['file_size'] for row in read(tmp_path, 'datasets')} == set(range(15))
 

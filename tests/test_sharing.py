@@ -14,9 +14,9 @@ from fastindex import Problem, Reason
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.validate.sessions import CheckTask, check
-from fastindex.names.ids import UuidIdentity
 from fastindex.names.rules import RULES
 from fastindex.pipeline import scan as scan_module
+from fastindex.tables.metadata import Recipe
 from fastindex.trees import open_tree
 from fastindex.workers.pool import Pool
 
@@ -155,7 +155,7 @@ def test_what_kills_its_worker_each_time_is_a_problem_and_all_else_is_indexed(
     monkeypatch.setattr(scan_module, 'BIG_BYTES', 1)
     root = make_tree(LARGE)
     (tmp_path / 'out').mkdir()
-    options = Options(UuidIdentity(), algorithms=('xxh128',))
+    options = Options(Recipe(algorithms=('xxh128',)))
     whole = build_index(open_tree(root), out=tmp_path / 'out', options=options, workers=1)
     expected = read_paths(tmp_path / 'out')
     lost = build_index(Poison(open_tree(root), poison), out=tmp_path / 'out', options=options, workers=2)

@@ -61,7 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
         parser,
         '--follow-symlinks',
         default=None,
-        help='release what links lead to; --no-follow-symlinks leaves it out (default: links are errors)',
+        help='release what links lead to; --no-follow-symlinks leaves it out (default: as the index was made '
+        'where that left them out, else links are errors)',
     )
     add('--tables', metavar='DIR', help='where the index of the tree is, if not in ROOT')
     share(parser, '--namespace', '--ids-from')

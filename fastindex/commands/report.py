@@ -50,7 +50,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     share(parser, '--workers', help='processes that validate (default: one a CPU)')
     share(parser, '--dask', help='validate on a Dask cluster, as a build does')
-    share(parser, '--follow-symlinks', help='follow links to folders and files (default), as the build did')
+    share(
+        parser,
+        '--follow-symlinks',
+        default=None,
+        help='follow links to folders and files, or do not (default: as the index was made)',
+    )
     share(parser, '--json', '--quiet')
     parser.set_defaults(run=_run)
     return parser

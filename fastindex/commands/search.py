@@ -117,14 +117,15 @@ def _run(options: argparse.Namespace) -> int:
 
     form = options.form
     if options.of_datasets:
-        frame = find_datasets(index.sessions, index.datasets, query, namespace=index.namespace)
-        if form == 'paths' and index.has_uuid_filenames:
+        frame = find_datasets(index.sessions, index.datasets, query, namespace=index.recipe.namespace)
+        if form == 'paths' and index.recipe.uuid_filenames:
             frame = frame.with_columns(file_path())
         found = (frame.select(COLUMNS[form]) if form in COLUMNS else frame).collect()
     else:
         found = find_sessions(index.sessions, index.datasets, query)
-        paths = [] if form in ('table', 'eids', 'count') else [to_session_paths(found, index.namespace)]
-        found = found.rename({'id': 'eid'}).with_columns(paths)
+        if form not in ('table', 'eids', 'count'):
+            found = found.with_columns(to_session_paths(found, index.recipe.namespace))
+        found = found.rename({'id': 'eid'})
     rows = found if options.limit is None else found.head(options.limit)
     if form == 'table':
         _show_table(rows, found.height)

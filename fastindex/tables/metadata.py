@@ -1,4 +1,4 @@
-"""What an index says of how it was made, as far as its readers must know.
+"""What an index says of how it was made: the recipe, which every command takes from it.
 
 Stands in the metadata of both tables, with the rest of the `fastindex` facts. What is as it is without
 options is not written: so the tables of a plain build are the same bytes whatever options there come to be.
@@ -9,20 +9,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from fastindex.names.ids import NAMESPACE
+from fastindex._version import __version__
+from fastindex.names.identity import AdoptedIdentity, FilenameIdentity
+from fastindex.names.ids import NAMESPACE, UuidIdentity
 from fastindex.tables.schema import QC_CATEGORIES
+from fastindex.trees.digests import ALGORITHMS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['Facts', 'one_metadata', 'pandas_metadata']
+__all__ = ['Recipe', 'one_metadata', 'pandas_metadata', 'to_facts']
 
 
-class Facts(NamedTuple):
-    """How an index was made.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How an index is made: what its readers must know, and what the next run goes on with.
 
     Parameters
     ----------
@@ -31,40 +36,75 @@ class Facts(NamedTuple):
     ids_from
         Whether ids of other tables were kept, which nobody can compute.
     follow_symlinks
-        Whether links were followed.
+        Whether links are followed.
     uuid_filenames
         Whether the names of the files have the ids of the datasets in them, before the extension.
+    algorithms
+        The digests of all files, in the order of `fastindex.trees.digests.ALGORITHMS`.
     """
 
     namespace: UUID = NAMESPACE
     ids_from: bool = False
     follow_symlinks: bool = True
     uuid_filenames: bool = False
+    algorithms: tuple[str, ...] = ()
+
+    def identity(
+        self, adopted: AdoptedIdentity | None = None, *, keeps_names: bool = False
+    ) -> UuidIdentity | FilenameIdentity | AdoptedIdentity:
+        """Choose where the ids come from: other tables, the names of the files, or the paths.
+
+        Parameters
+        ----------
+        adopted
+            That of the tables whose ids are kept.
+        keeps_names
+            Whether the rel_paths stay as the files are called, for whom looks for them on the disk.
+        """
+        if adopted is not None:
+            return adopted
+        if self.uuid_filenames:
+            return FilenameIdentity(self.namespace.bytes, keeps_names)
+        return UuidIdentity(self.namespace.bytes)
 
     def to_json(self) -> dict[str, Any]:
-        """Make what is written: only what is not as it is without options."""
-        usual = Facts()._asdict()
-        return {
-            name: str(value) if isinstance(value, UUID) else value
-            for name, value in self._asdict().items()
-            if value != usual[name]
-        }
+        """Make what is written: the digests, and only what is not as it is without options."""
+        usual = Recipe()
+        values: dict[str, Any] = {'algorithms': list(self.algorithms)}
+        for name in ('namespace', *_SWITCHES):
+            if (value := getattr(self, name)) != getattr(usual, name):
+                values[name] = str(value) if isinstance(value, UUID) else value
+        return values
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Self:
         """Take what is known to this version out of the facts of an index; a wrong value is as none.
 
-        >>> Facts.from_json({'follow_symlinks': False, 'ids_from': 'x'})[1:3]
-        (False, False)
+        >>> Recipe.from_json({'follow_symlinks': False, 'ids_from': 'x', 'algorithms': ['md5', 'crc']})
+        Recipe(namespace=UUID('4a3ea44e-3757-4acb-821f-cdb419c23249'), ids_from=False, \
+follow_symlinks=False, uuid_filenames=False, algorithms=('md5',))
         """
-        known: dict[str, Any] = {
-            name: facts[name]
-            for name in cls._fields
-            if name != 'namespace' and isinstance(facts.get(name), bool)
-        }
+        known: dict[str, Any] = {name: facts[name] for name in _SWITCHES if isinstance(facts.get(name), bool)}
         with suppress(KeyError, ValueError, TypeError, AttributeError):
             known['namespace'] = UUID(facts['namespace'])
+        if isinstance(names := facts.get('algorithms'), list):
+            known['algorithms'] = tuple(name for name in ALGORITHMS if name in names)
         return cls(**known)
+
+
+_SWITCHES = ('ids_from', 'follow_symlinks', 'uuid_filenames')
+
+
+def to_facts(recipe: Recipe, *, sessions: int, datasets: int, size_bytes: int) -> dict[str, Any]:
+    """Make what the tables say of themselves: how they were made, and how much is in them."""
+    return {
+        'version': __version__,
+        'algorithms': [],  # here, among the others
+        'sessions': sessions,
+        'datasets': datasets,
+        'bytes': size_bytes,
+        **recipe.to_json(),
+    }
 
 
 def one_metadata(*, date_created: str, origin: str) -> bytes:

@@ -22,6 +22,7 @@ from fastindex.errors import InvalidIndexError
 from fastindex.names.ids import UuidIdentity
 from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES, open_table, stamp_of
+from fastindex.tables.metadata import Recipe
 from fastindex.tables.schema import fingerprints_schema, from_ipc, to_ipc
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
@@ -64,7 +65,7 @@ class KnownIndex:
         if isinstance(pair, InvalidIndexError) or pair.generation is None:
             return None
         with suppress(*DAMAGES):
-            if not set(algorithms) <= set(pair.facts['algorithms']):
+            if not set(algorithms) <= set(Recipe.from_json(pair.facts).algorithms):
                 return None
             datasets = _Table(folder / 'datasets.pqt', repeated=['eid'])
             fingerprints = _Table(folder / STATE_FOLDER / FINGERPRINTS)

@@ -13,7 +13,6 @@ from typing import Any
 from fastindex.jobs.build import build
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
-from fastindex.names.ids import UuidIdentity
 from fastindex.names.problems import Tally
 from fastindex.trees import Kind, Measures
 from fastindex.trees.disk import LocalTree
@@ -56,7 +55,7 @@ def main() -> None:
     # Results that wait for one of a worker that had no CPU: bounded too, but how many there are is luck.
     build.MAX_SESSIONS, pool.MAX_HELD_BYTES = 8, 2**20
     tree = SyntheticTree(f'{sys.argv[1]} {sys.argv[2]}')
-    summary = build_index(tree, out=Path(sys.argv[3]), options=Options(identity=UuidIdentity()), workers=2)
+    summary = build_index(tree, out=Path(sys.argv[3]), options=Options(), workers=2)
     # Not `ru_maxrss`, which begins with that of the process that started this one.
     [peak] = re.findall(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())
     print(json.dumps({'peak_mb': int(peak) / 1024, 'datasets': summary.datasets}))

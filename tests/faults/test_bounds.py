@@ -28,8 +28,8 @@ from test_builder import awkward_trees, grow_what_fits
 import fastindex
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
-from fastindex.names.ids import UuidIdentity
 from fastindex.names.problems import Tally
+from fastindex.tables.metadata import Recipe
 from fastindex.trees import Folder
 from fastindex.trees import digests as hashing
 from fastindex.trees.disk import LocalTree
@@ -122,7 +122,7 @@ def test_workers_shards_executors_and_listing_order_change_no_byte(tmp_path, fig
         summary = build_index(
             tree,
             out=tmp_path,
-            options=Options(identity=UuidIdentity(), algorithms=('xxh128', 'md5')),
+            options=Options(recipe=Recipe(algorithms=('xxh128', 'md5'))),
             **options,
         )
         assert summary.problems_path
@@ -153,7 +153,7 @@ def check_orders(tree, max_sessions, threads):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         root = grow_what_fits(Path(folder, 'root'), tree)
         plain = LocalTree.open(str(root))
-        options = Options(identity=UuidIdentity(), allow_empty=True)
+        options = Options(allow_empty=True)
         first = build_index(plain, out=Path(folder), options=options, workers=1)
         expected = digests(Path(folder))
         patch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', max_sessions)

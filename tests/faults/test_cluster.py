@@ -17,7 +17,6 @@ import fastindex
 from benchmarks.measure import compile_tool
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
-from fastindex.names.ids import UuidIdentity
 from fastindex.trees.disk import LocalTree
 from fastindex.workers import cluster as cluster_module
 
@@ -164,7 +163,7 @@ def test_a_session_that_kills_its_worker_each_time_is_a_problem_on_a_cluster(roo
         cluster.add_worker(env={'PYTHONPATH': f'{TOP}{os.pathsep}{TOP / "tests"}'})
     tree = PoisonTree(*LocalTree.open(str(root)))
     cluster.connect(workers=2).close()
-    summary = build_index(tree, out=root, options=Options(identity=UuidIdentity()), dask=cluster.file)
+    summary = build_index(tree, out=root, options=Options(), dask=cluster.file)
     assert {problem.path for problem in summary.problems} == POISON
     assert len(read_paths(root)) == (SESSIONS - len(POISON)) * 10
     figure('P10', f'{len(POISON)} poison session is a problem')

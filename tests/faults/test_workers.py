@@ -19,7 +19,6 @@ from patience import PATIENCE_SECONDS, turns, wait_until
 import fastindex
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
-from fastindex.names.ids import UuidIdentity
 from fastindex.names.problems import Tally
 from fastindex.trees import Folder
 from fastindex.trees.disk import LocalTree
@@ -86,7 +85,7 @@ POISON = {'s7/2024-01-01/001', 's200/2024-01-01/001'}
 
 def test_a_session_that_kills_its_worker_each_time_is_a_problem_and_all_else_is_indexed(root, figure):
     tree = PoisonTree(*LocalTree.open(str(root)))
-    summary = build_index(tree, out=root, options=Options(identity=UuidIdentity()), workers=2)
+    summary = build_index(tree, out=root, options=Options(), workers=2)
     assert {problem.path for problem in summary.problems} == POISON
     assert read_paths(root) == {
         f's{i}/2024-01-01/001/alf/a.b.{j}'
@@ -103,7 +102,6 @@ import sys
 from pathlib import Path
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
-from fastindex.names.ids import UuidIdentity
 from fastindex.trees.disk import LocalTree
 
 class GreedyTree(LocalTree):
@@ -114,7 +112,7 @@ class GreedyTree(LocalTree):
         return super().walk(session_path, tally)
 
 tree = GreedyTree(*LocalTree.open(sys.argv[1]))
-summary = build_index(tree, out=Path(sys.argv[1]), options=Options(identity=UuidIdentity()), workers=2)
+summary = build_index(tree, out=Path(sys.argv[1]), options=Options(), workers=2)
 print(summary.sessions, [problem.path for problem in summary.problems])
 """
 

@@ -12,20 +12,18 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from fastindex import limits
-from fastindex._version import __version__
 from fastindex.errors import EmptyTreeError, InvalidIndexError, LabConflictError, PublishError, UsageError
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.build.summary import Report, Summary
 from fastindex.names.alf import parse_session_path
-from fastindex.names.identity import FilenameIdentity
-from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity
+from fastindex.names.ids import NAMESPACE, Identity
 from fastindex.names.problems import Skip, Tally
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.tables.check import Published
 from fastindex.tables.file import TableFile, open_table
-from fastindex.tables.metadata import Facts
+from fastindex.tables.metadata import Recipe, to_facts
 from fastindex.tables.publish import Stage, open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
 from fastindex.text import escape, is_utf8, to_text
@@ -141,7 +139,13 @@ def build(
             hint='the ids of datasets are those in the names of their files (`uuid_filenames`), or those of '
             'other tables (`ids_from`): leave one of the two out'
         )
-    algorithms = _check_algorithms(hash)
+    recipe = Recipe(
+        namespace=namespace,
+        ids_from=ids_from is not None,
+        follow_symlinks=follow_symlinks,
+        uuid_filenames=uuid_filenames,
+        algorithms=_check_algorithms(hash),
+    )
     place = root if out is None else out
     overwrite = force or (ids_from is not None and os.path.realpath(ids_from) == os.path.realpath(place))
     if out is None and is_url(root) and not dry_run:
@@ -166,12 +170,9 @@ def build(
             stage = Stage(folder, force=force, overwrite=overwrite)
             stage.check_places()
             stage.check_owner(url=mirror and mirror.place.url)
-        identity, adopted = _choose_identity(namespace, ids_from, uuid_filenames)
         options = Options(
-            identity=identity,
-            adopted=adopted,
-            facts=Facts(namespace, ids_from is not None, follow_symlinks, uuid_filenames),
-            algorithms=algorithms,
+            recipe=recipe,
+            adopted=None if ids_from is None else _adopt(ids_from, recipe),
             reuse=not rehash,
             allow_empty=allow_empty,
             force=force,
@@ -198,18 +199,10 @@ def build(
     return summary
 
 
-def _choose_identity(
-    namespace: UUID, ids_from: str | os.PathLike[str] | None, uuid_filenames: bool
-) -> tuple[Identity, AdoptedIds | None]:
-    """Choose where ids come from: computed, in the names of the files, or kept from other tables."""
-    if uuid_filenames:
-        return FilenameIdentity(namespace.bytes), None
-    if ids_from is None:
-        return UuidIdentity(namespace.bytes), None
+def _adopt(folder: str | os.PathLike[str], recipe: Recipe) -> AdoptedIds:
     from fastindex.jobs.build.adopt import AdoptedIds
 
-    adopted = AdoptedIds(Path(ids_from), namespace.bytes)
-    return adopted.identity, adopted
+    return AdoptedIds(Path(folder), recipe.namespace.bytes)
 
 
 def _check_algorithms(names: Collection[str]) -> tuple[str, ...]:
@@ -247,10 +240,10 @@ def build_index(
         found, known = _discover(tree, published, options, pool, stack)
         report = Report(tree, options, found)
         scanned = scan(pool, _iter_tasks(tree, found, known, options, pool))  # the workers start here
-        if options.facts.uuid_filenames:
+        if options.recipe.uuid_filenames:
             from fastindex.pipeline.collect import iter_unique
 
-            scanned = iter_unique(scanned, options.facts.namespace)
+            scanned = iter_unique(scanned, options.recipe.namespace)
         stack.enter_context(report)
         if published is None or stage is None:
             for result, hashed in scanned:
@@ -284,11 +277,11 @@ def _iter_tasks(
             found.narrow(tree, keys),
             adopted.narrow(keys) if adopted else options.identity,
             keys,
-            options.algorithms,
+            options.recipe.algorithms,
             options.lab,
             options.on_skip is not None,
             known.take(keys) if known else None,
-            options.facts.uuid_filenames,
+            options.recipe.uuid_filenames,
         )
 
 
@@ -302,8 +295,8 @@ def _discover(
         nonlocal known
         import pyarrow  # noqa: F401
 
-        if options.algorithms and options.reuse and published is not None:
-            known = KnownIndex.open(published, options.algorithms)
+        if options.recipe.algorithms and options.reuse and published is not None:
+            known = KnownIndex.open(published, options.recipe.algorithms)
 
     found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, load=load)
     files.callback(found.close)
@@ -337,29 +330,26 @@ def _write(
     from fastindex.pipeline.collect import complete
     from fastindex.tables.write import PairWriter
 
-    options = report.options
+    options, algorithms = report.options, report.options.recipe.algorithms
     writer = PairWriter(
         stage.folder,
-        algorithms=options.algorithms,
+        algorithms=algorithms,
         origin=to_text(report.tree.root),
         date_created=date_created,
-        with_index=options.with_index,
+        with_index=not options.path_ids,
     )
     try:
         stage.write_problems(report.first_problems)
         for result, hashed in scanned:
             stage.write_problems(report.add(result, hashed))
-            writer.write(*complete(result, hashed, options.algorithms))
-        return writer.close(
-            {
-                'version': __version__,
-                'algorithms': list(options.algorithms),
-                'sessions': report.sessions,
-                'datasets': report.datasets,
-                'bytes': report.bytes,
-                **options.facts.to_json(),
-            }
+            writer.write(*complete(result, hashed, algorithms))
+        facts = to_facts(
+            options.recipe,
+            sessions=report.sessions,
+            datasets=report.datasets,
+            size_bytes=report.bytes,
         )
+        return writer.close(facts)
     finally:
         writer.abort()
 

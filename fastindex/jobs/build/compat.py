@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
-from fastindex.names.ids import PathIdentity, UuidIdentity
+from fastindex.tables.metadata import Recipe
 from fastindex.trees import open_tree
 
 __all__ = ['make_parquet_db']
@@ -64,9 +64,8 @@ def make_parquet_db(
         open_tree(root),
         out=out.resolve(),
         options=Options(
-            identity=UuidIdentity() if hash_ids else PathIdentity(),
-            algorithms=('md5',) if hash_files else (),
-            with_index=hash_ids,
+            recipe=Recipe(algorithms=('md5',) if hash_files else ()),
+            path_ids=not hash_ids,
             lab=lab or None,
             allow_empty=True,
             overwrite=True,

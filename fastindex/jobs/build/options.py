@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastindex.names.ids import Identity
+from fastindex.names.ids import Identity, PathIdentity
 from fastindex.names.problems import Skip
-from fastindex.tables.metadata import Facts
+from fastindex.tables.metadata import Recipe
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.adopt import AdoptedIds
@@ -21,27 +21,24 @@ class Options(NamedTuple):
 
     Parameters
     ----------
-    identity
-        Names and orders the rows.
-    with_index
-        Whether `id` and (`eid`, `id`) become the index of the client's data frames.
+    recipe
+        How the index is made; the tables say so.
+    adopted
+        The ids of other tables, where these are kept.
+    path_ids
+        Whether paths are the ids, whatever the recipe says. The tables then have no index for the client's
+        data frames.
     lab
         Fills the lab column; what the tree says if None.
-    adopted
-        Ids of other tables, of which `identity` is made.
-    facts
-        What the tables say of how they were made; of the same options as `identity`.
     reuse
-        Whether digests of the published index are reused where they still hold; for `UuidIdentity` only.
+        Whether digests of the published index are reused where they still hold; not where paths are ids.
     overwrite
         Whether tables that another program wrote are replaced.
     """
 
-    identity: Identity
-    algorithms: tuple[str, ...] = ()
-    with_index: bool = True
+    recipe: Recipe = Recipe()
     adopted: AdoptedIds | None = None
-    facts: Facts = Facts()
+    path_ids: bool = False
     lab: str | None = None
     reuse: bool = False
     allow_empty: bool = False
@@ -51,3 +48,10 @@ class Options(NamedTuple):
     progress: bool = False
     on_skip: Callable[[Skip], None] | None = None
     on_change: Callable[[Change], None] | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """What names and orders the rows."""
+        if self.path_ids:
+            return PathIdentity()
+        return self.recipe.identity(self.adopted.identity if self.adopted else None)

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Self
-from uuid import UUID
 
 from fastindex.errors import InvalidIndexError
 from fastindex.jobs.build.options import Options
@@ -24,7 +23,7 @@ from fastindex.pipeline.scan import HashResult, ScanResult
 from fastindex.progress import open_bar
 from fastindex.tables.check import Published
 from fastindex.tables.file import AGAIN
-from fastindex.tables.metadata import Facts
+from fastindex.tables.metadata import Recipe
 from fastindex.tables.publish import PROBLEMS
 from fastindex.text import escape, to_text
 from fastindex.trees import STATE_FOLDER, Tree
@@ -155,8 +154,8 @@ class Report:
         """
         from fastindex.tables.changes import Kind, iter_changes
 
-        namespace = getattr(self.options.identity, 'namespace', None)
-        if namespace is None or not published.is_there:
+        recipe = self.options.recipe
+        if self.options.path_ids or not published.is_there:
             return
         counts: Counter[tuple[bool, Kind]] = Counter()
         with ExitStack() as files:
@@ -171,10 +170,10 @@ class Report:
             except InvalidIndexError as error:
                 self.unreadable = str(error).removesuffix(f'. {AGAIN}')
                 return
-            facts = tables.datasets.facts
-            self.had_uuids = Facts.from_json(facts).uuid_filenames
-            self.lost_digests = sorted(set(facts['algorithms']) - set(self.options.algorithms))
-            changes = iter_changes(tables, new, namespace=UUID(bytes=namespace))
+            before = Recipe.from_json(tables.datasets.facts)
+            self.had_uuids = before.uuid_filenames
+            self.lost_digests = sorted(set(before.algorithms) - set(recipe.algorithms))
+            changes = iter_changes(tables, new, namespace=recipe.namespace)
             for change in changes if tables.generation != generation else ():
                 counts[change.rel_path is None, change.kind] += 1
                 if self.options.on_change is not None:
@@ -192,7 +191,7 @@ class Report:
         if self.lost_digests and not self.options.check:
             names = ','.join(self.lost_digests)
             yield f'the index before had digests that this one has not: `hash={names}` keeps them'
-        has_uuids = self.options.facts.uuid_filenames
+        has_uuids = self.options.recipe.uuid_filenames
         if has_uuids and self.problem_count and not self.datasets:
             yield 'no name of a file has a UUID of version 3 or 4: is `uuid_filenames` right for this tree?'
         elif self.had_uuids and not has_uuids:

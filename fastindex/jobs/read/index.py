@@ -27,7 +27,7 @@ from fastindex.jobs.read.search import (
 )
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import Stamp, open_table, stamp_of
-from fastindex.tables.metadata import Facts
+from fastindex.tables.metadata import Recipe
 from fastindex.text import escape
 from fastindex.trees import is_url
 
@@ -52,7 +52,7 @@ class Index:
         Tell the files that were checked from others that took their place.
     facts
         What the tables say of themselves: date_created, origin; where they are ours version, algorithms,
-        sessions, datasets, bytes, and what `fastindex.tables.metadata.Facts` has.
+        sessions, datasets, bytes, and what `fastindex.tables.metadata.Recipe` has.
     root
         Where the tree is: `folder`, unless it was told otherwise.
     url
@@ -67,14 +67,9 @@ class Index:
     url: str | None = None
 
     @property
-    def has_uuid_filenames(self) -> bool:
-        """Whether the names of the files have the ids of the datasets in them: see `fastindex.build`."""
-        return Facts.from_json(self.facts).uuid_filenames
-
-    @property
-    def namespace(self) -> UUID:
-        """Of the eids: see `fastindex.build`."""
-        return Facts.from_json(self.facts).namespace
+    def recipe(self) -> Recipe:
+        """How the index was made."""
+        return Recipe.from_json(self.facts)
 
     @property
     def sessions(self) -> pl.LazyFrame:
@@ -170,7 +165,7 @@ class Index:
             raise UnknownSessionError(
                 f'{eid}: the index in {escape(os.fspath(self.folder))} has no such session'
             )
-        [path] = to_session_paths(rows, self.namespace)
+        [path] = to_session_paths(rows, self.recipe.namespace)
         return self.root / str(path)
 
     def to_one(self) -> One:
@@ -184,7 +179,7 @@ class Index:
         from one.api import One
 
         one = One(cache_dir=self.root, tables_dir=self.folder, mode='local')
-        one.uuid_filenames = self.has_uuid_filenames
+        one.uuid_filenames = self.recipe.uuid_filenames
         return one
 
     def _scan(self, name: str) -> pl.LazyFrame:

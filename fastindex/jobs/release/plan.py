@@ -93,9 +93,9 @@ def select_rows(index: Index, query: Query | None) -> Part:
             hint='no session is as `select` says: python -m fastindex search ROOT, with the same options, '
             'shows what is found'
         )
-    sessions = sessions.with_columns(to_session_paths(sessions, index.namespace)).sort('session_path')
+    sessions = sessions.with_columns(to_session_paths(sessions, index.recipe.namespace)).sort('session_path')
     datasets = index.datasets
-    if index.has_uuid_filenames:
+    if index.recipe.uuid_filenames:
         datasets = datasets.with_columns(file_path())
     digest = pl.col('xxh128') if 'xxh128' in datasets.collect_schema() else pl.lit('').alias('xxh128')
     found = (

@@ -9,9 +9,11 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from uuid import UUID
 
@@ -29,10 +31,10 @@ from fastindex.jobs.release.zips import ZipFormat
 from fastindex.jobs.validate.validate import validate
 from fastindex.names.ids import NAMESPACE
 from fastindex.names.rules import Finding, Severity
-from fastindex.tables.check import open_tables, refusing_damage
+from fastindex.tables.check import refusing_damage
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.foreign import find_foreign
-from fastindex.tables.metadata import Facts
+from fastindex.tables.metadata import Recipe
 from fastindex.text import escape, to_count
 from fastindex.trees import Tree
 from fastindex.trees.digests import ALGORITHMS
@@ -41,10 +43,9 @@ __all__ = [
     'Kind',
     'check_choice',
     'check_place',
-    'choose_facts',
+    'choose_recipe',
     'count_findings',
     'find_descriptions',
-    'list_algorithms',
     'parse_out',
 ]
 
@@ -55,6 +56,9 @@ Kind = type[ZipFormat] | type[TarZstFormat]
 """Of archive, by its name."""
 
 TABLES = ('sessions.pqt', 'datasets.pqt')
+
+DIGEST = 'xxh128'
+"""What every index that is released has: by it a file that has changed since is found."""
 
 _ELSEWHERE = '`tables` DIR (an empty folder) makes an index for this release alone'
 
@@ -120,13 +124,13 @@ def _find_kind(name: str, out: str | os.PathLike[str]) -> Kind:
     raise UsageError(f'{escape(os.fspath(out))}: expected a name that ends in {" or ".join(_KINDS)}')
 
 
-def choose_facts(
+def choose_recipe(
     folder: Path,
     *,
     namespace: UUID | None,
     ids_from: str | os.PathLike[str] | None,
     follow_symlinks: bool | None,
-) -> Facts:
+) -> Recipe:
     """Choose how the index of a release is made: as the one that is there was, whose ids thus stay.
 
     Parameters
@@ -150,37 +154,40 @@ def choose_facts(
             'it is. ',
             hint=f'{_ELSEWHERE}, with the ids of these if `ids_from` {place} is said too',
         )
-    found = _read_facts(folder)
+    found = _read_recipes(folder)
     if not found and not any((folder / name).exists() for name in TABLES):
-        return Facts(namespace or NAMESPACE, ids_from is not None, follow_symlinks is not False)
-    if len(found) != 1:
+        return Recipe(
+            namespace=namespace or NAMESPACE,
+            ids_from=ids_from is not None,
+            follow_symlinks=follow_symlinks is not False,
+            algorithms=(DIGEST,),
+        )
+    ways = {replace(recipe, algorithms=()) for recipe in found}
+    if len(ways) != 1:
         raise UsageError(
             f'{place}: the tables are damaged, and how this index was made cannot be told: expected that '
             f'python -m fastindex ROOT, with its options, makes it again. ',
             hint=_ELSEWHERE,
         )
-    [known] = found
-    wanted = known._replace(
+    [known] = ways
+    wanted = replace(
+        known,
         namespace=known.namespace if namespace is None else namespace,
-        ids_from=ids_from is not None,
+        ids_from=known.ids_from or ids_from is not None,
         follow_symlinks=known.follow_symlinks if follow_symlinks is None else follow_symlinks,
     )
     if wanted != known:
-        how = _explain_change(known, wanted, place)
+        how = _explain_change(known, wanted)
         raise UsageError(
             f'{place}: a release would make another index of this one: ', hint=f'{how}. {_ELSEWHERE}'
         )
-    return known
+    algorithms = {DIGEST, *chain.from_iterable(recipe.algorithms for recipe in found)}
+    return replace(known, algorithms=tuple(name for name in ALGORITHMS if name in algorithms))
 
 
-def _explain_change(known: Facts, wanted: Facts, place: str) -> str:
+def _explain_change(known: Recipe, wanted: Recipe) -> str:
     """Say how an index was made, and by which option it would stay so."""
-    if known.ids_from and not wanted.ids_from:
-        return (
-            f'it has ids of other tables: expected `ids_from`, with their folder, or {place} for the ids as '
-            'they are in it'
-        )
-    if wanted.ids_from and not known.ids_from:
+    if wanted.ids_from != known.ids_from:
         return 'it has our own ids: expected no `ids_from`'
     if wanted.namespace != known.namespace:
         return f'its eids are of the namespace {known.namespace}: expected no other `namespace`'
@@ -189,17 +196,17 @@ def _explain_change(known: Facts, wanted: Facts, place: str) -> str:
     return 'links were not followed: expected `follow_symlinks=False`'
 
 
-def _read_facts(folder: Path) -> set[Facts]:
+def _read_recipes(folder: Path) -> list[Recipe]:
     """Read how the tables in a folder were made, of as many as have a footer."""
-    found = set()
+    found = []
     for name in TABLES:
         with suppress(InvalidIndexError), refusing_damage(folder), open_table(folder / name) as file:
-            found.add(Facts.from_json(TableFile(folder / name, file).facts))
+            found.append(Recipe.from_json(TableFile(folder / name, file).facts))
     return found
 
 
 def count_findings(
-    tree: Tree, follow_symlinks: bool | None, facts: Facts, *, force: bool, workers: int, progress: bool
+    tree: Tree, follow_symlinks: bool | None, recipe: Recipe, *, force: bool, workers: int, progress: bool
 ) -> dict[str, int]:
     """Count the findings by severity.
 
@@ -216,7 +223,7 @@ def count_findings(
         tree.root,
         workers=workers,
         follow_symlinks=follow,
-        uuid_filenames=facts.uuid_filenames,
+        uuid_filenames=recipe.uuid_filenames,
         progress=progress,
     )
     with closing(findings):
@@ -234,20 +241,12 @@ def count_findings(
             f'see them all: python -m fastindex validate {root} ',
             hint='`min_severity` error `all`\n`force` releases what can be indexed nonetheless',
         )
-    if links and follow_symlinks is None:
+    if links and follow_symlinks is None and recipe.follow_symlinks:
         raise FindingsError(
             f'{escape(tree.root)}: {to_count(links, "link")}, the first: {escape(first[LINK_CODE].path)}\n',
             hint='`follow_symlinks` releases what they lead to, `follow_symlinks=False` leaves them out',
         )
     return dict(counts)
-
-
-def list_algorithms(folder: Path) -> list[str]:
-    """List the digests that the index there is to have: those that it has, and the one that finds changes."""
-    known: Collection[str] = ()
-    with suppress(InvalidIndexError), open_tables(folder) as opened:
-        known = opened.datasets.facts.get('algorithms', ())
-    return sorted({'xxh128', *known}.intersection(ALGORITHMS))
 
 
 def find_descriptions(tree: Tree) -> Iterator[Path]:

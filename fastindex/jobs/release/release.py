@@ -27,10 +27,9 @@ from fastindex.jobs.release.plan import SPLITS, Part, find_twins, select_rows, s
 from fastindex.jobs.release.preflight import (
     check_choice,
     check_place,
-    choose_facts,
+    choose_recipe,
     count_findings,
     find_descriptions,
-    list_algorithms,
     parse_out,
 )
 from fastindex.jobs.release.tables import write_tables
@@ -155,10 +154,11 @@ def release(
     namespace, ids_from
         As for `fastindex.build`. An index that is there is brought up to date as it was made: in its
         namespace, by the UUIDs in the names of files, with or without links. One that has the ids of other
-        tables takes `ids_from` again.
+        tables keeps those that it has, unless `ids_from` names the tables again.
     follow_symlinks
-        Whether what links lead to is released as if it were there, or links are left out. If None, a link
-        below a session is an error: what is published should be meant to be.
+        Whether what links lead to is released as if it were there, or links are left out. If None, they are
+        left out where the index that is there was made so; else a link below a session is an error: what is
+        published should be meant to be.
     workers
         Processes that compress; the CPUs that this process may use if None.
     force
@@ -202,19 +202,21 @@ def release(
         place = Path(tree.root if tables is None else tables)
         if not dry_run:
             recover(place)  # before it is asked how it was made
-        facts = choose_facts(place, namespace=namespace, ids_from=ids_from, follow_symlinks=follow_symlinks)
-        findings = count_findings(tree, follow_symlinks, facts, force=force, workers=count, progress=progress)
+        recipe = choose_recipe(place, namespace=namespace, ids_from=ids_from, follow_symlinks=follow_symlinks)
+        findings = count_findings(
+            tree, follow_symlinks, recipe, force=force, workers=count, progress=progress
+        )
         with _open_index_folder(place, dry_run=dry_run) as folder:
             built = build(
                 root,
                 out=folder,
                 workers=count,
-                hash=() if dry_run else list_algorithms(folder),
+                hash=() if dry_run else recipe.algorithms,
                 progress=progress,
-                follow_symlinks=facts.follow_symlinks,
-                namespace=facts.namespace,
-                ids_from=ids_from,
-                uuid_filenames=facts.uuid_filenames,
+                follow_symlinks=recipe.follow_symlinks,
+                namespace=recipe.namespace,
+                ids_from=place if recipe.ids_from and ids_from is None else ids_from,
+                uuid_filenames=recipe.uuid_filenames,
             )
             if built.problem_count and not force:
                 raise ReleaseError(_explain_problems(built), hint='`force` releases the rest')

@@ -10,11 +10,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastindex._version import __version__
 from fastindex.errors import InvalidIndexError
 from fastindex.jobs.release.plan import Part
 from fastindex.tables.file import open_table, stamp_of
-from fastindex.tables.metadata import Facts
+from fastindex.tables.metadata import to_facts
 from fastindex.tables.schema import datasets_schema, sessions_schema
 from fastindex.tables.write import PairWriter
 from fastindex.text import escape
@@ -45,7 +44,7 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
     import pyarrow as pa
 
     eids = pa.array(part.sessions['id'].to_list(), pa.string())
-    algorithms = tuple(index.facts.get('algorithms', ()))
+    algorithms = index.recipe.algorithms
     writer = PairWriter(folder, algorithms=algorithms, origin=origin, date_created=date_created)
     try:
         no_sessions, no_datasets = sessions_schema().empty_table(), datasets_schema(algorithms).empty_table()
@@ -53,16 +52,13 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
             writer.write(rows, no_datasets)
         for rows in _iter_rows(index, 'datasets.pqt', 'eid', eids):
             writer.write(no_sessions, rows)
-        writer.close(
-            {
-                'version': __version__,
-                'algorithms': list(algorithms),
-                'sessions': part.sessions.height,
-                'datasets': part.datasets.height,
-                'bytes': part.size_bytes,
-                **Facts.from_json(index.facts).to_json(),
-            }
+        facts = to_facts(
+            index.recipe,
+            sessions=part.sessions.height,
+            datasets=part.datasets.height,
+            size_bytes=part.size_bytes,
         )
+        writer.close(facts)
     finally:
         writer.abort()
 

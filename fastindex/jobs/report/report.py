@@ -60,7 +60,7 @@ def write_report(
     validate: bool = True,
     workers: int | None = None,
     dask: Dask | None = None,
-    follow_symlinks: bool = True,
+    follow_symlinks: bool | None = None,
     progress: bool = False,
 ) -> ReportSummary:
     """Write a report on an index: one HTML file, which was not there or is replaced as a whole.
@@ -77,10 +77,12 @@ def write_report(
     title
         Heading of the page; the name of the root if None.
     validate
-        Whether to judge the names in the tree as `fastindex.validate` does. Where only the index is there,
-        the page says so.
-    workers, dask, follow_symlinks, progress
+        Whether to judge the names in the tree as `fastindex.validate` does, with UUIDs if the index says so.
+        Where only the index is there, the page says so.
+    workers, dask, progress
         Of `fastindex.validate`.
+    follow_symlinks
+        Whether links to folders and files are followed. If None, as the index says that it was built.
 
     Raises
     ------
@@ -135,15 +137,21 @@ def _judge_names(
     *,
     workers: int | None,
     dask: Dask | None,
-    follow_symlinks: bool,
+    follow_symlinks: bool | None,
     progress: bool,
 ) -> tuple[FindingGroup, ...] | None:
     """Group the findings of `validate`; None where all its sessions are gone."""
     from fastindex.jobs.validate.validate import validate
 
+    recipe = index.recipe
     try:
         findings = validate(
-            index.root, workers=workers, dask=dask, follow_symlinks=follow_symlinks, progress=progress
+            index.root,
+            workers=workers,
+            dask=dask,
+            follow_symlinks=recipe.follow_symlinks if follow_symlinks is None else follow_symlinks,
+            uuid_filenames=recipe.uuid_filenames,
+            progress=progress,
         )
     except RootError:
         return None

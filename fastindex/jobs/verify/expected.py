@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
 from fastindex.names.alf import SessionPath, split_session_path
-from fastindex.names.identity import FilenameIdentity
 from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity, eid, uuid3_bytes
 from fastindex.pipeline.discover import Discovery, Sessions
 from fastindex.tables import check
 from fastindex.tables.check import Tables
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import LAST, Row, Rows
-from fastindex.tables.metadata import Facts
+from fastindex.tables.metadata import Recipe
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,10 +100,11 @@ def expect(tables: Tables, discovery: Discovery, part: Part, *, uuid_filenames: 
     uuid_filenames
         Whether the names of the files carry the ids of the datasets.
     """
-    facts = Facts.from_json(tables.datasets.facts)
-    is_ours = tables.generation is not None and not facts.ids_from and facts.uuid_filenames == uuid_filenames
-    if is_ours and _has_our_ids(tables.sessions, facts.namespace):
-        return _InOrder(tables, discovery, part, facts)
+    recipe = Recipe.from_json(tables.datasets.facts)
+    is_ours = tables.generation is not None and not recipe.ids_from
+    is_as_named = recipe.uuid_filenames == uuid_filenames
+    if is_ours and is_as_named and _has_our_ids(tables.sessions, recipe.namespace):
+        return _InOrder(tables, discovery, part, recipe)
     return _ByPath(tables, discovery, part, uuid_filenames)
 
 
@@ -149,17 +149,15 @@ def _path_key(row: Row) -> Row:
 class _InOrder:
     """An index with our ids."""
 
-    def __init__(self, tables: Tables, discovery: Discovery, part: Part, facts: Facts) -> None:
-        namespace = facts.namespace
-        self.identity: Identity = UuidIdentity(namespace.bytes)
-        if facts.uuid_filenames:
-            self.identity = FilenameIdentity(namespace.bytes, keeps_names=True)
+    def __init__(self, tables: Tables, discovery: Discovery, part: Part, recipe: Recipe) -> None:
+        namespace = recipe.namespace
+        self.identity: Identity = recipe.identity(keeps_names=True)
         self.discovery = discovery
         if namespace != NAMESPACE:
             paths = list(map(self.identity.session_path, discovery.iter_keys()))
             self.discovery = _rename(discovery, self.identity, paths)
         self._namespace = namespace
-        self._has_uuids = facts.uuid_filenames
+        self._has_uuids = recipe.uuid_filenames
         self._tables = tables
         self._part = part
 

@@ -29,7 +29,7 @@ from fastindex.progress import open_bar
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import CEILING, CHUNK_ROWS, FLOOR, LAST, Row, iter_rows, iter_unequal
-from fastindex.tables.metadata import Facts
+from fastindex.tables.metadata import Recipe
 from fastindex.text import escape
 from fastindex.trees import ListsAhead, Tree, is_url, open_tree
 from fastindex.workers.pool import check_workers, open_pool
@@ -131,7 +131,7 @@ def verify(
             part=Part(number, count),
             workers=(workers, executor, dask),
             progress=progress,
-            follows_facts=follow_symlinks is None,
+            follows_recipe=follow_symlinks is None,
             uuid_filenames=uuid_filenames,
         )
     )
@@ -147,7 +147,7 @@ class _Task(NamedTuple):
     part: Part
     workers: tuple[int | None, Executor | None, Dask | None]
     progress: bool
-    follows_facts: bool
+    follows_recipe: bool
     """Whether links are followed as the index says."""
     uuid_filenames: bool | None
 
@@ -242,16 +242,16 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
         discovery = discover(tree, UuidIdentity(), pool, load=open_index)
         stack.callback(discovery.close)
         (tables,) = opened
-        facts = Facts.from_json(tables.datasets.facts)
-        follows = isinstance(tree, ListsAhead) or facts.follow_symlinks  # a bucket has no links
-        if task.follows_facts and follows != tree.follow_links:
+        recipe = Recipe.from_json(tables.datasets.facts)
+        follows = isinstance(tree, ListsAhead) or recipe.follow_symlinks  # a bucket has no links
+        if task.follows_recipe and follows != tree.follow_links:
             pool.close()
             tree = stack.enter_context(closing(open_tree(tree.root, follow_links=follows)))
             pool = stack.enter_context(open_pool(tree, *task.workers))
             discovery = discover(tree, UuidIdentity(), pool)
         algorithm = _choose_algorithm(tables.datasets) if task.hashes else None
         algorithms = (algorithm,) if algorithm else ()
-        has_uuids = facts.uuid_filenames if task.uuid_filenames is None else task.uuid_filenames
+        has_uuids = recipe.uuid_filenames if task.uuid_filenames is None else task.uuid_filenames
         expected = expect(tables, discovery, task.part, uuid_filenames=has_uuids)
         total = discovery.count_sessions() // task.part.total
         tasks = (
@@ -266,7 +266,7 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
         )
         scanned = scan(pool, tasks)  # the workers begin here
         if isinstance(expected.identity, FilenameIdentity):
-            scanned = iter_unique(scanned, facts.namespace)
+            scanned = iter_unique(scanned, recipe.namespace)
         run = _Run(task, counts, expected, Judge(tree, algorithm, discovery.tally.problems), algorithm)
         yield from run.iter_counts(scanned) if task.is_fast else run.iter_differences(scanned)
 
