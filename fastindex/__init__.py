@@ -51,11 +51,13 @@ if TYPE_CHECKING:
     from fastindex.jobs.validate.validate import Findings, validate
     from fastindex.jobs.verify.differences import Difference, Kind
     from fastindex.jobs.verify.verify import Verification, verify
+    from fastindex.names.findings import Finding
     from fastindex.names.ids import NAMESPACE, dataset_id, eid
     from fastindex.names.problems import Problem, Reason, Skip
-    from fastindex.names.rules import RULES, Finding, Rule, Severity
-    from fastindex.tables.audit import Fault, verify_index
+    from fastindex.names.rules import RULES, Rule, Severity
+    from fastindex.tables.audit import verify_index
     from fastindex.tables.changes import Change
+    from fastindex.tables.faults import Fault
 
 __all__ = [
     'NAMESPACE',
@@ -112,7 +114,8 @@ __all__ = [
 _MODULES = {
     'fastindex.jobs.build.compat': ['make_parquet_db'],
     'fastindex.errors': [name for name in __all__ if name.endswith('Error')],
-    'fastindex.tables.audit': ['Fault', 'verify_index'],
+    'fastindex.tables.audit': ['verify_index'],
+    'fastindex.tables.faults': ['Fault'],
     'fastindex.names.ids': ['NAMESPACE', 'dataset_id', 'eid'],
     'fastindex.jobs.read.index': ['Index', 'open'],
     'fastindex.jobs.build.build': ['build'],
@@ -123,7 +126,8 @@ _MODULES = {
     'fastindex.jobs.verify.verify': ['Verification', 'verify'],
     'fastindex.names.problems': ['Problem', 'Reason', 'Skip'],
     'fastindex.jobs.release.release': ['Archive', 'Release', 'release'],
-    'fastindex.names.rules': ['RULES', 'Finding', 'Rule', 'Severity'],
+    'fastindex.names.findings': ['Finding'],
+    'fastindex.names.rules': ['RULES', 'Rule', 'Severity'],
     'fastindex.jobs.read.search': ['Query'],
 }
 _SUBMODULES = {

@@ -20,6 +20,7 @@ import fastindex
 from fastindex import Problem, Reason, UsageError
 from fastindex.names.problems import Tally
 from fastindex.pipeline import scan as scan_module
+from fastindex.pipeline.walk import BIG_BYTES
 
 TREE = {
     f'lab{lab}/Subjects/s{subject}/2024-01-{day:02}/00{number}/{name}': bytes([lab]) * (day + number)
@@ -148,7 +149,7 @@ def test_a_digest_covers_a_file_of_any_size(make_tree, build, size):
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_big_files_are_hashed_apart_and_end_in_their_rows(make_tree, build, workers):
-    big = scan_module.BIG_BYTES
+    big = BIG_BYTES
     root = make_tree(
         {
             f'{SESSION}/a.b.npy': Sparse(big),
@@ -168,7 +169,7 @@ def test_big_files_are_hashed_apart_and_end_in_their_rows(make_tree, build, work
 
 
 def test_a_big_file_that_cannot_be_read_is_a_problem_and_no_row(make_tree, build, monkeypatch):
-    big = scan_module.BIG_BYTES
+    big = BIG_BYTES
     tree = {f'{SESSION}/{name}.b.npy': Sparse(big) for name in 'acd'}
     root = make_tree({**tree, f'{SESSION}/x.y.npy': b'x'})
     hash_file = scan_module.hash_file
@@ -186,7 +187,7 @@ def test_a_big_file_that_cannot_be_read_is_a_problem_and_no_row(make_tree, build
 
 
 def test_the_last_revision_that_is_left_becomes_the_default(make_tree, build, monkeypatch):
-    big = scan_module.BIG_BYTES
+    big = BIG_BYTES
     root = make_tree({f'{SESSION}/#1#/a.b.npy': b'', f'{SESSION}/#2#/a.b.npy': Sparse(big)})
     monkeypatch.setattr(scan_module, 'hash_file', lambda *_: scan_module.HashResult(None, Tally()))
     build(root, hash=['xxh128'])

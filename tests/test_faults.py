@@ -16,7 +16,7 @@ from conftest import SESSION
 from test_index import disown, put, reverse
 
 import fastindex
-from fastindex.tables.audit import RULES
+from fastindex.tables.faults import RULES
 
 FIRST, SECOND = f'{SESSION}/alf/a.b.npy', f'{SESSION}/alf/#1#/a.b.npy'
 THIRD = f'{SESSION[:-1]}2/c.d.npy'

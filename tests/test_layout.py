@@ -150,7 +150,7 @@ def test_every_exit_code_is_in_the_readme():
 
 
 def test_every_rule_of_an_index_is_in_the_readme():
-    from fastindex.tables.audit import RULES
+    from fastindex.tables.faults import RULES
 
     readme = (ROOT / 'README.md').read_text().replace('`', '')
     for code, rule in RULES.items():

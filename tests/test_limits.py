@@ -14,7 +14,7 @@ from fastindex import PublishError, UsageError, limits
 from fastindex.jobs.build.compat import make_parquet_db
 from fastindex.names import verdicts
 from fastindex.names.problems import Problem, Reason
-from fastindex.pipeline import scan as scan_module
+from fastindex.pipeline.walk import BIG_BYTES
 from fastindex.tables.file import TableFile, open_table
 from fastindex.trees import digests
 
@@ -132,14 +132,14 @@ def test_a_folder_that_is_too_deep_down_is_one_problem_and_is_not_entered(build,
     assert found == [('ALF411', folder)]
 
 
-@pytest.mark.parametrize('big_bytes', [1, scan_module.BIG_BYTES])
+@pytest.mark.parametrize('big_bytes', [1, BIG_BYTES])
 @pytest.mark.parametrize('follow_symlinks', [True, False])
 def test_what_has_changed_at_the_end_of_a_long_path_is_read_again(
     build, deep, monkeypatch, big_bytes, follow_symlinks
 ):
     """The path below the root is then one that the system does not take as a whole."""
     monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
-    monkeypatch.setattr(scan_module, 'BIG_BYTES', big_bytes)
+    monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', big_bytes)
     root, above, fits, too_long = deep()
     options = {'hash': ['xxh128'], 'follow_symlinks': follow_symlinks}
     before = build(root, **options)

@@ -218,7 +218,7 @@ def count(proxy: Proxy, method: str, text: str = '') -> int:
     'options', [{}, {'hash': ['xxh128']}, {'hash': ['md5']}, {'hash': ['xxh128', 'md5']}]
 )
 def test_index_of_a_bucket_is_that_of_the_same_folder(on_each, index, build, tmp_path, monkeypatch, options):
-    monkeypatch.setattr(scan, 'BIG_BYTES', 20)  # one is hashed by itself
+    monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', 20)  # one is hashed by itself
     on_each.put(TREE)
     out, found = index(on_each, **options)
     (tmp_path / 'local').mkdir()
@@ -284,7 +284,7 @@ def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path, mon
     build(on_rclone.folder / on_rclone.bucket, out=tmp_path / 'local')
     assert rows_of(out) == rows_of(tmp_path / 'local')
     monkeypatch.setattr(
-        'fastindex.trees.bucket.BLOCK_NAMES', 30
+        'fastindex.trees.keys.BLOCK_NAMES', 30
     )  # the rest of each folder is left to other tasks
     monkeypatch.setattr(scan, 'PART_ROWS', 100)
     again, _ = index(on_rclone, name='in parts', hash=['md5'])

@@ -26,7 +26,8 @@ import fastindex
 from fastindex import MissingExtraError, ReportError, UsageError
 from fastindex.jobs.report import contents as counting
 from fastindex.jobs.report import page, report
-from fastindex.jobs.report.contents import Bar, Contents, CoverageRow, gather
+from fastindex.jobs.report.contents import Bar, Contents, gather
+from fastindex.jobs.report.coverage import CoverageRow
 from fastindex.text import to_size
 
 TREE = {
@@ -204,8 +205,8 @@ def test_what_is_too_many_is_added_up_and_said_to_be(make_tree, monkeypatch):
     assert contents.labs[-1] == '16 other labs'
     assert sum(bin_.sessions for bin_ in contents.timeline) == 25
     assert contents.lab_bytes[-1] == Bar('6 others', 6, '6 B', is_rest=True)
-    monkeypatch.setattr(counting, 'MAX_COVERAGE_ROWS', 4)
-    monkeypatch.setattr(counting, 'MAX_COVERAGE_COLUMNS', 2)
+    monkeypatch.setattr('fastindex.jobs.report.coverage.MAX_COVERAGE_ROWS', 4)
+    monkeypatch.setattr('fastindex.jobs.report.coverage.MAX_COVERAGE_COLUMNS', 2)
     monkeypatch.setattr(counting, 'MAX_TABLE_ROWS', 5)
     contents = gather_tree(root)
     coverage = contents.coverage

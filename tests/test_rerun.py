@@ -211,7 +211,7 @@ def test_what_stands_in_the_place_of_the_fingerprints_is_not_waited_for(root, bu
 
 
 def test_digests_of_big_files_are_reused(root, build, rebuilt, monkeypatch):
-    monkeypatch.setattr(scan_module, 'BIG_BYTES', 20)
+    monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', 20)
     build(root, hash=['xxh128', 'md5'], rehash=True)
     summary = build(root, hash=['xxh128', 'md5'])
     assert summary.digests_reused == len(TREE)
@@ -261,7 +261,7 @@ def test_a_time_that_no_column_can_hold_makes_no_other_digest_wrong(dated, build
 def test_a_time_that_no_column_can_hold_is_that_of_its_file_alone(
     dated, build, settling, monkeypatch, big_bytes
 ):
-    monkeypatch.setattr(scan_module, 'BIG_BYTES', big_bytes)
+    monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', big_bytes)
     settling()
     build(dated, hash=['md5'])
     info = (dated / SESSION / 'a.b7.npy').stat()

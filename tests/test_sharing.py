@@ -152,7 +152,7 @@ class PoisonFolder(NamedTuple):
 def test_what_kills_its_worker_each_time_is_a_problem_and_all_else_is_indexed(
     make_tree, tmp_path, monkeypatch, inheriting, poison
 ):
-    monkeypatch.setattr(scan_module, 'BIG_BYTES', 1)
+    monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', 1)
     root = make_tree(LARGE)
     (tmp_path / 'out').mkdir()
     options = Options(Recipe(algorithms=('xxh128',)))

@@ -196,7 +196,7 @@ def test_a_uuid_that_stands_twice_in_a_session_is_that_of_the_first_path(make_tr
 def test_a_uuid_that_stands_in_two_sessions_is_that_of_the_first_in_the_table(
     make_tree, index, monkeypatch, options
 ):
-    monkeypatch.setattr(scan, 'BIG_BYTES', 5)  # those beyond are hashed apart
+    monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', 5)  # those beyond are hashed apart
     first, second = ORDER
     root = make_tree(
         {

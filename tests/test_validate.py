@@ -41,7 +41,7 @@ from fastindex.names.diagnose import (
     diagnose_number,
     diagnose_subject,
 )
-from fastindex.names.rules import RULE_OF_REASON
+from fastindex.names.findings import RULE_OF_REASON
 from fastindex.trees import open_tree
 
 DATE = 'lab/Subjects/s1/2024-01-01'

@@ -8,7 +8,8 @@ from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import IO, Self
 
-from fastindex.names.rules import RULES, Finding, Severity
+from fastindex.names.findings import Finding
+from fastindex.names.rules import RULES, Severity
 
 __all__ = ['Groups']
 

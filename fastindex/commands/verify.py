@@ -14,7 +14,7 @@ from fastindex.text import escape
 if TYPE_CHECKING:
     from fastindex.jobs.verify.differences import Difference, Kind
     from fastindex.jobs.verify.verify import Verification
-    from fastindex.tables.audit import Fault
+    from fastindex.tables.faults import Fault
 
 __all__ = ['make_parser']
 

@@ -14,10 +14,7 @@ from enum import StrEnum
 from textwrap import wrap
 from typing import NamedTuple
 
-from fastindex.names.problems import Reason
-from fastindex.text import escape, to_text
-
-__all__ = ['RULES', 'RULE_OF_REASON', 'Finding', 'Rule', 'Severity', 'iter_table_lines']
+__all__ = ['RULES', 'Rule', 'Severity', 'iter_table_lines']
 
 
 class Severity(StrEnum):
@@ -70,45 +67,6 @@ class Rule(NamedTuple):
             f'example:  {self.example}',
         ]
         return '\n'.join([*lines, f'fix:      {self.fix}'] if self.fix else lines)
-
-
-class Finding(NamedTuple):
-    r"""One thing that is wrong with one path. Sorts by code, then by path.
-
-    Parameters
-    ----------
-    code
-        Of the rule, see `RULES`.
-    severity
-        Of the rule.
-    path
-        Relative to the root, POSIX; `.` is the root itself; bytes that are not UTF-8 are written as `\xNN`.
-    message
-        What is wrong, in one sentence.
-    fix
-        The nearest valid path, free as far as was seen, and relative to the root too; for a wrong root the
-        right one, absolute; '' where there is none.
-    """
-
-    code: str
-    severity: Severity
-    path: str
-    message: str
-    fix: str = ''
-
-    @classmethod
-    def make(cls, code: str, path: str, message: str, fix: str = '') -> Finding:
-        """Make a finding with the severity of its rule, of a path as the file system gave it."""
-        return cls(code, RULES[code].severity, to_text(path), message, to_text(fix))
-
-    def __str__(self) -> str:
-        return f'{escape(self.path)}: {escape(self.message)}{self._advice()}'
-
-    def _advice(self) -> str:
-        """Show the fix: its name, where the folder stays the same, else the whole path."""
-        above, _, name = self.fix.rpartition('/')
-        is_beside = above == self.path.rpartition('/')[0]
-        return f' -> {escape(name if is_beside else self.fix)}' if self.fix else ''
 
 
 _ERROR, _WARNING, _INFO = Severity
@@ -417,25 +375,6 @@ _RULES = [
 
 RULES = {rule.code: rule for rule in _RULES}
 """Every rule by its code, in the order of the codes."""
-
-RULE_OF_REASON = {
-    Reason.PERMISSION: 'ALF401',
-    Reason.DANGLING_LINK: 'ALF402',
-    Reason.LINK_LOOP: 'ALF403',
-    Reason.NOT_REGULAR: 'ALF404',
-    Reason.NOT_UTF8: 'ALF405',
-    Reason.TOO_DEEP: 'ALF406',
-    Reason.TOO_LONG: 'ALF411',
-    Reason.VANISHED: 'ALF407',
-    Reason.CHANGED: 'ALF407',
-    Reason.IO: 'ALF408',
-    Reason.WORKER_DIED: 'ALF410',
-    Reason.NO_UUID: 'ALF311',
-    Reason.BAD_UUID: 'ALF312',
-    Reason.UUID_TWICE: 'ALF313',
-    Reason.PATH_TWICE: 'ALF314',
-}
-"""The codes of the problems of a build."""
 
 
 def iter_table_lines() -> Iterator[str]:

@@ -11,10 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from fastindex.names.alf import list_old_revisions
-from fastindex.tables.schema import (
-    fingerprint_columns,
-    from_ipc,
-)
+from fastindex.tables.schema import fingerprint_columns, from_ipc
 
 if TYPE_CHECKING:
     import pyarrow as pa

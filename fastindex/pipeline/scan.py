@@ -10,27 +10,19 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
 from fastindex.names.identity import find_twins
 from fastindex.names.ids import Identity, Text, cut_ids
 from fastindex.names.problems import Reason, Tally
-from fastindex.names.verdicts import UuidVerdicts, verdicts_of
-from fastindex.pipeline.rows import (
-    Rows,
-    SessionRows,
-    datasets_rows,
-    sessions_rows,
-    sort_rows,
-    to_hex_digests,
-)
+from fastindex.pipeline.rows import Rows, SessionRows, datasets_rows, sessions_rows, sort_rows, to_hex_digests
+from fastindex.pipeline.walk import SessionWalk, tell_wrong
 from fastindex.tables.reuse import KnownRows
 from fastindex.tables.schema import fingerprint_columns, fingerprints_batch, to_ipc
-from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees import Tree
 from fastindex.trees.digests import Measured
-from fastindex.trees.sift import sift
 from fastindex.workers import Task
 from fastindex.workers.pool import Pool
 
@@ -38,12 +30,6 @@ __all__ = ['HashResult', 'HashTask', 'PartTask', 'ScanResult', 'ScanTask', 'hash
 
 PART_ROWS = 2**14
 """Datasets of a session that are measured by one task, where they are shared."""
-
-BIG_BYTES = 16 * 2**20
-"""A file from this size on is hashed as a task of its own, so that no shard waits for it."""
-
-_ENCODING = 'utf-8', 'surrogateescape'
-"""Of names on their way between processes: that of the rel_paths, and no name is lost."""
 
 
 class ScanTask(NamedTuple):
@@ -171,16 +157,9 @@ def hash_file(tree: Tree, path: str, algorithms: tuple[str, ...]) -> HashResult:
     except OSError as error:
         wrong = {0: error}
     if wrong:
-        _tell(tally, path, wrong[0])
+        tell_wrong(tally, path, wrong[0])
         return HashResult(None, tally)
     return HashResult((sizes[0], digests[0] if digests else None, fingerprints[0]), tally)
-
-
-def _tell(tally: Tally, path: str, wrong: OSError | Reason) -> None:
-    if isinstance(wrong, OSError):
-        tally.error(path, wrong)
-    else:
-        tally.problem(path, wrong)
 
 
 class _Scan:
@@ -211,15 +190,26 @@ class _Scan:
         """Measure datasets of the one session of the task; take over those that are measured."""
         (key,) = self.task.keys
         self.rows = measured
-        session = _Session(self, self.task.identity.session_path(key))
+        session = self._walk(self.task.identity.session_path(key))
         session.measure(paths)
         self._close(session, key, 0, 0)
         return self._result([])
 
+    def _walk(self, session_path: str) -> SessionWalk:
+        return SessionWalk(
+            self.tree,
+            session_path,
+            self.rows,
+            self.tally,
+            algorithms=self.task.algorithms,
+            is_known=self.known is not None,
+            uuid_filenames=self.task.uuid_filenames,
+        )
+
     def _scan_session(self, key: bytes) -> list[PartTask]:
         """Scan a session; return the tasks that scan its datasets, where they are too many for this one."""
         first, first_problem = len(self.rows), len(self.tally.problems)
-        session = _Session(self, self.task.identity.session_path(key))
+        session = self._walk(self.task.identity.session_path(key))
         parts: list[PartTask] = []
         try:
             session.scan()
@@ -235,7 +225,7 @@ class _Scan:
         self._close(session, key, first, first_problem)
         return parts
 
-    def _close(self, session: _Session, key: bytes, first: int, first_problem: int) -> None:
+    def _close(self, session: SessionWalk, key: bytes, first: int, first_problem: int) -> None:
         problems = self.tally.problems
         if self.task.uuid_filenames:
             self._drop_twins(session.path, first)
@@ -325,7 +315,7 @@ class _Scan:
         problems, self.tally.problems = self.tally.problems, []
         problem_start = 0
         for session in sessions:
-            walk = _Session(self, self.task.identity.session_path(session.key))
+            walk = self._walk(self.task.identity.session_path(session.key))
             walk.has_revisions = session.has_revisions
             first, first_problem = len(self.rows), len(self.tally.problems)
             self.tally.problems += problems[problem_start : session.problem_end]
@@ -362,92 +352,3 @@ class _Scan:
             for row, digests in enumerate(self.rows.digests)
             if digests is None
         ]
-
-
-class _Session:
-    """One session while it is walked; its datasets go into the rows of the shard."""
-
-    def __init__(self, scan: _Scan, path: str) -> None:
-        self.path = path
-        self.has_revisions = False
-        self.deferred: list[bytes] = []
-        """Paths of files that are too many to be measured by this task."""
-        self._scan = scan
-        self._tally = scan.tally
-
-    def scan(self) -> None:
-        """Walk the session; a listing that breaks off is a problem, and what it gave is kept."""
-        for folder in self._scan.tree.walk(self.path, self._tally):
-            try:
-                self._scan_folder(folder)
-            except OSError as error:
-                self._tally.error(self._path_of(folder.path, ''), error)
-
-    def measure(self, paths: list[bytes]) -> None:
-        """Judge and measure files that were listed before, in whatever folders."""
-        names_by_folder: dict[str, list[str]] = {}
-        for path in paths:
-            above, _, name = path.decode(*_ENCODING).rpartition('/')
-            names_by_folder.setdefault(above, []).append(name)
-        for above, names in names_by_folder.items():
-            try:
-                with self._scan.tree.open_folder(self._path_of(above, ''), self._tally) as folder:
-                    self._measure(folder, above, *self._sift(folder, above, names))
-            except OSError as error:
-                for name in names:
-                    self._tally.error(self._path_of(above, name), error)
-
-    def _scan_folder(self, folder: Folder) -> None:
-        """Sift and measure a folder; of one with many files those beyond the first block are left.
-
-        The hot loops are those of `sift` and `Folder.measure`: here nothing is done for a single file.
-        """
-        is_full = False
-        for names, kinds in folder.iter_names():
-            now = self._defer(folder, names, kinds) if is_full else (names, kinds)
-            self._measure(folder, folder.path, *self._sift(folder, folder.path, *now))
-            is_full = is_full or Kind.FILE in kinds
-
-    def _sift(
-        self, folder: Folder, path: str, names: Sequence[str], kinds: bytes | None = None
-    ) -> tuple[Sequence[str], list[bytes]]:
-        """Sift names of a folder; of files, where no kinds are given."""
-        task = self._scan.task
-        verdicts = UuidVerdicts(path) if task.uuid_filenames else verdicts_of(path)
-        if verdicts.is_revision:
-            self.has_revisions = True
-        return sift(
-            folder,
-            names,
-            bytes([Kind.FILE]) * len(names) if kinds is None else kinds,
-            verdicts,
-            self._tally,
-            above=self._path_of(path, ''),
-            follow_links=self._scan.tree.follow_links,
-        )
-
-    def _measure(self, folder: Folder, path: str, names: Sequence[str], paths: list[bytes]) -> None:
-        is_known = self._scan.known is not None
-        measures = folder.measure(
-            names,
-            () if is_known else self._scan.task.algorithms,
-            max_bytes=BIG_BYTES,
-            with_fingerprints=is_known,
-        )
-        for position, wrong in measures.wrong.items():
-            _tell(self._tally, self._path_of(path, names[position]), wrong)
-        self._scan.rows.add(paths, measures)
-
-    def _defer(self, folder: Folder, names: Sequence[str], kinds: bytes) -> tuple[list[str], bytes]:
-        """Leave plain files to be judged and measured later; return the other entries."""
-        above = f'{folder.path}/'.encode(*_ENCODING) if folder.path else b''
-        rest: list[str] = []
-        for name, kind in zip(names, kinds, strict=True):
-            if kind == Kind.FILE:
-                self.deferred.append(above + name.encode(*_ENCODING))
-            else:
-                rest.append(name)
-        return rest, bytes(kind for kind in kinds if kind != Kind.FILE)
-
-    def _path_of(self, above: str, name: str) -> str:
-        return '/'.join(part for part in (self.path, above, name) if part)

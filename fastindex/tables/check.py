@@ -123,10 +123,7 @@ class Tables(NamedTuple):
 class Published:
     """The index in a folder as a run finds it: opened and checked to the bit once, and closed again.
 
-    Parameters
-    ----------
-    folder
-        Of the tables, which may not be there.
+    The tables may not be there.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -13,25 +13,19 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import sys
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from io import UnsupportedOperation
 from typing import NamedTuple
-
-from xxhash import xxh3_64_intdigest
 
 from fastindex.errors import RootError, StoreError, UsageError
 from fastindex.names.alf import SkipReason, judge_date, judge_number
 from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape
-from fastindex.trees import BLOCK_NAMES, Folder, Kind, Measures
-from fastindex.trees.digests import NO_FINGERPRINT, Digests, Fingerprint, Measured, new_digest
+from fastindex.trees import Folder
+from fastindex.trees.keys import BucketFolder, ObjectSession, UnlistedFolder
 from fastindex.trees.s3 import Object, Place
 
 __all__ = ['ObjectTree']
@@ -39,175 +33,8 @@ __all__ = ['ObjectTree']
 BLOCK_OBJECTS = 2**13
 """Objects of a session that are packed at once: what a listing takes unpacked, whatever is in a session."""
 
-_MD5 = re.compile(r'[0-9a-f]{32}')
 _NO_PART = frozenset({'', '.', '..'})
 _LENGTH_BYTES = 8
-
-
-def _fingerprint_of(found: Object) -> Fingerprint:
-    """Get by what to know an object again: ETag and time, in the places of inode and times of a file."""
-    try:
-        seconds = datetime.fromisoformat(found.modified[:19]).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return NO_FINGERPRINT
-    if not found.etag:
-        return NO_FINGERPRINT
-    ns = int(seconds) * 10**9  # some servers say milliseconds in a listing, and not elsewhere
-    return ns, ns, xxh3_64_intdigest(found.etag.encode()) | 1  # no inode is 0
-
-
-class _BucketFolder:
-    """What keys have in common up to a slash. See `fastindex.trees.Folder`.
-
-    A name stands for a folder and an object at once where keys say so.
-    """
-
-    def __init__(self, session: _Session, path: str) -> None:
-        self.path = path
-        self.folders: list[str] = []
-        self.objects: dict[str, Object] = {}
-        self.entered: list[str] = []
-        self._session = session
-
-    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
-        for names, kind in ((self.folders, Kind.FOLDER), (list(self.objects), Kind.FILE)):
-            for start in range(0, len(names), BLOCK_NAMES):
-                block = names[start : start + BLOCK_NAMES]
-                yield block, bytes([kind]) * len(block)
-
-    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
-        if name in self.objects:
-            return Kind.FILE
-        if name in self.folders:
-            return Kind.FOLDER
-        raise _not_found(name)
-
-    def measure(
-        self,
-        names: Sequence[str],
-        algorithms: tuple[str, ...] = (),
-        *,
-        max_bytes: int = sys.maxsize,
-        with_fingerprints: bool = False,
-    ) -> Measures:
-        """Measure objects. See `fastindex.trees.Folder`.
-
-        The state and the bytes that an answer has are of one upload: nothing changes while it is read.
-        """
-        found: list[Measured] = []
-        wrong: dict[int, OSError | Reason] = {}
-        for position, name in enumerate(names):
-            try:
-                found.append(self._measure(name, algorithms, max_bytes))
-            except OSError as error:
-                wrong[position] = error
-        sizes, digests, fingerprints = [list(column) for column in zip(*found, strict=True)] or [[], [], []]
-        return Measures(
-            sizes,
-            digests if algorithms else [],
-            fingerprints if algorithms or with_fingerprints else [],
-            wrong,
-        )
-
-    def _measure(self, name: str, algorithms: tuple[str, ...], max_bytes: int) -> Measured:
-        place, found = self._session.place, self.objects.get(name)
-        if found is None:
-            raise _not_found(name)
-        if not algorithms:
-            return found.size_bytes, None, _fingerprint_of(found)
-        if algorithms == ('md5',) and _MD5.fullmatch(found.etag) and self._session.are_etags_md5():
-            return found.size_bytes, (bytes.fromhex(found.etag),), _fingerprint_of(found)
-        if found.size_bytes >= max_bytes:
-            return found.size_bytes, None, NO_FINGERPRINT
-        found, digests = _read(place, found.key[len(place.key('')) :], algorithms)
-        return found.size_bytes, digests, _fingerprint_of(found)
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[int]:
-        raise UnsupportedOperation(f'{escape(name)}: objects of a bucket are read as a whole only')
-        yield
-
-    def enter(self, name: str) -> None:
-        self.entered.append(name)
-
-
-class _UnlistedFolder(_BucketFolder):
-    """A folder of which nothing is known yet: an object is looked at by its name, the rest is listed."""
-
-    def __init__(self, tree: ObjectTree, path: str, tally: Tally) -> None:
-        super().__init__(_Session(tree.place, ()), '')
-        self._place = tree.place
-        self._where = path
-        self._listing = tree.iter_shallow(path, tally)
-
-    def _fill(self) -> None:
-        for name, found in self._listing:
-            if found is None:
-                self.folders.append(name)
-            else:
-                self.objects[name] = found
-
-    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
-        self._fill()
-        return super().iter_names()
-
-    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
-        self._fill()
-        return super().kind_of(name)
-
-    def _measure(self, name: str, algorithms: tuple[str, ...], max_bytes: int) -> Measured:
-        if name not in self.objects:
-            self.objects[name] = self._place.look(f'{self._where}/{name}')
-        return super()._measure(name, algorithms, max_bytes)
-
-
-def _not_found(name: str) -> FileNotFoundError:
-    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-
-
-class _Session:
-    """The folders of a session, by their paths relative to it, made of the paths of the objects."""
-
-    def __init__(self, place: Place, objects: Iterable[tuple[str, Object]]) -> None:
-        self.place = place
-        self.folders = {'': _BucketFolder(self, '')}
-        self._are_md5: bool | None = None
-        for path, found in objects:
-            above, _, name = path.rpartition('/')
-            folder = self.folders.get(above) or self._add_folder(above)
-            if name:  # else it stands for the folder itself
-                folder.objects[name] = found
-
-    def _add_folder(self, path: str) -> _BucketFolder:
-        above, _, name = path.rpartition('/')
-        folder = self.folders.get(above) or self._add_folder(above)
-        folder.folders.append(name)
-        return self.folders.setdefault(path, _BucketFolder(self, path))
-
-    def are_etags_md5(self) -> bool:
-        """Tell whether the ETags that look like MD5 are: by the smallest object that has one.
-
-        They are not where the store encrypts with a key of the user's (SSE-KMS, SSE-C); no listing tells.
-        """
-        if self._are_md5 is None:
-            self._are_md5 = False
-            objects = (found for folder in self.folders.values() for found in folder.objects.values())
-            likely = [found for found in objects if _MD5.fullmatch(found.etag)]
-            if likely:  # none is in a folder that was not listed
-                sample = min(likely, key=lambda found: (not found.size_bytes, found.size_bytes))
-                with suppress(OSError):  # what is wrong with it, it will say in its own turn
-                    _, digests = _read(self.place, sample.key[len(self.place.key('')) :], ('md5',))
-                    self._are_md5 = digests[0].hex() == sample.etag
-        return self._are_md5
-
-
-def _read(place: Place, path: str, algorithms: tuple[str, ...]) -> tuple[Object, Digests]:
-    digests = [new_digest(name) for name in algorithms]
-    with place.open(path) as (found, blocks):
-        for block in blocks:
-            for digest in digests:
-                digest.update(memoryview(block))
-    return found, tuple(digest.digest() for digest in digests)
 
 
 class _Listing(NamedTuple):
@@ -274,9 +101,9 @@ class ObjectTree(NamedTuple):
         elif path.count('/') == 2 and path.split('/')[1] == 'Subjects':
             yield self._to_folder(self._list_subject(path, tally).folders[''])
         else:
-            yield self._find_listed(path) or _UnlistedFolder(self, path, tally)
+            yield self._find_listed(path) or UnlistedFolder(self, path, tally)
 
-    def _find_listed(self, path: str) -> _BucketFolder | None:
+    def _find_listed(self, path: str) -> BucketFolder | None:
         """Find a folder in the packed listing of its session, where that was handed over."""
         parts = path.split('/')
         for count in (3, 5):
@@ -284,11 +111,11 @@ class ObjectTree(NamedTuple):
             if packed := (self.listed or {}).get(session_path):
                 session = _unpack(self.place, session_path, packed)
                 below = '/'.join(parts[count:])
-                return session.folders.get(below) or _BucketFolder(session, below)
+                return session.folders.get(below) or BucketFolder(session, below)
         return None
 
-    def _to_folder(self, names: Iterable[str]) -> _BucketFolder:
-        folder = _BucketFolder(_Session(self.place, ()), '')
+    def _to_folder(self, names: Iterable[str]) -> BucketFolder:
+        folder = BucketFolder(ObjectSession(self.place, ()), '')
         folder.folders.extend(names)
         return folder
 
@@ -377,13 +204,13 @@ class ObjectTree(NamedTuple):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), session_path)
         return self._walk(session, '')
 
-    def _find_session(self, path: str, tally: Tally) -> _Session | None:
+    def _find_session(self, path: str, tally: Tally) -> ObjectSession | None:
         if packed := (self.listed or {}).get(path):
             return _unpack(self.place, path, packed)
         objects = list(self._iter_deep(path, tally))
-        return _Session(self.place, objects) if objects else None
+        return ObjectSession(self.place, objects) if objects else None
 
-    def _walk(self, session: _Session, path: str) -> Iterator[Folder]:
+    def _walk(self, session: ObjectSession, path: str) -> Iterator[Folder]:
         folder = session.folders[path]
         folder.entered.clear()
         yield folder
@@ -418,8 +245,8 @@ class _Packer:
 
 
 @lru_cache(maxsize=1)  # a session that is measured in parts is asked for once a folder
-def _unpack(place: Place, session_path: str, packed: bytes) -> _Session:
-    return _Session(place, _iter_packed(place.key(f'{session_path}/'), packed))
+def _unpack(place: Place, session_path: str, packed: bytes) -> ObjectSession:
+    return ObjectSession(place, _iter_packed(place.key(f'{session_path}/'), packed))
 
 
 def _iter_packed(prefix: str, packed: bytes) -> Iterator[tuple[str, Object]]:

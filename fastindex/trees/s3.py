@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import unquote_plus, urlsplit
@@ -377,10 +378,10 @@ def _keep_page(response_dict: dict[str, Any], customized_response_dict: dict[str
 def _parse_page(data: bytes) -> tuple[Page, str | None]:
     """Parse a page; give also where the next one begins, None where it is the last."""
     root = ElementTree.fromstring(data)  # noqa: S314 - expat bounds what entities may grow to
-    space = root.tag.removesuffix('ListBucketResult')
-    if space == root.tag:
+    if (space := root.tag.removesuffix('ListBucketResult')) == root.tag:
         raise ElementTree.ParseError(f'<{root.tag[:50]}>')
-    decode = _decode_url if root.findtext(f'{space}EncodingType') == 'url' else str
+    is_quoted = root.findtext(f'{space}EncodingType') == 'url'
+    decode = partial(unquote_plus, errors='surrogateescape') if is_quoted else str
     objects, prefixes = [], []
     for element in root:
         if element.tag == f'{space}Contents':
@@ -392,10 +393,6 @@ def _parse_page(data: bytes) -> tuple[Page, str | None]:
             prefixes.append(decode(element.findtext(f'{space}Prefix') or ''))
     is_last = root.findtext(f'{space}IsTruncated') != 'true'
     return Page(objects, prefixes), None if is_last else root.findtext(f'{space}NextContinuationToken') or ''
-
-
-def _decode_url(name: str) -> str:
-    return unquote_plus(name, errors='surrogateescape')
 
 
 def _to_object(key: str, answer: dict[str, Any]) -> Object:

@@ -29,8 +29,9 @@ from fastindex.files import find_target
 from fastindex.jobs.release.tars import TarZstFormat
 from fastindex.jobs.release.zips import ZipFormat
 from fastindex.jobs.validate.validate import validate
+from fastindex.names.findings import Finding
 from fastindex.names.ids import NAMESPACE
-from fastindex.names.rules import Finding, Severity
+from fastindex.names.rules import Severity
 from fastindex.tables.check import refusing_damage
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.foreign import find_foreign

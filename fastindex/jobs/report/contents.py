@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastindex.jobs.read.info import Info, LabCount, ObjectCount, summarize
 from fastindex.jobs.read.search import select_sessions
-from fastindex.names.alf import parse_dataset_name
-from fastindex.names.rules import RULES, Finding, Rule
+from fastindex.names.findings import Finding
+from fastindex.names.rules import RULES, Rule
 from fastindex.text import escape, to_size
 
 if TYPE_CHECKING:
@@ -24,14 +24,12 @@ if TYPE_CHECKING:
 
     from fastindex.jobs.read.index import Index
 
+from fastindex.jobs.report.coverage import Coverage, cover, to_name
+
 __all__ = [
-    'MAX_COVERAGE_COLUMNS',
-    'MAX_COVERAGE_ROWS',
     'MAX_TABLE_ROWS',
     'Bar',
     'Contents',
-    'Coverage',
-    'CoverageRow',
     'FindingGroup',
     'Table',
     'TimeBin',
@@ -42,9 +40,6 @@ __all__ = [
 MAX_TABLE_ROWS = 10_000
 """Rows of the table: of more sessions it has the subjects; 10,000 take 1 MB."""
 
-MAX_COVERAGE_ROWS = 150
-MAX_COVERAGE_COLUMNS = 60
-"""Of the coverage matrix: of more subjects it has the labs."""
 
 MAX_LABS = 10
 """Labs that have a colour; if there are more, one less, and the others share one."""
@@ -58,7 +53,6 @@ MAX_BINS = 30
 FIRST = 3
 """Findings of each code that are named."""
 
-NO_NAME = '(none)'
 _LAST_DAY = Date.max
 
 
@@ -80,52 +74,6 @@ class TimeBin:
     end: Date
     lab: str
     sessions: int
-
-
-@dataclass(frozen=True, slots=True)
-class CoverageRow:
-    """Of how many sessions of a subject there is each dataset.
-
-    Parameters
-    ----------
-    group
-        The lab of a subject; '' where the row is no subject.
-    name
-        The subject, or what the row stands for.
-    sessions
-        All that there are.
-    having
-        Sessions that have the dataset, for each column.
-    """
-
-    group: str
-    name: str
-    sessions: int
-    having: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """Who has what.
-
-    Parameters
-    ----------
-    of
-        What a row is: `subject`, or `lab` where there are too many subjects.
-    columns
-        `object.attribute` of the datasets.
-    total, rows
-        All sessions together; and each row.
-    cut_columns, cut_rows
-        How many were left out, or added up in the last row.
-    """
-
-    of: str
-    columns: tuple[str, ...]
-    total: CoverageRow
-    rows: tuple[CoverageRow, ...]
-    cut_columns: int
-    cut_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +162,7 @@ def gather(index: Index) -> Contents:
         object_bytes=_to_bars(info.by_object, lambda count: count.object or ''),
         session_datasets=_count_by_value(sessions['datasets'], str),
         session_bytes=_count_by_value(sessions['bytes'], to_size),
-        coverage=_cover(index.datasets, sessions),
+        coverage=cover(index.datasets, sessions),
         table=(_list_sessions if sessions.height <= MAX_TABLE_ROWS else _list_subjects)(sessions),
     )
 
@@ -247,10 +195,6 @@ def _count_sessions(index: Index) -> pl.DataFrame:
     )
 
 
-def _name(text: str) -> str:
-    return escape(text) or NO_NAME
-
-
 def _count_over_time(sessions: pl.DataFrame, info: Info) -> tuple[str, tuple[TimeBin, ...]]:
     """Count sessions by day, week, month or year: 20 to 200 bins; the lab with most of them first."""
     import polars as pl
@@ -261,7 +205,7 @@ def _count_over_time(sessions: pl.DataFrame, info: Info) -> tuple[str, tuple[Tim
     step = 'day' if days < 100 else 'week' if days < 1200 else 'month' if days < 6000 else 'year'
     every = {'day': '1d', 'week': '1w', 'month': '1mo', 'year': '1y'}[step]
     order = sessions['lab'].value_counts().sort(['count', 'lab'], descending=[True, False])['lab'].to_list()
-    names = {lab: _name(lab) for lab in order}
+    names = {lab: to_name(lab) for lab in order}
     if len(order) > MAX_LABS:
         cut = order[MAX_LABS - 1 :]
         names.update(dict.fromkeys(cut, f'{len(cut):,} other labs'))
@@ -284,7 +228,7 @@ def _to_bars(
     counts: Sequence[LabCount] | Sequence[ObjectCount], name_of: Callable[[Any], str]
 ) -> tuple[Bar, ...]:
     """Make bars of bytes, the longest first; those that are too many are added up."""
-    ordered = sorted(((_name(name_of(count)), count.bytes) for count in counts), key=lambda bar: -bar[1])
+    ordered = sorted(((to_name(name_of(count)), count.bytes) for count in counts), key=lambda bar: -bar[1])
     bars = tuple(Bar(name, size, to_size(size)) for name, size in ordered)
     if len(bars) <= MAX_BARS:
         return bars
@@ -324,104 +268,10 @@ def _choose_steps(low: int, high: int) -> list[int]:
     return list(range(low // step * step, high + 1, step))
 
 
-_STEM = r'(?:^|/)([^/.]+\.[^/.]+)\.[^/]*$'
-
-
-def _cover(datasets: pl.LazyFrame, sessions: pl.DataFrame) -> Coverage:
-    """Count the sessions that have a dataset, by subject or lab, and by its object and attribute."""
-    import polars as pl
-
-    keys, of = _choose_rows(sessions)
-    groups = sessions.group_by(keys).len().sort(keys).with_row_index('row')
-    places = sessions.join(groups, on=keys).select('id', 'row')
-    if 'exists' in datasets.collect_schema():
-        datasets = datasets.filter('exists')
-    stem = pl.col('rel_path').cast(pl.String).str.extract(_STEM).fill_null('').alias('stem')
-    named = datasets.select(pl.col('eid').cast(pl.String).alias('id'), stem)
-    kinds = _to_kinds(named.select(pl.col('stem').unique()).collect(engine='streaming')['stem'])
-    counts = (
-        named.join(kinds.lazy(), on='stem')
-        .join(places.lazy(), on='id')
-        .group_by('row', 'id', 'kind')
-        .agg()
-        .group_by('row', 'kind')
-        .len()
-        .collect(engine='streaming')
-    )
-    having: dict[str, dict[int, int]] = {}
-    for row, kind, count in counts.iter_rows():
-        having.setdefault(kind, {})[row] = count
-    ranked = sorted(having, key=lambda kind: (-sum(having[kind].values()), kind))
-    columns = sorted(ranked[:MAX_COVERAGE_COLUMNS], key=lambda kind: (kind == '', kind))
-    rows = [
-        CoverageRow(
-            group=_name(lab) if of == 'subject' else '',
-            name=_name(names[0] if names else lab),
-            sessions=count,
-            having=tuple(having[kind].get(row, 0) for kind in columns),
-        )
-        for row, lab, *names, count in groups.iter_rows()
-    ]
-    total = _add_rows('all', rows, len(columns))
-    kept, cut = _cut_rows(rows)
-    return Coverage(
-        of=of,
-        columns=tuple(escape(kind) or 'not ALF' for kind in columns),
-        total=total,
-        rows=(*kept, *([_add_rows(f'{len(cut):,} other {of}s', cut, len(columns))] if cut else [])),
-        cut_columns=len(ranked) - len(columns),
-        cut_rows=len(cut),
-    )
-
-
-def _choose_rows(sessions: pl.DataFrame) -> tuple[list[str], str]:
-    """Choose what a row of the coverage is: a subject, or a lab where they are many."""
-    subjects = sessions.select('lab', 'subject').n_unique()
-    if subjects > MAX_COVERAGE_ROWS and sessions['lab'].n_unique() > 1:
-        return ['lab'], 'lab'
-    return ['lab', 'subject'], 'subject'
-
-
-def _cut_rows(rows: list[CoverageRow]) -> tuple[list[CoverageRow], list[CoverageRow]]:
-    """Keep the rows with most sessions, in their order."""
-    if len(rows) <= MAX_COVERAGE_ROWS:
-        return rows, []
-    ranked = sorted(range(len(rows)), key=lambda place: (-rows[place].sessions, place))
-    kept = set(ranked[:MAX_COVERAGE_ROWS])
-    return (
-        [row for place, row in enumerate(rows) if place in kept],
-        [row for place, row in enumerate(rows) if place not in kept],
-    )
-
-
-def _add_rows(name: str, rows: Sequence[CoverageRow], width: int) -> CoverageRow:
-    return CoverageRow(
-        group='',
-        name=name,
-        sessions=sum(row.sessions for row in rows),
-        having=tuple(sum(row.having[place] for row in rows) for place in range(width)),
-    )
-
-
-def _to_kinds(stems: pl.Series) -> pl.DataFrame:
-    """Find the `object.attribute` of beginnings of names, `_ibl_trials.choice`; '' where they are not ALF."""
-    import polars as pl
-
-    kinds = []
-    for stem in stems.to_list():
-        try:
-            name = parse_dataset_name(f'{stem}.x')
-        except ValueError:
-            kinds.append('')
-        else:
-            kinds.append(f'{name.object}.{name.attribute}')
-    return pl.DataFrame([pl.Series('stem', stems, pl.String), pl.Series('kind', kinds, pl.String)])
-
-
 def _list_sessions(sessions: pl.DataFrame) -> Table:
     columns = ('lab', 'subject', 'date', 'number', 'datasets', 'bytes', 'eid')
     rows = tuple(
-        (_name(lab), escape(subject), str(date), f'{number:03}', datasets, size, escape(eid))
+        (to_name(lab), escape(subject), str(date), f'{number:03}', datasets, size, escape(eid))
         for lab, subject, date, number, datasets, size, eid in sessions.select(
             'lab', 'subject', 'date', 'number', 'datasets', 'bytes', 'id'
         ).iter_rows()
@@ -445,7 +295,7 @@ def _list_subjects(sessions: pl.DataFrame) -> Table:
     )
     kept = counts.head(MAX_TABLE_ROWS).sort('lab', 'subject')
     rows = tuple(
-        (_name(lab), escape(subject), str(first), str(last), *numbers)
+        (to_name(lab), escape(subject), str(first), str(last), *numbers)
         for lab, subject, first, last, *numbers in kept.iter_rows()
     )
     return Table('subject', columns, rows, counts.height - len(rows))

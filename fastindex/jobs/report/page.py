@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from fastindex.errors import MissingExtraError
 from fastindex.jobs.read.info import Info
 from fastindex.jobs.report.charts import to_charts
-from fastindex.jobs.report.contents import Contents, CoverageRow, FindingGroup
+from fastindex.jobs.report.contents import Contents, FindingGroup
+from fastindex.jobs.report.coverage import CoverageRow
 from fastindex.names.rules import Severity
 from fastindex.text import escape, to_count, to_size
 

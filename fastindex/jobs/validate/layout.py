@@ -24,8 +24,8 @@ from fastindex.names.diagnose import (
     diagnose_subject,
     fold,
 )
+from fastindex.names.findings import Finding
 from fastindex.names.problems import Skip, Tally
-from fastindex.names.rules import Finding
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.roots import find_right_root, judge_root
 from fastindex.trees.sift import list_folders

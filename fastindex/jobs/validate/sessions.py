@@ -31,8 +31,9 @@ from fastindex.names.diagnose import (
     diagnose_uuid,
     fold,
 )
+from fastindex.names.findings import RULE_OF_REASON, Finding
 from fastindex.names.problems import Problem, Reason, Tally
-from fastindex.names.rules import RULE_OF_REASON, RULES, Finding
+from fastindex.names.rules import RULES
 from fastindex.names.uuids import add_uuid, is_uuid
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
 from fastindex.text import to_text

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Self
 from fastindex.errors import UsageError
 from fastindex.jobs.validate.layout import NotingTree, survey
 from fastindex.jobs.validate.sessions import CheckResult, CheckTask, check
+from fastindex.names.findings import Finding
 from fastindex.names.identity import SeenIds, uuids_of
 from fastindex.names.ids import PathIdentity
-from fastindex.names.rules import RULES, Finding, Severity
+from fastindex.names.rules import RULES, Severity
 from fastindex.pipeline.discover import discover
 from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import open_bar

@@ -1,0 +1,140 @@
+"""Walk one session: sift each folder, and measure its datasets.
+
+Runs in a worker. Gives columns of the datasets; leaves their order and rows to `fastindex.pipeline.scan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastindex.names.problems import Reason, Tally
+from fastindex.names.verdicts import UuidVerdicts, verdicts_of
+from fastindex.pipeline.rows import Rows
+from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees.sift import sift
+
+__all__ = ['BIG_BYTES', 'SessionWalk', 'tell_wrong']
+
+
+BIG_BYTES = 16 * 2**20
+"""A file from this size on is hashed as a task of its own, so that no shard waits for it."""
+
+
+_ENCODING = 'utf-8', 'surrogateescape'
+"""Of names on their way between processes: that of the rel_paths, and no name is lost."""
+
+
+def tell_wrong(tally: Tally, path: str, wrong: OSError | Reason) -> None:
+    """Take note of what stands in the way of a file."""
+    if isinstance(wrong, OSError):
+        tally.error(path, wrong)
+    else:
+        tally.problem(path, wrong)
+
+
+class SessionWalk:
+    """One session while it is walked; its datasets go into the rows of the shard.
+
+    Parameters
+    ----------
+    path
+        Of the session, relative to the root.
+    rows, tally
+        Take what is found.
+    is_known
+        Whether the index has digests that may still hold: then fingerprints are taken, and nothing is read.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        path: str,
+        rows: Rows,
+        tally: Tally,
+        *,
+        algorithms: tuple[str, ...],
+        is_known: bool,
+        uuid_filenames: bool,
+    ) -> None:
+        self.path = path
+        self.has_revisions = False
+        self.deferred: list[bytes] = []
+        """Paths of files that are too many to be measured by this task."""
+        self._tree = tree
+        self._rows = rows
+        self._tally = tally
+        self._algorithms = () if is_known else algorithms
+        self._with_fingerprints = is_known
+        self._uuid_filenames = uuid_filenames
+
+    def scan(self) -> None:
+        """Walk the session; a listing that breaks off is a problem, and what it gave is kept."""
+        for folder in self._tree.walk(self.path, self._tally):
+            try:
+                self._scan_folder(folder)
+            except OSError as error:
+                self._tally.error(self._path_of(folder.path, ''), error)
+
+    def measure(self, paths: list[bytes]) -> None:
+        """Judge and measure files that were listed before, in whatever folders."""
+        names_by_folder: dict[str, list[str]] = {}
+        for path in paths:
+            above, _, name = path.decode(*_ENCODING).rpartition('/')
+            names_by_folder.setdefault(above, []).append(name)
+        for above, names in names_by_folder.items():
+            try:
+                with self._tree.open_folder(self._path_of(above, ''), self._tally) as folder:
+                    self._measure(folder, above, *self._sift(folder, above, names))
+            except OSError as error:
+                for name in names:
+                    self._tally.error(self._path_of(above, name), error)
+
+    def _scan_folder(self, folder: Folder) -> None:
+        """Sift and measure a folder; of one with many files those beyond the first block are left.
+
+        The hot loops are those of `sift` and `Folder.measure`: here nothing is done for a single file.
+        """
+        is_full = False
+        for names, kinds in folder.iter_names():
+            now = self._defer(folder, names, kinds) if is_full else (names, kinds)
+            self._measure(folder, folder.path, *self._sift(folder, folder.path, *now))
+            is_full = is_full or Kind.FILE in kinds
+
+    def _sift(
+        self, folder: Folder, path: str, names: Sequence[str], kinds: bytes | None = None
+    ) -> tuple[Sequence[str], list[bytes]]:
+        """Sift names of a folder; of files, where no kinds are given."""
+        verdicts = UuidVerdicts(path) if self._uuid_filenames else verdicts_of(path)
+        if verdicts.is_revision:
+            self.has_revisions = True
+        return sift(
+            folder,
+            names,
+            bytes([Kind.FILE]) * len(names) if kinds is None else kinds,
+            verdicts,
+            self._tally,
+            above=self._path_of(path, ''),
+            follow_links=self._tree.follow_links,
+        )
+
+    def _measure(self, folder: Folder, path: str, names: Sequence[str], paths: list[bytes]) -> None:
+        measures = folder.measure(
+            names, self._algorithms, max_bytes=BIG_BYTES, with_fingerprints=self._with_fingerprints
+        )
+        for position, wrong in measures.wrong.items():
+            tell_wrong(self._tally, self._path_of(path, names[position]), wrong)
+        self._rows.add(paths, measures)
+
+    def _defer(self, folder: Folder, names: Sequence[str], kinds: bytes) -> tuple[list[str], bytes]:
+        """Leave plain files to be judged and measured later; return the other entries."""
+        above = f'{folder.path}/'.encode(*_ENCODING) if folder.path else b''
+        rest: list[str] = []
+        for name, kind in zip(names, kinds, strict=True):
+            if kind == Kind.FILE:
+                self.deferred.append(above + name.encode(*_ENCODING))
+            else:
+                rest.append(name)
+        return rest, bytes(kind for kind in kinds if kind != Kind.FILE)
+
+    def _path_of(self, above: str, name: str) -> str:
+        return '/'.join(part for part in (self.path, above, name) if part)
