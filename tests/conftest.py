@@ -1,66 +1,25 @@
-"""Trees as dicts, and builds of them."""
+"""Fixtures of all tests, and what holds while each of them runs."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
-import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
 from tqdm import tqdm
 
 import fastindex
 from fastindex import Summary, cli
-
-SESSION = 'lab/Subjects/s1/2024-01-01/001'
+from tests.support.cases import cases
+from tests.support.trees import Tree, grow
 
 tqdm.monitor_interval = 0  # else the first bar of the client's builder leaves a thread
-
-
-@dataclass(frozen=True)
-class Link:
-    """A symbolic link."""
-
-    target: str
-
-
-@dataclass(frozen=True)
-class Mode:
-    """A folder of this mode."""
-
-    mode: int
-
-
-@dataclass(frozen=True)
-class Sparse:
-    """A file of this many bytes that takes no space."""
-
-    size_bytes: int
-
-
-class Fifo:
-    """A named pipe."""
-
-
-class Socket:
-    """A socket in the file system."""
-
-
-Tree = Mapping[str | bytes, Any]
-
-
-def cases(count: int) -> int:
-    """Cut the number of random cases of a test to a quarter where somebody waits for it; CI tries all."""
-    return count if os.environ.get('FASTINDEX_ALL_CASES') else count // 4
 
 
 settings.register_profile(
@@ -70,37 +29,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile('fastindex')
-
-
-def to_id(value: object) -> str:
-    """Name a case of a test the same in each process: the order of a set is not."""
-    return str(sorted(value) if isinstance(value, set) else value)
-
-
-def grow(root: Path, tree: Tree) -> Path:
-    """Make the files and folders of a dict: a name that ends in / is a folder."""
-    for name, content in tree.items():
-        path = os.path.join(os.fsencode(root), os.fsencode(name))
-        is_folder = path.endswith(b'/')
-        os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
-        if isinstance(content, Link):
-            os.symlink(content.target, path)
-        elif isinstance(content, Fifo):
-            os.mkfifo(path)
-        elif isinstance(content, Socket):
-            with socket.socket(socket.AF_UNIX) as server:
-                folder = os.open(os.path.dirname(path), os.O_PATH)  # an address may have 107 bytes
-                server.bind(b'/proc/self/fd/%d/%s' % (folder, os.path.basename(path)))
-                os.close(folder)
-        elif isinstance(content, Mode):
-            os.chmod(path, content.mode)
-        elif isinstance(content, Sparse):
-            with open(path, 'wb') as file:
-                file.truncate(content.size_bytes)
-        elif not is_folder:
-            with open(path, 'wb') as file:
-                file.write(content)
-    return root
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -192,51 +120,3 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, *capsys.readouterr()
 
     return run
-
-
-def stop_between_the_renames(work: Callable[[], object]) -> None:
-    """Do what publishes an index, and leave what a run leaves that ends between its two renames."""
-    replace = Path.replace
-
-    def stop(self: Path, target: Path) -> Path:
-        if self.name == 'sessions.pqt':
-            raise KeyboardInterrupt
-        return replace(self, target)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, 'replace', stop)
-        with pytest.raises(KeyboardInterrupt):
-            work()
-
-
-def read(folder: Path, table: str) -> list[dict[str, Any]]:
-    """The rows of a published table."""
-    return pq.read_table(folder / f'{table}.pqt').to_pylist()
-
-
-def read_paths(folder: Path) -> set[str]:
-    """session_path/rel_path of each dataset in an index, with the lab level where there is one."""
-    sessions = {
-        row['id']: '/'.join(
-            [*([row['lab'], 'Subjects'] if row['lab'] else []), row['subject'], str(row['date'])]
-            + [f'{row["number"]:03}']
-        )
-        for row in read(folder, 'sessions')
-    }
-    return {f'{sessions[row["eid"]]}/{row["rel_path"]}' for row in read(folder, 'datasets')}
-
-
-def tables_digest(folder: Path) -> str:
-    """One digest of the bytes of both tables in a folder."""
-    return hashlib.sha256(
-        b''.join((folder / f'{name}.pqt').read_bytes() for name in ('sessions', 'datasets'))
-    ).hexdigest()
-
-
-def digest_of(root: Path) -> str:
-    """One digest of all folders, file names and bytes below `root`."""
-    total = hashlib.sha256()
-    for path in sorted(Path(root).rglob('*')):
-        content = path.read_bytes() if path.is_file() else b''
-        total.update(f'{path.relative_to(root)} {path.is_dir()} {len(content)}\n'.encode() + content)
-    return total.hexdigest()

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 import xxhash
-from conftest import read
-from faults.injectors import scaled
 
 from benchmarks import memory
 from benchmarks.calls import count_calls
@@ -38,6 +36,8 @@ from benchmarks.table import ELSEWHERE, TITLES, make_table
 from benchmarks.trees import InventedTree, write_one_folder, write_spread
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
+from tests.support.injectors import scaled
+from tests.support.tables import read
 
 WORDS = {'python': shlex.quote(sys.executable)}
 BENCHMARKS = Path(__file__).parent.parent / 'benchmarks'

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import SESSION, grow
 
 import fastindex
 from fastindex import cli, files
 from fastindex.commands import COMMANDS, make_parser
 from fastindex.errors import OutputError
 from fastindex.files import new_folder, open_output
+from tests.support.trees import SESSION, grow
 
 PACKAGE = Path(fastindex.__file__).parent
 

@@ -27,6 +27,19 @@ APART = {'tables', 'workers'}
 
 MODULES = [module.name[10:] for module in pkgutil.walk_packages([str(PACKAGE)], 'fastindex.')]
 
+TESTS = ROOT / 'tests'
+
+OTHER_ROOMS = {'faults', 'support'}
+"""Of the tests, those that are of no layer: what crosses them all, and what tests share."""
+
+NO_MODULE = {
+    'jobs/test_builder.py': "the client's own builder, which a build is compared with",
+    'jobs/test_client.py': 'the client, which opens what a build has written',
+    'jobs/test_old_index.py': 'an index that is there, and whatever may be wrong with it',
+    'commands/test_cli.py': 'all commands, through `fastindex.cli`',
+}
+"""Test files that have the name of no module, with the reason."""
+
 
 def imports_of(module: str) -> set[str]:
     """The modules of this package that a module imports anywhere, but for type checkers."""
@@ -163,3 +176,25 @@ def test_each_name_that_the_readme_calls_is_there_after_import_fastindex():
     assert len(names) > 5
     for name in names:  # each alone: one loads what another needs
         subprocess.run([sys.executable, '-c', f'import fastindex; {name}'], check=True)
+
+
+def test_the_rooms_of_the_tests_are_the_layers():
+    rooms = {path.parent.name for path in TESTS.glob('*/__init__.py')}
+    assert rooms - OTHER_ROOMS <= {*LAYERS}
+
+
+@pytest.mark.parametrize('layer', LAYERS)
+def test_each_test_file_has_the_name_of_a_module_of_its_layer(layer):
+    modules = {module.rpartition('.')[2] for module in MODULES if module.startswith(f'{layer}.')}
+    files = {path.stem.removeprefix('test_'): path for path in (TESTS / layer).rglob('test_*.py')}
+    others = {files[name].relative_to(TESTS).as_posix() for name in files.keys() - modules}
+    assert others == {name for name in NO_MODULE if name.startswith(f'{layer}/')}
+
+
+def test_no_test_file_imports_from_another():
+    for path in TESTS.rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [getattr(node, 'module', '') or '', *(alias.name for alias in node.names)]
+                parts = {part for name in names for part in name.split('.')}
+                assert not any(part == 'conftest' or part.startswith('test_') for part in parts), path

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import SESSION, grow, read, tables_digest
 
 import fastindex
 from fastindex import PublishError, UsageError, limits
@@ -17,6 +16,8 @@ from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline.walk import BIG_BYTES
 from fastindex.tables.file import TableFile, open_table
 from fastindex.trees import digests
+from tests.support.tables import read, tables_digest
+from tests.support.trees import SESSION, grow
 
 NAME = 'a.b.npy'
 UUID = '6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11'

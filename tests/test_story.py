@@ -7,10 +7,10 @@ import os
 import shutil
 
 import pytest
-from conftest import grow
 
 from fastindex.jobs.example.example import write_example
 from fastindex.trees import digests
+from tests.support.trees import grow
 
 
 def test_a_data_managers_week(tmp_path, run, monkeypatch):

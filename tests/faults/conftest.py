@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .injectors import need_tools
+from tests.support.injectors import need_tools
 
 PROMISES = {
     'P1': 'atomic',

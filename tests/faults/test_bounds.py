@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import grow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from test_builder import awkward_trees, grow_what_fits
 
 import fastindex
 from fastindex.jobs.build.build import build_index
@@ -33,8 +31,9 @@ from fastindex.tables.metadata import Recipe
 from fastindex.trees import Folder
 from fastindex.trees import digests as hashing
 from fastindex.trees.disk import LocalTree
-
-from .injectors import digests, environment, scaled
+from tests.support.injectors import digests, environment, scaled
+from tests.support.strategies import awkward_trees
+from tests.support.trees import grow, grow_what_fits
 
 pytestmark = pytest.mark.fault
 

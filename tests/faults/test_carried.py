@@ -7,12 +7,12 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from conftest import grow, read
-from strangers import COMMANDS, STRANGERS, look_at, of_a_database
 
 import fastindex
-
-from .injectors import digests, run
+from tests.support.injectors import digests, run
+from tests.support.strangers import COMMANDS, STRANGERS, look_at, of_a_database
+from tests.support.tables import read
+from tests.support.trees import grow
 
 pytestmark = pytest.mark.fault
 

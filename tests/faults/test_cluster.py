@@ -9,9 +9,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import grow, read_paths
-from daskcluster import DaskCluster
-from patience import PATIENCE_SECONDS, wait_until
 
 import fastindex
 from benchmarks.measure import compile_tool
@@ -19,9 +16,12 @@ from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.trees.disk import LocalTree
 from fastindex.workers import cluster as cluster_module
-
-from .injectors import TOP, command, digests, environment, need_mounts, need_tools, run
-from .poison import POISON, PoisonTree
+from tests.faults.poison import POISON, PoisonTree
+from tests.support.daskcluster import DaskCluster
+from tests.support.injectors import TOP, command, digests, environment, need_mounts, need_tools, run
+from tests.support.patience import PATIENCE_SECONDS, wait_until
+from tests.support.tables import read_paths
+from tests.support.trees import grow
 
 pytestmark = pytest.mark.fault
 
@@ -160,7 +160,7 @@ def test_a_worker_of_another_version_that_comes_late_ends_the_run(
 
 def test_a_session_that_kills_its_worker_each_time_is_a_problem_on_a_cluster(root, cluster, figure):
     for _ in range(2):
-        cluster.add_worker(env={'PYTHONPATH': f'{TOP}{os.pathsep}{TOP / "tests"}'})
+        cluster.add_worker()
     tree = PoisonTree(*LocalTree.open(str(root)))
     cluster.connect(workers=2).close()
     summary = build_index(tree, out=root, options=Options(), dask=cluster.file)

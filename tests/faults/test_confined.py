@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SESSION, Link, digest_of, grow, read_paths
-from patience import turns
 from xxhash import xxh3_128_hexdigest
 
 from fastindex.names.ids import UuidIdentity
 from fastindex.pipeline.scan import ScanResult, ScanTask
 from fastindex.tables.schema import from_ipc
 from fastindex.trees import Tree, open_tree
-
-from .exchange import exchanging
-from .injectors import mounted, need_mounts, need_tools, run, scaled
+from tests.faults.exchange import exchanging
+from tests.support.injectors import mounted, need_mounts, need_tools, run, scaled
+from tests.support.patience import turns
+from tests.support.tables import read_paths
+from tests.support.trees import SESSION, Link, digest_of, grow
 
 pytestmark = pytest.mark.fault
 

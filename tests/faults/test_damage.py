@@ -16,13 +16,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import SESSION, Link, digest_of, grow
-from patience import PATIENCE_SECONDS
 
 import fastindex
 from fastindex import InvalidIndexError
-
-from .injectors import TABLES, environment, run, scaled
+from tests.support.injectors import TABLES, environment, run, scaled
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.trees import SESSION, Link, digest_of, grow
 
 pytestmark = pytest.mark.fault
 

@@ -9,14 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import SESSION, grow, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastindex
 from fastindex.text import to_text
-
-from .injectors import mounted, need_mounts, run, scaled
+from tests.support.injectors import mounted, need_mounts, run, scaled
+from tests.support.tables import read
+from tests.support.trees import SESSION, grow
 
 pytestmark = pytest.mark.fault
 

@@ -20,15 +20,11 @@ from pathlib import Path
 import one.alf.cache
 import pyarrow.parquet as pq
 import pytest
-from conftest import SESSION, Link, grow, stop_between_the_renames
-from patience import PATIENCE_SECONDS, wait_until
-from renames import COMMAND, EXECUTOR, run_watched
 
 import fastindex
 from fastindex import InvalidIndexError
 from fastindex.tables.publish import open_stage
-
-from .injectors import (
+from tests.support.injectors import (
     TABLES,
     command,
     digests,
@@ -40,6 +36,10 @@ from .injectors import (
     run,
     scaled,
 )
+from tests.support.patience import PATIENCE_SECONDS, wait_until
+from tests.support.renames import COMMAND, EXECUTOR, run_watched
+from tests.support.tables import stop_between_the_renames
+from tests.support.trees import SESSION, Link, grow
 
 pytestmark = pytest.mark.fault
 

@@ -6,11 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import grow
 
 import fastindex
-
-from .injectors import mounted, need_mounts, scaled
+from tests.support.injectors import mounted, need_mounts, scaled
+from tests.support.trees import grow
 
 pytestmark = pytest.mark.fault
 

@@ -13,14 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SESSION, grow
-from patience import PATIENCE_SECONDS, turns, wait_until
 
 import fastindex
 from fastindex import LockedError
 from fastindex.tables.publish import open_stage
-
-from .injectors import command, digests, environment, processes_of, run, scaled
+from tests.support.injectors import command, digests, environment, processes_of, run, scaled
+from tests.support.patience import PATIENCE_SECONDS, turns, wait_until
+from tests.support.trees import SESSION, grow
 
 pytestmark = pytest.mark.fault
 

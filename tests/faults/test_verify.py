@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from mutations import count_mutations
 
-from .injectors import scaled
+from tests.support.injectors import scaled
+from tests.support.mutations import count_mutations
 
 pytestmark = pytest.mark.fault
 

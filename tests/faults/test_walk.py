@@ -13,13 +13,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import SESSION, Fifo, Socket, grow, read_paths
-from patience import turns
 
 import fastindex
-
-from .exchange import exchanging
-from .injectors import need_root, run, scaled
+from tests.faults.exchange import exchanging
+from tests.support.injectors import need_root, run, scaled
+from tests.support.patience import turns
+from tests.support.tables import read_paths
+from tests.support.trees import SESSION, Fifo, Socket, grow
 
 pytestmark = pytest.mark.fault
 

@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import grow, read_paths
-from patience import PATIENCE_SECONDS, turns, wait_until
 
 import fastindex
 from fastindex.jobs.build.build import build_index
@@ -22,8 +20,10 @@ from fastindex.jobs.build.options import Options
 from fastindex.names.problems import Tally
 from fastindex.trees import Folder
 from fastindex.trees.disk import LocalTree
-
-from .injectors import command, digests, environment, scaled
+from tests.support.injectors import command, digests, environment, scaled
+from tests.support.patience import PATIENCE_SECONDS, turns, wait_until
+from tests.support.tables import read_paths
+from tests.support.trees import grow
 
 pytestmark = pytest.mark.fault
 

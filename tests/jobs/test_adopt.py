@@ -1,0 +1,150 @@
+"""Ids of other tables are kept for what they know."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from one.alf.cache import make_parquet_db
+from one.api import One
+
+import fastindex
+from fastindex import IdClashError, InvalidIndexError
+from fastindex.trees import digests
+from tests.support.tables import read, stop_between_the_renames, tables_digest
+from tests.support.trees import grow
+
+TREE = {
+    f'{subject}/2024-01-0{day}/001/{name}': b'x' * day
+    for subject in ('s1', 'my-lab/Subjects/s2')
+    for day in (1, 2, 3)
+    for name in ('alf/a.b.npy', 'c.d.npy')
+}
+
+
+@pytest.fixture(autouse=True)
+def fixed_date(monkeypatch):
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+
+
+@pytest.fixture
+def root(make_tree):
+    return make_tree(TREE)
+
+
+@pytest.fixture
+def alyx(root, build, tmp_path):
+    """Tables with random ids, as those of a database, with the index that pandas writes."""
+    folder = tmp_path / 'alyx'
+    folder.mkdir()
+    build(root, out=folder)
+    sessions, datasets = (pd.read_parquet(folder / f'{name}.pqt') for name in ('sessions', 'datasets'))
+    eids = {eid: str(uuid.uuid4()) for eid in sessions.index}
+    sessions.index = sessions.index.map(eids)
+    datasets = datasets.reset_index()
+    datasets['eid'] = datasets['eid'].map(eids)
+    datasets['id'] = [str(uuid.uuid4()) for _ in range(len(datasets))]
+    sessions.to_parquet(folder / 'sessions.pqt')
+    datasets.sample(frac=1, random_state=0).set_index(['eid', 'id']).to_parquet(folder / 'datasets.pqt')
+    return folder
+
+
+def ids_by_path(folder):
+    """The eids and the ids of an index, by what they are of."""
+    sessions = {row['id']: (row['lab'], row['subject'], row['date']) for row in read(folder, 'sessions')}
+    datasets = {(*sessions[row['eid']], row['rel_path']): row['id'] for row in read(folder, 'datasets')}
+    return {**{path: eid for eid, path in sessions.items()}, **datasets}
+
+
+def test_known_sessions_and_datasets_keep_their_ids_and_new_ones_get_ours(root, build, alyx, tmp_path):
+    new = {'s1/2024-01-01/001/new.b.npy': b'', 's3/2024-01-01/001/a.b.npy': b''}
+    grow(root, new)
+    (root / 's1/2024-01-02/001/c.d.npy').unlink()
+    build(root, ids_from=alyx)
+    expected, found = ids_by_path(alyx), ids_by_path(root)
+    (gone,) = expected.keys() - found.keys()
+    assert gone[-1] == 'c.d.npy'
+    del expected[gone]
+    assert {path: found[path] for path in expected} == expected
+    ours = fastindex.eid('s3/2024-01-01/001')
+    kept = expected['', 's1', date(2024, 1, 1)]
+    assert {path: found[path] for path in found.keys() - expected.keys()} == {
+        ('', 's3', date(2024, 1, 1)): str(ours),
+        ('', 's3', date(2024, 1, 1), 'a.b.npy'): str(fastindex.dataset_id(ours, 'a.b.npy')),
+        ('', 's1', date(2024, 1, 1), 'new.b.npy'): str(uuid.uuid3(uuid.UUID(kept), 'new.b.npy')),
+    }
+
+
+@pytest.mark.filterwarnings('ignore:The copy keyword is deprecated:DeprecationWarning:one.api')
+def test_the_client_opens_it_and_loads_by_the_old_eid(root, build, alyx):
+    build(root, ids_from=alyx)
+    one = One(cache_dir=root, mode='local')
+    eid = ids_by_path(alyx)['', 's1', date(2024, 1, 2)]
+    assert str(one.search(subject='s1', date_range='2024-01-02')[0]) == eid
+    assert sorted(one.list_datasets(eid)) == ['alf/a.b.npy', 'c.d.npy']
+
+
+def test_tables_stay_sorted_and_the_same_for_any_number_of_workers(root, build, alyx):
+    made = set()
+    for workers in (1, 2, 4):
+        build(root, ids_from=alyx, workers=workers, hash=['md5'])
+        made.add(tables_digest(root))
+        fastindex.open(root)  # checks the order
+    assert len(made) == 1
+
+
+def test_digests_are_reused_and_changes_told_by_the_kept_ids(root, build, alyx, monkeypatch):
+    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
+    build(root, ids_from=alyx, hash=['md5'])
+    summary = build(root, ids_from=alyx, hash=['md5'])
+    assert (summary.digests_reused, summary.changes) == (len(TREE), (0, 0, 0, 0, 0))
+    (root / 's1/2024-01-02/001/c.d.npy').write_bytes(b'changed')
+    found = []
+    assert build(root, ids_from=alyx, hash=['md5'], on_change=found.append).changes == (0, 0, 0, 0, 1)
+    assert (found[0].path, found[0].rel_path) == ('s1/2024-01-02/001', 'c.d.npy')
+
+
+def test_the_ids_of_the_clients_builder_are_refused_as_one_stands_for_many(root, build, tmp_path):
+    (tmp_path / 'theirs').mkdir()
+    make_parquet_db(root, tmp_path / 'theirs', hash_ids=True)
+    with pytest.raises(IdClashError, match='2 ids stand for more than one dataset'):
+        build(root, ids_from=tmp_path / 'theirs')
+    assert not (root / 'sessions.pqt').exists()
+
+
+def test_two_sessions_of_one_eid_are_an_error_that_names_both(root, build, alyx):
+    grow(root, {'s1/2024-01-02/2/a.b.npy': b'', 's1/2024-01-02/002/a.b.npy': b''})
+    sessions = pq.read_table(alyx / 'sessions.pqt')
+    numbers = pa.array([2] * sessions.num_rows, sessions.schema.field('number').type)
+    place = sessions.schema.get_field_index('number')
+    pq.write_table(sessions.set_column(place, 'number', numbers), alyx / 'sessions.pqt')
+    with pytest.raises(
+        IdClashError, match=r's1/2024-01-02/(2|002) and s1/2024-01-02/(2|002) have the same eid'
+    ):
+        build(root, ids_from=alyx)
+    assert not (root / 'sessions.pqt').exists()
+
+
+def test_the_own_index_is_completed_before_its_ids_are_kept(root, build, alyx):
+    build(root, ids_from=alyx)
+    kept = ids_by_path(root)
+    grow(root, {'s1/2024-01-01/001/new.b.npy': b'new'})
+    stop_between_the_renames(lambda: build(root, ids_from=root))
+    build(root, ids_from=root)
+    assert ids_by_path(root).items() >= kept.items()
+
+
+def test_tables_that_are_none_are_refused(root, build, tmp_path):
+    with pytest.raises(InvalidIndexError, match='no such table'):
+        build(root, ids_from=tmp_path)
+
+
+def test_the_command_line_keeps_ids_too(root, run, alyx):
+    assert run(root, '--ids-from', alyx, '--workers', 2)[0] == 0
+    assert ids_by_path(root) == ids_by_path(alyx)
+    code, _, err = run(root, '--ids-from', root / 'nowhere')
+    assert (code, 'no such table' in err) == (2, True)

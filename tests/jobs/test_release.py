@@ -1,0 +1,632 @@
+"""Releases: what other programs unpack, check and open; that nothing is lost, added or left half done."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import deflate
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from one.api import One
+
+import fastindex
+from fastindex import FindingsError, Query, ReleaseError
+from fastindex.errors import MissingExtraError
+from fastindex.jobs.release.pack import BIG_BYTES, FileTask, PackTask, SteadyFile
+from fastindex.jobs.release.tars import TarZstFormat
+from fastindex.jobs.release.zips import ZipFormat
+from fastindex.trees import open_tree
+from tests.support.cases import cases
+from tests.support.patience import turns
+from tests.support.tables import read, read_paths, stop_between_the_renames
+from tests.support.trees import SESSION, Fifo, Link, digest_of, grow
+
+pytestmark = [
+    # What one.api and one.alf.cache do, pandas 3 deprecates.
+    pytest.mark.filterwarnings('ignore:The copy keyword is deprecated:DeprecationWarning:one.api'),
+    pytest.mark.filterwarnings('ignore:The inplace keyword in DataFrame.\\w+:DeprecationWarning'),
+]
+
+NOISE = np.random.default_rng(0).bytes(BIG_BYTES + 500_000)  # three pieces
+MOMENT = datetime(2024, 2, 1)
+
+TREE = {
+    'README.md': b'about the data',
+    'LICENSE': b'CC0',
+    'README.md~': b'what an editor left',
+    'notes.txt': b'not for everybody',
+    f'{SESSION}/alf/spikes.times.npy': b'12' * 9000,
+    f'{SESSION}/alf/spikes.amps.npy': b'',
+    f'{SESSION}/alf/notes.txt': b'not ALF',
+    f'{SESSION}/alf/#2024-05-06#/spikes.times.npy': b'3' * 5000,
+    f'{SESSION}/raw_video_data/_iblrig_leftCamera.raw.mp4': NOISE,
+    f'{SESSION}/raw_ephys_data/ephys.raw.bin': NOISE[:5000] * 1000,
+    'lab/Subjects/s1/2024-01-02/001/': None,
+    'lab/Subjects/é 100%/2024-02-01/001/alf/wheel.position.npy': NOISE[:2000],
+    'lab_2/Subjects/s2/2023-01-01/001/_ibl_trials.choice.npy': NOISE[:300_000],
+}
+"""All kinds of members: empty, compressible, not, stored as it is, in pieces; a session without datasets."""
+
+
+@pytest.fixture(scope='module')
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree in `root`, released with two workers as `data.zip` and `data.tar.zst`; to be read only."""
+    folder = tmp_path_factory.mktemp('released')
+    grow(folder / 'root', TREE)
+    for name in ('data.zip', 'data.tar.zst'):
+        fastindex.release(folder / 'root', folder / name, workers=2)
+    return folder
+
+
+def unpack(archive: Path) -> Path:
+    """Unpack an archive by the usual program, into a new folder beside it."""
+    target = archive.with_name(f'{archive.name}-unpacked')
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    command = ['unzip', '-q'] if archive.suffix == '.zip' else ['tar', '--zstd', '-xf']
+    subprocess.run([*command, archive, '-d' if archive.suffix == '.zip' else '-C', target], check=True)
+    return target
+
+
+def list_files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob('*') if path.is_file()}
+
+
+@pytest.mark.parametrize('name', ['data.zip', 'data.tar.zst'])
+def test_unpacked_files_are_those_of_the_index_and_what_describes_them(released, name):
+    unpacked = unpack(released / name)
+    expected = {path for path in TREE if path.endswith(('.npy', '.mp4', '.bin'))} | {'README.md', 'LICENSE'}
+    made = {'sessions.pqt', 'datasets.pqt', 'manifest-md5.txt'}
+    assert list_files(unpacked) == expected | made
+    assert all((unpacked / path).read_bytes() == TREE[path] for path in expected)
+    assert read_paths(unpacked) == {path for path in expected if '/' in path}
+    assert [
+        str(d) for d in fastindex.verify(unpacked, hash=True, workers=1)
+    ] == []  # also sees the empty session
+    assert {path.stat().st_mode & 0o777 for path in unpacked.rglob('*') if path.is_file()} == {0o644}
+
+
+def test_archives_pass_the_tests_of_the_programs_that_unpack_them(released):
+    subprocess.run(['unzip', '-tq', released / 'data.zip'], check=True)
+    subprocess.run(['zip', '-Tq', released / 'data.zip'], check=True)
+    subprocess.run(['zstd', '-tq', released / 'data.tar.zst'], check=True)
+    with zipfile.ZipFile(released / 'data.zip') as archive:
+        assert archive.testzip() is None
+        assert len(set(archive.namelist())) == len(archive.namelist())
+
+
+def test_what_is_compressed_already_is_stored_and_all_else_deflated(released):
+    with zipfile.ZipFile(released / 'data.zip') as archive:
+        kinds = {Path(info.filename).suffix: info.compress_type for info in archive.infolist()}
+        packed = {
+            Path(info.filename).name: info.compress_size / (info.file_size or 1)
+            for info in archive.infolist()
+        }
+    assert kinds['.mp4'] == kinds['.pqt'] == zipfile.ZIP_STORED
+    assert kinds['.bin'] == kinds['.md'] == zipfile.ZIP_DEFLATED
+    assert packed['ephys.raw.bin'] < 0.1
+    assert packed['wheel.position.npy'] == 1  # noise: smaller as it is
+
+
+@pytest.mark.parametrize(
+    ('manifest', 'program'), [('md5', 'md5sum'), ('xxh128', 'xxh128sum'), ('sha256', 'sha256sum')]
+)
+def test_manifest_is_checked_by_the_program_of_its_digest(make_tree, tmp_path, manifest, program):
+    tree = {path: content for path, content in TREE.items() if '%' not in path}
+    fastindex.release(make_tree(tree), tmp_path / 'data.zip', manifest=manifest, workers=1)
+    unpacked = unpack(tmp_path / 'data.zip')
+    lines = (unpacked / f'manifest-{manifest}.txt').read_text().splitlines()
+    assert {line.split('  ', 1)[1] for line in lines} == list_files(unpacked) - {f'manifest-{manifest}.txt'}
+    check = [program, '-c', '--quiet', f'manifest-{manifest}.txt']
+    subprocess.run(check, cwd=unpacked, check=True)
+    (unpacked / 'LICENSE').write_bytes(b'CC1')
+    assert subprocess.run(check, cwd=unpacked, capture_output=True, check=False).returncode
+
+
+def test_percent_signs_stand_in_the_manifest_as_bagit_has_them(released):
+    text = (unpack(released / 'data.zip') / 'manifest-md5.txt').read_text()
+    assert 'lab/Subjects/é 100%25/2024-02-01/001/alf/wheel.position.npy\n' in text
+
+
+def test_client_loads_every_dataset_of_a_release_of_the_example(example_tree, tmp_path):
+    root, example = example_tree
+    (tmp_path / 'tables').mkdir()
+    done = fastindex.release(root, tmp_path / 'data.zip', tables=tmp_path / 'tables', workers=1)
+    assert (done.sessions, done.datasets, done.bytes) == (example.sessions, example.datasets, example.bytes)
+    unpacked = unpack(tmp_path / 'data.zip')
+    one = One(cache_dir=unpacked, mode='local')
+    loaded = 0
+    for eid in one.search(subject='NYU')[:4]:
+        path = one.eid2path(eid).relative_to(unpacked)
+        for rel_path in one.list_datasets(eid):
+            np.testing.assert_array_equal(one.load_dataset(eid, rel_path), np.load(root / path / rel_path))
+            loaded += 1
+    assert loaded == 4 * 15
+    assert [str(d) for d in fastindex.verify(unpacked, hash=True, workers=1)] == []  # and all else is there
+
+
+def test_same_tree_gives_the_same_bytes_whatever_the_workers_and_the_times_of_files(released, tmp_path):
+    root = tmp_path / 'root'
+    shutil.copytree(released / 'root', root, ignore=shutil.ignore_patterns('*.pqt', '.fastindex'))
+    for path in root.rglob('*'):
+        os.utime(path, (1e9, 1e9))
+    for name, workers in (('data.zip', 1), ('data.zip', 3), ('data.tar.zst', 1)):
+        fastindex.release(root, tmp_path / name, workers=workers, overwrite=True)
+        assert (tmp_path / name).read_bytes() == (released / name).read_bytes()  # of two workers
+
+
+def test_a_release_is_of_the_last_session_s_day_and_of_no_machine(released, tmp_path, monkeypatch):
+    with zipfile.ZipFile(released / 'data.zip') as archive:
+        assert {info.date_time for info in archive.infolist()} == {(2024, 2, 1, 0, 0, 0)}
+        tables = [archive.read(name) for name in ('sessions.pqt', 'datasets.pqt')]
+    facts = fastindex.open(unpack(released / 'data.zip')).facts
+    assert (facts['date_created'], facts['origin']) == ('2024-02-01 00:00', 'root')
+    assert not any(str(released).encode() in table for table in tables)
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+    fastindex.release(released / 'root', tmp_path / 'x.zip', name='my data', tables=tmp_path, workers=1)
+    with zipfile.ZipFile(tmp_path / 'x.zip') as archive:
+        assert {info.date_time for info in archive.infolist()} == {(2023, 11, 14, 22, 13, 20)}
+    facts = fastindex.open(unpack(tmp_path / 'x.zip')).facts
+    assert (facts['date_created'], facts['origin']) == ('2023-11-14 22:13', 'my data')
+
+
+def test_ids_are_those_of_the_tree(released):
+    unpacked, root = unpack(released / 'data.zip'), released / 'root'
+    for table in ('sessions', 'datasets'):
+        assert read(unpacked, table) == read(root, table)
+
+
+def test_selected_sessions_alone_are_released_with_an_index_of_them(make_tree, tmp_path):
+    root = make_tree(TREE)
+    done = fastindex.release(
+        root, tmp_path / 'x.zip', select=Query(subject='s1', date_range='2024-01-01'), workers=1
+    )
+    unpacked = unpack(tmp_path / 'x.zip')
+    assert done.sessions == len(One(cache_dir=unpacked, mode='local').search()) == 1
+    assert {path for path in list_files(unpacked) if '/' in path} == {
+        path for path in TREE if path.startswith(SESSION) and not path.endswith('.txt')
+    }
+    assert [str(d) for d in fastindex.verify(unpacked, hash=True, workers=1)] == []
+    with pytest.raises(ReleaseError, match='no session'):
+        fastindex.release(root, tmp_path / 'y.zip', select=Query(subject='nobody'), workers=1)
+
+
+@pytest.mark.parametrize(
+    ('by', 'groups'), [('lab', {'lab', 'lab_2'}), ('subject', {'lab/s1', 'lab/é 100%', 'lab_2/s2'})]
+)
+def test_each_part_is_within_the_limit_and_opens_by_itself(released, tmp_path, by, groups):
+    limit = sum(len(content or b'') for path, content in TREE.items() if path.startswith('lab/')) + 250_000
+    done = fastindex.release(
+        released / 'root', tmp_path / 'x.zip', split_bytes=limit, split_by=by, tables=tmp_path, workers=1
+    )
+    assert [archive.path.name for archive in done.archives] == ['x.part1.zip', 'x.part2.zip']
+    found = []
+    for archive in done.archives:
+        assert archive.path.stat().st_size == archive.bytes < limit
+        unpacked = unpack(archive.path)
+        assert [str(d) for d in fastindex.verify(unpacked, hash=True, workers=1)] == []
+        assert len(One(cache_dir=unpacked, mode='local').search()) == archive.sessions
+        found += [path for path in list_files(unpacked) if '/' in path]
+    assert sorted(found) == sorted(read_paths(tmp_path))
+    assert {group for archive in done.archives for group in archive.groups} == groups
+
+
+def test_a_lab_larger_than_a_part_is_an_error(make_tree, tmp_path):
+    root = make_tree(TREE)
+    with pytest.raises(ReleaseError, match=r'lab lab: .* more than `split_bytes` 1.0 MB.*`split_by=subject`'):
+        fastindex.release(root, tmp_path / 'x.zip', split_bytes=10**6, workers=1)
+
+
+def test_no_part_of_small_files_exceeds_its_limit(make_tree, tmp_path):
+    root = make_tree(
+        {
+            f's{i}/2024-01-01/001/alf/{"x" * 99}.{j:04}.npy': NOISE[i : i + j]
+            for i in range(4)
+            for j in range(400)
+        }
+    )
+    for name in ('x.zip', 'x.tar.zst'):
+        done = fastindex.release(root, tmp_path / name, split_bytes=2_000_000, split_by='subject', workers=1)
+        assert len(done.archives) > 1
+        assert all(archive.bytes is not None and archive.bytes <= 2_000_000 for archive in done.archives)
+
+
+def test_a_dataset_with_other_contents_than_indexed_fails_the_release_with_its_name(make_tree):
+    root = make_tree(TREE)
+    for file in (FileTask('spikes.times.npy', 18_000, '0' * 32), FileTask('spikes.times.npy', 17_999, '')):
+        task = PackTask(open_tree(root), ZipFormat(MOMENT), 'md5', [(f'{SESSION}/alf', [file])])
+        with pytest.raises(ReleaseError, match=r'alf/spikes\.times\.npy: the file has changed'):
+            task.run()
+
+
+@pytest.mark.parametrize('change', ['append', 'truncate', 'touch'])
+def test_a_file_that_changes_while_it_is_read_fails_the_release_with_its_name(tmp_path, change):
+    path = tmp_path / 'big'
+    path.write_bytes(NOISE)
+    with path.open('rb') as file:
+        steady = SteadyFile(file.fileno(), 'lab/big', 'md5')
+        pieces = steady.iter_pieces(memoryview(bytearray(2**20)))
+        assert next(pieces) == (NOISE[: 2**20], False)
+        if change == 'append':
+            path.write_bytes(NOISE + b'x')
+        elif change == 'truncate':
+            os.truncate(path, 2**20)
+        else:
+            os.utime(path)
+        with pytest.raises(ReleaseError, match='lab/big: the file has changed'):
+            list(pieces)
+
+
+def test_a_file_that_grows_during_the_release_is_named_and_nothing_is_released(
+    make_tree, tmp_path, monkeypatch
+):
+    root = make_tree(TREE)
+    read = SteadyFile.read
+
+    def grow_and_read(steady: SteadyFile, buffer: Any) -> Any:
+        with (root / SESSION / 'alf/spikes.times.npy').open('ab') as file:
+            file.write(b'x')
+        return read(steady, buffer)
+
+    monkeypatch.setattr(SteadyFile, 'read', grow_and_read)
+    with pytest.raises(ReleaseError, match=r'alf/spikes\.times\.npy'):
+        fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    assert not list(tmp_path.glob('*x.zip*'))
+
+
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_a_run_that_is_killed_leaves_the_old_archive_and_nothing_else(make_tree, tmp_path, number, code):
+    root = make_tree({f's/2024-01-01/00{i}/a.b.bin': NOISE for i in range(9)})
+    folder = tmp_path / 'out'
+    folder.mkdir()
+    command = ['release', root, '--out', folder / 'x.zip', '--overwrite', '--workers', '2']
+    for _ in turns():  # where this process has to wait for a CPU, the run may be over before it is killed
+        (folder / 'x.zip').write_bytes(b'old')
+        process = subprocess.Popen([sys.executable, '-m', 'fastindex', *command], stderr=subprocess.DEVNULL)
+        try:
+            while process.poll() is None and not _has_written(process.pid, folder):
+                time.sleep(0.001)
+            process.send_signal(number)
+            is_old = process.wait() == code and (folder / 'x.zip').read_bytes() == b'old'
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode in (0, code)
+        assert os.listdir(folder) == ['x.zip']
+        if is_old:
+            break
+        with zipfile.ZipFile(folder / 'x.zip') as archive:
+            assert archive.testzip() is None
+
+
+def _has_written(pid: int, folder: Path) -> bool:
+    """Whether a process holds a file in a folder, be it without a name, and has written to it."""
+    with suppress(OSError):  # closed meanwhile, or the process has ended
+        for fd in Path(f'/proc/{pid}/fd').iterdir():
+            if os.readlink(fd).startswith(str(folder)) and fd.stat().st_size > 2**20:
+                return True
+    return False
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(make_tree, tmp_path):
+    root = make_tree({'s/2024-01-01/001/a.b.bin': NOISE})
+    fastindex.build(root, workers=1, hash=['xxh128'])
+    (tmp_path / 'out').mkdir()
+    command = ['release', root, '--out', tmp_path / 'out/x.zip', '--workers', '1']
+    limited = ['prlimit', f'--fsize={2**20}', sys.executable, '-m', 'fastindex', *command]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.search(r'x\.zip: cannot be written \(File too large\)', done.stderr)
+    assert list((tmp_path / 'out').iterdir()) == []
+
+
+def test_errors_of_validate_stop_a_release_unless_it_is_forced(make_tree, tmp_path, run):
+    root = make_tree({**TREE, f'{SESSION}/alf 2/spikes.times.npy': b'1'})
+    code, _, err = run('release', root, '--out', tmp_path / 'x.zip', '--workers', 1)
+    assert code == 1
+    assert 'ALF201 ' in err
+    assert f'python -m fastindex validate {root} --min-severity error' in err
+    assert not list(tmp_path.glob('*.zip'))
+    done = fastindex.release(root, tmp_path / 'x.zip', workers=1, force=True)
+    assert done.findings['error'] == 1
+    assert f'{SESSION}/alf 2/spikes.times.npy' not in list_files(unpack(tmp_path / 'x.zip'))
+
+
+def test_a_path_that_cannot_be_indexed_stops_a_release_unless_it_is_forced(make_tree, tmp_path):
+    root = make_tree({**TREE, f'{SESSION}/alf/spikes.depths.npy': Fifo()})
+    with pytest.raises(FindingsError, match=r'spikes\.depths\.npy'):
+        fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    fastindex.release(root, tmp_path / 'x.zip', workers=1, force=True)
+    assert f'{SESSION}/alf/spikes.depths.npy' not in list_files(unpack(tmp_path / 'x.zip'))
+
+
+def test_an_unreadable_file_stops_a_release_with_its_name(released, open_folder):  # all is imported
+    root = grow(open_folder / 'root', {f'{SESSION}/a.b.c': b'1', f'{SESSION}/a.b.d': b'2'})
+    (root / SESSION / 'a.b.d').chmod(0)  # validate opens nothing: it does not see that
+    with pytest.raises(ReleaseError, match=r'1 path could not be indexed:\n.*a\.b\.d: .*ermission'):
+        fastindex.release(root, open_folder / 'x.zip', workers=1)
+    assert not (open_folder / 'x.zip').exists()
+
+
+def test_links_are_errors_until_it_is_said_what_to_do_about_them(make_tree, tmp_path):
+    (tmp_path / 'secret').mkdir()
+    (tmp_path / 'secret/spikes.amps.npy').write_bytes(b'secret')
+    root = make_tree(
+        {
+            f'{SESSION}/alf/spikes.times.npy': b'1',
+            f'{SESSION}/alf/spikes.amps.npy': Link(str(tmp_path / 'secret/spikes.amps.npy')),
+            f'{SESSION}/probe00': Link(str(tmp_path / 'secret')),
+            'README': Link(str(tmp_path / 'secret/spikes.amps.npy')),
+        }
+    )
+    with pytest.raises(FindingsError, match=r'3 links.*\n`follow_symlinks` releases'):
+        fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    inside = {f'{SESSION}/alf/spikes.times.npy', 'sessions.pqt', 'datasets.pqt', 'manifest-md5.txt'}
+    linked = {f'{SESSION}/alf/spikes.amps.npy', f'{SESSION}/probe00/spikes.amps.npy', 'README'}
+    for name, follow, expected in (('x', False, inside), ('y', True, inside | linked)):
+        tables = tmp_path / f'tables-{name}'
+        tables.mkdir()
+        fastindex.release(root, tmp_path / f'{name}.zip', tables=tables, workers=1, follow_symlinks=follow)
+        unpacked = unpack(tmp_path / f'{name}.zip')
+        assert list_files(unpacked) == expected
+        assert not any(path.is_symlink() for path in unpacked.rglob('*'))
+
+
+def test_a_file_that_has_become_a_link_is_not_read(make_tree):
+    root = make_tree({f'{SESSION}/a.b.c': b'1', 'lab/Subjects/s1/2024-01-01/002': Link('001')})
+    (root / SESSION / 'a.b.d').symlink_to(root / SESSION / 'a.b.c')
+    tree = open_tree(root, follow_links=False)
+    for folder, name in ((SESSION, 'a.b.d'), ('lab/Subjects/s1/2024-01-01/002', 'a.b.c')):
+        task = PackTask(tree, ZipFormat(MOMENT), 'md5', [(folder, [FileTask(name, 1, '')])])
+        with pytest.raises(ReleaseError, match='a link leads there'):
+            task.run()
+
+
+@pytest.mark.parametrize('name', ['a\nb', 'a\\b', 'a\x1bb', 'a\u202eb'])
+def test_names_that_do_not_unpack_everywhere_are_refused(make_tree, tmp_path, name):
+    root = make_tree({f'{name}/2024-01-01/001/a.b.c': b'1'})
+    with pytest.raises(ReleaseError, match='does not unpack everywhere') as error:
+        fastindex.release(root, tmp_path / 'x.zip', workers=1, force=True)
+    assert str(error.value).isprintable()
+
+
+def test_paths_that_differ_only_in_case_are_a_warning(make_tree, tmp_path):
+    root = make_tree({f'{name}/2024-01-01/001/a.b.c': b'1' for name in ('s1', 'S1', 'É', 'e\u0301', 't')})
+    done = fastindex.release(root, tmp_path / 'x.zip', workers=1, force=True)  # validate calls it an error
+    assert [warning[:7] for warning in done.warnings] == ['4 paths']
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (['--out', '{tmp}/x.tgz'], r'expected a name that ends in \.zip or \.tar\.zst'),
+        (['--out', '{tmp}/.zip'], r'expected a name that ends in'),
+        (['--out', '{tmp}/nowhere/x.zip'], r'its folder does not exist'),
+        (['--out', '{tmp}/root/x.zip'], r'inside the tree'),
+        (['--out', '{tmp}/root/lab/../x.zip'], r'inside the tree'),
+        (['--out', '{tmp}/link/x.zip'], r'inside the tree'),
+        (['--out', '{tmp}/old.zip'], r'something already.*--overwrite'),
+        (['--out', '{tmp}/folder.zip', '--overwrite'], r'this is a folder'),
+        (['--out', '{tmp}/x.zip', '--manifest', 'crc'], r'expected one of md5, xxh128, sha256'),
+        (['--out', '{tmp}/x.zip', '--split-by', 'day'], r'expected one of lab, subject'),
+        (['--out', '{tmp}/x.zip', '--split', 'half'], r'expected a size'),
+        (['--out', '{tmp}/x.zip', '--select'], r'expected options of search behind it'),
+        (['--out', '{tmp}/x.zip', '--select', '--lab', 'a', '--force'], r'--force.*all others come before'),
+        (['--out', '{tmp}/x.zip', '--select', '--lab', '('], r'no regular expression'),
+        ([], r'required: --out'),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_before_anything_is_done(
+    make_tree, tmp_path, run, options, said
+):
+    root = make_tree(TREE)
+    (tmp_path / 'old.zip').write_bytes(b'old')
+    (tmp_path / 'folder.zip').mkdir()
+    (tmp_path / 'link').symlink_to(root)
+    before = digest_of(tmp_path)
+    code, out, err = run('release', root, *(option.format(tmp=tmp_path) for option in options))
+    assert (code, out) == (2, '')
+    assert re.search(said, err)
+    assert digest_of(tmp_path) == before
+
+
+def test_a_dry_run_tells_what_would_be_released_and_writes_nothing(make_tree, tmp_path, run):
+    root = make_tree(TREE)
+    before = digest_of(tmp_path)
+    code, out, _ = run('release', root, '--out', tmp_path / 'x.zip', '--dry-run', '--workers', 1)
+    assert code == 0
+    assert '4 sessions of 3 subjects in 2 labs, 2023-01-01 to 2024-02-01; 7 datasets' in out
+    assert digest_of(tmp_path) == before
+
+
+def test_the_commands_of_the_summary_work_where_the_archive_lies(make_tree, tmp_path, run):
+    root = make_tree({path: content for path, content in TREE.items() if '%' not in path})
+    for name in ('my data.zip', 'data.tar.zst'):
+        code, out, _ = run('release', root, '--out', tmp_path / name, '--workers', 1)
+        assert code == 0
+        commands = re.findall(r'^  ((?:unzip|mkdir|python|cd) .*)$', out, re.MULTILINE)
+        assert len(commands) == 3
+        for command in commands:
+            command = re.sub(r'^python', f'{sys.executable} -W ignore', command)
+            done = subprocess.run(
+                ['sh', '-ec', command], cwd=tmp_path, capture_output=True, text=True, check=True
+            )
+            if 'one.api' in command:
+                assert done.stdout.count('UUID') == 3
+        sums = subprocess.run(['sha256sum', tmp_path / name], capture_output=True, text=True, check=True)
+        assert f'sha256 {sums.stdout.split()[0]}' in out
+
+
+def test_json_has_the_summary(make_tree, tmp_path, run):
+    code, out, _ = run('release', make_tree(TREE), '--out', tmp_path / 'x.zip', '--json', '--workers', 1)
+    found: dict[str, Any] = json.loads(out)
+    assert code == 0
+    assert (found['sessions'], found['datasets'], found['subjects']) == (4, 7, 3)
+    [archive] = found['archives']
+    assert archive['path'] == str(tmp_path / 'x.zip')
+    assert archive['bytes'] == (tmp_path / 'x.zip').stat().st_size
+
+
+def test_select_on_the_command_line_is_search(make_tree, tmp_path, run):
+    root = make_tree(TREE)
+    code, out, _ = run(
+        'release',
+        root,
+        '--out',
+        tmp_path / 'x.zip',
+        '--json',
+        '--select',
+        '--subject',
+        's2',
+        's9',
+        '--lab',
+        'b_2',
+    )
+    assert code == 0
+    assert json.loads(out)['sessions'] == 1
+
+
+def test_an_index_that_has_md5_keeps_it(make_tree, tmp_path):
+    root = make_tree(TREE)
+    fastindex.build(root, hash=['md5'], workers=1)
+    fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    for folder in (root, unpack(tmp_path / 'x.zip')):
+        assert all(row['hash'] and row['xxh128'] for row in read(folder, 'datasets'))
+
+
+def test_an_index_that_was_half_in_place_keeps_its_digests(make_tree, tmp_path):
+    root = make_tree(TREE)
+    fastindex.build(root, workers=1)
+    stop_between_the_renames(lambda: fastindex.build(root, hash=['md5'], workers=1))
+    fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    assert all(row['hash'] for row in read(root, 'datasets'))
+
+
+def test_without_the_extra_a_zip_is_refused_before_any_work_and_a_tar_is_not(tmp_path, monkeypatch):
+    root = tmp_path / 'root'
+    grow(root, TREE)
+    monkeypatch.setitem(sys.modules, 'deflate', None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'fastindex[release]'")):
+        fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    assert not (root / 'sessions.pqt').exists()
+    fastindex.release(root, tmp_path / 'x.tar.zst', workers=1)
+
+
+class _Holes:
+    """A file to which only small pieces are written; large ones leave a hole."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open('w+b')
+        self.seek, self.close = self._file.seek, self._file.close
+
+    def write(self, data: bytes) -> int:
+        if len(data) < 2**20:
+            return self._file.write(data)
+        self._file.seek(len(data), os.SEEK_CUR)
+        return len(data)
+
+
+def test_zip_members_and_offsets_beyond_4_gib_have_their_64_bits(tmp_path):
+    zeros, count = bytes(2**28), 17
+    crc = 0
+    for _ in range(count):
+        crc = deflate.crc32(zeros, crc)  # a tenth of the time of zlib's
+    file = _Holes(tmp_path / 'x.zip')
+    with (tmp_path / 'directory').open('w+b') as directory:
+        writer = ZipFormat(MOMENT).open_writer(file, directory)  # type: ignore[arg-type]  # enough of a file
+        writer.begin_file('big.mp4', count * len(zeros))
+        for _ in range(count):
+            writer.write(zeros)
+        writer.end_file(crc)
+        packer = ZipFormat(MOMENT).open_packer()
+        packer.add('small', memoryview(b'content'), zlib.crc32(b'content'))
+        writer.add_packed(packer.finish())
+        writer.close()
+    file.close()
+    with zipfile.ZipFile(tmp_path / 'x.zip') as archive:
+        big, small = archive.infolist()
+        assert (big.file_size, big.compress_size, big.CRC) == (17 * 2**28, 17 * 2**28, crc)
+        assert small.header_offset > 2**32
+        assert archive.read('small') == b'content'
+    listed = subprocess.run(['unzip', '-p', tmp_path / 'x.zip', 'small'], capture_output=True, check=True)
+    assert listed.stdout == b'content'
+
+
+def test_zip_may_have_more_than_65535_members(tmp_path):
+    packer = ZipFormat(MOMENT).open_packer()
+    for i in range(70_000):
+        packer.add(str(i), memoryview(b''), 0)
+    with (tmp_path / 'x.zip').open('w+b') as file, (tmp_path / 'directory').open('w+b') as directory:
+        writer = ZipFormat(MOMENT).open_writer(file, directory)
+        writer.add_packed(packer.finish())
+        writer.close()
+    subprocess.run(['unzip', '-tq', tmp_path / 'x.zip'], check=True, stdout=subprocess.DEVNULL)
+    with zipfile.ZipFile(tmp_path / 'x.zip') as archive:
+        assert archive.namelist() == [str(i) for i in range(70_000)]
+
+
+_NAMES = st.text(
+    st.characters(exclude_categories=['C', 'Z'], exclude_characters='/\\'), min_size=1, max_size=150
+)
+
+
+@settings(max_examples=cases(60))
+@given(
+    st.dictionaries(_NAMES, st.binary(max_size=300), max_size=8), st.sampled_from([ZipFormat, TarZstFormat])
+)
+def test_the_standard_library_reads_what_is_written(tmp_path_factory, files, kind):
+    import io
+    import tarfile
+
+    import pyarrow as pa
+
+    format = kind(MOMENT)
+    file, directory = io.BytesIO(), io.BytesIO()
+    writer = format.open_writer(file, directory)
+    packer = format.open_packer()
+    for name, data in files.items():
+        packer.add(f'small/{name}', memoryview(data), zlib.crc32(data))
+        writer.begin_file(f'big/{name}', 2 * len(data))
+        for is_last in (False, True):
+            writer.write(format.compress(name, memoryview(data), is_last=is_last))
+        writer.end_file(zlib.crc32(data + data))
+        writer.add_folder(f'folder/{name}')
+    writer.add_packed(packer.finish())
+    writer.close()
+    file.seek(0)
+    if kind is ZipFormat:
+        with zipfile.ZipFile(file) as archive:
+            assert archive.testzip() is None
+            found = {name: archive.read(name) for name in archive.namelist() if not name.endswith('/')}
+            folders = {name.rstrip('/') for name in archive.namelist() if name.endswith('/')}
+    else:
+        stream = pa.CompressedInputStream(pa.BufferReader(_one_stream(file.getvalue())), 'zstd')
+        with tarfile.open(fileobj=io.BytesIO(stream.read())) as tar:
+            found = {info.name: tar.extractfile(info).read() for info in tar if info.isfile()}  # type: ignore[union-attr]
+            folders = {info.name for info in tar if info.isdir()}
+    assert found == {
+        **{f'small/{name}': data for name, data in files.items()},
+        **{f'big/{name}': data + data for name, data in files.items()},
+    }
+    assert folders == {f'folder/{name}' for name in files}
+
+
+def _one_stream(data: bytes) -> bytes:
+    """Unpack and pack again by the program, as frames in a row are one stream to it."""
+    plain = subprocess.run(['zstd', '-dqc'], input=data, capture_output=True, check=True).stdout
+    return subprocess.run(['zstd', '-qc'], input=plain, capture_output=True, check=True).stdout

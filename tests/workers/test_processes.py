@@ -1,0 +1,332 @@
+"""Worker processes: results in order, deaths, ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from fastindex import WorkerError
+from fastindex.workers import processes as workers_module
+from fastindex.workers.pool import Pool
+from fastindex.workers.processes import MAX_DEATHS, Workers, may_fork
+from tests.support.patience import wait_until
+
+
+class Call(NamedTuple):
+    """A task that calls a function."""
+
+    function: Callable[[Any], Any]
+    argument: Any
+    cost: int = 0
+
+    def run(self) -> Any:
+        return self.function(self.argument)
+
+
+def calls(function: Callable[[Any], Any], arguments: Iterable[Any]) -> Iterator[Call]:
+    return (Call(function, argument) for argument in arguments)
+
+
+def double(number: int) -> int:
+    time.sleep(0.001 * (number % 3))
+    return 2 * number
+
+
+def whoami(_: object) -> int:
+    return os.getpid()
+
+
+def fail(number: int) -> int:
+    raise ValueError(f'no {number}')
+
+
+def die_once(marker: str) -> str:
+    """Kill the worker in the middle of its work, the first time."""
+    if not os.path.exists(marker):
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 'alive'
+
+
+def die(_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DieOf7(NamedTuple):
+    deaths: Path
+    numbers: list[int]
+
+    def run(self) -> list[int]:
+        if 7 in self.numbers:
+            with self.deaths.open('a') as file:
+                file.write('x')
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.numbers
+
+    def rescue(self) -> object:
+        if len(self.numbers) > 1:
+            return [DieOf7(self.deaths, [number]) for number in self.numbers]
+        return f'{self.numbers} given up'
+
+
+def large(size: int) -> bytes:
+    return bytes(size)
+
+
+@pytest.fixture(params=['forked', 'spawned', 'executor', 'here'])
+def pool(request, monkeypatch):
+    if request.param == 'executor':
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(2) as executor, Pool(2, executor) as pool:
+            yield pool
+        return
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: request.param == 'forked')
+    with Pool(1 if request.param == 'here' else 2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def two_workers(monkeypatch):
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)
+    with Pool(2) as pool:
+        yield pool
+
+
+def test_results_come_in_the_order_of_the_tasks(pool):
+    assert [result for result, _ in pool.run(calls(double, range(50)))] == [
+        2 * number for number in range(50)
+    ]
+
+
+def test_a_pool_runs_one_stage_after_the_other(pool):
+    for _ in range(2):
+        assert [result for result, _ in pool.run(calls(double, range(5)))] == [0, 2, 4, 6, 8]
+
+
+class Branched(NamedTuple):
+    """A result that asks for more."""
+
+    value: int
+    subtasks: Sequence[Call] = ()
+    continuation: Sequence[Any] = ()
+    held_bytes: int = 0
+
+
+class AskForSubtasks(NamedTuple):
+    number: int
+
+    def run(self) -> Branched:
+        doubled = double(self.number)
+        return Branched(doubled, [Call(double, doubled + i, cost=i) for i in range(self.number % 3)])
+
+
+def test_a_result_waits_for_its_subtasks(pool):
+    results = [(result.value, more) for result, more in pool.run(map(AskForSubtasks, range(20)))]
+    assert results == [(2 * i, [2 * (2 * i + j) for j in range(i % 3)]) for i in range(20)]
+
+
+class AskForContinuation(NamedTuple):
+    number: int
+
+    def run(self) -> Branched:
+        doubled = double(self.number)
+        small = [AskForContinuation(doubled * 10 + digit) for digit in (1, 2)] if doubled < 10 else []
+        return Branched(doubled, continuation=small)
+
+
+def test_a_continuation_has_its_turn_right_after_the_task_that_it_comes_from(pool):
+    results = [result.value for result, _ in pool.run(map(AskForContinuation, [1, 30, 4]))]
+    assert results == [2, *(2 * 21, 2 * 22), 60, 8, *(2 * 81, 2 * 82)]
+
+
+def test_a_continuation_is_started_before_the_tasks_after_it():
+    """Else the results of all those would have to be held meanwhile."""
+    started = []
+
+    class Note(NamedTuple):
+        number: int
+
+        def run(self) -> Branched:
+            started.append(self.number)
+            return Branched(self.number, continuation=[Note(11)] if self.number == 1 else [])
+
+    with Pool(1) as pool:
+        list(pool.run([Note(1), Note(2)]))
+    assert started == [1, 11, 2]
+
+
+def test_an_error_in_a_task_is_raised_here(pool):
+    with pytest.raises(ValueError, match=r'no [34]'):
+        list(pool.run(calls(fail, [3, 4])))
+
+
+def test_work_is_shared(two_workers):
+    pids = {pid for pid, _ in two_workers.run(calls(whoami, range(16)))}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+
+
+def test_a_result_larger_than_a_pipe_comes_whole(pool):
+    sizes = [2**24, 0, 2**20, 1, 2**23] * 2
+    assert [len(result) for result, _ in pool.run(calls(large, sizes))] == sizes
+
+
+def echo(data: bytes) -> bytes:
+    return data
+
+
+def test_large_tasks_and_large_results_at_once_do_not_wait_for_each_other(pool):
+    tasks = [bytes([i]) * 3_000_000 for i in range(12)]
+    assert [result for result, _ in pool.run(calls(echo, tasks))] == tasks
+
+
+def test_workers_that_cannot_be_started_are_an_error_and_none_stays():
+    code = (
+        'import resource, os\n'
+        'from fastindex.workers.processes import Workers\n'
+        'from fastindex import WorkerError\n'
+        'resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))\n'
+        'before = len(os.listdir("/proc/self/fd"))\n'
+        'try: Workers(8)\n'
+        'except WorkerError as error: print(error)\n'
+        'assert len(os.listdir("/proc/self/fd")) == before\n'
+        'try: os.waitpid(-1, os.WNOHANG)\n'
+        'except ChildProcessError: print("alone")\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert 'more open files' in done.stdout
+    assert done.stdout.endswith('alone\n')
+
+
+def test_a_new_interpreter_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / 'pickle.py').write_text(f'open({str(tmp_path / "ran")!r}, "w")')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: False)
+    with Pool(2) as pool:
+        assert [result for result, _ in pool.run(calls(double, [1]))] == [2]
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_a_killed_worker_costs_a_retry(two_workers, tmp_path):
+    markers = [str(tmp_path / str(i)) for i in range(10)]
+    assert [result for result, _ in two_workers.run(calls(die_once, markers))] == ['alive'] * 10
+
+
+def test_workers_killed_at_random_change_no_result(two_workers):
+    chance = random.Random(0)
+    results, kills = [], 0
+    for result, _ in two_workers.run(calls(double, range(1000))):
+        results.append(result)
+        if chance.random() < 0.02:  # wherever the worker is by then in the tasks that it has
+            worker = chance.choice(two_workers._backend._workers)
+            if max((task.deaths for task in worker.tasks), default=0) < MAX_DEATHS - 1:  # else given up
+                os.kill(worker.pid, signal.SIGKILL)
+                kills += 1
+    assert kills > 5
+    assert results == [2 * number for number in range(1000)]
+
+
+def test_a_task_that_kills_its_worker_each_time_is_an_error(two_workers):
+    with pytest.raises(WorkerError, match='3 worker processes died'):
+        list(two_workers.run(calls(die, [1])))
+
+
+def test_a_task_that_kills_its_worker_is_tried_in_parts_and_only_the_guilty_one_given_up(
+    two_workers, tmp_path
+):
+    deaths = tmp_path / 'deaths'
+    tasks = [DieOf7(deaths, numbers) for numbers in ([1, 2], [3], [6, 7, 8], [9])]
+    results = [result for result, _ in two_workers.run(tasks)]
+    assert results == [[1, 2], [3], [6], '[7] given up', [8], [9]]
+    list(two_workers.run(calls(double, range(20))))
+    assert len(deaths.read_text()) == 2 * MAX_DEATHS
+
+
+def test_a_stopped_worker_is_gone(two_workers):
+    pids = {pid for pid, _ in two_workers.run(calls(whoami, range(16)))}
+    two_workers._stop(kill=False)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_busy_worker_is_gone_at_once_where_it_is_killed(monkeypatch):
+    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)
+    monkeypatch.setattr(workers_module, 'STOP_SECONDS', 3600)  # neither for the end of its task nor for this
+    workers = Workers(1)
+    [worker] = workers._workers
+    workers.submit(None, Call(time.sleep, 3600), is_long=True)
+    workers.stop(kill=True)
+    assert not is_alive(worker.pid)
+
+
+def test_no_worker_outlives_a_killed_parent():
+    code = (
+        'import sys, time\n'
+        'from fastindex.workers import processes\n'
+        'from fastindex.workers.pool import Pool\n'
+        'processes.STOP_SECONDS = 0.2\n'
+        'class Sleep:\n'
+        '    def run(self): time.sleep(3600)\n'
+        'pool = Pool(2)\n'
+        'results = pool.run([Sleep(), Sleep()])\n'
+        'print(*[worker.pid for worker in pool._backend._workers], flush=True)\n'
+        'next(results)'
+    )
+    with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def test_a_process_with_threads_is_not_forked():
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        assert not may_fork()
+    finally:
+        done.set()
+        thread.join()
+    code = 'from fastindex.workers.processes import may_fork; assert may_fork()'
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_few_workers_are_replaced_by_some_that_inherit_pyarrow_and_many_are_not(
+    make_tree, build, monkeypatch
+):
+    starts = []
+    add_worker = Workers._add_worker
+
+    def counting(self):
+        starts.append('pyarrow' in sys.modules)
+        add_worker(self)
+
+    monkeypatch.setattr(Workers, '_add_worker', counting)
+    for module in ('processes', 'pool'):
+        monkeypatch.setattr(f'fastindex.workers.{module}.may_fork', lambda: True)
+    root = make_tree({f's/2024-01-01/{number:03}/x.y.npy': b'' for number in range(1, 30)})
+    few = build(root, workers=2).generation
+    assert len(starts) == 4
+    starts.clear()
+    assert build(root, workers=9).generation == few
+    assert starts == [True] * 9
