@@ -57,7 +57,17 @@ FOLDERS = {
     'example folder': 'example --sessions 1 --workers 1 {out}',
 }
 INPUTS = {
-    *('build root', 'build --ids-from', 'build --dask', 'validate root', 'verify root', 'verify --index'),
+    *(
+        'build root',
+        'build --ids-from',
+        'build --dask',
+        'validate --dask',
+        'verify --dask',
+        'report --dask',
+        'validate root',
+        'verify root',
+        'verify --index',
+    ),
     *('verify --index-only', 'search root', 'search --out', 'info root', 'info --out', 'report root'),
     *('report --index', 'release root', 'release --tables', 'release --ids-from', 'example --zip'),
 }
