@@ -23,8 +23,6 @@ import fcntl
 import io
 import os
 import re
-import secrets
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -273,6 +271,8 @@ def new_folder(path: str, *, error: type[FastindexError] = OutputError) -> Itera
         parent_fd = stack.enter_context(_open_folder(parent))
         sibling = _choose_sibling(name, parent_fd)
         os.mkdir(sibling, dir_fd=parent_fd)
+        import shutil  # imports three compressors: 10 ms at each start
+
         stack.callback(shutil.rmtree, sibling, ignore_errors=True, dir_fd=parent_fd)
         _hold(stack.enter_context(_open_folder(os.path.join(parent, sibling))))
         yield os.path.join(parent, sibling)
@@ -303,13 +303,15 @@ def _choose_sibling(name: str, folder_fd: int) -> str:
         for left in filter(pattern.fullmatch, os.listdir(folder_fd)):
             with suppress(OSError):
                 _remove_if_dead(left, folder_fd)
-    return f'{prefix}{secrets.token_hex(8)}'
+    return f'{prefix}{os.urandom(8).hex()}'
 
 
 def _remove_if_dead(name: str, folder_fd: int) -> None:
     info = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
     if info.st_uid != os.geteuid():
         return
+    import shutil  # imports three compressors: 10 ms at each start
+
     access, remove = (os.O_RDONLY, shutil.rmtree) if S_ISDIR(info.st_mode) else (os.O_RDWR, os.unlink)
     fd = os.open(name, access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder_fd)
     try:

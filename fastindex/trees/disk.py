@@ -93,6 +93,8 @@ class _DiskFolder:
                 names = [entry.name for entry in block]
                 self._entries = dict(zip(names, block, strict=True))
                 yield names, _kinds_of(block)
+                if len(block) < BLOCK_NAMES:
+                    break
             if failed is not None:
                 raise failed
 
