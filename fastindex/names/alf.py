@@ -264,7 +264,7 @@ def split_session_path(path: SessionPath) -> tuple[str, str, str, str]:
 
 
 def list_old_revisions(rel_paths: Sequence[str]) -> list[int]:
-    """List the places of the datasets of one session that are not the last revision of theirs.
+    """List the positions of the datasets of one session that are not the last revision of theirs.
 
     The last in lexicographical order is the one that the client loads where none is asked for.
 
@@ -275,7 +275,7 @@ def list_old_revisions(rel_paths: Sequence[str]) -> list[int]:
     last: dict[str, str] = {}
     for path, revision in split:
         last[path] = max(revision, last.get(path, ''))
-    return [place for place, (path, revision) in enumerate(split) if last[path] != revision]
+    return [i for i, (path, revision) in enumerate(split) if last[path] != revision]
 
 
 def split_revision(rel_path: str) -> tuple[str, str]:

@@ -90,7 +90,7 @@ def diagnose_file(name: str) -> Diagnosis | None:
             f'{("no", "one")[len(parts) - 1]} dot, where object.attribute.extension has two',
             _add_dot(*parts) if len(parts) == 2 else '',
         )
-    code, message = _find_fault(parts)
+    code, message = _find_mistake(parts)
     return Diagnosis(code, message, _mend(name))
 
 
@@ -117,8 +117,8 @@ def _is_read_as_it_looks(name: str) -> bool:
     return name.startswith(f'{above}{object}.') and not object.startswith('_')
 
 
-def _find_fault(parts: list[str]) -> tuple[str, str]:
-    """Find the first fault of an invalid name of two dots or more."""
+def _find_mistake(parts: list[str]) -> tuple[str, str]:
+    """Find the first mistake of an invalid name of two dots or more."""
     object, attribute, *extras, extension = parts
     for word, part in (('object', object), ('attribute', attribute), ('extension', extension)):
         if not part:

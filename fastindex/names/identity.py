@@ -61,7 +61,7 @@ def find_twins(paths: list[bytes]) -> list[tuple[int, Reason]]:
     Returns
     -------
     twins
-        Places in `paths`, ascending, and what is wrong: all but the first in the order of the table.
+        Positions in `paths`, ascending, and what is wrong: all but the first in the order of the table.
     """
     rel_paths, ids = split_uuids(paths)
     if len(set(ids)) == len(set(rel_paths)) == len(paths):
@@ -69,11 +69,11 @@ def find_twins(paths: list[bytes]) -> list[tuple[int, Reason]]:
     path_of_id: dict[bytes, bytes] = {}
     path_of_rel_path: dict[bytes, bytes] = {}
     twins = []
-    for id, path, place in sorted(zip(ids, paths, range(len(paths)), strict=True)):
+    for id, path, position in sorted(zip(ids, paths, range(len(paths)), strict=True)):
         if path_of_id.setdefault(id, path) != path:
-            twins.append((place, Reason.UUID_TWICE))
-        elif path_of_rel_path.setdefault(rel_paths[place], path) != path:
-            twins.append((place, Reason.PATH_TWICE))
+            twins.append((position, Reason.UUID_TWICE))
+        elif path_of_rel_path.setdefault(rel_paths[position], path) != path:
+            twins.append((position, Reason.PATH_TWICE))
     return sorted(twins)
 
 
@@ -90,12 +90,12 @@ class SeenIds:
         if tails is None:
             self._by_head[head] = bytearray(tail)
             return True
-        place = tails.find(tail)
-        while place % 14 > 0:  # found across the ends of two others; -1 is none
-            if place == -1:
+        position = tails.find(tail)
+        while position % 14 > 0:  # found across the ends of two others; -1 is none
+            if position == -1:
                 break
-            place = tails.find(tail, place + 1)
-        if place >= 0:
+            position = tails.find(tail, position + 1)
+        if position >= 0:
             return False
         tails += tail
         return True

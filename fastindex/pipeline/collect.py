@@ -88,12 +88,12 @@ def _set(table: pa.Table, cells: dict[int, dict[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
     for name in {name: None for row in cells.values() for name in row}:
-        place = table.schema.get_field_index(name)
-        data = table.column(place).to_pylist()
+        column = table.schema.get_field_index(name)
+        data = table.column(column).to_pylist()
         for row, values in cells.items():
             data[row] = values[name]
-        field = table.schema.field(place)
-        table = table.set_column(place, field, pa.array(data, field.type))
+        field = table.schema.field(column)
+        table = table.set_column(column, field, pa.array(data, field.type))
     return table
 
 
@@ -101,13 +101,13 @@ def _mark_revisions(datasets: pa.Table) -> pa.Table:
     """Mark the default revisions again, as the one that was it may be lost."""
     import pyarrow as pa
 
-    places: dict[str, list[int]] = {}
-    for place, session in enumerate(datasets.column('eid').to_pylist()):
-        places.setdefault(session, []).append(place)
+    rows_of_session: dict[str, list[int]] = {}
+    for row, session in enumerate(datasets.column('eid').to_pylist()):
+        rows_of_session.setdefault(session, []).append(row)
     paths = datasets.column('rel_path').to_pylist()
     marks = [True] * len(paths)
-    for rows in places.values():
-        for old in list_old_revisions([paths[place] for place in rows]):
+    for rows in rows_of_session.values():
+        for old in list_old_revisions([paths[row] for row in rows]):
             marks[rows[old]] = False
     column = datasets.schema.get_field_index('default_revision')
     return datasets.set_column(column, 'default_revision', pa.array(marks, pa.bool_()))
@@ -159,7 +159,7 @@ def _drop_seen(
     tally.problems.sort(key=lambda problem: (_eid_of(problem, namespace), problem))
     fingerprints = None if result.fingerprints is None else from_ipc(result.fingerprints)
     datasets, fingerprints = drop_datasets(datasets, fingerprints, rows)
-    kept = {row: place for place, row in enumerate(sorted(set(range(result.dataset_count)).difference(rows)))}
+    kept = {row: new for new, row in enumerate(sorted(set(range(result.dataset_count)).difference(rows)))}
     big = [(task, done) for task, done in zip(result.subtasks, hashed, strict=True) if task.row in kept]
     return result._replace(
         datasets=to_ipc(datasets),

@@ -87,11 +87,11 @@ class Discovery(NamedTuple):
         self.subjects.extend(other.subjects)
         self.tally.merge(other.tally)
 
-    def narrow(self, tree: Tree, keys: Sequence[bytes]) -> Tree:
+    def for_shard(self, tree: Tree, keys: Sequence[bytes]) -> Tree:
         """Get the tree of a shard, which knows what was listed ahead; shards come in order, and once."""
         if self.listed is None or not isinstance(tree, ListsAhead):
             return tree
-        return tree.with_listed(self.listed.take(keys))
+        return tree.with_listed(self.listed.for_shard(keys))
 
     def close(self) -> None:
         """Forget what was listed ahead."""

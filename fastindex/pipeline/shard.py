@@ -76,7 +76,7 @@ class Listed:
         self._parts.append((sessions, self._file.tell()))
         self._file.write(listed)
 
-    def take(self, keys: Iterable[bytes]) -> dict[str, bytes]:
+    def for_shard(self, keys: Iterable[bytes]) -> dict[str, bytes]:
         """Take what is known of the sessions of a shard, by their paths.
 
         Parameters
@@ -95,10 +95,10 @@ class Listed:
                     break
         return found
 
-    def _iter_part(self, sessions: _Sessions, place: int) -> Iterator[tuple[bytes, bytes]]:
+    def _iter_part(self, sessions: _Sessions, offset: int) -> Iterator[tuple[bytes, bytes]]:
         fd = self._file.fileno()
         for key in sessions.iter_keys():
-            length = int.from_bytes(os.pread(fd, _LENGTH_BYTES, place), 'big')
-            place += _LENGTH_BYTES
-            yield key, os.pread(fd, length, place)
-            place += length
+            length = int.from_bytes(os.pread(fd, _LENGTH_BYTES, offset), 'big')
+            offset += _LENGTH_BYTES
+            yield key, os.pread(fd, length, offset)
+            offset += length

@@ -119,12 +119,12 @@ class _Audit:
 
         usable = []
         for field in expected:
-            places = self.table.schema.get_all_field_indices(field.name)
-            if len(places) != 1:
+            positions = self.table.schema.get_all_field_indices(field.name)
+            if len(positions) != 1:
                 if code := optional.get(field.name, 'missing-column'):
-                    self.note(code, f'{len(places) or "no"} columns {field.name}')
+                    self.note(code, f'{len(positions) or "no"} columns {field.name}')
                 continue
-            found = self.table.schema.field(places[0]).type
+            found = self.table.schema.field(positions[0]).type
             if not self.rows:
                 continue  # pandas knows no type where no row is
             if field.name in ('id', 'eid') and pa.types.is_dictionary(found):
@@ -332,9 +332,9 @@ def _audit_revisions(audit: _Audit, rows: pa.Table) -> None:
     # Without revisions a dataset is its own default: then only those with one are split, in Python.
     paths = pc.unique(rows['rel_path'])
     split = [split_revision(path or '') for path in paths.to_pylist()]
-    place = pc.index_in(rows['rel_path'], paths)
-    bases = pa.array([base for base, _ in split], pa.string()).take(place.combine_chunks())
-    revisions = pa.array([revision for _, revision in split], pa.string()).take(place.combine_chunks())
+    row_of_path = pc.index_in(rows['rel_path'], paths)
+    bases = pa.array([base for base, _ in split], pa.string()).take(row_of_path.combine_chunks())
+    revisions = pa.array([revision for _, revision in split], pa.string()).take(row_of_path.combine_chunks())
     is_default = rows['default_revision'].combine_chunks().fill_null(False)
     found = pa.table(
         {

@@ -1,6 +1,6 @@
 """Publish an index in a bucket: build it on this disk, then put both tables in place, the datasets first.
 
-    $XDG_STATE_HOME/fastindex/NAME-DIGEST/     one for each place in a bucket that this user publishes to
+    $XDG_STATE_HOME/fastindex/NAME-DIGEST/     one for each location in a bucket that this user publishes to
         datasets.pqt, sessions.pqt, .fastindex/    as in any folder: a run is compared with what is there, and
                                                    reuses its digests
         published.json                             the ETags that the tables had in the bucket
@@ -27,7 +27,7 @@ from typing import NamedTuple
 from fastindex.errors import InvalidIndexError, LockedError, PublishError
 from fastindex.files import hold_lock, open_output, remove_file
 from fastindex.text import escape
-from fastindex.trees.s3 import Place
+from fastindex.trees.s3 import Location
 
 __all__ = ['REMOTE_TABLES', 'Mirror', 'fetch_tables', 'look_at_tables', 'open_mirror']
 
@@ -38,7 +38,7 @@ PENDING = 'pending.json'
 class Mirror(NamedTuple):
     """The index of a bucket on this disk. Made by `open_mirror`."""
 
-    place: Place
+    location: Location
     folder: Path
 
     def update(self) -> None:
@@ -51,7 +51,7 @@ class Mirror(NamedTuple):
         PublishError
             If what is left from a run before cannot be put in place.
         """
-        there = look_at_tables(self.place)
+        there = look_at_tables(self.location)
         before = _read(self.folder / PENDING)
         if before is not None:
             if self._is_ours_to_finish(there, before):
@@ -63,7 +63,7 @@ class Mirror(NamedTuple):
         ):
             for name in REMOTE_TABLES:
                 remove_file(self.folder / name)
-            _write(self.folder / PUBLISHED, fetch_tables(self.place, self.folder, list(there)))
+            _write(self.folder / PUBLISHED, fetch_tables(self.location, self.folder, list(there)))
 
     def _is_ours_to_finish(self, there: dict[str, str], before: dict[str, str]) -> bool:
         """Tell whether each table in the bucket is the one before the run that was stopped, or its own."""
@@ -79,17 +79,17 @@ class Mirror(NamedTuple):
         """
         pending = self.folder / PENDING
         if not pending.exists():
-            _write(pending, look_at_tables(self.place))
+            _write(pending, look_at_tables(self.location))
         try:
             for name in REMOTE_TABLES:
-                self.place.write(name, self.folder / name)
+                self.location.write(name, self.folder / name)
         except OSError as error:
             raise PublishError(
-                f'{escape(self.place.url)}: the index could not be put there ',
+                f'{escape(self.location.url)}: the index could not be put there ',
                 hint=f'({error.strerror or error}); the new one is complete in '
                 f'{escape(os.fspath(self.folder))}, and the next run puts it there',
             ) from error
-        _write(self.folder / PUBLISHED, look_at_tables(self.place))
+        _write(self.folder / PUBLISHED, look_at_tables(self.location))
         pending.unlink()
 
 
@@ -106,10 +106,12 @@ def open_mirror(url: str, *, endpoint: str | None = None, anonymous: bool = Fals
     PublishError
         If there is no room for it on this disk.
     """
-    place = Place.parse(url, endpoint=endpoint, anonymous=anonymous)
+    location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
     home = os.environ.get('XDG_STATE_HOME') or os.path.expanduser('~/.local/state')
-    digest = hashlib.md5(f'{place.endpoint or ""} {place.url}'.encode(), usedforsecurity=False).hexdigest()
-    name = re.sub(r'[^\w.-]+', '-', f'{place.bucket}-{place.prefix}')[:80]
+    digest = hashlib.md5(
+        f'{location.endpoint or ""} {location.url}'.encode(), usedforsecurity=False
+    ).hexdigest()
+    name = re.sub(r'[^\w.-]+', '-', f'{location.bucket}-{location.prefix}')[:80]
     folder = Path(home, 'fastindex', f'{name}-{digest[:12]}')
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,8 +123,8 @@ def open_mirror(url: str, *, endpoint: str | None = None, anonymous: bool = Fals
         ) from error
     with lock, hold_lock(lock.fileno()) as is_ours:
         if not is_ours:
-            raise LockedError(f'{escape(place.url)}: another run publishes there: wait for it, or end it')
-        yield Mirror(place, folder)
+            raise LockedError(f'{escape(location.url)}: another run publishes there: wait for it, or end it')
+        yield Mirror(location, folder)
 
 
 def _read(path: Path) -> dict[str, str] | None:
@@ -148,7 +150,7 @@ REMOTE_TABLES = ('datasets.pqt', 'sessions.pqt')
 """In the order in which they are put in place."""
 
 
-def look_at_tables(place: Place) -> dict[str, str]:
+def look_at_tables(location: Location) -> dict[str, str]:
     """Get the ETags of the tables that are there, by name.
 
     Raises
@@ -159,15 +161,15 @@ def look_at_tables(place: Place) -> dict[str, str]:
     found = {}
     for name in REMOTE_TABLES:
         try:
-            found[name] = place.look(name).etag
+            found[name] = location.look(name).etag
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise _refuse(place, name, error) from error
+            raise _refuse(location, name, error) from error
     return found
 
 
-def fetch_tables(place: Place, folder: Path, names: Sequence[str] = REMOTE_TABLES) -> dict[str, str]:
+def fetch_tables(location: Location, folder: Path, names: Sequence[str] = REMOTE_TABLES) -> dict[str, str]:
     """Copy the tables into a folder, in the place of what is there; get their ETags by name.
 
     Raises
@@ -179,16 +181,16 @@ def fetch_tables(place: Place, folder: Path, names: Sequence[str] = REMOTE_TABLE
     for name in names:
         try:
             with open_output(folder / name, error=InvalidIndexError) as file:
-                etags[name] = place.read(name, file).etag
+                etags[name] = location.read(name, file).etag
         except OSError as error:
-            raise _refuse(place, name, error) from error
+            raise _refuse(location, name, error) from error
     return etags
 
 
-def _refuse(place: Place, name: str, error: OSError) -> InvalidIndexError:
-    path = escape(f'{place.url}/{name}')
+def _refuse(location: Location, name: str, error: OSError) -> InvalidIndexError:
+    path = escape(f'{location.url}/{name}')
     if error.errno == errno.ENOENT:
         return InvalidIndexError(
-            f'{path}: there is no such table: ', hint=f'a build with `out` {place.url} makes it'
+            f'{path}: there is no such table: ', hint=f'a build with `out` {location.url} makes it'
         )
     return InvalidIndexError(f'{path}: the table cannot be read ', hint=f'({error.strerror or error})')

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastindex.names.ids import eid as eid_of
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.file import TableFile
-from fastindex.tables.merge import CHUNK_ROWS, LAST, Row, Rows, iter_rows, iter_unequal
+from fastindex.tables.merge import CHUNK_ROWS, LAST, Row, SortedRows, iter_rows, iter_unequal
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     import pyarrow as pa
 
-__all__ = ['SESSION_COLUMNS', 'Change', 'Kind', 'iter_changes', 'to_session_path']
+__all__ = ['SESSION_COLUMNS', 'Change', 'ChangeKind', 'iter_changes', 'to_session_path']
 
 SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')
 
 
-class Kind(StrEnum):
+class ChangeKind(StrEnum):
     """What has become of a row."""
 
     ADDED = 'added'
@@ -50,7 +50,7 @@ class Change(NamedTuple):
         `rel_path` where a file was renamed that carries its id in its name.
     """
 
-    kind: Kind
+    kind: ChangeKind
     path: str
     rel_path: str | None = None
     before: dict[str, Any] | None = None
@@ -77,9 +77,9 @@ def iter_changes(old: Tables, new: Path, *, namespace: UUID) -> Iterator[Change]
 def _iter_session_changes(old: TableFile, new: TableFile, namespace: UUID) -> Iterator[Change]:
     for before, after in _iter_pairs(old, new, SESSION_COLUMNS, 1):
         if before is None and after is not None:
-            yield Change(Kind.ADDED, to_session_path(after, namespace))
+            yield Change(ChangeKind.ADDED, to_session_path(after, namespace))
         elif after is None and before is not None:
-            yield Change(Kind.REMOVED, to_session_path(before, namespace))
+            yield Change(ChangeKind.REMOVED, to_session_path(before, namespace))
 
 
 def _iter_dataset_changes(old: Tables, new: Tables, namespace: UUID) -> Iterator[Change]:
@@ -95,22 +95,24 @@ def _iter_dataset_changes(old: Tables, new: Tables, namespace: UUID) -> Iterator
         if after is None and before is not None:
             path = paths[0].of(before[0])
             yield Change(
-                Kind.REMOVED, path, before[2], before=dict(zip(columns[3:], before[3:], strict=True))
+                ChangeKind.REMOVED, path, before[2], before=dict(zip(columns[3:], before[3:], strict=True))
             )
         elif before is None and after is not None:
             path = paths[1].of(after[0])
-            yield Change(Kind.ADDED, path, after[2], after=dict(zip(columns[3:], after[3:], strict=True)))
+            yield Change(
+                ChangeKind.ADDED, path, after[2], after=dict(zip(columns[3:], after[3:], strict=True))
+            )
         elif before is not None and after is not None:
-            places = [place for place in range(2, len(columns)) if before[place] != after[place]]
-            was, is_now = ({columns[place]: row[place] for place in places} for row in (before, after))
-            yield Change(Kind.CHANGED, paths[1].of(after[0]), after[2], was, is_now)
+            changed = [i for i in range(2, len(columns)) if before[i] != after[i]]
+            was, is_now = ({columns[i]: row[i] for i in changed} for row in (before, after))
+            yield Change(ChangeKind.CHANGED, paths[1].of(after[0]), after[2], was, is_now)
 
 
 def _iter_pairs(
     old: TableFile, new: TableFile, columns: Sequence[str], key_columns: int
 ) -> Iterator[tuple[Row | None, Row | None]]:
     """Iterate over the rows that are not the same in both, side by side; None where one has no such row."""
-    rows = Rows(_iter_tables(old, columns), lambda row: row[:key_columns])
+    rows = SortedRows(_iter_tables(old, columns), lambda row: row[:key_columns])
     for table in _iter_tables(new, columns):
         for start in range(0, table.num_rows, CHUNK_ROWS):
             part = table.slice(start, CHUNK_ROWS)
@@ -130,7 +132,7 @@ class _Paths:
     """The paths of the sessions of an index, which must be asked for in the order of their eids."""
 
     def __init__(self, sessions: TableFile, namespace: UUID) -> None:
-        self._rows = Rows(_iter_tables(sessions, SESSION_COLUMNS), lambda row: row[:1])
+        self._rows = SortedRows(_iter_tables(sessions, SESSION_COLUMNS), lambda row: row[:1])
         self._namespace = namespace
         self._eid = self._path = ''
 

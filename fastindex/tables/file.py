@@ -172,10 +172,10 @@ class TableFile:
         import pyarrow as pa
 
         for name, kind in expected.items():
-            places = self.schema.get_all_field_indices(name)
-            if len(places) != 1:
-                self.refuse(f'{len(places)} columns named {name}: expected one')
-            found = self.schema.field(places[0]).type
+            positions = self.schema.get_all_field_indices(name)
+            if len(positions) != 1:
+                self.refuse(f'{len(positions)} columns named {name}: expected one')
+            found = self.schema.field(positions[0]).type
             if pa.types.is_dictionary(found):
                 found = found.value_type
             if kind not in str(found) and self.footer.num_rows:  # pandas knows no type where no row is
@@ -183,17 +183,17 @@ class TableFile:
 
     def check_layout(self) -> None:
         """Check that the footer of a table of ours accounts for each byte: one column after the other."""
-        place = 4
+        offset = 4
         for group in self._groups():
             for i in range(group.num_columns):
                 chunk = group.column(i)
                 start = chunk.data_page_offset
                 if chunk.has_dictionary_page:
                     start = chunk.dictionary_page_offset
-                if start != place or chunk.num_values != group.num_rows:
+                if start != offset or chunk.num_values != group.num_rows:
                     self.refuse('damaged: the footer is wrong about where the columns are')
-                place += chunk.total_compressed_size
-        if place != self.content_bytes:
+                offset += chunk.total_compressed_size
+        if offset != self.content_bytes:
             self.refuse('damaged: the footer is wrong about where the columns end')
 
     def iter_batches(

@@ -86,13 +86,13 @@ def refuse_foreign(folder: Path, *, url: str | None = None) -> None:
     found = find_foreign(folder)
     if found is None:
         return
-    place = escape(url or os.fspath(folder))
+    shown = escape(url or os.fspath(folder))
     lines = []
     if found.is_table:
-        option = f'`ids_from` {place}' if url is None else '`force` `ids_from` COPY (a folder on this disk)'
+        option = f'`ids_from` {shown}' if url is None else '`force` `ids_from` COPY (a folder on this disk)'
         lines.append(f'{option} replaces the tables and keeps their ids, but neither qc nor projects')
     lines += ['`out` DIR writes the index elsewhere', '`force` replaces the tables']
     raise ForeignTableError(
-        f'{place}/{found.path.name}: {found.what}. It was left as it is. To go on:\n  ',
+        f'{shown}/{found.path.name}: {found.what}. It was left as it is. To go on:\n  ',
         hint='\n  '.join(lines),
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['CEILING', 'CHUNK_ROWS', 'FLOOR', 'LAST', 'Row', 'Rows', 'iter_rows', 'iter_unequal']
+__all__ = ['CEILING', 'CHUNK_ROWS', 'FLOOR', 'LAST', 'Row', 'SortedRows', 'iter_rows', 'iter_unequal']
 
 LAST = '\U0010ffff'
 """Behind every eid, be it a path."""
@@ -29,7 +29,7 @@ Row = tuple[Any, ...]
 """Of sessions: `id`, and maybe more. Of datasets: `eid`, `rel_path`, `file_size`, and maybe a digest."""
 
 
-class Rows:
+class SortedRows:
     """The rows of a sorted table, which are taken away from its beginning.
 
     Parameters
@@ -61,9 +61,7 @@ class Rows:
         if not found.num_rows:
             return True
         ahead = self.peek(found.num_rows)
-        if ahead is None or any(
-            not ahead.column(place).equals(column) for place, column in enumerate(found.columns)
-        ):
+        if ahead is None or any(not ahead.column(i).equals(column) for i, column in enumerate(found.columns)):
             return False
         self._skip(found.num_rows)
         return True
@@ -73,9 +71,9 @@ class Rows:
         count = 1  # most often not even the next one is to be taken
         while (chunk := self.peek(count)) is not None:
             rows = list(iter_rows(chunk))
-            for place, row in enumerate(rows):
+            for i, row in enumerate(rows):
                 if self.key(row) > end:
-                    self._skip(place)
+                    self._skip(i)
                     return
                 yield row
             self._skip(len(rows))
@@ -91,7 +89,9 @@ def iter_rows(table: pa.Table) -> Iterator[Row]:
     return zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
-def iter_unequal(expected: Rows, found: pa.Table | None, end: Row) -> Iterator[tuple[Row | None, Row | None]]:
+def iter_unequal(
+    expected: SortedRows, found: pa.Table | None, end: Row
+) -> Iterator[tuple[Row | None, Row | None]]:
     """Compare rows up to that of the key `end`, which is no smaller than any in `found`.
 
     Parameters

@@ -77,7 +77,7 @@ class KnownIndex:
                 return cls(datasets, fingerprints, algorithms)
         return None
 
-    def take(self, keys: Sequence[bytes]) -> bytes | None:
+    def for_shard(self, keys: Sequence[bytes]) -> bytes | None:
         """Take the rows of a shard as an Arrow IPC stream; None where there is none.
 
         Parameters
@@ -175,7 +175,7 @@ class KnownRows:
     Parameters
     ----------
     data
-        Of `KnownIndex.take`.
+        Of `KnownIndex.for_shard`.
     algorithms
         The digests that are wanted.
 
@@ -237,9 +237,9 @@ class KnownRows:
         return {id: (state, found) for id, state, found in rows if state[1:] != NO_FINGERPRINT}
 
     def select(self, ids: Sequence[bytes]) -> bytes | None:
-        """Select the rows of these datasets, where there are any, as `KnownIndex.take` gives them."""
-        places = {known: place for place, known in enumerate(_iter_cut(self._ids, 36))}
-        found = sorted(places[one] for one in ids if one in places)
+        """Select the rows of these datasets, where there are any, as `KnownIndex.for_shard` gives them."""
+        rows = {known: row for row, known in enumerate(_iter_cut(self._ids, 36))}
+        found = sorted(rows[one] for one in ids if one in rows)
         return to_ipc(self._table.take(found)) if found else None
 
     def _text(self, column: str, width: int) -> bytes:

@@ -26,7 +26,7 @@ from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape
 from fastindex.trees import Folder
 from fastindex.trees.keys import BucketFolder, ObjectSession, UnlistedFolder
-from fastindex.trees.s3 import Object, Place
+from fastindex.trees.s3 import Location, Object
 
 __all__ = ['ObjectTree']
 
@@ -51,7 +51,7 @@ class _Listings(threading.local):
     """The subject that was listed last, in this thread: its dates are asked for next."""
 
     def __init__(self) -> None:
-        self.by_path: dict[tuple[Place, str], _Listing] = {}
+        self.by_path: dict[tuple[Location, str], _Listing] = {}
 
 
 _listings = _Listings()
@@ -60,7 +60,7 @@ _listings = _Listings()
 class ObjectTree(NamedTuple):
     """A tree in a bucket. See `fastindex.trees.Tree`."""
 
-    place: Place
+    location: Location
     listed: dict[str, bytes] | None = None
     """Packed listings of sessions, by their paths."""
 
@@ -69,20 +69,20 @@ class ObjectTree(NamedTuple):
         cls, url: str, *, follow_links: bool = True, endpoint: str | None = None, anonymous: bool = False
     ) -> ObjectTree:
         """Open the tree below a URL; RootError where that is no bucket that can be listed."""
-        place = Place.parse(url, endpoint=endpoint, anonymous=anonymous)
+        location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
         if not follow_links:
             raise UsageError(
                 f'{escape(url)}: there are no links in a bucket: ', hint='leave `follow_symlinks=False` out'
             )
         try:
-            next(place.iter_pages('', is_deep=False))
+            next(location.iter_pages('', is_deep=False))
         except StoreError as error:
             raise RootError(str(error).removesuffix(error.hint), hint=error.hint) from error
-        return cls(place)
+        return cls(location)
 
     @property
     def root(self) -> str:
-        return self.place.url
+        return self.location.url
 
     @property
     def follow_links(self) -> bool:
@@ -109,20 +109,20 @@ class ObjectTree(NamedTuple):
         for count in (3, 5):
             session_path = '/'.join(parts[:count])
             if packed := (self.listed or {}).get(session_path):
-                session = _unpack(self.place, session_path, packed)
+                session = _unpack(self.location, session_path, packed)
                 below = '/'.join(parts[count:])
                 return session.folders.get(below) or BucketFolder(session, below)
         return None
 
     def _to_folder(self, names: Iterable[str]) -> BucketFolder:
-        folder = BucketFolder(ObjectSession(self.place, ()), '')
+        folder = BucketFolder(ObjectSession(self.location, ()), '')
         folder.folders.extend(names)
         return folder
 
     def iter_shallow(self, path: str, tally: Tally) -> Iterator[tuple[str, Object | None]]:
         """List what is in one folder alone; None in the place of an object says that it is a folder."""
-        start = len(self.place.key(f'{path}/' if path else ''))
-        for page in self.place.iter_pages(path, is_deep=False):
+        start = len(self.location.key(f'{path}/' if path else ''))
+        for page in self.location.iter_pages(path, is_deep=False):
             names = [(prefix[start:-1], None) for prefix in page.prefixes]
             objects = [(found.key[start:], found) for found in page.objects]
             for name, found in (*names, *objects):
@@ -134,10 +134,10 @@ class ObjectTree(NamedTuple):
                     yield name, found
 
     def _list_subject(self, subject: str, tally: Tally) -> _Listing:
-        listing = _listings.by_path.get((self.place, subject))
+        listing = _listings.by_path.get((self.location, subject))
         if listing is None:
             _listings.by_path.clear()
-            listing = _listings.by_path[self.place, subject] = self._list_below(subject, tally)
+            listing = _listings.by_path[self.location, subject] = self._list_below(subject, tally)
         return listing
 
     def _list_below(self, subject: str, tally: Tally) -> _Listing:
@@ -167,8 +167,8 @@ class ObjectTree(NamedTuple):
 
     def _iter_deep(self, above: str, tally: Tally) -> Iterator[tuple[str, Object]]:
         """List all below a folder, by paths relative to it; a path that ends in a slash is a folder's."""
-        start = len(self.place.key(f'{above}/'))
-        for page in self.place.iter_pages(above, is_deep=True):
+        start = len(self.location.key(f'{above}/'))
+        for page in self.location.iter_pages(above, is_deep=True):
             for found in page.objects:
                 path = found.key[start:]
                 if not path:
@@ -206,9 +206,9 @@ class ObjectTree(NamedTuple):
 
     def _find_session(self, path: str, tally: Tally) -> ObjectSession | None:
         if packed := (self.listed or {}).get(path):
-            return _unpack(self.place, path, packed)
+            return _unpack(self.location, path, packed)
         objects = list(self._iter_deep(path, tally))
-        return ObjectSession(self.place, objects) if objects else None
+        return ObjectSession(self.location, objects) if objects else None
 
     def _walk(self, session: ObjectSession, path: str) -> Iterator[Folder]:
         folder = session.folders[path]
@@ -245,8 +245,8 @@ class _Packer:
 
 
 @lru_cache(maxsize=1)  # a session that is measured in parts is asked for once a folder
-def _unpack(place: Place, session_path: str, packed: bytes) -> ObjectSession:
-    return ObjectSession(place, _iter_packed(place.key(f'{session_path}/'), packed))
+def _unpack(location: Location, session_path: str, packed: bytes) -> ObjectSession:
+    return ObjectSession(location, _iter_packed(location.key(f'{session_path}/'), packed))
 
 
 def _iter_packed(prefix: str, packed: bytes) -> Iterator[tuple[str, Object]]:

@@ -21,7 +21,7 @@ from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape
 from fastindex.trees import BLOCK_NAMES, Kind, Measures
 from fastindex.trees.digests import NO_FINGERPRINT, Digests, Fingerprint, Measured, new_digest
-from fastindex.trees.s3 import Object, Place
+from fastindex.trees.s3 import Location, Object
 
 if TYPE_CHECKING:
     from fastindex.trees.bucket import ObjectTree
@@ -98,7 +98,7 @@ class BucketFolder:
         )
 
     def _measure(self, name: str, algorithms: tuple[str, ...], max_bytes: int) -> Measured:
-        place, found = self._session.place, self.objects.get(name)
+        location, found = self._session.location, self.objects.get(name)
         if found is None:
             raise _not_found(name)
         if not algorithms:
@@ -107,7 +107,7 @@ class BucketFolder:
             return found.size_bytes, (bytes.fromhex(found.etag),), _fingerprint_of(found)
         if found.size_bytes >= max_bytes:
             return found.size_bytes, None, NO_FINGERPRINT
-        found, digests = _read(place, found.key[len(place.key('')) :], algorithms)
+        found, digests = _read(location, found.key[len(location.key('')) :], algorithms)
         return found.size_bytes, digests, _fingerprint_of(found)
 
     @contextmanager
@@ -123,8 +123,8 @@ class UnlistedFolder(BucketFolder):
     """A folder of which nothing is known yet: an object is looked at by its name, the rest is listed."""
 
     def __init__(self, tree: ObjectTree, path: str, tally: Tally) -> None:
-        super().__init__(ObjectSession(tree.place, ()), '')
-        self._place = tree.place
+        super().__init__(ObjectSession(tree.location, ()), '')
+        self._location = tree.location
         self._where = path
         self._listing = tree.iter_shallow(path, tally)
 
@@ -145,7 +145,7 @@ class UnlistedFolder(BucketFolder):
 
     def _measure(self, name: str, algorithms: tuple[str, ...], max_bytes: int) -> Measured:
         if name not in self.objects:
-            self.objects[name] = self._place.look(f'{self._where}/{name}')
+            self.objects[name] = self._location.look(f'{self._where}/{name}')
         return super()._measure(name, algorithms, max_bytes)
 
 
@@ -156,8 +156,8 @@ def _not_found(name: str) -> FileNotFoundError:
 class ObjectSession:
     """The folders of a session, by their paths relative to it, made of the paths of the objects."""
 
-    def __init__(self, place: Place, objects: Iterable[tuple[str, Object]]) -> None:
-        self.place = place
+    def __init__(self, location: Location, objects: Iterable[tuple[str, Object]]) -> None:
+        self.location = location
         self.folders = {'': BucketFolder(self, '')}
         self._are_md5: bool | None = None
         for path, found in objects:
@@ -184,14 +184,14 @@ class ObjectSession:
             if likely:  # none is in a folder that was not listed
                 sample = min(likely, key=lambda found: (not found.size_bytes, found.size_bytes))
                 with suppress(OSError):  # what is wrong with it, it will say in its own turn
-                    _, digests = _read(self.place, sample.key[len(self.place.key('')) :], ('md5',))
+                    _, digests = _read(self.location, sample.key[len(self.location.key('')) :], ('md5',))
                     self._are_md5 = digests[0].hex() == sample.etag
         return self._are_md5
 
 
-def _read(place: Place, path: str, algorithms: tuple[str, ...]) -> tuple[Object, Digests]:
+def _read(location: Location, path: str, algorithms: tuple[str, ...]) -> tuple[Object, Digests]:
     digests = [new_digest(name) for name in algorithms]
-    with place.open(path) as (found, blocks):
+    with location.open(path) as (found, blocks):
         for block in blocks:
             for digest in digests:
                 digest.update(memoryview(block))

@@ -25,7 +25,7 @@ from fastindex.errors import StoreError, UsageError
 from fastindex.text import escape
 from fastindex.trees import SCHEME
 
-__all__ = ['Object', 'Page', 'Place']
+__all__ = ['Location', 'Object', 'Page']
 
 ATTEMPTS = 6
 """Times that a request is made before its failure counts, unless the user's configuration says otherwise."""
@@ -69,7 +69,7 @@ class Page(NamedTuple):
     """What the keys begin with that were folded at a delimiter, which is their end."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A bucket, and the prefix in it that stands for a folder. Picklable; has no secret."""
 
     bucket: str
@@ -80,7 +80,7 @@ class Place(NamedTuple):
     anonymous: bool = False
 
     @classmethod
-    def parse(cls, url: str, *, endpoint: str | None = None, anonymous: bool = False) -> Place:
+    def parse(cls, url: str, *, endpoint: str | None = None, anonymous: bool = False) -> Location:
         """Parse `s3://bucket/prefix`.
 
         Raises
@@ -90,8 +90,8 @@ class Place(NamedTuple):
 
         Examples
         --------
-        >>> Place.parse('s3://recordings/2024/')
-        Place(bucket='recordings', prefix='2024', endpoint=None, anonymous=False)
+        >>> Location.parse('s3://recordings/2024/')
+        Location(bucket='recordings', prefix='2024', endpoint=None, anonymous=False)
         """
         bucket, _, prefix = url.removeprefix(SCHEME).partition('/')
         if '@' in bucket:
@@ -113,7 +113,7 @@ class Place(NamedTuple):
         return f'{SCHEME}{self.bucket}/{self.prefix}'.removesuffix('/')
 
     def key(self, path: str) -> str:
-        """Get the key of a path below this place."""
+        """Get the key of a path below this location."""
         return f'{self.prefix}/{path}' if self.prefix else path
 
     def iter_pages(self, path: str, *, is_deep: bool) -> Iterator[Page]:
@@ -122,7 +122,7 @@ class Place(NamedTuple):
         Parameters
         ----------
         path
-            Of the folder, relative to this place; `''` is the place itself.
+            Of the folder, relative to this location; `''` is the location itself.
         is_deep
             Whether all below it are listed, in whatever folders. Where not, folders are folded to prefixes.
 
@@ -230,8 +230,8 @@ class Place(NamedTuple):
 class _Reader:
     """The bytes of an object, which goes on where a connection broke."""
 
-    def __init__(self, place: Place, path: str, found: Object, body: Any) -> None:
-        self._place = place
+    def __init__(self, location: Location, path: str, found: Object, body: Any) -> None:
+        self._location = location
         self._path = path
         self._found = found
         self._body = body
@@ -256,7 +256,7 @@ class _Reader:
 
     def _open_again(self, done: int) -> None:
         self.close()
-        self._body = self._place._ask_of(  # noqa: SLF001 - of this module
+        self._body = self._location._ask_of(  # noqa: SLF001 - of this module
             self._path, 'get_object', Range=f'bytes={done}-', IfMatch=f'"{self._found.etag}"'
         )['Body']
 
@@ -320,22 +320,22 @@ _sessions: list[Any] = []
 """One at most: what it has read from files is inherited by the workers."""
 
 
-def _client_of(place: Place) -> Any:
-    made = _clients.get((place.endpoint, place.anonymous))
+def _client_of(location: Location) -> Any:
+    made = _clients.get((location.endpoint, location.anonymous))
     if made is None or made.pid != os.getpid():
-        made = _Client(os.getpid(), _make_client(place))
-        _clients[place.endpoint, place.anonymous] = made
+        made = _Client(os.getpid(), _make_client(location))
+        _clients[location.endpoint, location.anonymous] = made
     return made.client
 
 
-def _make_client(place: Place) -> Any:
+def _make_client(location: Location) -> Any:
     try:
         import botocore.session
         from botocore import UNSIGNED
         from botocore.config import Config
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{escape(place.url)}: a bucket takes more than is installed: pip install 'fastindex[s3]'"
+            f"{escape(location.url)}: a bucket takes more than is installed: pip install 'fastindex[s3]'"
         ) from error
     from botocore.exceptions import BotoCoreError
 
@@ -348,11 +348,11 @@ def _make_client(place: Place) -> Any:
             options['retries'] = {'mode': 'standard', 'total_max_attempts': ATTEMPTS}
         client = session.create_client(
             's3',
-            endpoint_url=place.endpoint,
+            endpoint_url=location.endpoint,
             region_name=session.get_config_variable('region') or 'us-east-1',
             config=Config(
                 **options,
-                signature_version=UNSIGNED if place.anonymous else None,
+                signature_version=UNSIGNED if location.anonymous else None,
                 # What is not AWS may not know the newer checksums.
                 request_checksum_calculation='when_required',
                 response_checksum_validation='when_required',
@@ -360,7 +360,7 @@ def _make_client(place: Place) -> Any:
         )
     except BotoCoreError as error:
         said = _RefusedError(type(error).__name__, errno.EIO).said
-        raise UsageError(f'{escape(place.url)}: ', hint=said) from None
+        raise UsageError(f'{escape(location.url)}: ', hint=said) from None
     except ValueError:  # its message has the endpoint in it
         raise UsageError('the endpoint is no URL: expected one as https://host:9000') from None
     _check_endpoint(client.meta.endpoint_url)  # of the environment, or a profile

@@ -36,7 +36,7 @@ from fastindex.workers.processes import DEATHS
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ['TASK_SIZE', 'Cluster', 'Expected', 'find_fault', 'forget', 'run_task']
+__all__ = ['TASK_SIZE', 'Cluster', 'Requirements', 'find_mismatch', 'forget', 'run_task']
 
 CONNECT_SECONDS = 10
 """To reach the scheduler, or to reach it again."""
@@ -59,7 +59,7 @@ MAX_NAMED = 3
 """Workers that a message names."""
 
 
-class Expected(NamedTuple):
+class Requirements(NamedTuple):
     """What a worker must find, to give what this machine would."""
 
     tree: Tree
@@ -71,7 +71,7 @@ class Expected(NamedTuple):
     pyarrow: str
 
     @classmethod
-    def here(cls, tree: Tree) -> Expected:
+    def here(cls, tree: Tree) -> Requirements:
         """Look around in this process."""
         return cls(tree, tuple(_iter_landmarks(tree)), *_versions())
 
@@ -98,13 +98,15 @@ def _versions() -> tuple[str, str, str]:
     return __version__, f'{sys.version_info.major}.{sys.version_info.minor}', pyarrow
 
 
-def find_fault(expected: Expected) -> str | None:
+def find_mismatch(requirements: Requirements) -> str | None:
     """Find out, in a worker, why it must not have a part in this run; None where it may."""
-    for name, there, here in zip(('fastindex', 'Python', 'pyarrow'), expected[2:], _versions(), strict=True):
+    for name, there, here in zip(
+        ('fastindex', 'Python', 'pyarrow'), requirements[2:], _versions(), strict=True
+    ):
         if there != here:
             return f'has {name} {here}, not {there}: install the same version on all machines'
-    root = expected.tree.root
-    for name, inode in expected.landmarks:
+    root = requirements.tree.root
+    for name, inode in requirements.landmarks:
         path = os.path.normpath(os.path.join(root, name))
         try:
             found = os.lstat(path).st_ino
@@ -115,7 +117,7 @@ def find_fault(expected: Expected) -> str | None:
     return None
 
 
-_fit: set[Expected] = set()
+_fit: set[Requirements] = set()
 """The runs that this process has been found fit for."""
 
 MAX_FIT = 100
@@ -129,25 +131,25 @@ def run_task(message: bytes) -> bytes:
     ClusterError
         If the worker is not fit.
     """
-    expected, task = pickle.loads(message)  # noqa: S301 - from the scheduler
-    if expected not in _fit:
-        if fault := find_fault(expected):
+    requirements, task = pickle.loads(message)  # noqa: S301 - from the scheduler
+    if requirements not in _fit:
+        if mismatch := find_mismatch(requirements):
             from distributed import get_worker
 
-            raise ClusterError(f'worker {get_worker().address} {fault}')
+            raise ClusterError(f'worker {get_worker().address} {mismatch}')
         if len(_fit) >= MAX_FIT:
             _fit.clear()
-        _fit.add(expected)
+        _fit.add(requirements)
     return pickle.dumps(task.run(), pickle.HIGHEST_PROTOCOL)
 
 
-def forget(expected: Expected) -> None:
+def forget(requirements: Requirements) -> None:
     """Close, in a worker, what it holds of a run that is over: its disk can be unmounted then."""
-    _fit.discard(expected)
-    expected.tree.close()
+    _fit.discard(requirements)
+    requirements.tree.close()
 
 
-class _Sent(NamedTuple):
+class _SentTask(NamedTuple):
     token: Any
     task: Task
     is_alone: bool
@@ -180,12 +182,12 @@ class Cluster:
         self._is_ours = is_ours
         self._address = client.scheduler.address
         self._patience_seconds = patience_seconds
-        self._tasks: dict[Future, _Sent] = {}
-        self._suspects: deque[_Sent] = deque()
+        self._tasks: dict[Future, _SentTask] = {}
+        self._suspects: deque[_SentTask] = deque()
         self._results: queue.SimpleQueue[tuple[Future, bytes | BaseException]] = queue.SimpleQueue()
         self._seen = self._looked = time.monotonic()
         self.threads = 0
-        self._expected = Expected.here(tree)
+        self._requirements = Requirements.here(tree)
         try:
             while not self.threads:
                 self._look_at_workers()
@@ -222,10 +224,10 @@ class Cluster:
 
     def submit(self, token: Any, task: Task, *, is_long: bool) -> None:
         """Give the scheduler a task. See `fastindex.workers.processes.Workers.submit`."""
-        self._send(_Sent(token, task, is_alone=False))
+        self._send(_SentTask(token, task, is_alone=False))
 
-    def _send(self, sent: _Sent) -> None:
-        message = pickle.dumps((self._expected, sent.task), pickle.HIGHEST_PROTOCOL)
+    def _send(self, sent: _SentTask) -> None:
+        message = pickle.dumps((self._requirements, sent.task), pickle.HIGHEST_PROTOCOL)
         # Dask takes two tasks of one key for one; and learns how long those of one name take.
         future = self._client.submit(run_task, message, key=f'{type(sent.task).__name__}-{uuid4().hex}')
         self._tasks[future] = sent
@@ -294,18 +296,20 @@ class Cluster:
     def _refuse_unfit(self) -> None:
         """Ask all workers before anything is scanned; those that come later are asked at their first task."""
         try:
-            answers = self._client.run(find_fault, self._expected, on_error='return')
+            answers = self._client.run(find_mismatch, self._requirements, on_error='return')
         except OSError as error:
             raise self._explain(error) from error
-        faults = [
+        mismatches = [
             f'worker {address} '
             + (f'cannot run fastindex {__version__}: {answer}' if isinstance(answer, Exception) else answer)
             for address, answer in sorted(answers.items())
             if answer is not None
         ]
-        if faults:
-            more = [f'and {len(faults) - MAX_NAMED:,} more'] if len(faults) > MAX_NAMED else []
-            raise ClusterError('\n  '.join([*faults[:MAX_NAMED], *more, 'nothing was scanned or changed']))
+        if mismatches:
+            more = [f'and {len(mismatches) - MAX_NAMED:,} more'] if len(mismatches) > MAX_NAMED else []
+            raise ClusterError(
+                '\n  '.join([*mismatches[:MAX_NAMED], *more, 'nothing was scanned or changed'])
+            )
 
     def _explain(self, error: BaseException) -> ClusterError:
         if isinstance(error, ClusterError):
@@ -326,7 +330,7 @@ class Cluster:
                 if futures:
                     self._client.cancel(futures)
                 else:
-                    self._client.run(forget, self._expected)
+                    self._client.run(forget, self._requirements)
 
     def _hang_up(self) -> None:
         if self._is_ours:

@@ -263,12 +263,12 @@ class Pool:
         WorkerError
             If workers die of a task time and again, and it cannot be rescued.
         """
-        run = _Run(self._start(), self.workers, iter(tasks))
+        run = _Schedule(self._start(), self.workers, iter(tasks))
         run.fill()
         return run.iter_results()
 
 
-class _Run:
+class _Schedule:
     """One call of `Pool.run`."""
 
     def __init__(self, backend: _Backend, workers: int, tasks: Iterator[Task]) -> None:

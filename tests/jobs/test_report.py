@@ -24,7 +24,7 @@ import fastindex
 from fastindex import MissingExtraError, ReportError, UsageError
 from fastindex.jobs.report import contents as counting
 from fastindex.jobs.report import page, report
-from fastindex.jobs.report.contents import Bar, Contents, gather
+from fastindex.jobs.report.contents import ChartBar, Contents, gather
 from fastindex.jobs.report.coverage import CoverageRow
 from fastindex.text import to_size
 from tests.support.patience import PATIENCE_SECONDS, wait_until
@@ -157,7 +157,7 @@ def test_sessions_are_counted_by_time_and_size(contents):
         ('3', 0),
         ('4', 1),
     ]
-    assert contents.lab_bytes == (Bar('lab', 15, '15 B'), Bar('other', 4, '4 B'))
+    assert contents.lab_bytes == (ChartBar('lab', 15, '15 B'), ChartBar('other', 4, '4 B'))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_what_is_too_many_is_added_up_and_said_to_be(make_tree, monkeypatch):
     contents = gather_tree(root)
     assert contents.labs[-1] == '16 other labs'
     assert sum(bin_.sessions for bin_ in contents.timeline) == 25
-    assert contents.lab_bytes[-1] == Bar('6 others', 6, '6 B', is_rest=True)
+    assert contents.lab_bytes[-1] == ChartBar('6 others', 6, '6 B', is_rest=True)
     monkeypatch.setattr('fastindex.jobs.report.coverage.MAX_COVERAGE_ROWS', 4)
     monkeypatch.setattr('fastindex.jobs.report.coverage.MAX_COVERAGE_COLUMNS', 2)
     monkeypatch.setattr(counting, 'MAX_TABLE_ROWS', 5)

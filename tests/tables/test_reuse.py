@@ -290,7 +290,7 @@ def test_the_mark_for_never_the_same_equals_nothing(make_tree, build, monkeypatc
     root = make_tree(TREE)
     build(root, hash=['md5'])
     table = read(root, 'datasets')
-    rows = KnownRows(KnownIndex.open(Published(root), ['md5']).take(ALL), ['md5'])
+    rows = KnownRows(KnownIndex.open(Published(root), ['md5']).for_shard(ALL), ['md5'])
     never = fingerprint_columns([digests.NO_FINGERPRINT] * len(TREE))
     sizes = array('Q', [row['file_size'] for row in table])
     assert rows.hex_digests_of(''.join(row['id'] for row in table).encode(), (sizes, *never)) is None
@@ -351,9 +351,9 @@ def test_an_index_that_is_replaced_while_it_is_read_is_known_no_more(root, name)
     known, again = (KnownIndex.open(Published(root), ['md5']) for _ in range(2))
     (root / 'copy').write_bytes((root / name).read_bytes())
     os.replace(root / 'copy', root / name)
-    assert known.take(ALL) is None
+    assert known.for_shard(ALL) is None
     os.truncate(root / name, 100)
-    assert again.take(ALL) is None
+    assert again.for_shard(ALL) is None
 
 
 def test_a_run_that_ended_between_its_renames_is_completed_before_its_index_is_read(root, build, settling):
@@ -365,7 +365,7 @@ def test_a_run_that_ended_between_its_renames_is_completed_before_its_index_is_r
 
 def test_a_digest_is_that_of_the_dataset_not_only_of_the_same_file(root):
     """Names may change places, and a file system need not note that in the files."""
-    rows = KnownRows(KnownIndex.open(Published(root), ['md5']).take(ALL), ['md5'])
+    rows = KnownRows(KnownIndex.open(Published(root), ['md5']).for_shard(ALL), ['md5'])
     table = read(root, 'datasets')
     infos = [os.stat(root / path) for path in paths_of(root, table)]
     states = (

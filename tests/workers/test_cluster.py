@@ -20,7 +20,7 @@ from fastindex.trees.digests import ALGORITHMS
 from fastindex.trees.disk import LocalTree, _root_fds
 from fastindex.trees.sift import list_folders
 from fastindex.workers import cluster as cluster_module
-from fastindex.workers.cluster import SPARE_TASKS, Cluster, Expected, find_fault
+from fastindex.workers.cluster import SPARE_TASKS, Cluster, Requirements, find_mismatch
 from tests.support.daskcluster import DaskCluster
 from tests.support.patience import wait_until
 from tests.support.tables import tables_digest
@@ -255,31 +255,31 @@ def test_without_dask_the_message_says_what_to_install(root, monkeypatch):
 
 @pytest.mark.parametrize('name', ['fastindex', 'python', 'pyarrow'])
 def test_a_worker_of_another_version_is_not_fit(root, name):
-    expected = Expected.here(LocalTree.open(str(root)))
-    assert find_fault(expected) is None
-    assert 'not 0.0: install the same' in find_fault(expected._replace(**{name: '0.0'}))
+    expected = Requirements.here(LocalTree.open(str(root)))
+    assert find_mismatch(expected) is None
+    assert 'not 0.0: install the same' in find_mismatch(expected._replace(**{name: '0.0'}))
 
 
 def test_a_worker_that_sees_another_tree_is_not_fit(tmp_path):
     root, lab = tmp_path / 'root', tmp_path / 'root/lab'
     lab.mkdir(parents=True)
-    expected = Expected.here(LocalTree.open(str(root)))
+    expected = Requirements.here(LocalTree.open(str(root)))
     lab.rename(tmp_path / 'elsewhere')
-    assert 'does not see' in find_fault(expected)
+    assert 'does not see' in find_mismatch(expected)
     lab.mkdir()
-    assert f'sees another folder as {lab}' in find_fault(expected)
+    assert f'sees another folder as {lab}' in find_mismatch(expected)
     root.rename(tmp_path / 'old')
-    assert f'does not see {root} ' in find_fault(expected)
+    assert f'does not see {root} ' in find_mismatch(expected)
 
 
 def test_new_tables_and_files_do_not_make_a_worker_unfit(tmp_path):
     (tmp_path / 'lab').mkdir()
     (tmp_path / 'sessions.pqt').touch()
-    expected = Expected.here(LocalTree.open(str(tmp_path)))
+    expected = Requirements.here(LocalTree.open(str(tmp_path)))
     (tmp_path / 'new').touch()
     (tmp_path / 'new').replace(tmp_path / 'sessions.pqt')
     (tmp_path / 'another lab').mkdir()
-    assert find_fault(expected) is None
+    assert find_mismatch(expected) is None
 
 
 def test_of_many_threads_one_opens_the_root(tmp_path):

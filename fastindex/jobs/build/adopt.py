@@ -67,7 +67,7 @@ class AdoptedIds:
         self._datasets = datasets.sort_by('eid')
         self._eids = self._datasets.column('eid').combine_chunks()
 
-    def narrow(self, keys: Iterable[bytes]) -> AdoptedIdentity:
+    def for_shard(self, keys: Iterable[bytes]) -> AdoptedIdentity:
         """Get the identity for a shard: it knows the datasets of these sessions only."""
         ids: dict[bytes, bytes] = {}
         for key in keys:

@@ -146,8 +146,8 @@ def build(
         uuid_filenames=uuid_filenames,
         algorithms=_check_algorithms(hash),
     )
-    place = root if out is None else out
-    overwrite = force or (ids_from is not None and os.path.realpath(ids_from) == os.path.realpath(place))
+    target = root if out is None else out
+    overwrite = force or (ids_from is not None and os.path.realpath(ids_from) == os.path.realpath(target))
     if out is None and is_url(root) and not dry_run:
         raise UsageError(
             f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: ',
@@ -156,20 +156,20 @@ def build(
     with ExitStack() as stack:
         tree = open_tree(root, follow_links=follow_symlinks, endpoint=endpoint, anonymous=anonymous)
         mirror = None
-        if is_url(place) and not dry_run:
+        if is_url(target) and not dry_run:
             from fastindex.tables.bucket import open_mirror
 
             mirror = stack.enter_context(
-                open_mirror(os.fspath(place), endpoint=endpoint, anonymous=anonymous)
+                open_mirror(os.fspath(target), endpoint=endpoint, anonymous=anonymous)
             )
             mirror.update()
-            place = mirror.folder
-        folder = None if dry_run else Path(os.path.realpath(place))
+            target = mirror.folder
+        folder = None if dry_run else Path(os.path.realpath(target))
         if folder is not None and not check:
             recover(folder, force=force)  # before the ids of other tables are read, which may be these
             stage = Stage(folder, force=force, overwrite=overwrite)
             stage.check_places()
-            stage.check_owner(url=mirror and mirror.place.url)
+            stage.check_owner(url=mirror and mirror.location.url)
         options = Options(
             recipe=recipe,
             adopted=None if ids_from is None else _adopt(ids_from, recipe),
@@ -193,8 +193,8 @@ def build(
         if mirror is not None and not check:
             mirror.publish()
             summary = summary._replace(
-                sessions_path=f'{mirror.place.url}/sessions.pqt',
-                datasets_path=f'{mirror.place.url}/datasets.pqt',
+                sessions_path=f'{mirror.location.url}/sessions.pqt',
+                datasets_path=f'{mirror.location.url}/datasets.pqt',
             )
     return summary
 
@@ -274,13 +274,13 @@ def _iter_tasks(
     max_sessions = MAX_SESSIONS * pool.task_size
     for keys in iter_shards(all_keys, found.count_sessions(), pool.workers, max_sessions=max_sessions):
         yield ScanTask(
-            found.narrow(tree, keys),
-            adopted.narrow(keys) if adopted else options.identity,
+            found.for_shard(tree, keys),
+            adopted.for_shard(keys) if adopted else options.identity,
             keys,
             options.recipe.algorithms,
             options.lab,
             options.on_skip is not None,
-            known.take(keys) if known else None,
+            known.for_shard(keys) if known else None,
             options.recipe.uuid_filenames,
         )
 

@@ -30,7 +30,7 @@ from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.roots import iter_root_warnings
 
 if TYPE_CHECKING:
-    from fastindex.tables.changes import Kind
+    from fastindex.tables.changes import ChangeKind
 
 __all__ = ['Changes', 'Report', 'Summary']
 
@@ -152,12 +152,12 @@ class Report:
         Whatever is wrong with the published one, down to its last row, is found before anything is told: then
         it is not compared, which is a warning, and no reason to keep it.
         """
-        from fastindex.tables.changes import Kind, iter_changes
+        from fastindex.tables.changes import ChangeKind, iter_changes
 
         recipe = self.options.recipe
         if self.options.path_ids or not published.is_there:
             return
-        counts: Counter[tuple[bool, Kind]] = Counter()
+        counts: Counter[tuple[bool, ChangeKind]] = Counter()
         with ExitStack() as files:
             try:
                 tables = files.enter_context(published.open())
@@ -179,9 +179,9 @@ class Report:
                 if self.options.on_change is not None:
                     self.options.on_change(change)
         self.changes = Changes(
-            counts[True, Kind.ADDED],
-            counts[True, Kind.REMOVED],
-            *(counts[False, kind] for kind in (Kind.ADDED, Kind.REMOVED, Kind.CHANGED)),
+            counts[True, ChangeKind.ADDED],
+            counts[True, ChangeKind.REMOVED],
+            *(counts[False, kind] for kind in (ChangeKind.ADDED, ChangeKind.REMOVED, ChangeKind.CHANGED)),
         )
 
     def _iter_warnings(self) -> Iterator[str]:

@@ -167,19 +167,19 @@ def _why_refused(info: ZipInfo) -> str | None:
 
 
 def _check_places(source: ZipFile, members: list[Member]) -> None:
-    """Raise ExampleError if two members want the same place, or one is a file and another one's folder."""
-    places: set[str] = set()
-    files = {place for info, place in members if not info.orig_filename.endswith('/')}
-    for info, place in members:
-        above = place
+    """Raise ExampleError if two members want the same path, or one is a file and another one's folder."""
+    paths: set[str] = set()
+    files = {path for info, path in members if not info.orig_filename.endswith('/')}
+    for info, path in members:
+        above = path
         while above := above.rpartition('/')[0]:
             if above in files:
                 break
-        if place in places or above:
+        if path in paths or above:
             reason = 'is below another member that is a file' if above else 'is there twice'
             name = info.orig_filename
             raise ExampleError(f'{source.filename}: nothing unpacked, member {name!r} {reason}')
-        places.add(place)
+        paths.add(path)
     if not files:
         raise ExampleError(f'{source.filename}: holds no file, expected the folders of an example')
 
@@ -192,21 +192,21 @@ def _unpack_members(
     expected = sum(info.file_size for info, _ in members)
     bar = open_bar(total=expected, unit='B', description='Unpacking', enabled=progress, bytes=True)
     with contextlib.closing(bar):
-        for info, place in members:
-            path = os.path.join(root, place)
+        for info, member in members:
+            path = os.path.join(root, member)
             if info.orig_filename.endswith('/'):
                 os.makedirs(path, exist_ok=True)
                 continue
             os.makedirs(os.path.dirname(path), exist_ok=True)
             before = total
-            with source.open(info) as member, open(path, 'xb') as file:
-                while data := member.read(2**20):
+            with source.open(info) as stream, open(path, 'xb') as file:
+                while data := stream.read(2**20):
                     total += len(data)
                     if total > max_bytes:  # a header may lie
-                        raise ExampleError(f'{source.filename}: {place!r} goes beyond {max_bytes} bytes')
+                        raise ExampleError(f'{source.filename}: {member!r} goes beyond {max_bytes} bytes')
                     file.write(data)
                     bar.update(len(data))
-            if session := _SESSION.match(place):
+            if session := _SESSION.match(member):
                 sessions.add(session[1])
                 datasets += 1
                 size += total - before

@@ -336,7 +336,7 @@ def _draw_trials(rng: np.random.Generator, *, skill: float) -> dict[str, np.ndar
     cue = cue_trigger + 0.0002 + 0.0008 * u[6]
     response = cue + reaction
 
-    places = np.arange(n)
+    trials = np.arange(n)
     again = np.zeros(n, dtype=bool)  # the same stimulus as in the trial before
     again[1:] = (contrast[1:] == contrast[:-1]) & (left[1:] == left[:-1])
     side = np.where(left, np.int64(1), np.int64(-1))
@@ -348,10 +348,10 @@ def _draw_trials(rng: np.random.Generator, *, skill: float) -> dict[str, np.ndar
         'feedback_times': response + 0.0001,
         'goCueTrigger_times': cue_trigger,
         'goCue_times': cue,
-        'included': places < n - rng.integers(20),  # a mouse that has had enough
+        'included': trials < n - rng.integers(20),  # a mouse that has had enough
         'intervals': np.column_stack((starts, starts + durations - 0.1)),
         'probabilityLeft': p_left,
-        'repNum': places - np.maximum.accumulate(np.where(again, 0, places)) + 1,
+        'repNum': trials - np.maximum.accumulate(np.where(again, 0, trials)) + 1,
         'response_times': response,
         'rewardVolume': np.where(correct, rng.integers(20, 31) / 10, 0),
         'stimOnTrigger_times': stim_trigger,

@@ -242,11 +242,11 @@ def _open_copy(url: str, root: str | os.PathLike[str] | None, endpoint: str | No
     import weakref
 
     from fastindex.tables.bucket import fetch_tables
-    from fastindex.trees.s3 import Place
+    from fastindex.trees.s3 import Location
 
     copy = Path(tempfile.mkdtemp(prefix='fastindex-'))
     try:
-        fetch_tables(Place.parse(url, endpoint=endpoint, anonymous=anonymous), copy)
+        fetch_tables(Location.parse(url, endpoint=endpoint, anonymous=anonymous), copy)
         pair = check_pair(copy)
     except BaseException:
         shutil.rmtree(copy)

@@ -143,9 +143,11 @@ def find_datasets(
     frame = find_sessions(sessions, datasets, query)
     wanted = _filter_datasets(_of_sessions(datasets, frame, sessions), query)
     frame = (
-        frame.with_columns(to_session_paths(frame, namespace)).rename({'id': 'eid'}).with_row_index('place')
+        frame.with_columns(to_session_paths(frame, namespace))
+        .rename({'id': 'eid'})
+        .with_row_index('position')
     )
-    return wanted.join(frame.lazy(), on='eid', how='inner').sort('place', 'rel_path').drop('place')
+    return wanted.join(frame.lazy(), on='eid', how='inner').sort('position', 'rel_path').drop('position')
 
 
 def file_path() -> pl.Expr:
@@ -172,11 +174,11 @@ def to_session_paths(frame: pl.DataFrame, namespace: UUID = NAMESPACE) -> pl.Ser
     eids = frame['id'].to_list()
     paths: list[str] = found['3'].to_list()
     for digits in ('2', '1'):
-        other = [place for place, eid in enumerate(_eids_of(paths, namespace)) if eid != eids[place]]
-        others = [found[digits][place] for place in other]
-        for place, path, eid in zip(other, others, _eids_of(others, namespace), strict=True):
-            if eid == eids[place]:
-                paths[place] = path
+        other = [position for position, eid in enumerate(_eids_of(paths, namespace)) if eid != eids[position]]
+        others = [found[digits][position] for position in other]
+        for position, path, eid in zip(other, others, _eids_of(others, namespace), strict=True):
+            if eid == eids[position]:
+                paths[position] = path
     return pl.Series('session_path', paths, pl.String)
 
 

@@ -89,7 +89,7 @@ def write_archive(
     """
     with TemporaryFile(dir=folder) as directory, TemporaryFile(dir=folder) as lines:
         writer = format.open_writer(file, directory)
-        run = _Run(tree, format, manifest, writer, lines, bar)
+        run = _Packing(tree, format, manifest, writer, lines, bar)
         for source in sources:
             run.add_source(source)
         for path in part.list_empty_sessions():
@@ -100,7 +100,7 @@ def write_archive(
         writer.close()
 
 
-class _Run:
+class _Packing:
     """One call of `write_archive`."""
 
     def __init__(

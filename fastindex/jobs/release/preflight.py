@@ -41,7 +41,7 @@ from fastindex.trees import Tree
 from fastindex.trees.digests import ALGORITHMS
 
 __all__ = [
-    'Kind',
+    'ArchiveFormat',
     'check_choice',
     'check_place',
     'choose_recipe',
@@ -53,7 +53,7 @@ __all__ = [
 LINK_CODE = 'ALF409'
 """What `validate` finds where a link is not followed."""
 
-Kind = type[ZipFormat] | type[TarZstFormat]
+ArchiveFormat = type[ZipFormat] | type[TarZstFormat]
 """Of archive, by its name."""
 
 TABLES = ('sessions.pqt', 'datasets.pqt')
@@ -63,7 +63,7 @@ DIGEST = 'xxh128'
 
 _ELSEWHERE = '`tables` DIR (an empty folder) makes an index for this release alone'
 
-_KINDS: dict[str, Kind] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
+_KINDS: dict[str, ArchiveFormat] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
 
 _DESCRIPTION = re.compile(r'(readme|licen[cs]e).*(?<!~)', re.IGNORECASE | re.DOTALL)
 
@@ -74,7 +74,7 @@ def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
         raise UsageError(f'{option} {value!r}: expected one of {", ".join(choices)}')
 
 
-def parse_out(out: str | os.PathLike[str]) -> tuple[Path, Kind]:
+def parse_out(out: str | os.PathLike[str]) -> tuple[Path, ArchiveFormat]:
     """Find where the archive is to go, and of which kind it is.
 
     Raises
@@ -118,7 +118,7 @@ def check_place(path: Path, root: str, *, overwrite: bool) -> None:
         )
 
 
-def _find_kind(name: str, out: str | os.PathLike[str]) -> Kind:
+def _find_kind(name: str, out: str | os.PathLike[str]) -> ArchiveFormat:
     for suffix, kind in _KINDS.items():
         if re.fullmatch(f'.+{re.escape(suffix)}', name, re.DOTALL):
             return kind
@@ -148,12 +148,12 @@ def choose_recipe(
     UsageError
         If the index there was made in another way than what was asked for, or nobody can tell how.
     """
-    place = escape(os.fspath(folder))
+    shown = escape(os.fspath(folder))
     if foreign := find_foreign(folder):
         raise ForeignTableError(
-            f'{place}/{foreign.path.name}: {foreign.what}; a release would replace it. It was left as '
+            f'{shown}/{foreign.path.name}: {foreign.what}; a release would replace it. It was left as '
             'it is. ',
-            hint=f'{_ELSEWHERE}, with the ids of these if `ids_from` {place} is said too',
+            hint=f'{_ELSEWHERE}, with the ids of these if `ids_from` {shown} is said too',
         )
     found = _read_recipes(folder)
     if not found and not any((folder / name).exists() for name in TABLES):
@@ -166,7 +166,7 @@ def choose_recipe(
     ways = {replace(recipe, algorithms=()) for recipe in found}
     if len(ways) != 1:
         raise UsageError(
-            f'{place}: the tables are damaged, and how this index was made cannot be told: expected that '
+            f'{shown}: the tables are damaged, and how this index was made cannot be told: expected that '
             f'python -m fastindex ROOT, with its options, makes it again. ',
             hint=_ELSEWHERE,
         )
@@ -180,7 +180,7 @@ def choose_recipe(
     if wanted != known:
         how = _explain_change(known, wanted)
         raise UsageError(
-            f'{place}: a release would make another index of this one: ', hint=f'{how}. {_ELSEWHERE}'
+            f'{shown}: a release would make another index of this one: ', hint=f'{how}. {_ELSEWHERE}'
         )
     algorithms = {DIGEST, *chain.from_iterable(recipe.algorithms for recipe in found)}
     return replace(known, algorithms=tuple(name for name in ALGORITHMS if name in algorithms))

@@ -199,14 +199,16 @@ def release(
     with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree, Pool(count) as pool:
         path, kind = parse_out(out)
         check_place(path, tree.root, overwrite=overwrite or split_bytes is not None)
-        place = Path(tree.root if tables is None else tables)
+        target = Path(tree.root if tables is None else tables)
         if not dry_run:
-            recover(place)  # before it is asked how it was made
-        recipe = choose_recipe(place, namespace=namespace, ids_from=ids_from, follow_symlinks=follow_symlinks)
+            recover(target)  # before it is asked how it was made
+        recipe = choose_recipe(
+            target, namespace=namespace, ids_from=ids_from, follow_symlinks=follow_symlinks
+        )
         findings = count_findings(
             tree, follow_symlinks, recipe, force=force, workers=count, progress=progress
         )
-        with _open_index_folder(place, dry_run=dry_run) as folder:
+        with _open_index_folder(target, dry_run=dry_run) as folder:
             built = build(
                 root,
                 out=folder,
@@ -215,7 +217,7 @@ def release(
                 progress=progress,
                 follow_symlinks=recipe.follow_symlinks,
                 namespace=recipe.namespace,
-                ids_from=place if recipe.ids_from and ids_from is None else ids_from,
+                ids_from=target if recipe.ids_from and ids_from is None else ids_from,
                 uuid_filenames=recipe.uuid_filenames,
             )
             if built.problem_count and not force:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from typing import Any
 
-from fastindex.jobs.report.contents import Bar, Contents
+from fastindex.jobs.report.contents import ChartBar, Contents
 
 __all__ = ['to_charts']
 
@@ -53,7 +53,7 @@ _COLORS = [
 
 
 def to_charts(contents: Contents) -> dict[str, Spec]:
-    """Make the specification of each chart that has a bar; the key is the id of its place in the page."""
+    """Make the specification of each chart that has a bar; the key is the id of its element in the page."""
     charts = {
         'timeline': _draw_timeline(contents),
         'lab-bytes': _draw_bars(contents.lab_bytes if contents.info.labs else (), 'Bytes by lab'),
@@ -61,7 +61,7 @@ def to_charts(contents: Contents) -> dict[str, Spec]:
         'session-datasets': _draw_histogram(contents.session_datasets, 'datasets in a session'),
         'session-bytes': _draw_histogram(contents.session_bytes, 'size of a session'),
     }
-    return {place: spec for place, spec in charts.items() if spec['data']['values']}
+    return {id: spec for id, spec in charts.items() if spec['data']['values']}
 
 
 def _draw(description: str, values: list[Spec], **spec: Any) -> Spec:
@@ -86,7 +86,7 @@ def _draw_timeline(contents: Contents) -> Spec:
                 'end': f'{bin_.end}',
                 'from': f'from {bin_.first}',  # a word, which no time zone moves
                 'lab': bin_.lab,
-                'place': contents.labs.index(bin_.lab),
+                'position': contents.labs.index(bin_.lab),
                 'sessions': bin_.sessions,
             }
         )
@@ -125,7 +125,7 @@ def _draw_timeline(contents: Contents) -> Spec:
                 'scale': {'domain': list(contents.labs), 'range': _COLORS},
                 'legend': legend if contents.info.labs else None,
             },
-            'order': {'field': 'place', 'type': 'quantitative'},
+            'order': {'field': 'position', 'type': 'quantitative'},
             'opacity': {'condition': {'param': 'chosen', 'value': 1}, 'value': 0.15},
             'tooltip': [
                 {'field': 'lab', 'type': 'nominal'},
@@ -152,7 +152,7 @@ def _count_axis(highest: int) -> Spec:
     return {'domain': False, 'format': ',d', **values}
 
 
-def _draw_bars(bars: Sequence[Bar], title: str) -> Spec:
+def _draw_bars(bars: Sequence[ChartBar], title: str) -> Spec:
     name = {'field': 'label', 'type': 'nominal', 'sort': None, 'title': None}
     return _draw(
         title,
@@ -172,7 +172,7 @@ def _draw_bars(bars: Sequence[Bar], title: str) -> Spec:
     )
 
 
-def _draw_histogram(bars: Sequence[Bar], title: str) -> Spec:
+def _draw_histogram(bars: Sequence[ChartBar], title: str) -> Spec:
     return _draw(
         f'Sessions by {title}',
         [{'label': bar.label, 'value': bar.value, 'text': bar.text} for bar in bars],

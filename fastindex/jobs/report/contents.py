@@ -28,7 +28,7 @@ from fastindex.jobs.report.coverage import Coverage, cover, to_name
 
 __all__ = [
     'MAX_TABLE_ROWS',
-    'Bar',
+    'ChartBar',
     'Contents',
     'FindingGroup',
     'Table',
@@ -57,7 +57,7 @@ _LAST_DAY = Date.max
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ChartBar:
     """One bar: its label, its length, and the length in words; or all bars together that were left out."""
 
     label: str
@@ -133,10 +133,10 @@ class Contents:
     labs: tuple[str, ...]
     timeline: tuple[TimeBin, ...]
     step: str
-    lab_bytes: tuple[Bar, ...]
-    object_bytes: tuple[Bar, ...]
-    session_datasets: tuple[Bar, ...]
-    session_bytes: tuple[Bar, ...]
+    lab_bytes: tuple[ChartBar, ...]
+    object_bytes: tuple[ChartBar, ...]
+    session_datasets: tuple[ChartBar, ...]
+    session_bytes: tuple[ChartBar, ...]
     coverage: Coverage
     table: Table
 
@@ -219,25 +219,25 @@ def _count_over_time(sessions: pl.DataFrame, info: Info) -> tuple[str, tuple[Tim
     counts: Counter[tuple[str, Date, Date]] = Counter()
     for lab, start, end, count in bins.iter_rows():
         counts[names[lab], start, end] += count
-    places = {name: place for place, name in enumerate(dict.fromkeys(names.values()))}
-    ordered = sorted(counts.items(), key=lambda item: (places[item[0][0]], item[0]))
+    positions = {name: position for position, name in enumerate(dict.fromkeys(names.values()))}
+    ordered = sorted(counts.items(), key=lambda item: (positions[item[0][0]], item[0]))
     return step, tuple(TimeBin(start, end, lab, count) for (lab, start, end), count in ordered)
 
 
 def _to_bars(
     counts: Sequence[LabCount] | Sequence[ObjectCount], name_of: Callable[[Any], str]
-) -> tuple[Bar, ...]:
+) -> tuple[ChartBar, ...]:
     """Make bars of bytes, the longest first; those that are too many are added up."""
     ordered = sorted(((to_name(name_of(count)), count.bytes) for count in counts), key=lambda bar: -bar[1])
-    bars = tuple(Bar(name, size, to_size(size)) for name, size in ordered)
+    bars = tuple(ChartBar(name, size, to_size(size)) for name, size in ordered)
     if len(bars) <= MAX_BARS:
         return bars
     kept, cut = bars[: MAX_BARS - 1], bars[MAX_BARS - 1 :]
     rest = sum(bar.value for bar in cut)
-    return (*kept, Bar(f'{len(cut):,} others', rest, to_size(rest), is_rest=True))
+    return (*kept, ChartBar(f'{len(cut):,} others', rest, to_size(rest), is_rest=True))
 
 
-def _count_by_value(values: pl.Series, to_label: Callable[[int], str]) -> tuple[Bar, ...]:
+def _count_by_value(values: pl.Series, to_label: Callable[[int], str]) -> tuple[ChartBar, ...]:
     """Count sessions by a number: a bar for each number, or for all from one step to the next."""
     counts = dict(values.value_counts().iter_rows())
     if not counts:
@@ -246,7 +246,9 @@ def _count_by_value(values: pl.Series, to_label: Callable[[int], str]) -> tuple[
     totals = [0] * len(edges)
     for value, count in counts.items():
         totals[bisect_right(edges, value) - 1] += count
-    return tuple(Bar(to_label(edge), total, f'{total:,}') for edge, total in zip(edges, totals, strict=True))
+    return tuple(
+        ChartBar(to_label(edge), total, f'{total:,}') for edge, total in zip(edges, totals, strict=True)
+    )
 
 
 def _choose_steps(low: int, high: int) -> list[int]:

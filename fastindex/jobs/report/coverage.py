@@ -85,7 +85,7 @@ def cover(datasets: pl.LazyFrame, sessions: pl.DataFrame) -> Coverage:
 
     keys, of = _choose_rows(sessions)
     groups = sessions.group_by(keys).len().sort(keys).with_row_index('row')
-    places = sessions.join(groups, on=keys).select('id', 'row')
+    row_of_id = sessions.join(groups, on=keys).select('id', 'row')
     if 'exists' in datasets.collect_schema():
         datasets = datasets.filter('exists')
     stem = pl.col('rel_path').cast(pl.String).str.extract(_STEM).fill_null('').alias('stem')
@@ -93,7 +93,7 @@ def cover(datasets: pl.LazyFrame, sessions: pl.DataFrame) -> Coverage:
     kinds = _to_kinds(named.select(pl.col('stem').unique()).collect(engine='streaming')['stem'])
     counts = (
         named.join(kinds.lazy(), on='stem')
-        .join(places.lazy(), on='id')
+        .join(row_of_id.lazy(), on='id')
         .group_by('row', 'id', 'kind')
         .agg()
         .group_by('row', 'kind')
@@ -138,11 +138,11 @@ def _cut_rows(rows: list[CoverageRow]) -> tuple[list[CoverageRow], list[Coverage
     """Keep the rows with most sessions, in their order."""
     if len(rows) <= MAX_COVERAGE_ROWS:
         return rows, []
-    ranked = sorted(range(len(rows)), key=lambda place: (-rows[place].sessions, place))
+    ranked = sorted(range(len(rows)), key=lambda i: (-rows[i].sessions, i))
     kept = set(ranked[:MAX_COVERAGE_ROWS])
     return (
-        [row for place, row in enumerate(rows) if place in kept],
-        [row for place, row in enumerate(rows) if place not in kept],
+        [row for i, row in enumerate(rows) if i in kept],
+        [row for i, row in enumerate(rows) if i not in kept],
     )
 
 
@@ -151,7 +151,7 @@ def _add_rows(name: str, rows: Sequence[CoverageRow], width: int) -> CoverageRow
         group='',
         name=name,
         sessions=sum(row.sessions for row in rows),
-        having=tuple(sum(row.having[place] for row in rows) for place in range(width)),
+        having=tuple(sum(row.having[i] for row in rows) for i in range(width)),
     )
 
 

@@ -114,8 +114,8 @@ class Judge:
         """Forget all; get what explained no difference."""
         return [problem for _ in range(3) for problem in self._drop(0)]
 
-    def _drop(self, place: int) -> list[Problem]:
-        dropped = self._problems.pop(place)
+    def _drop(self, position: int) -> list[Problem]:
+        dropped = self._problems.pop(position)
         self._problems.append({})
         rest = [problem for path, problem in dropped.items() if path not in self._explained]
         self._explained.difference_update(dropped)

@@ -20,7 +20,7 @@ from fastindex.pipeline.discover import Discovery, Sessions
 from fastindex.tables import check
 from fastindex.tables.check import Tables
 from fastindex.tables.file import TableFile
-from fastindex.tables.merge import LAST, Row, Rows
+from fastindex.tables.merge import LAST, Row, SortedRows
 from fastindex.tables.metadata import Recipe
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 from fastindex.names.identity import _PathOrder
 
-__all__ = ['Expected', 'Part', 'Totals', 'expect']
+__all__ = ['Expected', 'Share', 'Totals', 'expect']
 
 _SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')
 
 
-class Part(NamedTuple):
+class Share(NamedTuple):
     """The sessions of a range of eids, by their first 32 bits: the same ones whatever else there is."""
 
     number: int = 1
@@ -66,7 +66,7 @@ class Expected(Protocol):
     def iter_keys(self) -> Iterator[bytes]:
         """Iterate over the keys of what was discovered, of this part alone."""
 
-    def read(self, digest: str | None = None) -> tuple[Rows, Rows]:
+    def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
         """Read sessions and datasets.
 
         Parameters
@@ -90,7 +90,7 @@ class Expected(Protocol):
         """Count sessions, datasets and bytes."""
 
 
-def expect(tables: Tables, discovery: Discovery, part: Part, *, uuid_filenames: bool = False) -> Expected:
+def expect(tables: Tables, discovery: Discovery, part: Share, *, uuid_filenames: bool = False) -> Expected:
     """Prepare to read an index in the order of a scan.
 
     Parameters
@@ -149,7 +149,7 @@ def _path_key(row: Row) -> Row:
 class _InOrder:
     """An index with our ids."""
 
-    def __init__(self, tables: Tables, discovery: Discovery, part: Part, recipe: Recipe) -> None:
+    def __init__(self, tables: Tables, discovery: Discovery, part: Share, recipe: Recipe) -> None:
         namespace = recipe.namespace
         self.identity: Identity = recipe.identity(keeps_names=True)
         self.discovery = discovery
@@ -164,11 +164,11 @@ class _InOrder:
     def iter_keys(self) -> Iterator[bytes]:
         return (key for key in self.discovery.iter_keys() if self._part.has(key[:16]))
 
-    def read(self, digest: str | None = None) -> tuple[Rows, Rows]:
+    def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
         columns = ['eid', 'rel_path', 'file_size', *([digest] if digest else [])]
         return (
-            Rows(self._iter_tables(self._tables.sessions, _SESSION_COLUMNS), _session_key),
-            Rows(self._iter_tables(self._tables.datasets, columns), self._key),
+            SortedRows(self._iter_tables(self._tables.sessions, _SESSION_COLUMNS), _session_key),
+            SortedRows(self._iter_tables(self._tables.datasets, columns), self._key),
         )
 
     def _key(self, row: Row) -> Row:
@@ -225,7 +225,7 @@ class _InOrder:
 class _ByPath:
     """An index with ids of another program."""
 
-    def __init__(self, tables: Tables, discovery: Discovery, part: Part, has_uuids: bool) -> None:
+    def __init__(self, tables: Tables, discovery: Discovery, part: Share, has_uuids: bool) -> None:
         paths: list[SessionPath] = [UuidIdentity().session_path(key) for key in discovery.iter_keys()]
         self.identity: Identity = _PathOrder()
         self.discovery = _rename(discovery, self.identity, paths)
@@ -244,7 +244,7 @@ class _ByPath:
     def _has(self, path: str) -> bool:
         return self._part.total == 1 or self._part.has(uuid3_bytes(NAMESPACE.bytes, [path.encode()]))
 
-    def read(self, digest: str | None = None) -> tuple[Rows, Rows]:
+    def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -257,7 +257,7 @@ class _ByPath:
         datasets = datasets.sort_by([('eid', 'ascending'), ('rel_path', 'ascending')])
         size_bytes = pc.sum(datasets['file_size']).as_py() or 0
         self._totals = Totals(sessions.num_rows, datasets.num_rows, size_bytes)
-        return Rows(iter([sessions]), _session_key), Rows(iter([datasets]), _path_key)
+        return SortedRows(iter([sessions]), _session_key), SortedRows(iter([datasets]), _path_key)
 
     def _iter_sessions(self) -> Iterator[tuple[str, str]]:
         """Iterate over the id of each session, and its path as its folder is called."""

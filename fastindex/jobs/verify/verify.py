@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fastindex.errors import InvalidIndexError, UsageError
 from fastindex.jobs.verify.differences import Difference, Judge, Kind
-from fastindex.jobs.verify.expected import Expected, Part, expect
+from fastindex.jobs.verify.expected import Expected, Share, expect
 from fastindex.names.identity import FilenameIdentity
 from fastindex.names.ids import UuidIdentity
 from fastindex.names.problems import Problem
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fastindex.trees.s3 import Place
+    from fastindex.trees.s3 import Location
     from fastindex.workers.pool import Dask
 
     Scanned = Iterator[tuple[ScanResult, list[HashResult]]]
@@ -121,14 +121,14 @@ def verify(
         raise UsageError('the fast level counts the whole tree: expected neither hash nor a part of it')
     check_workers(workers, executor, dask)
     return Verification(
-        _Task(
+        _VerifyTask(
             open_tree(
                 root, follow_links=follow_symlinks is not False, endpoint=endpoint, anonymous=anonymous
             ),
             _locate(root if index is None else index, endpoint, anonymous),
             is_fast=fast,
             hashes=hash,
-            part=Part(number, count),
+            part=Share(number, count),
             workers=(workers, executor, dask),
             progress=progress,
             follows_recipe=follow_symlinks is None,
@@ -137,14 +137,14 @@ def verify(
     )
 
 
-class _Task(NamedTuple):
+class _VerifyTask(NamedTuple):
     """What is to be done. See `verify`."""
 
     tree: Tree
-    folder: Path | Place
+    folder: Path | Location
     is_fast: bool
     hashes: bool
-    part: Part
+    part: Share
     workers: tuple[int | None, Executor | None, Dask | None]
     progress: bool
     follows_recipe: bool
@@ -152,22 +152,22 @@ class _Task(NamedTuple):
     uuid_filenames: bool | None
 
 
-def _locate(folder: str | os.PathLike[str], endpoint: str | None, anonymous: bool) -> Path | Place:
+def _locate(folder: str | os.PathLike[str], endpoint: str | None, anonymous: bool) -> Path | Location:
     if not is_url(folder):
         return Path(os.path.realpath(folder))
-    from fastindex.trees.s3 import Place
+    from fastindex.trees.s3 import Location
 
-    return Place.parse(os.fspath(folder), endpoint=endpoint, anonymous=anonymous)
+    return Location.parse(os.fspath(folder), endpoint=endpoint, anonymous=anonymous)
 
 
-def _fetch(place: Place, stack: ExitStack) -> Path:
+def _fetch(location: Location, stack: ExitStack) -> Path:
     """Copy an index out of a bucket, for as long as `stack` is open."""
     from tempfile import TemporaryDirectory
 
     from fastindex.tables.bucket import fetch_tables
 
     copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-')))
-    fetch_tables(place, copy)
+    fetch_tables(location, copy)
     return copy
 
 
@@ -188,7 +188,7 @@ class Verification(Iterator[Difference]):
         Wall time up to the last difference, or the end.
     """
 
-    def __init__(self, task: _Task) -> None:
+    def __init__(self, task: _VerifyTask) -> None:
         self.sessions = self.datasets = self.bytes = 0
         self.differences: Counter[Kind] = Counter()
         self.problems: list[Problem] = []
@@ -229,7 +229,7 @@ class Verification(Iterator[Difference]):
                 self.problems.append(problem)
 
 
-def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference, None, None]:
+def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Difference, None, None]:
     with ExitStack() as stack:
         tree = stack.enter_context(closing(task.tree))
         pool = stack.enter_context(open_pool(tree, *task.workers))
@@ -256,7 +256,7 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
         total = discovery.count_sessions() // task.part.total
         tasks = (
             ScanTask(
-                expected.discovery.narrow(tree, keys),
+                expected.discovery.for_shard(tree, keys),
                 expected.identity,
                 keys,
                 algorithms,
@@ -267,7 +267,7 @@ def _iter_differences(task: _Task, counts: Verification) -> Generator[Difference
         scanned = scan(pool, tasks)  # the workers begin here
         if isinstance(expected.identity, FilenameIdentity):
             scanned = iter_unique(scanned, recipe.namespace)
-        run = _Run(task, counts, expected, Judge(tree, algorithm, discovery.tally.problems), algorithm)
+        run = _Comparison(task, counts, expected, Judge(tree, algorithm, discovery.tally.problems), algorithm)
         yield from run.iter_counts(scanned) if task.is_fast else run.iter_differences(scanned)
 
 
@@ -276,8 +276,8 @@ def _choose_algorithm(datasets: TableFile) -> str:
     import pyarrow as pa
 
     for algorithm, column in COLUMNS.items():
-        place = datasets.schema.get_field_index(column)
-        if place >= 0 and datasets.schema.field(place).type != pa.null() and _has_text(datasets, column):
+        i = datasets.schema.get_field_index(column)
+        if i >= 0 and datasets.schema.field(i).type != pa.null() and _has_text(datasets, column):
             return algorithm
     raise InvalidIndexError(
         f'{escape(os.fspath(datasets.path))}: the index has no digests to compare with: ',
@@ -303,7 +303,7 @@ class _Found(NamedTuple):
     problems: list[Problem]
 
 
-class _Run:
+class _Comparison:
     """One run, once the workers scan.
 
     Datasets of a session may turn out to be missing only when the next shard is there. So what is known of
@@ -311,7 +311,7 @@ class _Run:
     """
 
     def __init__(
-        self, task: _Task, counts: Verification, expected: Expected, judge: Judge, algorithm: str | None
+        self, task: _VerifyTask, counts: Verification, expected: Expected, judge: Judge, algorithm: str | None
     ) -> None:
         self.task = task
         self.counts = counts
@@ -320,7 +320,7 @@ class _Run:
         self.algorithms = (algorithm,) if algorithm else ()
         self.digests = [COLUMNS[name] for name in self.algorithms]
         self.sessions, self.datasets = expected.read(*self.digests)
-        self.paths = _Paths(expected)
+        self.paths = _SessionPaths(expected)
 
     def iter_counts(self, scanned: Scanned) -> Iterator[Difference]:
         """Compare no more than the totals."""
@@ -418,7 +418,7 @@ class _Run:
         return f'{self.paths.find(row[0])}/{row[1]}'
 
 
-class _Paths:
+class _SessionPaths:
     """The paths of sessions by eid, of the last two shards, and of those between them that are missing."""
 
     def __init__(self, expected: Expected) -> None:
