@@ -18,7 +18,7 @@ class Bar(Protocol):
         """Advance by `n` units."""
 
     def set_postfix_str(self, s: str = '', refresh: bool = True) -> object:
-        """Show `s` behind the bar."""
+        """Show `s` after the bar."""
 
     def close(self) -> object:
         """Leave the last state on the terminal."""

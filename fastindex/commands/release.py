@@ -27,7 +27,7 @@ examples:
   python -m fastindex release /data --out one-lab.zip --select --lab zador --dataset trials.intervals.npy
   python -m fastindex release /data --out my-data.zip --split 50GB --split-by subject
 
-Behind --select stands nothing but options of search (python -m fastindex search --help), which choose the
+After --select stands nothing but options of search (python -m fastindex search --help), which choose the
 sessions; each comes with all of its datasets.
 
 A .zip needs pip install 'fastindex[release]', a .tar.zst nothing more.
@@ -119,14 +119,14 @@ def _run(options: argparse.Namespace) -> int:
 def _parse_terms(words: Sequence[str]) -> Query:
     """Parse what follows --select."""
     if not words:
-        raise UsageError('--select: expected options of search behind it, as in --select --subject NYU-01')
+        raise UsageError('--select: expected options of search after it, as in --select --subject NYU-01')
     parser = Parser('search', add_help=False)
     add_terms(parser, 'what is released')
     try:
         return to_query(parser.parse_args(words))
     except UsageError as error:
         raise UsageError(
-            f'--select: {error}. Behind it stand options of search alone, all others come before it'
+            f'--select: {error}. After it stand options of search alone, all others come before it'
         ) from None
 
 

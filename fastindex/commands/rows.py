@@ -211,7 +211,7 @@ def to_paths(frame: pl.DataFrame) -> list[str]:
 
 
 def to_path_bytes(root: str, paths: Sequence[str]) -> bytes:
-    """Write paths below a root as they are on disk, each with a NUL behind it."""
+    """Write paths below a root as they are on disk, each with a NUL after it."""
     head = os.fsencode(os.path.join(root, ''))
     return b''.join([head + path.encode() + b'\0' for path in paths])
 

@@ -138,7 +138,7 @@ def _find_mistake(parts: list[str]) -> tuple[str, str]:
 
 
 def _strip_timescale(attribute: str) -> str:
-    """Cut off what may have any letter: what follows the first underscore behind the attribute's own name."""
+    """Cut off what may have any letter: what follows the first underscore after the attribute's own name."""
     return re.sub(r'^(_[a-z]+_)?([^_]+)_.*', r'\1\2', attribute)
 
 
@@ -181,7 +181,7 @@ def _mend_object(object: str) -> str:
 
 
 def _mend_attribute(attribute: str) -> str:
-    """Keep `_phy_` before and `_times`, `_bpod` behind; write what is between in ASCII and camelCase."""
+    """Keep `_phy_` before and `_times`, `_bpod` after; write what is between in ASCII and camelCase."""
     match = re.match(r'(_[a-z]+_)(?=[a-zA-Z0-9])', attribute)
     namespace = match.group() if match else ''
     words = [word for word in re.split(r'[\W_]+', _to_ascii(attribute[len(namespace) :])) if word]

@@ -33,7 +33,7 @@ class FilenameIdentity(NamedTuple):
         return UuidIdentity().eids(keys)
 
     def dataset_keys(self, session_keys: list[bytes], counts: list[int], paths: list[bytes]) -> list[bytes]:
-        # With the path behind, so that a name that is listed twice differs from a UUID that is.
+        # With the path after it, so that a name that is listed twice differs from a UUID that is.
         return [uuid + path for uuid, path in zip(uuids_of(paths), paths, strict=True)]
 
     def dataset_ids(self, keys: list[bytes]) -> Text:
@@ -107,7 +107,7 @@ class AdoptedIdentity(NamedTuple):
     namespace: bytes
     eids_by_parts: dict[SessionParts, bytes]
     ids_by_name: dict[bytes, bytes]
-    """Of datasets, 16 bytes, by the 16 bytes of the eid with the rel_path behind."""
+    """Of datasets, 16 bytes, by the 16 bytes of the eid followed by the rel_path."""
 
     def session_keys(self, paths: list[str]) -> list[bytes]:
         ours = UuidIdentity(self.namespace).session_keys(paths)

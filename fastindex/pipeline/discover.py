@@ -68,7 +68,7 @@ class Discovery(NamedTuple):
     """What was discovered."""
 
     sessions: list[Sessions]
-    """Each in order, but not one behind the other."""
+    """Each in order, but not one after the other."""
 
     subjects: list[str]
     """Paths of subjects that are to be looked into yet."""

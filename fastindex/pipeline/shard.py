@@ -82,7 +82,7 @@ class Listed:
         Parameters
         ----------
         keys
-            Of its sessions, behind those of all shards before.
+            Of its sessions, after those of all shards before.
         """
         if self._rest is None:
             self._file.flush()

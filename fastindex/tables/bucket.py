@@ -42,7 +42,7 @@ class Mirror(NamedTuple):
     folder: Path
 
     def update(self) -> None:
-        """Make it the index that is in the bucket; finish first what a run before has begun.
+        """Make it the index that is in the bucket; finish first what a run before has started.
 
         Raises
         ------

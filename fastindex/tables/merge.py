@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ['CEILING', 'CHUNK_ROWS', 'FLOOR', 'LAST', 'Row', 'SortedRows', 'iter_rows', 'iter_unequal']
 
 LAST = '\U0010ffff'
-"""Behind every eid, be it a path."""
+"""After every eid, be it a path."""
 
 FLOOR, CEILING = b'', b'\xff' * 17
-"""Before and behind every key of a dataset within its session, be it 16 bytes of any kind or a path."""
+"""Before and after every key of a dataset within its session, be it 16 bytes of any kind or a path."""
 
 CHUNK_ROWS = 4096
 """Rows that are gone through at once."""
@@ -30,12 +30,12 @@ Row = tuple[Any, ...]
 
 
 class SortedRows:
-    """The rows of a sorted table, which are taken away from its beginning.
+    """The rows of a sorted table, which are taken away from its start.
 
     Parameters
     ----------
     tables
-        Of the same columns, one behind the other.
+        Of the same columns, one after the other.
     key
         Gives the key of a row, by which the table is sorted.
     """

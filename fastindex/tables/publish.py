@@ -333,7 +333,7 @@ def _hold(stage: Stage) -> Iterator[None]:
 
 
 def _check_no_link(path: Path) -> None:
-    """Refuse a link in the place of a folder of ours: what is behind it is not ours to change."""
+    """Refuse a link in the place of a folder of ours: what it leads to is not ours to change."""
     if path.is_symlink():
         raise PublishError(f'{escape(os.fspath(path))}: this is a link, expected a folder: remove it')
 

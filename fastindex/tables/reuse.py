@@ -83,7 +83,7 @@ class KnownIndex:
         Parameters
         ----------
         keys
-            Of its sessions, behind those of all shards before.
+            Of its sessions, after those of all shards before.
         """
         try:
             return self._take(keys)

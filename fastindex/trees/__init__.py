@@ -122,7 +122,7 @@ class Folder(Protocol):
         """
 
     def open(self, name: str) -> AbstractContextManager[int]:
-        """Open a file for reading: gives a file descriptor that stands at its begin.
+        """Open a file for reading: gives a file descriptor that stands at its start.
 
         Raises
         ------

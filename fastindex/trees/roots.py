@@ -73,7 +73,7 @@ def explain_empty_root(tree: Tree) -> str:
     if wrong := find_right_root(tree):
         return f'{wrong.message}: {wrong.advice}'
     if not _list(tree, '', Tally()) and is_url(tree.root):
-        return 'no key in the bucket begins like this and has a folder behind it: is the prefix right?'
+        return 'no key in the bucket begins like this and has a folder after it: is the prefix right?'
     if not _list(tree, '', Tally()):
         return 'the folder has no folders in it: is the disk mounted?'
     return 'expected lab/Subjects/subject/date/number or subject/date/number below it'

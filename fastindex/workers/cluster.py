@@ -322,7 +322,7 @@ class Cluster:
         )
 
     def stop(self, *, kill: bool) -> None:
-        """Take back what was not begun. A task that runs ends by itself; nobody waits for it."""
+        """Take back what was not started. A task that runs ends by itself; nobody waits for it."""
         futures = list(self._tasks)
         self._tasks.clear()
         if self._client.status == 'running':

@@ -1,8 +1,8 @@
 """Run tasks a bounded number at a time, and yield their results in order.
 
-A `Pool` is what the stages see. Behind it stand worker processes of our own, any
-`concurrent.futures.Executor` that was passed in, a cluster, or, with one worker, nobody: the same code in
-this process, the oracle for the parallel runs.
+A `Pool` is what the stages see. It runs tasks in worker processes of our own, in any
+`concurrent.futures.Executor` that was passed in, on a cluster or, with one worker, in this process: the same
+code, which is the oracle for the parallel runs.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ class Pool:
 
 
 class _Schedule:
-    """One call of `Pool.run`."""
+    """What is to be run when: one call of `Pool.run`."""
 
     def __init__(self, backend: _Backend, workers: int, tasks: Iterator[Task]) -> None:
         self.backend = backend

@@ -106,7 +106,7 @@ class Workers:
         token
             Comes back with the result.
         is_long
-            Whether nothing should wait behind this task.
+            Whether nothing should wait for this task.
         """
         self._send(_Sent(token, task, is_long))
 
@@ -281,7 +281,7 @@ def _spawn(task_fd: int, result_fd: int) -> int:
 
 
 def serve(task_fd: int, result_fd: int) -> None:
-    """Run tasks until there are no more: what a worker does. Ends with its parent, even amid a task."""
+    """Run tasks until there are no more: what a worker does. Ends with its parent, even during a task."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     gc.disable()  # a scan makes many objects and no cycles: collections cost it 8 %
     threading.Thread(target=_exit_with_parent, args=(task_fd,), daemon=True).start()
@@ -333,7 +333,7 @@ def _write_message(fd: int, message: object) -> None:
 
 
 def _read_message(fd: int) -> Any:
-    """Read a whole message; EOFError where the writer is gone, be it amid the message."""
+    """Read a whole message; EOFError where the writer is gone, be it in the middle of the message."""
     length = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size))[0]
     return pickle.loads(_read_exactly(fd, length))  # noqa: S301 - from our own worker
 

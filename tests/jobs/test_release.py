@@ -425,7 +425,7 @@ def test_paths_that_differ_only_in_case_are_a_warning(make_tree, tmp_path):
         (['--out', '{tmp}/x.zip', '--manifest', 'crc'], r'expected one of md5, xxh128, sha256'),
         (['--out', '{tmp}/x.zip', '--split-by', 'day'], r'expected one of lab, subject'),
         (['--out', '{tmp}/x.zip', '--split', 'half'], r'expected a size'),
-        (['--out', '{tmp}/x.zip', '--select'], r'expected options of search behind it'),
+        (['--out', '{tmp}/x.zip', '--select'], r'expected options of search after it'),
         (['--out', '{tmp}/x.zip', '--select', '--lab', 'a', '--force'], r'--force.*all others come before'),
         (['--out', '{tmp}/x.zip', '--select', '--lab', '('], r'no regular expression'),
         ([], r'required: --out'),

@@ -1,7 +1,7 @@
-"""Write one archive: workers read and compress, this process puts what they give one behind the other.
+"""Write one archive: workers read and compress, this process puts what they give one after the other.
 
 The order is that of the plan, whatever the number of workers: what describes the data, the index, the
-datasets by path, the manifest. A big file is read here, as its digests need it from begin to end, and its
+datasets by path, the manifest. A big file is read here, as its digests need it from start to end, and its
 pieces go to the workers; one that is stored as it is does not even leave this process. So memory is that of
 the tasks in flight, a few MB a worker; what is written at the end (the manifest, the directory of a zip file)
 waits in files without a name.
@@ -101,7 +101,7 @@ def write_archive(
 
 
 class _Packing:
-    """One call of `write_archive`."""
+    """Packs one archive: one call of `write_archive`."""
 
     def __init__(
         self, tree: Tree, format: Format, manifest: str, writer: Writer, lines: IO[bytes], bar: Bar

@@ -1,6 +1,6 @@
 """What a kind of archive does: the interface of `fastindex.jobs.release.zips` and `.tars`.
 
-A *packer* makes the records of many small files in a worker, a *writer* puts records one behind the other
+A *packer* makes the records of many small files in a worker, a *writer* puts records one after the other
 and ends the archive. Both are given what they need and open no file of a tree. Nothing in an archive depends
 on the machine, the day or the number of workers: times and modes are fixed, and pieces of a big file are
 compressed each for itself.
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """Records of many members; their offsets are from the begin of `data`."""
+    """Records of many members; their offsets are from the start of `data`."""
 
     data: bytes
     entries: list[Entry]
@@ -55,7 +55,7 @@ class Packer(Protocol):
 
 
 class Writer(Protocol):
-    """Writes an archive from its begin to its end."""
+    """Writes an archive from its start to its end."""
 
     def add_folder(self, name: str) -> None:
         """Append a folder."""
@@ -64,7 +64,7 @@ class Writer(Protocol):
         """Append what a packer gave."""
 
     def begin_file(self, name: str, size_bytes: int) -> None:
-        """Begin a file that comes in pieces, as `Format.compress` gives them."""
+        """Start a file that comes in pieces, as `Format.compress` gives them."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Append a piece."""

@@ -148,7 +148,7 @@ class SteadyFile:
     Parameters
     ----------
     fd
-        Stands at its begin, and stays the caller's to close.
+        Stands at its start, and stays the caller's to close.
     path
         Its name, for messages.
     manifest

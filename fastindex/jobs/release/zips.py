@@ -183,7 +183,7 @@ class _ZipWriter:
     def end_file(self, crc: int) -> None:
         packed_bytes = self._offset - self._data_offset
         entry = self._begun._replace(crc=crc, packed_bytes=packed_bytes)
-        # Not behind the data (bit 3): there are readers that do not take that for a stored member.
+        # Not after the data (bit 3): there are readers that do not take that for a stored member.
         self._file.seek(entry.offset)
         self._file.write(_pack_local(entry, self._dos_time, is_large=self._is_large(entry.size_bytes)))
         self._file.seek(self._offset)

@@ -156,7 +156,7 @@ def _add_rows(name: str, rows: Sequence[CoverageRow], width: int) -> CoverageRow
 
 
 def _to_kinds(stems: pl.Series) -> pl.DataFrame:
-    """Find the `object.attribute` of beginnings of names, `_ibl_trials.choice`; '' where they are not ALF."""
+    """Find the `object.attribute` of the starts of names, `_ibl_trials.choice`; '' where they are not ALF."""
     import polars as pl
 
     kinds = []

@@ -264,7 +264,7 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
             )
             for keys in iter_shards(expected.iter_keys(), total, pool.workers)
         )
-        scanned = scan(pool, tasks)  # the workers begin here
+        scanned = scan(pool, tasks)  # the workers start here
         if isinstance(expected.identity, FilenameIdentity):
             scanned = iter_unique(scanned, recipe.namespace)
         run = _Comparison(task, counts, expected, Judge(tree, algorithm, discovery.tally.problems), algorithm)
