@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import zipfile
 import zlib
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from one.api import One
 import fastindex
 from fastindex import FindingsError, Query, ReleaseError
 from fastindex.errors import MissingExtraError
+from fastindex.jobs.release.archive import Source, _Packing
 from fastindex.jobs.release.pack import BIG_BYTES, FileTask, PackTask, SteadyFile
 from fastindex.jobs.release.tars import TarZstFormat
 from fastindex.jobs.release.zips import ZipFormat
@@ -127,8 +130,7 @@ def test_what_is_compressed_already_is_stored_and_all_else_deflated(released):
     ('manifest', 'program'), [('md5', 'md5sum'), ('xxh128', 'xxh128sum'), ('sha256', 'sha256sum')]
 )
 def test_manifest_is_checked_by_the_program_of_its_digest(make_tree, tmp_path, manifest, program):
-    tree = {path: content for path, content in TREE.items() if '%' not in path}
-    fastindex.release(make_tree(tree), tmp_path / 'data.zip', manifest=manifest, workers=1)
+    fastindex.release(make_tree(TREE), tmp_path / 'data.zip', manifest=manifest, workers=1)
     unpacked = unpack(tmp_path / 'data.zip')
     lines = (unpacked / f'manifest-{manifest}.txt').read_text().splitlines()
     assert {line.split('  ', 1)[1] for line in lines} == list_files(unpacked) - {f'manifest-{manifest}.txt'}
@@ -138,9 +140,27 @@ def test_manifest_is_checked_by_the_program_of_its_digest(make_tree, tmp_path, m
     assert subprocess.run(check, cwd=unpacked, capture_output=True, check=False).returncode
 
 
-def test_percent_signs_stand_in_the_manifest_as_bagit_has_them(released):
-    text = (unpack(released / 'data.zip') / 'manifest-md5.txt').read_text()
-    assert 'lab/Subjects/é 100%25/2024-02-01/001/alf/wheel.position.npy\n' in text
+def test_a_manifest_has_each_path_as_it_is_whatever_characters_it_has(make_tree, tmp_path):
+    subjects = [
+        'mouse_50%',
+        '50%25',
+        ' a',
+        'b ',
+        '*c',
+        '-d',
+        "e'",
+        'f"',
+        '$(g)',
+        'é 100%',
+        'h  i',
+        '#j',
+        '~k',
+    ]
+    tree = {f'{subject}/2024-01-01/001/a.b.c': b'1' for subject in subjects}
+    fastindex.release(make_tree(tree), tmp_path / 'x.zip', workers=1, force=True)
+    check = ['md5sum', '-c', '--strict', 'manifest-md5.txt']
+    done = subprocess.run(check, cwd=unpack(tmp_path / 'x.zip'), capture_output=True, text=True, check=True)
+    assert {line.removesuffix(': OK') for line in done.stdout.splitlines()} >= set(tree)
 
 
 def test_client_loads_every_dataset_of_a_release_of_the_example(example_tree, tmp_path):
@@ -395,6 +415,57 @@ def test_a_file_that_has_become_a_link_is_not_read(make_tree):
         task = PackTask(tree, ZipFormat(MOMENT), 'md5', [(folder, [FileTask(name, 1, '')])])
         with pytest.raises(ReleaseError, match='a link leads there'):
             task.run()
+
+
+@pytest.mark.parametrize('name', ['README', 'LICENSE.txt'])
+def test_a_file_beside_the_datasets_that_has_become_a_link_is_not_read(make_tree, tmp_path, name):
+    root = make_tree({name: b'mine', f'{SESSION}/a.b.c': b'1', '../secret': b'secret'})
+    add_source = _Packing.add_source
+
+    def exchange_before(self: _Packing, source: Source) -> None:
+        """It was found to be a file, and is not open yet."""
+        (root / name).unlink(missing_ok=True)
+        (root / name).symlink_to('../secret')
+        add_source(self, source)
+
+    release = partial(fastindex.release, root, workers=1, follow_symlinks=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Packing, 'add_source', exchange_before)
+        with pytest.raises(ReleaseError, match=f'{name}: a link leads there'):
+            release(tmp_path / 'x.zip')
+    release(tmp_path / 'y.zip')  # now it was a link from the beginning
+    assert name not in list_files(unpack(tmp_path / 'y.zip'))
+
+
+BAD_NAMES = [
+    *('README\\..\\..\\evil.txt', 'README\n', 'README\x1b[1m', 'README\udcff', 'README\u202e', '..', '.'),
+    *('/etc/passwd', '../x', 'a/../../x', 'a//b', 'a/', '', 'a/./b'),
+]
+
+
+@pytest.mark.parametrize('name', BAD_NAMES)
+@pytest.mark.parametrize('kind', [ZipFormat, TarZstFormat])
+def test_no_member_of_any_kind_has_a_name_that_leads_elsewhere(kind, name):
+    format, file = kind(MOMENT), io.BytesIO()
+    writer, packer = format.open_writer(file, io.BytesIO()), format.open_packer()
+    ways = [
+        lambda: packer.add(name, memoryview(b'1'), 0),
+        lambda: writer.begin_file(name, 1),
+        lambda: writer.add_folder(name),
+    ]
+    for way in ways:
+        with pytest.raises(ReleaseError) as error:
+            way()
+        assert str(error.value).isprintable()
+    assert not file.getvalue()
+
+
+@pytest.mark.parametrize('name', [name for name in BAD_NAMES if name.startswith('README')])
+def test_names_beside_the_datasets_are_judged_before_anything_is_packed(make_tree, tmp_path, name):
+    root = make_tree({name: b'mine', f'{SESSION}/a.b.c': b'1'})
+    with pytest.raises(ReleaseError, match='does not unpack everywhere') as error:
+        fastindex.release(root, tmp_path / 'x.zip', workers=1, force=True, dry_run=True)
+    assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize('name', ['a\nb', 'a\\b', 'a\x1bb', 'a\u202eb'])

@@ -49,10 +49,17 @@ TASK_FILES = 512
 
 
 class Source(NamedTuple):
-    """A file that is no dataset: what it is called in the archive, and where it is."""
+    """A file that is no dataset: what it is called in the archive, and where it is.
+
+    Parameters
+    ----------
+    path
+        In a folder of our own; None where it is in the root of the tree, under its name.
+    """
 
     name: str
-    path: Path
+    size_bytes: int
+    path: Path | None = None
 
 
 def write_archive(
@@ -118,14 +125,8 @@ class _Packing:
 
     def add_source(self, source: Source) -> None:
         """Append a file that is no dataset."""
-        try:
-            fd = os.open(source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise_unreadable(source.name, error)
-        try:
+        with self._open(source.name) if source.path is None else _open_ours(source.path) as fd:
             self._list(self.add_open_file(fd, source.name), source.name)
-        finally:
-            os.close(fd)
 
     def add_open_file(self, fd: int, name: str, expected: FileTask | None = None) -> SteadyFile:
         """Append an open file, all in this process."""
@@ -200,6 +201,12 @@ class _Packing:
         if is_last:  # so it was read to its end, and its digests are known
             self._writer.end_file(file.crc)
             self._list(file, path)
+
+
+@contextmanager
+def _open_ours(path: Path) -> Iterator[int]:
+    with path.open('rb') as file:
+        yield file.fileno()
 
 
 def _iter_batches(files: Iterable[tuple[str, FileTask]]) -> Iterator[list[tuple[str, FileTask]]]:

@@ -8,10 +8,25 @@ compressed each for itself.
 
 from __future__ import annotations
 
+import re
 from stat import S_IFDIR, S_IFREG
 from typing import IO, NamedTuple, Protocol
 
-__all__ = ['FILE_MODE', 'FOLDER_MODE', 'Entry', 'Format', 'Packed', 'Packer', 'Writer', 'is_stored_kind']
+from fastindex.errors import ReleaseError
+from fastindex.text import escape
+
+__all__ = [
+    'FILE_MODE',
+    'FOLDER_MODE',
+    'ORDINARY_NAME',
+    'Entry',
+    'Format',
+    'Packed',
+    'Packer',
+    'Writer',
+    'is_stored_kind',
+    'to_member',
+]
 
 STORED_KINDS = frozenset(
     f'.{kind}'
@@ -91,6 +106,30 @@ class Format(Protocol):
 
     def open_writer(self, file: IO[bytes], directory: IO[bytes]) -> Writer:
         """Make a writer of an archive; `directory` holds meanwhile what a zip file has at its end."""
+
+
+ORDINARY_NAME = r'\A[ -.0-\[\]-~]+(?:/[ -.0-\[\]-~]+)*\z'
+"""What nearly every name is: printable ASCII without a backslash, and no part of it empty."""
+
+_is_ordinary = re.compile(ORDINARY_NAME.replace(r'\z', r'\Z')).match
+
+
+def to_member(name: str) -> str:
+    """Let the name of a member pass, whatever it is a member for: the one gate into an archive.
+
+    Raises
+    ------
+    ReleaseError
+        If it would not be unpacked to this path, below the folder that is unpacked into, on every system.
+    """
+    if not _is_ordinary(name) and ('\\' in name or not name.isprintable()):
+        raise ReleaseError(
+            f'{escape(name)}: a name with a backslash or a control character, or not in UTF-8, '
+            'does not unpack everywhere: rename it'
+        )
+    if not {'', '.', '..'}.isdisjoint(name.split('/')):
+        raise ReleaseError(f'{escape(name)}: this path leads out of the archive: expected one below it')
+    return name
 
 
 def is_stored_kind(name: str) -> bool:

@@ -133,13 +133,12 @@ def raise_unreadable(path: str, error: OSError) -> NoReturn:
 
 
 def manifest_line(hex_digest: str, path: str) -> bytes:
-    r"""Write a line of a manifest as RFC 8493 (BagIt) has it, which is that of `md5sum` too.
+    r"""Write a line of a manifest as `md5sum` and its like do, and check it: with the path as it is.
 
     >>> manifest_line('d41d8cd98f00b204e9800998ecf8427e', 'lab/100%')
-    b'd41d8cd98f00b204e9800998ecf8427e  lab/100%25\n'
+    b'd41d8cd98f00b204e9800998ecf8427e  lab/100%\n'
     """
-    escaped = path.replace('%', '%25') if '%' in path else path  # other characters that need it are refused
-    return f'{hex_digest}  {escaped}\n'.encode()
+    return f'{hex_digest}  {path}\n'.encode()
 
 
 class SteadyFile:

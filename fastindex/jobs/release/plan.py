@@ -13,6 +13,7 @@ from unicodedata import normalize
 
 from fastindex.errors import ReleaseError
 from fastindex.jobs.read.search import Query, file_path, find_sessions, to_session_paths
+from fastindex.jobs.release.formats import ORDINARY_NAME, to_member
 from fastindex.jobs.release.pack import FileTask
 from fastindex.text import escape, to_size
 
@@ -112,17 +113,10 @@ def select_rows(index: Index, query: Query | None) -> Part:
 
 
 def _check_names(part: Part) -> None:
-    """Refuse names that a manifest cannot hold, or that do not unpack everywhere."""
+    """Refuse now what an archive would refuse after hours: see `to_member`."""
     for column in (part.sessions['session_path'], part.datasets['rel_path'].unique()):
-        unusual = column.filter(
-            column.str.contains(r'[^ -\[\]-~]')
-        )  # not ASCII, not printable, or a backslash
-        for path in unusual.to_list():
-            if '\\' in path or not path.isprintable():
-                raise ReleaseError(
-                    f'{escape(path)}: a name with a backslash or a control character does not unpack '
-                    'everywhere: rename it'
-                )
+        for path in column.filter(~column.str.contains(ORDINARY_NAME)).to_list():
+            to_member(path)
     paths = part.datasets['path']
     if paths.n_unique() < paths.len():
         path = paths.filter(paths.is_duplicated())[0]

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -26,11 +26,13 @@ from fastindex.errors import (
     UsageError,
 )
 from fastindex.files import find_target
+from fastindex.jobs.release.formats import to_member
 from fastindex.jobs.release.tars import TarZstFormat
 from fastindex.jobs.release.zips import ZipFormat
 from fastindex.jobs.validate.validate import validate
 from fastindex.names.findings import Finding
 from fastindex.names.ids import NAMESPACE
+from fastindex.names.problems import Tally
 from fastindex.names.rules import Severity
 from fastindex.tables.check import refusing_damage
 from fastindex.tables.file import TableFile, open_table
@@ -250,10 +252,17 @@ def count_findings(
     return dict(counts)
 
 
-def find_descriptions(tree: Tree) -> Iterator[Path]:
-    """Find the README and LICENSE files of the root."""
-    with os.scandir(tree.root) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            is_wanted = _DESCRIPTION.fullmatch(entry.name) and entry.name.isprintable()
-            if is_wanted and entry.is_file(follow_symlinks=tree.follow_links):
-                yield Path(entry.path)
+def find_descriptions(tree: Tree) -> list[tuple[str, int]]:
+    """Find the README and LICENSE files of the root: their names, and their sizes in bytes.
+
+    Raises
+    ------
+    ReleaseError
+        If one has a name that does not unpack everywhere.
+    """
+    with tree.open_folder('', Tally()) as folder:
+        listed = (name for names, _ in folder.iter_names() for name in names)
+        names = sorted(filter(_DESCRIPTION.fullmatch, listed))
+        measures = folder.measure(names)
+    files = [name for position, name in enumerate(names) if position not in measures.wrong]
+    return list(zip(map(to_member, files), measures.sizes, strict=True))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, date, datetime
+from itertools import starmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -233,7 +234,7 @@ def release(
                 format=kind(moment),
                 moment=moment,
                 manifest=manifest,
-                sources=tuple(Source(path.name, path) for path in find_descriptions(tree)),
+                sources=tuple(starmap(Source, find_descriptions(tree))),
             )
             parts = {path: rows}
             if split_bytes is not None:
@@ -311,7 +312,7 @@ class _Plan(NamedTuple):
 
     def split(self, path: Path, rows: Part, max_bytes: int, by: str) -> dict[Path, Part]:
         """Cut a release into parts, and name them."""
-        extra_bytes = TABLE_BYTES + sum(source.path.stat().st_size for source in self.sources)
+        extra_bytes = TABLE_BYTES + sum(source.size_bytes for source in self.sources)
         parts = split_rows(
             rows, by, max_bytes=max_bytes, member_bytes=self.format.member_bytes, extra_bytes=extra_bytes
         )
@@ -349,7 +350,8 @@ class _Plan(NamedTuple):
         with TemporaryDirectory(prefix='fastindex-') as scratch:
             date_created = self.moment.isoformat(sep=' ', timespec='minutes')
             write_tables(self.opened, part, Path(scratch), origin=self.name, date_created=date_created)
-            tables = [Source(name, Path(scratch, name)) for name in ('sessions.pqt', 'datasets.pqt')]
+            paths = [Path(scratch, name) for name in ('sessions.pqt', 'datasets.pqt')]
+            tables = [Source(path.name, path.stat().st_size, path) for path in paths]
             write_archive(
                 part,
                 file,

@@ -8,7 +8,7 @@ from datetime import datetime
 from stat import S_IMODE
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from fastindex.jobs.release.formats import FILE_MODE, FOLDER_MODE, Packed, Packer, Writer
+from fastindex.jobs.release.formats import FILE_MODE, FOLDER_MODE, Packed, Packer, Writer, to_member
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +36,7 @@ class TarZstFormat(NamedTuple):
 
     def make_header(self, name: str, size_bytes: int, *, is_folder: bool = False) -> bytes:
         """Make the header in front of a member."""
-        info = tarfile.TarInfo(name)
+        info = tarfile.TarInfo(to_member(name))
         info.size = size_bytes
         info.mode = S_IMODE(FOLDER_MODE if is_folder else FILE_MODE)
         info.type = tarfile.DIRTYPE if is_folder else tarfile.REGTYPE

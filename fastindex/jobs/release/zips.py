@@ -19,6 +19,7 @@ from fastindex.jobs.release.formats import (
     Packer,
     Writer,
     is_stored_kind,
+    to_member,
 )
 
 __all__ = ['ZipFormat']
@@ -132,7 +133,7 @@ class _ZipPacker:
         method = _DEFLATED
         if packed is None or len(packed) >= size_bytes:
             method, packed = _STORED, bytes(data)
-        entry = Entry(name.encode(), method, crc, len(packed), size_bytes, self._offset)
+        entry = Entry(to_member(name).encode(), method, crc, len(packed), size_bytes, self._offset)
         head = _pack_local(entry, self._dos_time)
         self._records += (head, packed)
         self._entries.append(entry)
@@ -164,7 +165,7 @@ class _ZipWriter:
         self._members += 1
 
     def add_folder(self, name: str) -> None:
-        entry = Entry(f'{name}/'.encode(), _STORED, 0, 0, 0, self._offset)
+        entry = Entry(f'{to_member(name)}/'.encode(), _STORED, 0, 0, 0, self._offset)
         self._list(entry)
         self.write(_pack_local(entry, self._dos_time))
 
@@ -176,7 +177,7 @@ class _ZipWriter:
 
     def begin_file(self, name: str, size_bytes: int) -> None:
         method = _STORED if is_stored_kind(name) else _DEFLATED
-        self._begun = Entry(name.encode(), method, 0, 0, size_bytes, self._offset)
+        self._begun = Entry(to_member(name).encode(), method, 0, 0, size_bytes, self._offset)
         self.write(_pack_local(self._begun, self._dos_time, is_large=self._is_large(size_bytes)))
         self._data_offset = self._offset
 
