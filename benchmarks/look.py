@@ -92,7 +92,7 @@ def measure_report_size(root: Path, indexed: Path, scratch: Path) -> Measurement
     """Look how large the report is."""
     tree, name, goal = 'example', 'size of the report', '<= 5'
     if not all(map(find_spec, REPORT_NEEDS)):
-        return Measurement(tree, name, None, goal, note='missing: fastindex[report]')
+        return Measurement(tree, name, None, goal, note='missing: what a report needs')
     from fastindex.jobs.report.report import write_report
 
     summary = write_report(fastindex.open(indexed, root=root), scratch / 'report.html')

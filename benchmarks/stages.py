@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument('--write', action='store_true', help='put the tables into benchmarks/README.md')
     options = parser.parse_args()
     if shutil.which('py-spy') is None:
-        sys.exit("missing: py-spy (pip install '.[bench]')")
+        sys.exit('missing: py-spy (pip install --group bench)')
     tables = '\n\n'.join(make_tables(tree, options.data) for tree in options.trees)
     print(tables)
     if options.write:

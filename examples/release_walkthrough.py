@@ -3,8 +3,8 @@
 python examples/release_walkthrough.py walkthrough
 
 makes the folder `walkthrough`, of 1 GB, and prints what it does there; the commands are what one would type.
-What it says is checked: where something is not so, it ends with 1. It needs what
-`pip install 'fastindex[tutorial]'` installs.
+What it says is checked: where something is not so, it ends with 1. It needs the packages numpy, ONE-api,
+deflate and matplotlib.
 """
 
 from __future__ import annotations

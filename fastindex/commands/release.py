@@ -30,7 +30,7 @@ examples:
 After --select stands nothing but options of search (python -m fastindex search --help), which choose the
 sessions; each comes with all of its datasets.
 
-A .zip needs pip install 'fastindex[release]', a .tar.zst nothing more.
+A .zip needs the package deflate, a .tar.zst nothing more.
 
 exit codes:
   0  done

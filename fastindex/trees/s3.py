@@ -22,6 +22,7 @@ from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
 
 from fastindex.errors import StoreError, UsageError
+from fastindex.extras import require
 from fastindex.text import escape
 from fastindex.trees import SCHEME
 
@@ -329,14 +330,10 @@ def _client_of(location: Location) -> Any:
 
 
 def _make_client(location: Location) -> Any:
-    try:
-        import botocore.session
-        from botocore import UNSIGNED
-        from botocore.config import Config
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"{escape(location.url)}: a bucket takes more than is installed: pip install 'fastindex[s3]'"
-        ) from error
+    require('s3', escape(location.url))
+    import botocore.session
+    from botocore import UNSIGNED
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     try:

@@ -27,6 +27,7 @@ from uuid import uuid4
 
 from fastindex._version import __version__
 from fastindex.errors import ClusterError, UsageError
+from fastindex.extras import require
 from fastindex.text import escape
 from fastindex.trees import Tree
 from fastindex.trees.disk import LocalTree
@@ -344,10 +345,9 @@ def _is_deadly(error: BaseException) -> bool:
 
 
 def _connect(where: str) -> Client:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise UsageError(hint=f"`dask` needs Dask: pip install 'fastindex[dask]' ({error})") from error
+    require('dask', 'a Dask cluster')
+    from distributed import Client
+
     is_file = where.endswith('.json') or os.path.exists(where)
     address = _read_scheduler_file(where) if is_file else where
     try:

@@ -592,7 +592,7 @@ def test_without_the_extra_a_zip_is_refused_before_any_work_and_a_tar_is_not(tmp
     root = tmp_path / 'root'
     grow(root, TREE)
     monkeypatch.setitem(sys.modules, 'deflate', None)
-    with pytest.raises(MissingExtraError, match=re.escape("pip install 'fastindex[release]'")):
+    with pytest.raises(MissingExtraError, match='pip install deflate'):
         fastindex.release(root, tmp_path / 'x.zip', workers=1)
     assert not (root / 'sessions.pqt').exists()
     fastindex.release(root, tmp_path / 'x.tar.zst', workers=1)

@@ -30,6 +30,7 @@ from fastindex.errors import (
     EmptyTreeError,
     ForeignTableError,
     InvalidIndexError,
+    MissingExtraError,
     PublishError,
     RootError,
     StoreError,
@@ -571,9 +572,9 @@ def test_validate_does_not_look_into_buckets():
 
 
 def test_missing_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'botocore.session', None)
+    monkeypatch.setitem(sys.modules, 'botocore', None)
     s3._clients.clear()
-    with pytest.raises(UsageError, match=r"pip install 'fastindex\[s3\]'"):
+    with pytest.raises(MissingExtraError, match='pip install botocore'):
         fastindex.build('s3://bucket', out=tmp_path)
 
 

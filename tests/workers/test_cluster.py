@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import fastindex
-from fastindex import ClusterError, UsageError
+from fastindex import ClusterError, MissingExtraError, UsageError
 from fastindex.names.problems import Tally
 from fastindex.trees.digests import ALGORITHMS
 from fastindex.trees.disk import LocalTree, _root_fds
@@ -249,7 +249,7 @@ def test_a_cluster_has_the_workers_that_it_has(root):
 
 def test_without_dask_the_message_says_what_to_install(root, monkeypatch):
     monkeypatch.setitem(sys.modules, 'distributed', None)
-    with pytest.raises(UsageError, match=r"pip install 'fastindex\[dask\]'"):
+    with pytest.raises(MissingExtraError, match='pip install distributed'):
         fastindex.build(root, dask='127.0.0.1:9')
 
 

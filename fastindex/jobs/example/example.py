@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import importlib.util
 import itertools
 import math
 import os
@@ -22,6 +21,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastindex.errors import ExampleError, UsageError
+from fastindex.extras import require
 from fastindex.files import new_folder
 from fastindex.progress import open_bar
 from fastindex.workers.pool import Pool, default_workers
@@ -135,10 +135,7 @@ def write_example(
         )
     _check_no_other(target)
     check_free(target)
-    if importlib.util.find_spec('numpy') is None:
-        raise ExampleError(
-            "the example needs numpy, which is not installed: pip install 'fastindex[example]'"
-        )
+    require('example', 'the example')
     with new_folder(target, error=ExampleError) as root:
         size = _write_sessions(root, sessions, seed, workers or default_workers(), progress)
         with open(f'{root}/README.txt', 'x', encoding='utf-8') as file:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError
+from fastindex.extras import require
 from fastindex.jobs.read.search import (
     Moment,
     Patterns,
@@ -173,9 +174,10 @@ class Index:
 
         Raises
         ------
-        ModuleNotFoundError
-            If ONE-api is not installed: `pip install ONE-api`.
+        MissingExtraError
+            If ONE-api is not installed.
         """
+        require('one', 'the client')
         from one.api import One
 
         one = One(cache_dir=self.root, tables_dir=self.folder, mode='local')

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from uuid import UUID
@@ -21,10 +20,10 @@ from fastindex.errors import (
     FindingsError,
     ForeignTableError,
     InvalidIndexError,
-    MissingExtraError,
     ReleaseError,
     UsageError,
 )
+from fastindex.extras import require
 from fastindex.files import find_target
 from fastindex.jobs.release.formats import to_member
 from fastindex.jobs.release.tars import TarZstFormat
@@ -88,11 +87,8 @@ def parse_out(out: str | os.PathLike[str]) -> tuple[Path, ArchiveFormat]:
     """
     folder, name = os.path.split(os.fspath(out))
     kind = _find_kind(name, out)
-    if kind is ZipFormat and find_spec('deflate') is None:
-        raise MissingExtraError(
-            "deflate is not installed, and a zip file is made with it: pip install 'fastindex[release]' "
-            '(.tar.zst needs nothing more)'
-        )
+    if kind is ZipFormat:
+        require('release', 'a zip file', otherwise=' (.tar.zst needs nothing more)')
     return Path(os.path.realpath(folder), name), kind
 
 

@@ -183,7 +183,7 @@ def release(
     UsageError
         If an option makes no sense, or the index that is there would get other ids.
     MissingExtraError
-        If the archive is a zip file, and `fastindex[release]` is not installed.
+        If the archive is a zip file, and the package deflate is not installed.
     RootError, EmptyTreeError, IdClashError, LockedError, PublishError, WorkerError
         As for `fastindex.build`.
 

@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from fastindex.errors import MissingExtraError
+from fastindex.extras import require
 from fastindex.jobs.read.info import Info
 from fastindex.jobs.report.charts import to_charts
 from fastindex.jobs.report.contents import Contents, FindingGroup
@@ -47,11 +46,7 @@ def check_extra() -> None:
     MissingExtraError
         If it is not.
     """
-    for package in ('itables', 'jinja2', 'vl_convert'):
-        if find_spec(package) is None:
-            raise MissingExtraError(
-                f"{package} is not installed, and a report is made with it: pip install 'fastindex[report]'"
-            )
+    require('report', 'a report')
 
 
 def render(contents: Contents, findings: Sequence[FindingGroup] | None, note: str, title: str) -> str:

@@ -1,0 +1,44 @@
+"""Packages that only a part of this program needs, and the message where one is not installed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from fastindex.errors import MissingExtraError
+
+__all__ = ['EXTRAS', 'require']
+
+EXTRAS = {
+    'dask': {'distributed': 'distributed'},
+    'example': {'numpy': 'numpy'},
+    'one': {'ONE-api': 'one'},
+    'release': {'deflate': 'deflate'},
+    'report': {'vl-convert-python': 'vl_convert', 'itables': 'itables', 'jinja2': 'jinja2'},
+    's3': {'botocore': 'botocore'},
+}
+"""By the name of an extra in pyproject.toml: its packages, as pip names them, and the module of each."""
+
+
+def require(extra: str, what: str, *, otherwise: str = '') -> None:
+    """Check that all packages of an extra are installed.
+
+    Parameters
+    ----------
+    extra
+        A key of `EXTRAS`.
+    what
+        What needs them: the subject of the message.
+    otherwise
+        What to do without them.
+
+    Raises
+    ------
+    MissingExtraError
+        If one is not there; the message names the packages, as pip takes them.
+    """
+    missing = [package for package, module in EXTRAS[extra].items() if find_spec(module) is None]
+    if missing:
+        raise MissingExtraError(
+            f'{what} needs {" and ".join(missing)}, not installed here: pip install {" ".join(missing)}',
+            hint=otherwise,
+        )
