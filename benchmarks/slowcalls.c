@@ -121,3 +121,10 @@ DIR *fdopendir(int fd) {
     wait_for(fd, "");
     return next(fd);
 }
+
+ssize_t getdents64(int fd, void *entries, size_t size) {
+    static __typeof__(&getdents64) next;
+    if (!next) next = NEXT(getdents64);
+    if (lseek(fd, 0, SEEK_CUR) == 0) wait_for(fd, "");
+    return next(fd, entries, size);
+}

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 import fastindex
 from fastindex import Summary, cli
+from fastindex.trees import kernel
 from tests.support.cases import cases
-from tests.support.trees import Tree, grow
+from tests.support.trees import Entry, Tree, grow
 
 tqdm.monitor_interval = 0  # else the first bar of the client's builder leaves a thread
 
@@ -66,6 +67,34 @@ def _fork_beside_idle_threads() -> Iterator[None]:
         patch.setattr('fastindex.workers.processes.may_fork', lambda: threading.active_count() <= before)
         patch.setattr('fastindex.workers.pool.default_workers', lambda: 1)
         yield
+
+
+@pytest.fixture(params=kernel.TWINS)
+def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> kernel.Twin:
+    """Run a test with each twin of the kernel, in workers and commands too."""
+    if request.param == 'compiled' and not kernel.HAS_COMPILED:
+        pytest.skip('the kernel is not compiled: python hatch_build.py')
+    twin = kernel.TWINS[request.param]
+    for name, value in {**twin._asdict(), 'KERNEL': request.param}.items():
+        monkeypatch.setattr(kernel, name, value)
+    monkeypatch.setenv(kernel.KERNEL_VARIABLE, request.param)
+    return twin
+
+
+@pytest.fixture
+def relist(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[list[Entry]], list[Entry]]], None]:
+    """Have all folders listed in another way: call it with what makes new entries of those of a block."""
+    plain = kernel.list_folder
+
+    def relist(change: Callable[[list[Entry]], list[Entry]]) -> None:
+        def list_folder(fd: int) -> Iterator[tuple[list[str], bytes]]:
+            for names, kinds in plain(fd):
+                entries = change(list(zip(names, kinds, strict=True)))
+                yield [name for name, _ in entries], bytes(kind for _, kind in entries)
+
+        monkeypatch.setattr(kernel, 'list_folder', list_folder)
+
+    return relist
 
 
 @pytest.fixture

@@ -110,9 +110,19 @@ def make_parser() -> argparse.ArgumentParser:
     share(parser, '--force', help='replace tables of another program, or that are links')
     share(parser, '--json', '--quiet')
     add('-v', dest='verbose', action='count', default=0, help='name all that is left out; -vv: trace errors')
-    add('--version', action='version', version=f'fastindex {__version__}')
+    add('--version', action=_Version, nargs=0, help='show the version, and which kernel runs')
     parser.set_defaults(run=_run)
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from fastindex.trees.kernel import KERNEL
+
+        print(f'fastindex {__version__} (kernel: {KERNEL})')
+        parser.exit()
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -179,6 +189,8 @@ def _print_skip(skip: Skip) -> None:
 
 
 def _to_json(summary: Summary) -> dict[str, Any]:
+    from fastindex.trees.kernel import KERNEL
+
     paths = {name: getattr(summary, f'{name}_path') for name in ('sessions', 'datasets', 'problems')}
     return {
         'root': summary.root,
@@ -196,6 +208,7 @@ def _to_json(summary: Summary) -> dict[str, Any]:
         'changes': summary.changes and summary.changes._asdict(),
         'seconds': round(summary.seconds, 3),
         'generation': summary.generation,
+        'kernel': KERNEL,
         **{f'{name}_path': path and to_text(os.fspath(path)) for name, path in paths.items()},
     }
 

@@ -14,7 +14,9 @@ import stat
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import accumulate, pairwise, starmap
 from typing import Protocol
 
 import xxhash
@@ -148,12 +150,15 @@ class Hasher:
 
     def __init__(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> None:
         self.algorithms = algorithms
+        self.buffer = _buffer.view
+        """What was read last, from its beginning on: of this thread."""
+        self.whole_bytes = min(max_bytes, BUFFER_BYTES)
+        """Less than this is read as a whole."""
+        self.settled_ns = time.time_ns() - SETTLED_NS
+        """What was changed before does not change now."""
         self._is_xxh128_alone = algorithms == ('xxh128',)
-        self._buffer = _buffer.view
-        self._buffers = [self._buffer]
+        self._buffers = [self.buffer]
         self._max_bytes = max_bytes
-        self._whole_bytes = min(max_bytes, BUFFER_BYTES)  # less than this is read as a whole
-        self._settled_ns = time.time_ns() - SETTLED_NS
 
     def measure(self, fd: int) -> Measured:
         """Read the whole of an open file, at whose begin `fd` stands.
@@ -173,8 +178,8 @@ class Hasher:
         size_bytes = info.st_size
         is_regular = info.st_mode & _TYPE_MASK == _REGULAR
         is_settled = self._is_settled(info)
-        if is_settled and is_regular and count == size_bytes < self._whole_bytes:
-            data = self._buffer[:count]  # no file is longer than it says: this is all of it
+        if is_settled and is_regular and count == size_bytes < self.whole_bytes:
+            data = self.buffer[:count]  # no file is longer than it says: this is all of it
             digests = (xxh3_128_digest(data),) if self._is_xxh128_alone else self._digest(data)
             return size_bytes, digests, (info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
         if not is_regular:
@@ -194,9 +199,17 @@ class Hasher:
             count = os.readv(fd, self._buffers)
         raise FileChangedError
 
+    def digest(self, sizes: Sequence[int]) -> list[Digests]:
+        """Digest files of these sizes, which are in the buffer one behind the other."""
+        slices = starmap(slice, pairwise(accumulate(sizes, initial=0)))
+        contents = map(self.buffer.__getitem__, slices)
+        if self._is_xxh128_alone:
+            return list(zip(map(xxh3_128_digest, contents), strict=True))
+        return [self._digest(data) for data in contents]
+
     def _is_settled(self, info: os.stat_result) -> bool:
         # On FAT, ctime is not what it should be.
-        return info.st_ctime_ns < self._settled_ns and info.st_mtime_ns < self._settled_ns
+        return info.st_ctime_ns < self.settled_ns and info.st_mtime_ns < self.settled_ns
 
     def _digest(self, data: memoryview) -> Digests:
         digests = [new_digest(name) for name in self.algorithms]
@@ -211,7 +224,7 @@ class Hasher:
         while count and total <= expected_bytes:
             total += count
             for digest in digests:
-                digest.update(self._buffer[:count])
+                digest.update(self.buffer[:count])
             count = os.readv(fd, self._buffers)
         return total, tuple(digest.digest() for digest in digests)
 

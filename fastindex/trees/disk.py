@@ -3,7 +3,8 @@
 Names are opened relative to the descriptor of the folder above (`openat`): that saves the look-up of the
 path for each file, and a folder that is replaced by a link under the walk leads nowhere, as each step says
 `O_NOFOLLOW` unless a link is to be followed. Nothing is opened that the listing calls a FIFO, socket or
-device, and what has become one since then does not block.
+device, and what has become one since then does not block. What is done for each file is in
+`fastindex.trees.kernel`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,12 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from typing import NamedTuple
 
 from fastindex.errors import RootError
 from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape
-from fastindex.trees import BLOCK_NAMES, Folder, Kind, Measures
-from fastindex.trees.digests import Digests, FileChangedError, Fingerprint, Hasher, NotRegularError
+from fastindex.trees import Folder, Kind, Measures, kernel
 
 __all__ = ['LocalTree']
 
@@ -32,20 +30,6 @@ MAX_LINKS = 16
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAX_CHARACTERS = 1023
 """Of a path that is opened as a whole, 4 bytes each: the system takes 4,095 (PATH_MAX)."""
-
-_FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block
-
-_TYPE_MASK = S_IFMT(0xFFFF)
-
-_KIND_OF_TYPE = {
-    S_IFREG: Kind.FILE,
-    S_IFDIR: Kind.FOLDER,
-    S_IFLNK: Kind.LINK,
-    S_IFIFO: Kind.FIFO,
-    S_IFSOCK: Kind.SOCKET,
-    S_IFCHR: Kind.DEVICE,
-    S_IFBLK: Kind.DEVICE,
-}
 
 _root_fds: dict[tuple[str, str], int] = {}
 """Of the trees in use. Names are opened relative to them, so a forked worker may share them."""
@@ -69,7 +53,7 @@ class _Walk(NamedTuple):
 class _DiskFolder:
     """An open folder. See `fastindex.trees.Folder`."""
 
-    __slots__ = ('_entries', '_fd', '_follow_links', 'entered', 'path')
+    __slots__ = ('_block', '_fd', '_follow_links', '_kinds', 'entered', 'path')
 
     def __init__(self, path: str, fd: int, follow_links: bool) -> None:
         self.path = path
@@ -77,30 +61,17 @@ class _DiskFolder:
         """Names of the subfolders to be walked next, and whether each is a link."""
         self._fd = fd
         self._follow_links = follow_links
-        self._entries: dict[str, os.DirEntry[str]] = {}
+        self._block: tuple[Sequence[str], bytes] = ((), b'')
+        self._kinds: dict[str, int] = {}
 
     def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
-        with os.scandir(self._fd) as entries:
-            failed = None
-            while failed is None:
-                block: list[os.DirEntry[str]] = []
-                try:
-                    block.extend(islice(entries, BLOCK_NAMES))
-                except OSError as error:  # what the listing gave before is in the block
-                    failed = error
-                if not block:
-                    break
-                names = [entry.name for entry in block]
-                self._entries = dict(zip(names, block, strict=True))
-                yield names, _kinds_of(block)
-                if len(block) < BLOCK_NAMES:
-                    break
-            if failed is not None:
-                raise failed
+        for block in kernel.list_folder(self._fd):
+            self._block = block
+            self._kinds = {}
+            yield block
 
     def kind_of(self, name: str, *, follow: bool = True) -> Kind:
-        info = os.stat(name, dir_fd=self._fd, follow_symlinks=follow)
-        return _KIND_OF_TYPE[S_IFMT(info.st_mode)]
+        return kernel.kind_of(self._fd, name, follow=follow)
 
     def measure(
         self,
@@ -110,107 +81,30 @@ class _DiskFolder:
         max_bytes: int = sys.maxsize,
         with_fingerprints: bool = False,
     ) -> Measures:
-        """Measure files: the hot loop. See `fastindex.trees.Folder`.
-
-        A file that has become something else since the listing is found out here: what is measured is
-        regular, and a link is followed only where the tree follows links.
-        """
-        if algorithms:
-            return self._read(names, Hasher(algorithms, max_bytes=max_bytes))
-        sizes: list[int] = []
-        fingerprints: list[Fingerprint] = []
-        wrong: dict[int, OSError | Reason] = {}
-        fd, entry_of = self._fd, self._entries.get
-        for position, name in enumerate(names):
-            try:
-                entry = entry_of(name)
-                if entry is None:
-                    info = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                else:
-                    info = entry.stat(follow_symlinks=False)
-                if info.st_mode & _TYPE_MASK != S_IFREG:
-                    if info.st_mode & _TYPE_MASK == S_IFLNK and self._follow_links:
-                        info = os.stat(name, dir_fd=fd)
-                    if info.st_mode & _TYPE_MASK != S_IFREG:
-                        wrong[position] = self._explain(name, Reason.NOT_REGULAR)
-                        continue
-                sizes.append(info.st_size)
-                if with_fingerprints:
-                    fingerprints.append((info.st_mtime_ns, info.st_ctime_ns, info.st_ino))
-            except OSError as error:
-                wrong[position] = error
-        return Measures(sizes, [], fingerprints, wrong)
-
-    def _read(self, names: Sequence[str], hasher: Hasher) -> Measures:
-        sizes: list[int] = []
-        digests: list[Digests | None] = []
-        fingerprints: list[Fingerprint] = []
-        wrong: dict[int, OSError | Reason] = {}
-        flags, folder_fd = self._file_flags, self._fd
-        for position, name in enumerate(names):
-            try:
-                fd = os.open(name, flags, dir_fd=folder_fd)
-                try:
-                    size_bytes, found, fingerprint = hasher.measure(fd)
-                finally:
-                    os.close(fd)
-            except OSError as error:
-                wrong[position] = self._explain(name, error)
-            except FileChangedError:
-                wrong[position] = Reason.CHANGED
-            except NotRegularError:
-                wrong[position] = Reason.NOT_REGULAR
-            else:
-                sizes.append(size_bytes)
-                digests.append(found)
-                fingerprints.append(fingerprint)
-        return Measures(sizes, digests, fingerprints, wrong)
-
-    def _explain(self, name: str, wrong: OSError | Reason) -> OSError | Reason:
-        """Say of what has become something else since it was listed that it has."""
-        with suppress(OSError):
-            kind = self.kind_of(name, follow=False)
-            if kind is Kind.FOLDER:
-                return Reason.CHANGED
-            if kind not in (Kind.FILE, Kind.LINK):
-                return Reason.NOT_REGULAR
-        return wrong
-
-    @property
-    def _file_flags(self) -> int:
-        return _FILE_FLAGS if self._follow_links else _FILE_FLAGS | os.O_NOFOLLOW
+        return kernel.measure(
+            self._fd,
+            names,
+            algorithms,
+            follow_links=self._follow_links,
+            max_bytes=max_bytes,
+            with_fingerprints=with_fingerprints,
+        )
 
     @contextmanager
     def open(self, name: str) -> Iterator[int]:
-        fd = os.open(name, self._file_flags, dir_fd=self._fd)
+        fd = os.open(name, kernel.file_flags(self._follow_links), dir_fd=self._fd)
         try:
             yield fd
         finally:
             os.close(fd)
 
     def enter(self, name: str) -> None:
-        self.entered[name] = self._entries[name].is_symlink()
-
-
-def _kinds_of(block: list[os.DirEntry[str]]) -> bytes:
-    file = Kind.FILE
-    try:
-        return bytes([file if entry.is_file(follow_symlinks=False) else _kind_of(entry) for entry in block])
-    except OSError:  # the file system tells no types, and a look at one of them failed
-        return bytes(map(_kind_or_unknown, block))
-
-
-def _kind_of(entry: os.DirEntry[str]) -> Kind:
-    if entry.is_dir(follow_symlinks=False):
-        return Kind.FOLDER
-    return Kind.LINK if entry.is_symlink() else Kind.OTHER
-
-
-def _kind_or_unknown(entry: os.DirEntry[str]) -> Kind:
-    try:
-        return Kind.FILE if entry.is_file(follow_symlinks=False) else _kind_of(entry)
-    except OSError:
-        return Kind.UNKNOWN
+        if not self._kinds:  # made for a block with a subfolder only
+            self._kinds = dict(zip(*self._block, strict=True))
+        kind = self._kinds[name]
+        if kind == Kind.UNKNOWN:
+            kind = self.kind_of(name, follow=False)
+        self.entered[name] = kind == Kind.LINK
 
 
 class LocalTree(NamedTuple):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import fastindex
+from fastindex.trees.kernel import KERNEL
 from tests.support.patience import run_on_terminal
 from tests.support.tables import read
 from tests.support.trees import SESSION, Link
@@ -71,6 +72,7 @@ def test_json_is_one_object_with_the_summary(make_tree, run):
         'digests_reused': 0,
         'changes': None,
         'generation': fastindex.open(root).generation,
+        'kernel': KERNEL,
         'sessions_path': f'{root}/sessions.pqt',
         'datasets_path': f'{root}/datasets.pqt',
         'problems_path': f'{root}/.fastindex/problems.jsonl',
@@ -250,7 +252,7 @@ def test_help_shows_every_option_and_examples(run):
     for word in ('--workers', '--hash', '--out', '--dry-run', 'examples:', 'exit codes:', 'example  '):
         assert word in out
     assert run('example', '--help')[0] == 0
-    assert run('--version')[1] == f'fastindex {fastindex.__version__}\n'
+    assert run('--version')[1] == f'fastindex {fastindex.__version__} (kernel: {KERNEL})\n'
 
 
 def test_example_writes_a_tree_that_can_be_indexed(tmp_path, run):

@@ -174,6 +174,8 @@ struct dirent *readdir(DIR *folder)
 { REAL(struct dirent *, "readdir", DIR *); return reads("list", dirfd(folder), 0) ? 0 : real(folder); }
 struct dirent64 *readdir64(DIR *folder)
 { REAL(struct dirent64 *, "readdir64", DIR *); return reads("list", dirfd(folder), 0) ? 0 : real(folder); }
+ssize_t getdents64(int fd, void *data, size_t size)
+{ REAL(ssize_t, "getdents64", int, void *, size_t); return reads("list", fd, 0) ? -1 : real(fd, data, size); }
 ssize_t read(int fd, void *data, size_t size)
 { REAL(ssize_t, "read", int, void *, size_t); return reads("read", fd, 0) ? -1 : real(fd, data, size); }
 ssize_t readv(int fd, const struct iovec *parts, int n)

@@ -93,23 +93,9 @@ def test_any_shard_size_and_row_group_boundary_gives_the_same_bytes(bytes_of, mo
     assert len(digests) == 1
 
 
-def test_any_order_of_listing_gives_the_same_bytes(bytes_of, monkeypatch):
+def test_any_order_of_listing_gives_the_same_bytes(bytes_of, relist):
     expected = bytes_of(workers=1)
-    scandir = os.scandir
-
-    class Shuffled:
-        def __init__(self, fd):
-            self.inner = scandir(fd)
-
-        def __enter__(self):
-            entries = list(self.inner)
-            random.shuffle(entries)
-            return iter(entries)
-
-        def __exit__(self, *_):
-            self.inner.close()
-
-    monkeypatch.setattr(os, 'scandir', Shuffled)
+    relist(lambda entries: random.sample(entries, len(entries)))
     assert bytes_of(workers=1) == expected
 
 

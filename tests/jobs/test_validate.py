@@ -468,7 +468,7 @@ def test_a_clean_tree_has_no_findings(example_tree):
     assert (findings.sessions, findings.files) == (summary.sessions, summary.datasets)
 
 
-def test_findings_are_sorted_by_path_whatever_the_workers_and_the_order_of_listings(make_tree, monkeypatch):
+def test_findings_are_sorted_by_path_whatever_the_workers_and_the_order_of_listings(make_tree, relist):
     root = make_tree(
         {**AWKWARD, **{f'm{i}/2024-01-01/1/x': b'' for i in range(40)}, 's1-b/2024-01-01/1/x': b''}
     )
@@ -476,20 +476,7 @@ def test_findings_are_sorted_by_path_whatever_the_workers_and_the_order_of_listi
     assert len(expected) > 90
     assert [f.path for f in expected] == sorted(f.path for f in expected)
     assert validate(root, workers=3) == expected
-    plain = os.scandir
-
-    class Backwards:
-        def __init__(self, path):
-            with plain(path) as entries:
-                self.entries = iter(sorted(entries, key=lambda entry: entry.name, reverse=True))
-
-        def __enter__(self):
-            return self.entries
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(os, 'scandir', Backwards)
+    relist(lambda entries: sorted(entries, reverse=True))
     assert validate(root) == expected
 
 

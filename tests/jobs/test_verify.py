@@ -130,7 +130,7 @@ def test_workers_find_what_one_process_finds(example_tree, tmp_path, build, opti
 
 
 def test_a_session_that_is_scanned_in_parts_is_compared_like_any_other(make_tree, build, monkeypatch):
-    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 10)
+    monkeypatch.setattr('fastindex.trees.kernel.BLOCK_NAMES', 10)
     monkeypatch.setattr('fastindex.pipeline.scan.PART_ROWS', 7)
     names = [f'{SESSION}/{folder}a.b.x{i}' for folder in ('', 'alf/') for i in range(100)]
     root = make_tree(dict.fromkeys([*names, 's0/2024-01-01/001/a.b.c', 's9/2024-01-01/001/a.b.c'], b'x'))

@@ -300,7 +300,7 @@ def test_any_run_gives_the_same_bytes(example_tree, tmp_path, index):
 
 
 def test_more_files_than_one_task_takes_are_still_compared_with_each_other(make_tree, index, monkeypatch):
-    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 4)
+    monkeypatch.setattr('fastindex.trees.kernel.BLOCK_NAMES', 4)
     monkeypatch.setattr(scan, 'PART_ROWS', 4)
     tree = {f'{SESSION}/a.b{i % 40}.{id}.npy': b'' for i, id in enumerate(IDS[:50])}
     for options in ({}, {'hash': ['xxh128']}, {'hash': ['xxh128']}):

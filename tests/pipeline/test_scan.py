@@ -62,7 +62,7 @@ def test_a_session_that_is_too_large_for_one_task_is_shared_and_gives_the_same_i
     whole = build(root, hash=hash)
     expected = tables_digest(root)
     parts = record_calls(monkeypatch, scan_module.PartTask, 'run') if workers == 1 else None
-    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 5)
+    monkeypatch.setattr('fastindex.trees.kernel.BLOCK_NAMES', 5)
     monkeypatch.setattr(scan_module, 'PART_ROWS', 4)
     shared = build(root, hash=hash, workers=workers)
     assert tables_digest(root) == expected
@@ -90,7 +90,7 @@ def test_files_that_change_before_their_part_is_measured_are_problems(make_tree,
 
     run = scan_module.PartTask.run
     monkeypatch.setattr(scan_module.PartTask, 'run', swap_and_scan)
-    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 5)
+    monkeypatch.setattr('fastindex.trees.kernel.BLOCK_NAMES', 5)
     summary = build(root, hash=hash)
     assert {problem.path: problem.reason for problem in summary.problems} == lost
     assert len(read_paths(root)) == 17
@@ -108,7 +108,7 @@ def test_all_files_of_a_folder_that_vanishes_before_its_part_is_measured_are_pro
 
     run = scan_module.PartTask.run
     monkeypatch.setattr(scan_module.PartTask, 'run', move_and_scan)
-    monkeypatch.setattr('fastindex.trees.disk.BLOCK_NAMES', 5)
+    monkeypatch.setattr('fastindex.trees.kernel.BLOCK_NAMES', 5)
     summary = build(root)
     assert summary.datasets == len(read_paths(root)) == 5
     assert {problem.reason for problem in summary.problems} == {Reason.VANISHED}

@@ -47,6 +47,9 @@ class Socket:
 
 Tree = Mapping[str | bytes, Any]
 
+Entry = tuple[str, int]
+"""A name that a listing gives, and its kind."""
+
 
 def grow(root: Path, tree: Tree) -> Path:
     """Make the files and folders of a dict: a name that ends in / is a folder."""

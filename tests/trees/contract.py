@@ -160,7 +160,7 @@ class TreeContract:
                 pass
 
     def test_a_folder_of_many_files_is_listed_in_blocks(self, make, monkeypatch):
-        for module in ('disk', 'keys'):
+        for module in ('kernel', 'keys'):
             monkeypatch.setattr(f'fastindex.trees.{module}.BLOCK_NAMES', 4)
         files = {f'{SESSION}/a.b{i}.npy': b'x' * i for i in range(10)}
         with closing(make(files)) as tree:

@@ -8,6 +8,7 @@ from fastindex.trees import Tree, open_tree
 from tests.trees.contract import Make, TreeContract
 
 
+@pytest.mark.usefixtures('twin')
 class TestLocalTree(TreeContract):
     @pytest.fixture
     def make(self, make_tree) -> Make:

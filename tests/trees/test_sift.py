@@ -7,6 +7,7 @@ import os
 import pytest
 
 from fastindex import Problem, Reason, Skip
+from fastindex.trees import kernel
 from tests.support.tables import read, read_paths
 from tests.support.trees import SESSION, Fifo, Link, Mode, Socket, Sparse, grow
 
@@ -325,21 +326,9 @@ def test_skips_are_told_to_the_hook_with_their_path(make_tree, build):
     ]
 
 
-def test_a_name_that_a_listing_gives_twice_is_one_row(make_tree, build, monkeypatch):
+def test_a_name_that_a_listing_gives_twice_is_one_row(make_tree, build, relist):
     root = make_tree({f'{SESSION}/{name}.b.npy': b'' for name in 'acdefg'})
-    scandir = os.scandir
-
-    class Twice:
-        def __init__(self, fd):
-            self.inner = scandir(fd)
-
-        def __enter__(self):
-            return iter([*(entries := list(self.inner)), *entries])
-
-        def __exit__(self, *_):
-            self.inner.close()
-
-    monkeypatch.setattr(os, 'scandir', Twice)
+    relist(lambda entries: entries * 2)
     assert build(root).sessions == 1
     assert len(read(root, 'datasets')) == 6
     assert read_paths(root) == {f'{SESSION}/{name}.b.npy' for name in 'acdefg'}
@@ -350,14 +339,14 @@ def test_a_folder_that_cannot_be_listed_is_a_problem_and_its_siblings_are_indexe
 ):
     root = make_tree({f'{SESSION}/{name}/a.b.npy': b'' for name in 'abc'})
     bad = os.stat(root / SESSION / 'b').st_ino
-    scandir = os.scandir
+    list_folder = kernel.list_folder
 
     def fail(fd):
         if os.fstat(fd).st_ino == bad:
             raise OSError(24, 'Too many open files')
-        return scandir(fd)
+        return list_folder(fd)
 
-    monkeypatch.setattr(os, 'scandir', fail)
+    monkeypatch.setattr(kernel, 'list_folder', fail)
     assert build(root).problems == (Problem(f'{SESSION}/b', Reason.IO),)
     assert read_paths(root) == {f'{SESSION}/a/a.b.npy', f'{SESSION}/c/a.b.npy'}
 

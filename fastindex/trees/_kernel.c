@@ -1,0 +1,451 @@
+/* The compiled twin of fastindex.trees.kernel, which says what is promised: Python decides, C fetches.
+ *
+ * One call lists a folder, or measures many of its files, and other threads run meanwhile. What is plain is done
+ * here; what is not is left to the twin in Python, by its position. For Linux, on the limited API: one shared
+ * object serves each Python from 3.11 on.
+ */
+#define _GNU_SOURCE
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+    LISTING_BYTES = 32 << 10, /* of a listing, that one system call may give */
+    FIRST_BYTES = 64 << 10,   /* of a file, that are read before its size is known */
+    MANY_NAMES = 128,         /* in one go: where each takes 10 ms, a signal waits for a second */
+};
+
+/* ---- without the interpreter's lock ---- */
+
+typedef struct {
+    PyThreadState *thread;
+    bool raised; /* whether the handler of a signal has raised an exception: then there is nothing more to do */
+} unlocked;
+
+static unlocked unlock(void) { return (unlocked){.thread = PyEval_SaveThread()}; }
+
+/* True unless there is an exception to be raised. */
+static bool lock_again(unlocked *me)
+{
+    PyEval_RestoreThread(me->thread);
+    return !me->raised;
+}
+
+static bool is_interrupted(unlocked *me)
+{
+    if (!me->raised) {
+        PyEval_RestoreThread(me->thread);
+        me->raised = PyErr_CheckSignals() < 0;
+        me->thread = PyEval_SaveThread();
+    }
+    return me->raised;
+}
+
+/* Make a system call, again where a signal has interrupted it and no handler objects. */
+#define RETRY(result, call) \
+    do \
+        result = (call); \
+    while (result < 0 && errno == EINTR && !is_interrupted(me))
+
+/* ---- list ---- */
+
+/* fastindex.trees.Kind */
+enum { UNKNOWN, REGULAR, FOLDER, LINK, OTHER };
+
+/* As the system gives it; the C library has it under several names. */
+typedef struct {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t bytes;
+    uint8_t type; /* DT_…, until it is judged: then a Kind */
+    char name[];
+} entry;
+
+typedef struct {
+    char *entries;
+    size_t bytes, room;
+    Py_ssize_t count; /* but for . and .. */
+} listing;
+
+static ssize_t read_entries(int fd, void *buffer)
+{
+#if defined __GLIBC__ && __GLIBC_PREREQ(2, 30)
+    return getdents64(fd, buffer, LISTING_BYTES);
+#else
+    return syscall(SYS_getdents64, fd, buffer, LISTING_BYTES);
+#endif
+}
+
+static bool is_self_or_parent(const char *name)
+{
+    return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
+static uint8_t kind_of(int fd, const entry *one, unlocked *me)
+{
+    struct stat info = {.st_mode = DTTOIF(one->type)};
+    int failed = 0;
+    if (one->type == DT_UNKNOWN)
+        RETRY(failed, fstatat(fd, one->name, &info, AT_SYMLINK_NOFOLLOW));
+    if (failed)
+        return UNKNOWN;
+    mode_t mode = info.st_mode;
+    return S_ISREG(mode) ? REGULAR : S_ISDIR(mode) ? FOLDER : S_ISLNK(mode) ? LINK : OTHER;
+}
+
+/* List on: 0, an errno, or -1 at the end. */
+static int list_on(int fd, listing *list, unlocked *me)
+{
+    if (list->room - list->bytes < LISTING_BYTES) {
+        list->room = 2 * (list->room + LISTING_BYTES);
+        char *larger = realloc(list->entries, list->room);
+        if (!larger)
+            return ENOMEM;
+        list->entries = larger;
+    }
+    char *next = list->entries + list->bytes;
+    ssize_t bytes;
+    RETRY(bytes, read_entries(fd, next));
+    if (bytes <= 0)
+        return bytes && errno != ENOENT ? errno : -1; /* a folder that is removed, and was open, is empty */
+    list->bytes += bytes;
+    for (; next < list->entries + list->bytes; next += ((entry *)next)->bytes) {
+        entry *one = (entry *)next;
+        if (is_self_or_parent(one->name))
+            continue;
+        one->type = kind_of(fd, one, me);
+        if (++list->count % MANY_NAMES == 0 && is_interrupted(me))
+            return EINTR;
+    }
+    return 0;
+}
+
+static PyObject *make_block(const listing *list, int state)
+{
+    PyObject *names = PyList_New(list->count), *kinds = PyBytes_FromStringAndSize(NULL, list->count);
+    bool is_done = names && kinds;
+    Py_ssize_t i = 0;
+    for (size_t at = 0; is_done && at < list->bytes;) {
+        const entry *one = (const entry *)(list->entries + at);
+        at += one->bytes;
+        if (is_self_or_parent(one->name))
+            continue;
+        PyObject *name = PyUnicode_DecodeFSDefault(one->name);
+        PyBytes_AsString(kinds)[i] = (char)one->type;
+        is_done = name && PyList_SetItem(names, i++, name) == 0;
+    }
+    PyObject *block = is_done ? Py_BuildValue("OOi", names, kinds, state) : NULL;
+    Py_XDECREF(names);
+    Py_XDECREF(kinds);
+    return block;
+}
+
+PyDoc_STRVAR(list_names_doc,
+"list_names(fd, is_first, count) -> (names, kinds, state)\n\n"
+"List an open folder until there are `count` names or a few more: from its beginning, or on from where the last\n"
+"call ended. `state` is 0 where there may be more, -1 at the end, or the errno with which the listing broke off.");
+
+static PyObject *list_names(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int fd, is_first, state = 0;
+    Py_ssize_t count;
+    if (!PyArg_ParseTuple(arguments, "ipn", &fd, &is_first, &count))
+        return NULL;
+    listing list = {0};
+    unlocked me = unlock();
+    if (is_first && lseek(fd, 0, SEEK_SET) < 0)
+        state = errno;
+    while (!state && list.count < count)
+        state = list_on(fd, &list, &me);
+    PyObject *block = lock_again(&me) ? make_block(&list, state) : NULL;
+    free(list.entries);
+    return block;
+}
+
+/* ---- what a call measures, and what it found ---- */
+
+typedef struct {
+    int wrong; /* 0, an errno, LEFT or NO_ROOM */
+    struct stat info;
+} measure;
+
+enum { LEFT = -1, NO_ROOM = -2 };
+
+/* Names from position `start` on, as the system takes them, until position `end`. */
+typedef struct {
+    Py_ssize_t start, end;
+    PyObject *owners; /* of the bytes of the names */
+    const char *names[MANY_NAMES];
+    measure measures[MANY_NAMES];
+} files;
+
+/* Get the object that owns the bytes of a name: itself, as what is ASCII is stored so, or what it is encoded to. */
+static PyObject *encode(PyObject *name, const char **text)
+{
+    Py_ssize_t bytes;
+    PyObject *owner = NULL;
+    *text = PyUnicode_AsUTF8AndSize(name, &bytes);
+    if (*text && bytes == PyUnicode_GetLength(name)) {
+        owner = Py_NewRef(name);
+    } else {
+        char *data = NULL;
+        PyErr_Clear(); /* it has no UTF-8 where it carries bytes that are none */
+        owner = PyUnicode_EncodeFSDefault(name);
+        if (owner && PyBytes_AsStringAndSize(owner, &data, &bytes) < 0)
+            Py_CLEAR(owner);
+        *text = data;
+    }
+    if (owner && (Py_ssize_t)strlen(*text) != bytes) {
+        PyErr_SetString(PyExc_ValueError, "embedded null byte");
+        Py_CLEAR(owner);
+    }
+    return owner;
+}
+
+/* Take names from position `start` on; false where an exception is set. */
+static bool take_files(files *these, PyObject *names, Py_ssize_t start)
+{
+    Py_ssize_t count = PySequence_Size(names);
+    if (count < 0)
+        return false;
+    these->start = start;
+    these->end = count - start > MANY_NAMES ? start + MANY_NAMES : count;
+    these->owners = PyTuple_New(count > start ? these->end - start : 0);
+    for (Py_ssize_t i = 0; these->owners && start + i < these->end; i++) {
+        PyObject *name = PySequence_GetItem(names, start + i);
+        PyObject *owner = name ? encode(name, &these->names[i]) : NULL;
+        Py_XDECREF(name);
+        if (!owner || PyTuple_SetItem(these->owners, i, owner) < 0)
+            Py_CLEAR(these->owners);
+    }
+    return these->owners;
+}
+
+/* Nanoseconds since 1970: 64 bits hold those of the years 1677 to 2262. */
+static PyObject *to_nanoseconds(struct timespec time)
+{
+    const long long second = 1000000000;
+    if (time.tv_sec < INT64_MAX / second && time.tv_sec > INT64_MIN / second)
+        return PyLong_FromLongLong(time.tv_sec * second + time.tv_nsec);
+    char digits[40]; /* the interpreter's own arithmetic: seconds, and nine digits behind them */
+    snprintf(digits, sizeof digits, "%lld%09d", (long long)time.tv_sec, 0);
+    PyObject *whole = PyLong_FromString(digits, NULL, 10), *rest = PyLong_FromLong(time.tv_nsec);
+    PyObject *sum = whole && rest ? PyNumber_Add(whole, rest) : NULL;
+    Py_XDECREF(whole);
+    Py_XDECREF(rest);
+    return sum;
+}
+
+static PyObject *make_fingerprint(const struct stat *info)
+{
+    PyObject *mtime = to_nanoseconds(info->st_mtim), *ctime = to_nanoseconds(info->st_ctim);
+    PyObject *inode = PyLong_FromUnsignedLongLong(info->st_ino);
+    PyObject *fingerprint = mtime && ctime && inode ? PyTuple_Pack(3, mtime, ctime, inode) : NULL;
+    Py_XDECREF(mtime);
+    Py_XDECREF(ctime);
+    Py_XDECREF(inode);
+    return fingerprint;
+}
+
+/* Append an object, which is given away. */
+static bool append(PyObject *list, PyObject *value)
+{
+    bool is_done = value && PyList_Append(list, value) == 0;
+    Py_XDECREF(value);
+    return is_done;
+}
+
+/* Make what a call returns, and let go of the names. */
+static PyObject *make_columns(files *these, bool with_fingerprints)
+{
+    PyObject *sizes = PyList_New(0), *fingerprints = PyList_New(0), *left = PyList_New(0), *columns = NULL;
+    bool is_done = sizes && fingerprints && left;
+    for (Py_ssize_t i = 0; is_done && these->start + i < these->end; i++) {
+        const measure *one = &these->measures[i];
+        if (one->wrong)
+            is_done = append(left, Py_BuildValue("ni", these->start + i, one->wrong == LEFT ? 0 : one->wrong));
+        else
+            is_done = append(sizes, PyLong_FromLongLong(one->info.st_size)) &&
+                      (!with_fingerprints || append(fingerprints, make_fingerprint(&one->info)));
+    }
+    if (is_done)
+        columns = Py_BuildValue("nOOO", these->end, sizes, fingerprints, left);
+    Py_XDECREF(sizes);
+    Py_XDECREF(fingerprints);
+    Py_XDECREF(left);
+    return columns;
+}
+
+/* ---- stat ---- */
+
+static int stat_file(int fd, const char *name, bool follow_links, struct stat *info, unlocked *me)
+{
+    int failed;
+    RETRY(failed, fstatat(fd, name, info, AT_SYMLINK_NOFOLLOW));
+    if (!failed && follow_links && S_ISLNK(info->st_mode))
+        RETRY(failed, fstatat(fd, name, info, 0));
+    return failed ? errno : S_ISREG(info->st_mode) ? 0 : LEFT;
+}
+
+PyDoc_STRVAR(stat_files_doc,
+"stat_files(fd, names, start, follow_links, with_fingerprints) -> (end, sizes, fingerprints, left)\n\n"
+"Look at files of an open folder, from position `start` to position `end`. Of what could not be looked at `left`\n"
+"has position and errno; of what is no regular file, position and 0.");
+
+static PyObject *stat_files(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int fd, follow_links, with_fingerprints;
+    Py_ssize_t start;
+    PyObject *names, *columns = NULL;
+    files these;
+    if (!PyArg_ParseTuple(arguments, "iOnpp", &fd, &names, &start, &follow_links, &with_fingerprints) ||
+        !take_files(&these, names, start))
+        return NULL;
+    unlocked me = unlock();
+    for (Py_ssize_t i = 0; start + i < these.end && !me.raised; i++) {
+        measure *one = &these.measures[i];
+        one->wrong = stat_file(fd, these.names[i], follow_links, &one->info, &me);
+    }
+    if (lock_again(&me))
+        columns = make_columns(&these, with_fingerprints);
+    Py_DECREF(these.owners);
+    return columns;
+}
+
+/* ---- read ---- */
+
+typedef struct {
+    int folder, flags;
+    char *buffer;
+    Py_ssize_t buffer_bytes;
+    long long max_bytes; /* a file of this size or more is left */
+    struct timespec settled;
+} reader;
+
+static bool is_before(struct timespec one, struct timespec other)
+{
+    return one.tv_sec < other.tv_sec || (one.tv_sec == other.tv_sec && one.tv_nsec < other.tv_nsec);
+}
+
+/* Read an open file.
+ *
+ * A regular file that was last changed well before all this did not change while it was read: one fstat after the
+ * read shows that. No file is longer than it says, so no further read asks for its end. A file of more than
+ * FIRST_BYTES costs another read and another fstat.
+ */
+static int read_file(const reader *how, int fd, char *into, Py_ssize_t room, struct stat *info, unlocked *me)
+{
+    ssize_t count, more;
+    int failed;
+    RETRY(count, read(fd, into, room < FIRST_BYTES ? room : FIRST_BYTES));
+    if (count < 0)
+        return errno;
+    RETRY(failed, fstat(fd, info));
+    if (!failed && S_ISREG(info->st_mode) && count == FIRST_BYTES && count < info->st_size) {
+        if (info->st_size >= how->max_bytes)
+            return LEFT;
+        if (info->st_size > room)
+            return NO_ROOM;
+        RETRY(more, read(fd, into + count, info->st_size - count));
+        if (more < 0)
+            return errno;
+        count += more;
+        RETRY(failed, fstat(fd, info));
+    }
+    if (failed)
+        return errno;
+    bool is_plain = S_ISREG(info->st_mode) && count == info->st_size && count < how->max_bytes &&
+                    is_before(info->st_mtim, how->settled) && is_before(info->st_ctim, how->settled);
+    return is_plain ? 0 : LEFT;
+}
+
+/* Read files, one behind the other in the buffer, until there is no room for another. */
+static void read_all(const reader *how, files *these, unlocked *me)
+{
+    Py_ssize_t used = 0;
+    for (Py_ssize_t i = 0; these->start + i < these->end && !me->raised; i++) {
+        measure *one = &these->measures[i];
+        Py_ssize_t room = how->buffer_bytes - used;
+        int fd;
+        one->wrong = NO_ROOM;
+        if (room >= FIRST_BYTES || !used) {
+            RETRY(fd, openat(how->folder, these->names[i], how->flags));
+            one->wrong = fd < 0 ? errno : read_file(how, fd, how->buffer + used, room, &one->info, me);
+            if (fd >= 0)
+                close(fd);
+        }
+        if (!one->wrong)
+            used += one->info.st_size;
+        else if (one->wrong == NO_ROOM && used)
+            these->end = these->start + i;
+        else if (one->wrong == NO_ROOM)
+            one->wrong = LEFT;
+    }
+}
+
+PyDoc_STRVAR(read_files_doc,
+"read_files(fd, names, start, follow_links, buffer, max_bytes, settled) -> (end, sizes, fingerprints, left)\n\n"
+"Read files of an open folder, from position `start` to position `end`, until the buffer is full. It has then the\n"
+"bytes of those that are in `sizes`, one behind the other. Of what could not be read `left` has position and\n"
+"errno; position and 0 of what is no regular file, has `max_bytes` or more, or was changed since `settled`, which\n"
+"is in seconds and nanoseconds since 1970.");
+
+static PyObject *read_files(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    reader how;
+    Py_buffer buffer;
+    int follow_links;
+    long long seconds;
+    long nanoseconds;
+    Py_ssize_t start;
+    PyObject *names, *columns = NULL;
+    files these;
+    if (!PyArg_ParseTuple(arguments, "iOnpw*L(Ll)", &how.folder, &names, &start, &follow_links, &buffer,
+                          &how.max_bytes, &seconds, &nanoseconds))
+        return NULL;
+    how.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | (follow_links ? 0 : O_NOFOLLOW); /* a FIFO must not block */
+    how.buffer = buffer.buf;
+    how.buffer_bytes = buffer.len;
+    how.settled = (struct timespec){.tv_sec = seconds, .tv_nsec = nanoseconds};
+    if (take_files(&these, names, start)) {
+        unlocked me = unlock();
+        read_all(&how, &these, &me);
+        if (lock_again(&me))
+            columns = make_columns(&these, true);
+        Py_DECREF(these.owners);
+    }
+    PyBuffer_Release(&buffer);
+    return columns;
+}
+
+/* ---- the module ---- */
+
+static PyMethodDef methods[] = {
+    {"list_names", list_names, METH_VARARGS, list_names_doc},
+    {"read_files", read_files, METH_VARARGS, read_files_doc},
+    {"stat_files", stat_files, METH_VARARGS, stat_files_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {{0, NULL}};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "fastindex.trees._kernel",
+    .m_doc = "The compiled twin of fastindex.trees.kernel.",
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__kernel(void) { return PyModuleDef_Init(&definition); }

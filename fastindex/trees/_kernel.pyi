@@ -1,0 +1,20 @@
+from collections.abc import Sequence
+
+from fastindex.trees.digests import Fingerprint
+
+_Left = list[tuple[int, int]]
+
+def list_names(fd: int, is_first: bool, count: int, /) -> tuple[list[str], bytes, int]: ...
+def stat_files(
+    fd: int, names: Sequence[str], start: int, follow_links: bool, with_fingerprints: bool, /
+) -> tuple[int, list[int], list[Fingerprint], _Left]: ...
+def read_files(
+    fd: int,
+    names: Sequence[str],
+    start: int,
+    follow_links: bool,
+    buffer: memoryview,
+    max_bytes: int,
+    settled: tuple[int, int],
+    /,
+) -> tuple[int, list[int], list[Fingerprint], _Left]: ...
