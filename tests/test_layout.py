@@ -25,7 +25,11 @@ LAYERS = ['names', 'trees', 'tables', 'workers', 'pipeline', 'jobs', 'commands',
 APART = {'tables', 'workers'}
 """On one floor: neither knows the other."""
 
-MODULES = [module.name[10:] for module in pkgutil.walk_packages([str(PACKAGE)], 'fastindex.')]
+MODULES = [
+    module.name[10:]
+    for module in pkgutil.walk_packages([str(PACKAGE)], 'fastindex.')
+    if not module.name.endswith('._kernel')  # compiled: it has no imports, and no names for others
+]
 
 TESTS = ROOT / 'tests'
 

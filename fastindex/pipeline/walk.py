@@ -118,6 +118,8 @@ class SessionWalk:
         )
 
     def _measure(self, folder: Folder, path: str, names: Sequence[str], paths: list[bytes]) -> None:
+        if not paths:
+            return
         measures = folder.measure(
             names, self._algorithms, max_bytes=BIG_BYTES, with_fingerprints=self._with_fingerprints
         )

@@ -92,6 +92,16 @@ static bool is_self_or_parent(const char *name)
     return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
+/* As the C library has it, a folder that was removed while it is open is empty. */
+static bool is_removed(int fd)
+{
+    struct stat info;
+    int number = errno;
+    bool is_gone = fstat(fd, &info) == 0 && info.st_nlink == 0;
+    errno = number;
+    return is_gone;
+}
+
 static uint8_t kind_of(int fd, const entry *one, unlocked *me)
 {
     struct stat info = {.st_mode = DTTOIF(one->type)};
@@ -117,8 +127,10 @@ static int list_on(int fd, listing *list, unlocked *me)
     char *next = list->entries + list->bytes;
     ssize_t bytes;
     RETRY(bytes, read_entries(fd, next));
+    if (bytes < 0 && !(errno == ENOENT && is_removed(fd)))
+        return errno;
     if (bytes <= 0)
-        return bytes && errno != ENOENT ? errno : -1; /* a folder that is removed, and was open, is empty */
+        return -1;
     list->bytes += bytes;
     for (; next < list->entries + list->bytes; next += ((entry *)next)->bytes) {
         entry *one = (entry *)next;

@@ -53,22 +53,16 @@ class _Walk(NamedTuple):
 class _DiskFolder:
     """An open folder. See `fastindex.trees.Folder`."""
 
-    __slots__ = ('_block', '_fd', '_follow_links', '_kinds', 'entered', 'path')
+    __slots__ = ('_fd', '_follow_links', 'entered', 'path')
 
     def __init__(self, path: str, fd: int, follow_links: bool) -> None:
         self.path = path
-        self.entered: dict[str, bool] = {}
-        """Names of the subfolders to be walked next, and whether each is a link."""
+        self.entered: dict[str, None] = {}  # each once, whatever a listing says
         self._fd = fd
         self._follow_links = follow_links
-        self._block: tuple[Sequence[str], bytes] = ((), b'')
-        self._kinds: dict[str, int] = {}
 
     def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
-        for block in kernel.list_folder(self._fd):
-            self._block = block
-            self._kinds = {}
-            yield block
+        return kernel.list_folder(self._fd)
 
     def kind_of(self, name: str, *, follow: bool = True) -> Kind:
         return kernel.kind_of(self._fd, name, follow=follow)
@@ -99,12 +93,7 @@ class _DiskFolder:
             os.close(fd)
 
     def enter(self, name: str) -> None:
-        if not self._kinds:  # made for a block with a subfolder only
-            self._kinds = dict(zip(*self._block, strict=True))
-        kind = self._kinds[name]
-        if kind == Kind.UNKNOWN:
-            kind = self.kind_of(name, follow=False)
-        self.entered[name] = kind == Kind.LINK
+        self.entered[name] = None
 
 
 class LocalTree(NamedTuple):
@@ -163,10 +152,10 @@ class LocalTree(NamedTuple):
             if not folder.entered:
                 return
             above = [*above, fd]
-            for name, is_link in folder.entered.items():
+            for name in folder.entered:
                 below = f'{path}/{name}' if path else name
                 try:
-                    below_fd = self._open_subfolder(walk, name, is_link, above)
+                    below_fd = self._open_subfolder(walk, name, above)
                 except OSError as error:
                     tally.error(f'{session_path}/{below}', error)
                 else:
@@ -174,9 +163,15 @@ class LocalTree(NamedTuple):
         finally:
             os.close(fd)
 
-    def _open_subfolder(self, walk: _Walk, name: str, is_link: bool, above: list[int]) -> int:
-        fd = os.open(name, _FOLDER_FLAGS | (0 if is_link else os.O_NOFOLLOW), dir_fd=above[-1])
-        if is_link and self._is_loop(walk, fd, above):
+    def _open_subfolder(self, walk: _Walk, name: str, above: list[int]) -> int:
+        """Open a subfolder; through a link only where links are followed, and not in a circle."""
+        try:
+            return os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=above[-1])
+        except OSError as error:
+            if not self.follow_links or error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+        fd = os.open(name, _FOLDER_FLAGS, dir_fd=above[-1])
+        if self._is_loop(walk, fd, above):
             os.close(fd)
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         return fd

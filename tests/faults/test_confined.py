@@ -22,7 +22,7 @@ from tests.support.patience import turns
 from tests.support.tables import read_paths
 from tests.support.trees import SESSION, Link, digest_of, grow
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.usefixtures('twin')]  # of the kernel
 
 READ_ONLY = """
 mount --bind "$1" "$1"

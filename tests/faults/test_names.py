@@ -18,7 +18,7 @@ from tests.support.injectors import mounted, need_mounts, run, scaled
 from tests.support.tables import read
 from tests.support.trees import SESSION, grow
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.usefixtures('twin')]  # of the kernel
 
 NAMES = [
     b'a' * 251 + b'.b.c',

@@ -21,7 +21,7 @@ from tests.support.patience import turns
 from tests.support.tables import read_paths
 from tests.support.trees import SESSION, Fifo, Socket, grow
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.usefixtures('twin')]  # of the kernel
 
 
 def make_large_tree(root: Path, files: int) -> set[str]:
