@@ -107,7 +107,7 @@ bench-large: $(PEERS)  ## the same on 1 M files, 8 GB and 10 M invented datasets
 	PATH=$(BIN):$$PATH $(BIN)/python -m benchmarks.stages example 1m --data bench-data --write
 	$(BIN)/python -m benchmarks.table
 
-bench-check: $(DEV)  ## fail if a run is 15 % slower than at the commit in benchmarks/baseline.json: a minute
+bench-check: $(DEV)  ## fail if a run is 15 % slower than at the commit in benchmarks/baseline.json: two minutes
 	$(BIN)/python -m benchmarks.check --data bench-data
 
 clean:  ## remove what was made here: the environment, the example, caches

@@ -31,12 +31,20 @@ from benchmarks.trees import TREES, make_tree
 TOP = HERE.resolve().parent
 BASELINE = HERE / 'baseline.json'
 MAX_GROWTH = 1.15
-JOBS = {'plain': FASTINDEX.template, 'hash': FASTINDEX_HASH.template}
+_IN_PYTHON = 'FASTINDEX_KERNEL=python '
+JOBS = {
+    'plain': FASTINDEX.template,
+    'hash': FASTINDEX_HASH.template,
+    'plain-in-python': _IN_PYTHON + FASTINDEX.template,
+    'hash-in-python': _IN_PYTHON + FASTINDEX_HASH.template,
+}
 SIDES = ('now', 'baseline')
 
-# Each side loads its own modules, whatever the environment has, and their bytecode from its first run on.
+# Each side loads its own modules, whatever the environment has, and their bytecode from its first run on; its
+# kernel is compiled where there is a compiler.
 _INSIDE = 'cd {{{side}}} && export PYTHONPATH={{{side}}} && unset PYTHONDONTWRITEBYTECODE && '
 _LOADS_ITS_OWN = (
+    'if [ -e hatch_build.py ]; then {python} hatch_build.py; fi; '
     '{python} -c "import fastindex as f, os; assert f.__file__.startswith(os.getcwd() + os.sep), f"'
 )
 

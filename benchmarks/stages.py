@@ -42,20 +42,20 @@ OWN_STAGES: Rules = (
     ('imports', 'importlib'),
     ('discovery: waiting for the workers', r'pipeline/discover\.py'),
     ('Parquet', r'pipeline/collect\.py|pyarrow'),
-    ('publish', r'pipeline/publish\.py'),
-    ('scan: waiting for the workers, transport', r'pipeline/(executors|workers|scan)\.py'),
+    ('publish', r'tables/publish\.py'),
+    ('scan: waiting for the workers, transport', r'fastindex/workers/|pipeline/scan\.py'),
     ('the rest', ''),
 )
 WORKER_STAGES: Rules = (
     ('imports', 'importlib'),
     ('discovery', r'pipeline/discover\.py'),
-    ('Arrow: batches and their bytes', r'fastindex/tables\.py'),
-    ('ids', r'fastindex/ids\.py'),
-    ('digests', r'fastindex/hashing\.py'),
-    ('judging names', r'verdicts\.py|fastindex/alf\.py'),
-    ('opening folders', r'trees/local\.py'),
-    ('listing and stat', r'_scan_folder '),
-    ('sorting and the rest of the scan', r'pipeline/scan\.py'),
+    ('Arrow: batches and their bytes', r'tables/schema\.py'),
+    ('ids', r'names/ids\.py'),
+    ('digests', r'trees/digests\.py'),
+    ('judging names', r'names/(verdicts|alf)\.py'),
+    ('listing and stat', r'trees/kernel\.py'),
+    ('opening folders', r'trees/disk\.py'),
+    ('sorting and the rest of the scan', r'pipeline/(scan|walk|rows)\.py'),
     ('transport, waiting for tasks', ''),
 )
 
@@ -76,7 +76,7 @@ def count_samples(words: dict[str, str], scratch: Path) -> tuple[Counter[str], C
             own[_stage_of(stack, OWN_STAGES)] += int(count)
         else:
             # A forked worker still has the frames of its parent: what it does itself comes after these.
-            workers[_stage_of(stack.rpartition('pipeline/workers.py')[2], WORKER_STAGES)] += int(count)
+            workers[_stage_of(stack.rpartition('workers/processes.py')[2], WORKER_STAGES)] += int(count)
     return own, workers
 
 

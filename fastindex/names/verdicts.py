@@ -6,6 +6,7 @@ is thought of a name in a folder is remembered: for a dataset its rel_path, join
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from fastindex import limits
@@ -19,8 +20,13 @@ __all__ = ['UuidVerdicts', 'Verdict', 'Verdicts', 'judge_subfolder', 'verdicts_o
 Verdict = bytes | SkipReason | Reason
 """The rel_path of a dataset in UTF-8; or why the file is a skip, or a problem."""
 
+MAX_ALIKE = 100
+"""Names of a folder that are remembered together: one with more is hardly like another."""
+
 MAX_NAMES = 20_000
 """Names whose verdicts a process remembers, and about as many more in one folder: 300 bytes each."""
+
+_DATASETS = {bytes}
 
 
 class Verdicts(dict[str, Verdict]):
@@ -32,9 +38,10 @@ class Verdicts(dict[str, Verdict]):
         Of the folder, relative to its session; `''` for the session itself.
     """
 
-    __slots__ = ('above', 'is_revision', 'reason')
+    __slots__ = ('_of_folders', 'above', 'is_revision', 'reason')
 
     def __init__(self, path: str) -> None:
+        self._of_folders: dict[tuple[str, ...], list[bytes]] = {}
         self.above = f'{path}/' if path else ''
         self.reason = judge_folder(path)
         self.is_revision = is_revision_folder(path.rpartition('/')[2])
@@ -52,6 +59,25 @@ class Verdicts(dict[str, Verdict]):
             global _remembered
             _remembered += 1
         return verdict
+
+    def rel_paths_of(self, names: Sequence[str]) -> list[bytes] | None:
+        """Judge all names of a folder at once: get their rel_paths; None unless all are datasets.
+
+        A folder with the names of another, as most have, is one look-up: of 15 names in 1.4 us in place of 4.
+        """
+        key = tuple(names)
+        rel_paths = self._of_folders.get(key)
+        if rel_paths is None:
+            rel_paths = _rel_paths_in([self[name] for name in names])
+            global _remembered
+            if rel_paths is not None and len(names) <= MAX_ALIKE and _remembered < MAX_NAMES:
+                self._of_folders[key] = rel_paths
+                _remembered += len(names)
+        return rel_paths
+
+
+def _rel_paths_in(verdicts: list[Verdict]) -> list[bytes] | None:
+    return verdicts if set(map(type, verdicts)) <= _DATASETS else None  # type: ignore[return-value]
 
 
 class UuidVerdicts:
@@ -84,6 +110,10 @@ class UuidVerdicts:
         if type(verdict) is not bytes:
             return verdict
         return (self._above + name).encode() if takes_uuid(plain) else Reason.BAD_UUID
+
+    def rel_paths_of(self, names: Sequence[str]) -> list[bytes] | None:
+        """Judge all names of a folder. See `Verdicts`."""
+        return _rel_paths_in([self[name] for name in names])
 
 
 _verdicts_by_folder: dict[str, Verdicts] = {}

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from fastindex.errors import RootError
-from fastindex.names.problems import Reason, Tally
+from fastindex.names.problems import Tally
 from fastindex.text import escape
 from fastindex.trees import Folder, Kind, Measures, kernel
 

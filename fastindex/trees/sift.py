@@ -20,8 +20,6 @@ __all__ = ['list_folders', 'sift']
 MAX_DEPTH = 64
 """Folders in one another below a session: as many as a walk has open at once."""
 
-_DATASETS = {bytes}
-
 
 def sift(
     folder: Folder,
@@ -61,12 +59,12 @@ def sift(
     names, rel_paths
         Those of the datasets, which may be measured.
     """
-    judged = [verdicts[name] for name in names]
-    if kinds.count(Kind.FILE) == len(kinds) and set(map(type, judged)) <= _DATASETS:
-        return names, judged  # type: ignore[return-value]  # all of them are bytes
+    if kinds.count(Kind.FILE) == len(kinds) and (all_paths := verdicts.rel_paths_of(names)) is not None:
+        return names, all_paths
     found: list[str] = []
     rel_paths: list[bytes] = []
-    for name, kind, verdict in zip(names, kinds, judged, strict=True):
+    for name, kind in zip(names, kinds, strict=True):
+        verdict = verdicts[name]
         if kind != Kind.FILE:
             try:
                 leads_to = _look_through(folder, name, kind, tally, f'{above}/{name}', follow_links)

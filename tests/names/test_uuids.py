@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 from collections import Counter
+from itertools import islice, permutations
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -21,6 +22,7 @@ from one.alf.spec import is_uuid
 import fastindex
 from fastindex import Problem, Reason, UsageError
 from fastindex.jobs.read.info import summarize
+from fastindex.names import verdicts
 from fastindex.names.alf import is_dataset_name
 from fastindex.names.identity import SeenIds, find_twins
 from fastindex.names.uuids import add_uuid, split_uuids
@@ -499,3 +501,36 @@ def test_names_that_are_not_utf8_are_problems(make_tree, index):
     name = os.fsencode(f'{SESSION}/caf') + b'\xe9.b.' + IDS[0].encode() + b'.npy'
     root = grow(make_tree({}), {name: b'', f'{SESSION}/a.b.{IDS[1]}.npy': b''})
     assert [problem.reason for problem in index(root).problems] == [Reason.NOT_UTF8]
+
+
+def test_a_folder_with_the_names_of_another_is_judged_by_one_look_up(monkeypatch):
+    _verdicts_by_folder.clear()
+    names = ['a.b.npy', 'c.d.npy']
+    paths = verdicts_of('alf').rel_paths_of(names)
+    assert paths == [b'alf/a.b.npy', b'alf/c.d.npy']
+    monkeypatch.setattr(verdicts, 'judge_file', None)
+    assert verdicts_of('alf').rel_paths_of(list(names)) is paths
+    with pytest.raises(TypeError):
+        verdicts_of('alf').rel_paths_of([*names, 'e.f.npy'])
+
+
+def test_a_folder_with_a_name_that_is_no_datasets_is_judged_name_by_name():
+    _verdicts_by_folder.clear()
+    for _ in range(2):
+        assert verdicts_of('alf').rel_paths_of(['a.b.npy', 'notes.txt']) is None
+        assert verdicts_of('alf').rel_paths_of([]) == []
+    uuid = 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa'
+    assert UuidVerdicts('alf').rel_paths_of(['a.b.npy']) is None
+    assert UuidVerdicts('alf').rel_paths_of([f'a.b.{uuid}.npy']) == [f'alf/a.b.{uuid}.npy'.encode()]
+
+
+def test_what_is_remembered_of_folders_does_not_grow_with_their_number(monkeypatch):
+    monkeypatch.setattr(verdicts, 'MAX_NAMES', 100)
+    monkeypatch.setattr(verdicts, '_remembered', 0)
+    _verdicts_by_folder.clear()
+    for order in islice(permutations(f'a.b{i}.npy' for i in range(10)), 1000):
+        assert verdicts_of('alf').rel_paths_of(order) == [f'alf/{name}'.encode() for name in order]
+    assert 5 < len(verdicts_of('alf')._of_folders) <= 10
+    monkeypatch.setattr(verdicts, 'MAX_NAMES', 10_000)
+    assert verdicts_of('raw').rel_paths_of(['x.y.z'] * 101) == [b'raw/x.y.z'] * 101
+    assert not verdicts_of('raw')._of_folders
