@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 import xxhash
-from conftest import Fifo, Link, Socket, Sparse, grow
 
 from fastindex import UsageError
 from fastindex.names.problems import Reason
 from fastindex.trees import Kind, Measures, digests, kernel
 from fastindex.trees.digests import BUFFER_BYTES, NO_FINGERPRINT
 from hatch_build import NAME, compile_kernel
+from tests.support.trees import Fifo, Link, Socket, Sparse, grow
 
-TOP = Path(__file__).parent.parent
+TOP = Path(__file__).parent.parent.parent
 BIG_BYTES = 16 * 2**20
 AWKWARD = {
     'plain.npy': b'data',
@@ -458,7 +458,11 @@ def test_sanitizers_find_nothing_wrong_in_the_compiled_twin(tmp_path, monkeypatc
     ).stdout.strip()
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-k', 'compiled or alike']
-        + ['-o', f'pythonpath={tmp_path} . examples', 'tests/test_kernel.py', 'tests/test_disk.py'],
+        + [
+            '-o',
+            f'pythonpath={tmp_path} . examples',
+            *(f'tests/trees/test_{x}.py' for x in ('kernel', 'disk')),
+        ],
         cwd=TOP,
         env={
             **os.environ,
