@@ -269,6 +269,25 @@ def test_nothing_of_a_folder_is_kept(twin, tmp_path):
     assert kept[-1] - kept[20] < 2**20  # 60 listings are 2.4 MB
 
 
+@pytest.mark.skipif(not kernel.HAS_COMPILED, reason='the kernel is not compiled')
+def test_no_byte_is_written_behind_the_buffer_and_what_has_no_room_comes_in_the_next_call(tmp_path):
+    from fastindex.trees import _kernel
+
+    folder = grow(tmp_path, {name: name.encode() * 100_000 for name in 'abc'})
+    memory = bytearray(400_000)
+    later = (2**40, 0)
+    with opened(folder) as fd, memoryview(memory) as view:
+        with view[:250_000] as buffer:
+            assert _kernel.read_files(fd, 'abc', 0, True, buffer, 2**20, later)[:2] == (2, [100_000] * 2)
+            assert memory == b'a' * 100_000 + b'b' * 100_000 + memory[200_000:250_000] + bytes(150_000)
+            assert _kernel.read_files(fd, 'abc', 2, True, buffer, 2**20, later)[:2] == (3, [100_000])
+            assert memory[:100_000] == b'c' * 100_000
+        with view[:90_000] as buffer:  # it has room in no call
+            assert _kernel.read_files(fd, 'abc', 0, True, buffer, 2**20, later) == (
+                3, [], [], [(0, 0), (1, 0), (2, 0)]
+            )  # fmt: skip
+
+
 def test_the_environment_says_which_twin_runs():
     automatic = 'compiled' if kernel.HAS_COMPILED else 'python'
     for wanted, runs in ({'': automatic, 'python': 'python', automatic: automatic}).items():
