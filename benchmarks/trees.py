@@ -115,7 +115,7 @@ TREES: dict[str, Callable[[Path], None]] = {
 class InventedFolder:
     """A folder of files that nobody wrote. See `fastindex.trees.Folder`."""
 
-    def __init__(self, path: str, names: Sequence[str], kind: Kind) -> None:
+    def __init__(self, path: str, names: Sequence[str], kind: int) -> None:
         self.path = path
         self.entered: list[str] = []
         self._names = names
@@ -124,8 +124,8 @@ class InventedFolder:
     def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
         yield self._names, self._kinds
 
-    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
-        return Kind(self._kinds[self._names.index(name)])
+    def kind_of(self, name: str, *, follow: bool = True) -> int:
+        return self._kinds[self._names.index(name)]
 
     def measure(
         self,

@@ -86,7 +86,10 @@ class Rows:
         """Append what was measured; where something stood in the way of a file, it has no row."""
         if measures.wrong:
             paths = [path for position, path in enumerate(paths) if position not in measures.wrong]
-        self.extend(paths, *measures[:3])
+        self.paths += paths
+        self.sizes += measures.sizes
+        self.digests += measures.digests
+        self.fingerprints += measures.fingerprints
 
     def extend(
         self,

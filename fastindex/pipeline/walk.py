@@ -139,4 +139,6 @@ class SessionWalk:
         return rest, bytes(kind for kind in kinds if kind != Kind.FILE)
 
     def _path_of(self, above: str, name: str) -> str:
-        return '/'.join(part for part in (self.path, above, name) if part)
+        """Path of a file, or of a folder where `name` is `''`, relative to the root."""
+        path = f'{self.path}/{above}' if above else self.path
+        return f'{path}/{name}' if name else path

@@ -12,8 +12,7 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 from fastindex.errors import UsageError
 from fastindex.names.problems import Reason, Tally
@@ -44,19 +43,22 @@ BLOCK_NAMES = 2**15
 """Names of a folder that are listed at once, at most."""
 
 
-class Kind(IntEnum):
-    """What an entry of a folder is. A listing tells the first five apart, `Folder.kind_of` all of them."""
+class Kind:
+    """What an entry of a folder is. A listing tells the first five apart, `Folder.kind_of` all of them.
 
-    UNKNOWN = 0
+    Plain integers: to look up a member of an enumeration takes a tenth of the time that a file takes.
+    """
+
+    UNKNOWN: Final = 0
     """The listing did not tell, and a look at the entry failed."""
-    FILE = 1
-    FOLDER = 2
-    LINK = 3
-    OTHER = 4
+    FILE: Final = 1
+    FOLDER: Final = 2
+    LINK: Final = 3
+    OTHER: Final = 4
     """No file, folder or link: never opened."""
-    FIFO = 5
-    SOCKET = 6
-    DEVICE = 7
+    FIFO: Final = 5
+    SOCKET: Final = 6
+    DEVICE: Final = 7
 
 
 class Measures(NamedTuple):
@@ -91,8 +93,8 @@ class Folder(Protocol):
             If the listing breaks off; what it gave before has been yielded.
         """
 
-    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
-        """Look at an entry; where `follow` says so, at what a link leads to.
+    def kind_of(self, name: str, *, follow: bool = True) -> int:
+        """Tell the `Kind` of an entry; where `follow` says so, of what a link leads to.
 
         Raises
         ------

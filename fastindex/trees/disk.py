@@ -14,13 +14,13 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
 
 from fastindex.errors import RootError
 from fastindex.names.problems import Tally
 from fastindex.text import escape
-from fastindex.trees import Folder, Kind, Measures, kernel
+from fastindex.trees import Folder, Measures, kernel
 
 __all__ = ['LocalTree']
 
@@ -61,10 +61,16 @@ class _DiskFolder:
         self._fd = fd
         self._follow_links = follow_links
 
+    def __enter__(self) -> _DiskFolder:
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        os.close(self._fd)
+
     def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
         return kernel.list_folder(self._fd)
 
-    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
+    def kind_of(self, name: str, *, follow: bool = True) -> int:
         return kernel.kind_of(self._fd, name, follow=follow)
 
     def measure(
@@ -145,9 +151,7 @@ class LocalTree(NamedTuple):
 
     def _walk(self, walk: _Walk, fd: int, path: str, above: list[int]) -> Iterator[Folder]:
         """Walk an open folder, which is closed at the end; `above` are those above it, up to the session."""
-        session_path, tally = walk.session_path, walk.tally
-        try:
-            folder = _DiskFolder(path, fd, self.follow_links)
+        with _DiskFolder(path, fd, self.follow_links) as folder:
             yield folder
             if not folder.entered:
                 return
@@ -157,11 +161,9 @@ class LocalTree(NamedTuple):
                 try:
                     below_fd = self._open_subfolder(walk, name, above)
                 except OSError as error:
-                    tally.error(f'{session_path}/{below}', error)
+                    walk.tally.error(f'{walk.session_path}/{below}', error)
                 else:
                     yield from self._walk(walk, below_fd, below, above)
-        finally:
-            os.close(fd)
 
     def _open_subfolder(self, walk: _Walk, name: str, above: list[int]) -> int:
         """Open a subfolder; through a link only where links are followed, and not in a circle."""
@@ -205,11 +207,6 @@ class LocalTree(NamedTuple):
             fd = below
         return fd
 
-    @contextmanager
-    def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
+    def open_folder(self, path: str, tally: Tally) -> AbstractContextManager[Folder]:
         """Open one folder. See `fastindex.trees.Tree`."""
-        fd = self._open_folder(path)
-        try:
-            yield _DiskFolder(path, fd, self.follow_links)
-        finally:
-            os.close(fd)
+        return _DiskFolder(path, self._open_folder(path), self.follow_links)

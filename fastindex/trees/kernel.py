@@ -74,7 +74,7 @@ def file_flags(follow_links: bool) -> int:
     return _FILE_FLAGS if follow_links else _FILE_FLAGS | os.O_NOFOLLOW
 
 
-def kind_of(fd: int, name: str, *, follow: bool) -> Kind:
+def kind_of(fd: int, name: str, *, follow: bool) -> int:
     """Look at an entry of an open folder; where `follow` says so, at what a link leads to."""
     info = os.stat(name, dir_fd=fd, follow_symlinks=follow)
     return _KIND_OF_TYPE[S_IFMT(info.st_mode)]
@@ -84,7 +84,7 @@ def _explain(fd: int, name: str, wrong: OSError | Reason) -> OSError | Reason:
     """Say of what has become something else since it was listed that it has."""
     with suppress(OSError):
         kind = kind_of(fd, name, follow=False)
-        if kind is Kind.FOLDER:
+        if kind == Kind.FOLDER:
             return Reason.CHANGED
         if kind not in (Kind.FILE, Kind.LINK):
             return Reason.NOT_REGULAR
@@ -138,7 +138,7 @@ def _kinds_of(block: list[os.DirEntry[str]]) -> bytes:
         return bytes(map(_kind_or_unknown, block))
 
 
-def _kind_of(entry: os.DirEntry[str]) -> Kind:
+def _kind_of(entry: os.DirEntry[str]) -> int:
     if entry.is_dir(follow_symlinks=False):
         return Kind.FOLDER
     if entry.is_symlink():
@@ -147,7 +147,7 @@ def _kind_of(entry: os.DirEntry[str]) -> Kind:
     return Kind.OTHER
 
 
-def _kind_or_unknown(entry: os.DirEntry[str]) -> Kind:
+def _kind_or_unknown(entry: os.DirEntry[str]) -> int:
     try:
         return Kind.FILE if entry.is_file(follow_symlinks=False) else _kind_of(entry)
     except OSError:
@@ -168,15 +168,18 @@ def _measure_in_python(
     sizes: list[int] = []
     fingerprints: list[Fingerprint] = []
     wrong: dict[int, OSError | Reason] = {}
+    stat = os.stat
     for position, name in enumerate(names):
         try:
-            info = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            if info.st_mode & _TYPE_MASK == S_IFLNK and follow_links:
-                info = os.stat(name, dir_fd=fd)
+            info = stat(name, dir_fd=fd, follow_symlinks=False)
+            kind = info.st_mode & _TYPE_MASK
+            if kind == S_IFLNK and follow_links:
+                info = stat(name, dir_fd=fd)
+                kind = info.st_mode & _TYPE_MASK
         except OSError as error:
             wrong[position] = _explain(fd, name, error)
             continue
-        if info.st_mode & _TYPE_MASK != S_IFREG:
+        if kind != S_IFREG:
             wrong[position] = _explain(fd, name, Reason.NOT_REGULAR)
             continue
         sizes.append(info.st_size)

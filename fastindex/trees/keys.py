@@ -63,7 +63,7 @@ class BucketFolder:
                 block = names[start : start + BLOCK_NAMES]
                 yield block, bytes([kind]) * len(block)
 
-    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
+    def kind_of(self, name: str, *, follow: bool = True) -> int:
         if name in self.objects:
             return Kind.FILE
         if name in self.folders:
@@ -139,7 +139,7 @@ class UnlistedFolder(BucketFolder):
         self._fill()
         return super().iter_names()
 
-    def kind_of(self, name: str, *, follow: bool = True) -> Kind:
+    def kind_of(self, name: str, *, follow: bool = True) -> int:
         self._fill()
         return super().kind_of(name)
 

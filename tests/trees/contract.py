@@ -47,15 +47,15 @@ class TreeContract:
         with closing(make(FILES)) as tree:
             yield tree
 
-    def walk(self, tree: Tree, path: str = SESSION) -> dict[str, list[tuple[str, Kind]]]:
+    def walk(self, tree: Tree, path: str = SESSION) -> dict[str, list[tuple[str, int]]]:
         """For each folder of a session that is walked its entries; a dot folder is not entered."""
-        found: dict[str, list[tuple[str, Kind]]] = {}
+        found: dict[str, list[tuple[str, int]]] = {}
         for folder in tree.walk(path, Tally()):
             assert folder.path not in found
             entries = []
             for names, kinds in folder.iter_names():
                 assert len(names) == len(kinds)
-                entries += [(name, Kind(kind)) for name, kind in zip(names, kinds, strict=True)]
+                entries += zip(names, kinds, strict=True)
                 for name, kind in zip(names, kinds, strict=True):
                     if kind == Kind.FOLDER and not name.startswith('.'):
                         folder.enter(name)
@@ -146,8 +146,8 @@ class TreeContract:
 
     def test_an_entry_can_be_looked_at(self, tree):
         with tree.open_folder(f'{SESSION}/alf', Tally()) as folder:
-            assert folder.kind_of('notes.txt') is Kind.FILE
-            assert folder.kind_of('probe00', follow=False) is Kind.FOLDER
+            assert folder.kind_of('notes.txt') == Kind.FILE
+            assert folder.kind_of('probe00', follow=False) == Kind.FOLDER
             with pytest.raises(FileNotFoundError):
                 folder.kind_of('gone')
 
