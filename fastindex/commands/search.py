@@ -113,18 +113,18 @@ def _run(options: argparse.Namespace) -> int:
     prepare()
     index = open_index(options.root, options.out, options.endpoint, options.anonymous)
     from fastindex.commands.rows import iter_csv, iter_json, to_path_bytes, to_paths
-    from fastindex.jobs.read.search import file_path, find_datasets, find_sessions, to_session_paths
+    from fastindex.jobs.read.search import file_path, find_datasets, find_sessions
 
     form = options.form
     if options.of_datasets:
-        frame = find_datasets(index.sessions, index.datasets, query, namespace=index.recipe.namespace)
+        frame = find_datasets(index, query)
         if form == 'paths' and index.recipe.uuid_filenames:
             frame = frame.with_columns(file_path())
         found = (frame.select(COLUMNS[form]) if form in COLUMNS else frame).collect()
     else:
         found = find_sessions(index.sessions, index.datasets, query)
         if form not in ('table', 'eids', 'count'):
-            found = found.with_columns(to_session_paths(found, index.recipe.namespace))
+            found = found.with_columns(index.session_paths(found))
         found = found.rename({'id': 'eid'})
     rows = found if options.limit is None else found.head(options.limit)
     if form == 'table':

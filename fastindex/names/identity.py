@@ -13,7 +13,7 @@ from fastindex.names.ids import NAMESPACE, Text, UuidIdentity
 from fastindex.names.problems import Reason
 from fastindex.names.uuids import split_uuids
 
-__all__ = ['AdoptedIdentity', 'FilenameIdentity', 'SeenIds', 'find_twins', 'uuids_of']
+__all__ = ['AdoptedIdentity', 'FilenameIdentity', 'PathOrder', 'SeenIds', 'find_twins', 'uuids_of']
 
 
 class FilenameIdentity(NamedTuple):
@@ -109,10 +109,15 @@ class AdoptedIdentity(NamedTuple):
     ids_by_name: dict[bytes, bytes]
     """Of datasets, 16 bytes, by the 16 bytes of the eid followed by the rel_path."""
 
+    ours: frozenset[str] = frozenset()
+    """Paths of sessions of known parts that are another folder of the number: `1` beside `001`."""
+
     def session_keys(self, paths: list[str]) -> list[bytes]:
         ours = UuidIdentity(self.namespace).session_keys(paths)
         return [
-            self.eids_by_parts.get(parse_session_path(path), key[:16]) + key[16:]
+            key
+            if path in self.ours
+            else self.eids_by_parts.get(parse_session_path(path), key[:16]) + key[16:]
             for path, key in zip(paths, ours, strict=True)
         ]
 
@@ -140,7 +145,7 @@ class AdoptedIdentity(NamedTuple):
         return paths
 
 
-class _PathOrder:
+class PathOrder:
     """Paths as ids, in the order of their characters, as Arrow sorts them. A key is the path."""
 
     def session_keys(self, paths: list[str]) -> list[bytes]:

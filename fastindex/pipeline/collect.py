@@ -28,8 +28,8 @@ from fastindex.names.ids import eid
 from fastindex.names.problems import Problem, Reason
 from fastindex.names.uuids import add_uuid
 from fastindex.pipeline.scan import HashResult, ScanResult
-from fastindex.tables.changes import SESSION_COLUMNS, to_session_path
 from fastindex.tables.merge import iter_rows
+from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 from fastindex.tables.schema import to_ipc
 
 __all__ = ['complete', 'drop_datasets', 'iter_unique']
@@ -149,8 +149,9 @@ def _drop_seen(
 
     datasets = from_ipc(result.datasets)
     lost = datasets.take(rows)
-    sessions = from_ipc(result.sessions).select(SESSION_COLUMNS)
-    path_of = {row[0]: to_session_path(row, namespace) for row in iter_rows(sessions)}
+    sessions = list(iter_rows(from_ipc(result.sessions).select(SESSION_COLUMNS)))
+    paths = list_session_paths(sessions, namespace)
+    path_of = {row[0]: path for row, path in zip(sessions, paths, strict=True)}
     tally = result.tally
     for session, id, rel_path in iter_rows(lost.select(['eid', 'id', 'rel_path'])):
         name = rel_path if f'.{id}.' in rel_path else add_uuid(rel_path, id)

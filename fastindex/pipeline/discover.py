@@ -93,6 +93,10 @@ class Discovery(NamedTuple):
             return tree
         return tree.with_listed(self.listed.for_shard(keys))
 
+    def renamed(self, identity: Identity, paths: Sequence[str]) -> Discovery:
+        """Give the sessions, of these paths, other keys; what was listed ahead was so in another order."""
+        return self._replace(listed=None, sessions=[Sessions.pack(identity, list(paths))])
+
     def close(self) -> None:
         """Forget what was listed ahead."""
         if self.listed is not None:

@@ -6,24 +6,25 @@ nothing of why.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastindex.names.ids import eid as eid_of
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import CHUNK_ROWS, LAST, Row, SortedRows, iter_rows, iter_unequal
+from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     import pyarrow as pa
 
-__all__ = ['SESSION_COLUMNS', 'Change', 'ChangeKind', 'iter_changes', 'to_session_path']
+    _ToPaths = Callable[[list[Row]], list[str]]
 
-SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')
+__all__ = ['Change', 'ChangeKind', 'iter_changes']
 
 
 class ChangeKind(StrEnum):
@@ -57,7 +58,7 @@ class Change(NamedTuple):
     after: dict[str, Any] | None = None
 
 
-def iter_changes(old: Tables, new: Path, *, namespace: UUID) -> Iterator[Change]:
+def iter_changes(old: Tables, new: Path, *, namespace: UUID, root: Path | None = None) -> Iterator[Change]:
     """Iterate over what has changed from one index to that in a folder, in the order of the ids.
 
     Parameters
@@ -66,23 +67,24 @@ def iter_changes(old: Tables, new: Path, *, namespace: UUID) -> Iterator[Change]
         Of ours, with rows that were checked.
     new
         Folder with sessions.pqt and datasets.pqt of ours.
-    namespace
-        That of the eids.
+    namespace, root
+        Of the paths that are told. See `fastindex.tables.paths`.
     """
     with open_tables(new) as after:
-        yield from _iter_session_changes(old.sessions, after.sessions, namespace)
-        yield from _iter_dataset_changes(old, after, namespace)
+        to_paths = partial(list_session_paths, namespace=namespace, root=root)
+        yield from _iter_session_changes(old.sessions, after.sessions, to_paths)
+        yield from _iter_dataset_changes(old, after, to_paths)
 
 
-def _iter_session_changes(old: TableFile, new: TableFile, namespace: UUID) -> Iterator[Change]:
+def _iter_session_changes(old: TableFile, new: TableFile, to_paths: _ToPaths) -> Iterator[Change]:
     for before, after in _iter_pairs(old, new, SESSION_COLUMNS, 1):
         if before is None and after is not None:
-            yield Change(ChangeKind.ADDED, to_session_path(after, namespace))
+            yield Change(ChangeKind.ADDED, to_paths([after])[0])
         elif after is None and before is not None:
-            yield Change(ChangeKind.REMOVED, to_session_path(before, namespace))
+            yield Change(ChangeKind.REMOVED, to_paths([before])[0])
 
 
-def _iter_dataset_changes(old: Tables, new: Tables, namespace: UUID) -> Iterator[Change]:
+def _iter_dataset_changes(old: Tables, new: Tables, to_paths: _ToPaths) -> Iterator[Change]:
     schemas = [tables.datasets.schema for tables in (old, new)]
     digests = [
         name
@@ -90,22 +92,15 @@ def _iter_dataset_changes(old: Tables, new: Tables, namespace: UUID) -> Iterator
         if all(name in schema.names and str(schema.field(name).type) == 'string' for schema in schemas)
     ]
     columns = ['eid', 'id', 'rel_path', 'file_size', *digests]
-    paths = [_Paths(tables.sessions, namespace) for tables in (old, new)]
+    paths = [_Paths(tables.sessions, to_paths) for tables in (old, new)]
     for before, after in _iter_pairs(old.datasets, new.datasets, columns, 2):
-        if after is None and before is not None:
-            path = paths[0].of(before[0])
-            yield Change(
-                ChangeKind.REMOVED, path, before[2], before=dict(zip(columns[3:], before[3:], strict=True))
-            )
-        elif before is None and after is not None:
-            path = paths[1].of(after[0])
-            yield Change(
-                ChangeKind.ADDED, path, after[2], after=dict(zip(columns[3:], after[3:], strict=True))
-            )
-        elif before is not None and after is not None:
-            changed = [i for i in range(2, len(columns)) if before[i] != after[i]]
-            was, is_now = ({columns[i]: row[i] for i in changed} for row in (before, after))
-            yield Change(ChangeKind.CHANGED, paths[1].of(after[0]), after[2], was, is_now)
+        kind, row, shown = ChangeKind.CHANGED, after or before or (), list(range(3, len(columns)))
+        if before is None or after is None:
+            kind = ChangeKind.ADDED if before is None else ChangeKind.REMOVED
+        else:
+            shown = [i for i in range(2, len(columns)) if before[i] != after[i]]
+        was, is_now = ({columns[i]: one[i] for i in shown} if one else None for one in (before, after))
+        yield Change(kind, paths[after is not None].of(row[0]), row[2], was, is_now)
 
 
 def _iter_pairs(
@@ -131,23 +126,13 @@ def _iter_tables(file: TableFile, columns: Sequence[str]) -> Iterator[pa.Table]:
 class _Paths:
     """The paths of the sessions of an index, which must be asked for in the order of their eids."""
 
-    def __init__(self, sessions: TableFile, namespace: UUID) -> None:
+    def __init__(self, sessions: TableFile, to_paths: _ToPaths) -> None:
         self._rows = SortedRows(_iter_tables(sessions, SESSION_COLUMNS), lambda row: row[:1])
-        self._namespace = namespace
+        self._to_paths = to_paths
         self._eid = self._path = ''
 
     def of(self, eid: str) -> str:
         if eid != self._eid:
             *_, row = self._rows.take_until((eid,))
-            self._eid, self._path = eid, to_session_path(row, self._namespace)
+            self._eid, (self._path,) = eid, self._to_paths([row])
         return self._path
-
-
-def to_session_path(row: Row, namespace: UUID) -> str:
-    """Get the path of a session from the `SESSION_COLUMNS` of its row."""
-    id, lab, subject, date, number = row
-    above = f'{lab}/Subjects/' if lab else ''
-    paths = [f'{above}{subject}/{date}/{number:0{digits}}' for digits in (3, 2, 1)]
-    # The table has the number without its zeros; the eid tells which path it was made of.
-    right = [path for path in paths if str(eid_of(path, namespace=namespace)) == id]
-    return (right or paths)[0]

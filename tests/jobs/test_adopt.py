@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import uuid
 from datetime import date
+from zipfile import ZipFile
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from one.alf.cache import make_parquet_db
 from one.api import One
@@ -116,17 +115,60 @@ def test_the_ids_of_the_clients_builder_are_refused_as_one_stands_for_many(root,
     assert not (root / 'sessions.pqt').exists()
 
 
+def keep_eid(alyx, old, new):
+    """Give a session of other tables another eid."""
+    for name, column in (('sessions', 'id'), ('datasets', 'eid')):
+        frame = pd.read_parquet(alyx / f'{name}.pqt').reset_index()
+        frame[column] = frame[column].replace(str(old), str(new))
+        frame.to_parquet(alyx / f'{name}.pqt', index=False)
+
+
 def test_two_sessions_of_one_eid_are_an_error_that_names_both(root, build, alyx):
-    grow(root, {'s1/2024-01-02/2/a.b.npy': b'', 's1/2024-01-02/002/a.b.npy': b''})
-    sessions = pq.read_table(alyx / 'sessions.pqt')
-    numbers = pa.array([2] * sessions.num_rows, sessions.schema.field('number').type)
-    place = sessions.schema.get_field_index('number')
-    pq.write_table(sessions.set_column(place, 'number', numbers), alyx / 'sessions.pqt')
-    with pytest.raises(
-        IdClashError, match=r's1/2024-01-02/(2|002) and s1/2024-01-02/(2|002) have the same eid'
-    ):
+    grow(root, {'s3/2024-01-02/002/a.b.npy': b''})
+    keep_eid(alyx, ids_by_path(alyx)['', 's1', date(2024, 1, 2)], fastindex.eid('s3/2024-01-02/002'))
+    with pytest.raises(IdClashError, match=r's1/2024-01-02/001 and s3/2024-01-02/002 have the same eid'):
         build(root, ids_from=alyx)
     assert not (root / 'sessions.pqt').exists()
+
+
+def eids_by_folder(root):
+    """The eids of an index, by the folder that its readers look for."""
+    index = fastindex.open(root)
+    eids = [row['id'] for row in read(root, 'sessions')]
+    return {index.path(eid).relative_to(root).as_posix(): eid for eid in eids}
+
+
+@pytest.mark.parametrize('twins', [('001', '1'), ('001', '01', '1'), ('01', '1'), ('1',), ('01',)])
+def test_of_folders_of_one_number_the_one_of_the_client_keeps_the_id(root, build, alyx, run, twins):
+    kept = ids_by_path(alyx)['', 's1', date(2024, 1, 2)]
+    day = root / 's1/2024-01-02'
+    (day / '001').rename(day / twins[0])
+    grow(day, {f'{twin}/new.b.npy': b'abc' for twin in twins[1:]})
+    wanted = {f's1/2024-01-02/{twin}': str(fastindex.eid(f's1/2024-01-02/{twin}')) for twin in twins}
+    wanted[f's1/2024-01-02/{twins[0]}'] = kept
+    tables = alyx
+    for _ in range(3):  # then of the index itself
+        build(root, ids_from=tables)
+        found = eids_by_folder(root)
+        assert {path: eid for path, eid in found.items() if path in wanted} == wanted
+        assert all((root / path).is_dir() for path in found)
+        assert list(fastindex.verify(root)) == []
+        tables = root
+    status, out, _ = run('search', root, '--paths')
+    assert (status, sorted(out.split())) == (0, sorted(str(root / path) for path in found))
+
+
+@pytest.mark.parametrize('twins', [('001', '1'), ('1',)])
+def test_a_folder_that_no_id_tells_of_is_released_with_its_files(root, build, alyx, tmp_path, twins):
+    day = root / 's1/2024-01-02'
+    (day / '001').rename(day / twins[0])
+    grow(day, {f'{twin}/new.b.npy': b'abc' for twin in twins[1:]})
+    build(root, ids_from=alyx)
+    fastindex.release(root, tmp_path / 'x.zip', force=True)
+    with ZipFile(tmp_path / 'x.zip') as archive:
+        names = archive.namelist()
+    files = [path.relative_to(root).as_posix() for path in root.rglob('*.npy')]
+    assert [name for name in sorted(files) if not any(n.endswith(name) for n in names)] == []
 
 
 def test_the_own_index_is_completed_before_its_ids_are_kept(root, build, alyx):

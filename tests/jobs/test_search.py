@@ -442,7 +442,7 @@ def test_only_datasets_that_were_asked_for_are_listed(search):
 
 
 def test_datasets_are_in_the_order_of_the_sessions_and_of_their_paths(awkward):
-    found = find_datasets(awkward.sessions, awkward.datasets, Query(object='spikes')).collect()
+    found = find_datasets(awkward, Query(object='spikes')).collect()
     eids = [str(eid) for eid in awkward.search(object='spikes')]
     assert found['eid'].unique(maintain_order=True).to_list() == eids
     keys = [(eids.index(eid), path) for eid, path in found.select('eid', 'rel_path').iter_rows()]

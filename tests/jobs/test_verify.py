@@ -153,7 +153,7 @@ def test_big_files_are_compared_too(make_tree, build):
 
 def test_many_lost_sessions_are_found_in_chunks(make_tree, build, monkeypatch):
     monkeypatch.setattr('fastindex.tables.merge.CHUNK_ROWS', 4)
-    monkeypatch.setattr('fastindex.jobs.verify.verify.CHUNK_ROWS', 4)
+    monkeypatch.setattr('fastindex.jobs.verify.comparison.CHUNK_ROWS', 4)
     monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 9)
     sessions = [f's{i}/2024-01-01/001' for i in range(60)]
     root = make_tree({f'{session}/a.b.{j}': b'' for session in sessions for j in range(3)})

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from fastindex.errors import IdClashError
-from fastindex.names.alf import SessionParts
+from fastindex.names.alf import SessionParts, parse_session_path
+from fastindex.names.identity import AdoptedIdentity
+from fastindex.names.ids import eid
+from fastindex.pipeline.discover import Discovery
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import open_table
+from fastindex.tables.paths import SESSION_COLUMNS, write_paths
 from fastindex.text import escape
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-from fastindex.names.identity import AdoptedIdentity
 
 __all__ = ['AdoptedIds']
 
@@ -51,9 +54,8 @@ class AdoptedIds:
 
         check_pair(folder)
         self._folder = folder
-        sessions = self._read('sessions.pqt', ['id', 'lab', 'subject', 'date', 'number'])
-        eids = {SessionParts(*row): UUID(eid).bytes for eid, *row in _iter_rows(sessions)}
-        self.identity = AdoptedIdentity(namespace, eids, {})
+        sessions = self._read('sessions.pqt', SESSION_COLUMNS)
+        self.identity = AdoptedIdentity(namespace, _eids_by_parts(sessions, UUID(bytes=namespace)), {})
         datasets = self._read('datasets.pqt', ['eid', 'id', 'rel_path'])
         counts = pc.value_counts(datasets.column('id').combine_chunks())
         twice = counts.filter(pc.greater(counts.field('counts'), pa.scalar(1)))
@@ -71,36 +73,44 @@ class AdoptedIds:
         """Get the identity for a shard: it knows the datasets of these sessions only."""
         ids: dict[bytes, bytes] = {}
         for key in keys:
-            eid = str(UUID(bytes=key[:16]))
+            owner = str(UUID(bytes=key[:16]))
             rows = range(len(self._eids))
-            start = bisect_left(rows, eid, key=lambda row: self._eids[row].as_py())
-            end = bisect_right(rows, eid, lo=start, key=lambda row: self._eids[row].as_py())
+            start = bisect_left(rows, owner, key=lambda row: self._eids[row].as_py())
+            end = bisect_right(rows, owner, lo=start, key=lambda row: self._eids[row].as_py())
             part = self._datasets.slice(start, end - start).select(['id', 'rel_path'])
             for id, rel_path in _iter_rows(part):
                 ids[key[:16] + rel_path.encode()] = UUID(id).bytes
         return self.identity._replace(eids_by_parts={}, ids_by_name=ids)
 
-    def iter_unique(self, keys: Iterable[bytes]) -> Iterator[bytes]:
-        """Iterate over the sorted keys of the sessions of a tree.
+    def settle(self, found: Discovery) -> Discovery:
+        """Tell folders of one number apart, `001` and `1`: tables know the number alone.
+
+        The id is kept for the folder that the client looks for, or the one that is most like it. The others
+        get ours.
 
         Raises
         ------
         IdClashError
-            If two sessions have one eid.
+            If two other sessions have one eid.
         """
-        last = b''
-        for key in keys:
-            if key[:16] == last[:16]:
-                paths = ' and '.join(escape(self.identity.session_path(one)) for one in (last, key))
-                raise IdClashError(
-                    f'{paths} have the same eid {UUID(bytes=key[:16])} by '
-                    f'{escape(os.fspath(self._folder))}: ',
-                    hint='rename one of them, or leave `ids_from` out',
-                )
-            last = key
-            yield key
+        ours: set[str] = set()
+        for id, keys in groupby(found.iter_keys(), key=lambda key: key[:16]):
+            first, *others = map(self.identity.session_path, keys)  # 001 comes before 01 and 1
+            for path in others:
+                if parse_session_path(path) != parse_session_path(first):
+                    raise IdClashError(
+                        f'{escape(first)} and {escape(path)} have the same eid {UUID(bytes=id)} by '
+                        f'{escape(os.fspath(self._folder))}: ',
+                        hint='rename one of them, or leave `ids_from` out',
+                    )
+                ours.add(path)
+        if not ours:
+            return found
+        paths = [self.identity.session_path(key) for key in found.iter_keys()]
+        self.identity = self.identity._replace(ours=self.identity.ours | ours)
+        return self.settle(found.renamed(self.identity, paths))
 
-    def _read(self, name: str, columns: list[str]) -> pa.Table:
+    def _read(self, name: str, columns: Sequence[str]) -> pa.Table:
         """Read some columns, be they columns or index of a data frame; texts that are not there are ''."""
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -112,7 +122,19 @@ class AdoptedIds:
         for column in columns:
             if column not in there:
                 rows = rows.append_column(column, pa.array([''] * rows.num_rows, pa.string()))
-        return rows.select(columns)
+        return rows.select(list(columns))
+
+
+def _eids_by_parts(sessions: pa.Table, namespace: UUID) -> dict[SessionParts, bytes]:
+    """Get the eid to keep of each number: of several, one that is not made of the path of another folder."""
+    eids: dict[SessionParts, bytes] = {}
+    for row in _iter_rows(sessions):
+        parts, id = SessionParts(*row[1:]), UUID(row[0]).bytes
+        if parts in eids:
+            made = [eid(path, namespace=namespace).bytes for path in write_paths(row)]
+            id = min(eids[parts], id, key=lambda one: made.index(one) if one in made else -1)
+        eids[parts] = id
+    return eids
 
 
 def _iter_rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:

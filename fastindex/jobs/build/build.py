@@ -270,9 +270,10 @@ def _iter_tasks(
 ) -> Iterator[ScanTask]:
     """Cut the sessions into shards, each with what is known of its own."""
     adopted = options.adopted
-    all_keys = adopted.iter_unique(found.iter_keys()) if adopted else found.iter_keys()
     max_sessions = MAX_SESSIONS * pool.task_size
-    for keys in iter_shards(all_keys, found.count_sessions(), pool.workers, max_sessions=max_sessions):
+    for keys in iter_shards(
+        found.iter_keys(), found.count_sessions(), pool.workers, max_sessions=max_sessions
+    ):
         yield ScanTask(
             found.for_shard(tree, keys),
             adopted.for_shard(keys) if adopted else options.identity,
@@ -300,6 +301,8 @@ def _discover(
 
     found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, load=load)
     files.callback(found.close)
+    if options.adopted is not None:
+        found = options.adopted.settle(found)
     if not (found.count_sessions() or options.allow_empty):
         raise EmptyTreeError(_explain_empty(tree, found.tally), hint='`allow_empty` writes an empty one.')
     if options.lab is not None:

@@ -173,7 +173,7 @@ class Report:
             before = Recipe.from_json(tables.datasets.facts)
             self.had_uuids = before.uuid_filenames
             self.lost_digests = sorted(set(before.algorithms) - set(recipe.algorithms))
-            changes = iter_changes(tables, new, namespace=recipe.namespace)
+            changes = iter_changes(tables, new, namespace=recipe.namespace, root=Path(self.tree.root))
             for change in changes if tables.generation != generation else ():
                 counts[change.rel_path is None, change.kind] += 1
                 if self.options.on_change is not None:

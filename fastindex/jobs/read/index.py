@@ -18,17 +18,11 @@ from uuid import UUID
 
 from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError
 from fastindex.extras import require
-from fastindex.jobs.read.search import (
-    Moment,
-    Patterns,
-    Query,
-    find_sessions,
-    select_sessions,
-    to_session_paths,
-)
+from fastindex.jobs.read.search import Moment, Patterns, Query, find_sessions, select_sessions
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import Stamp, open_table, stamp_of
 from fastindex.tables.metadata import Recipe
+from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 from fastindex.text import escape
 from fastindex.trees import is_url
 
@@ -166,8 +160,16 @@ class Index:
             raise UnknownSessionError(
                 f'{eid}: the index in {escape(os.fspath(self.folder))} has no such session'
             )
-        [path] = to_session_paths(rows, self.recipe.namespace)
-        return self.root / str(path)
+        return self.root / str(self.session_paths(rows)[0])
+
+    def session_paths(self, sessions: pl.DataFrame) -> pl.Series:
+        """Get the paths of sessions, relative to the root, by their rows."""
+        import polars as pl
+
+        rows = sessions.select(SESSION_COLUMNS).iter_rows()
+        return pl.Series(
+            'session_path', list_session_paths(rows, self.recipe.namespace, self.root), pl.String
+        )
 
     def to_one(self) -> One:
         """Open this index with the real client, in local mode.

@@ -11,10 +11,9 @@ from datetime import date as Date  # noqa: N812 - `date` is the word for the fol
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fastindex.jobs.read.search import select_sessions, to_session_paths
+from fastindex.jobs.read.search import select_sessions
 from fastindex.names.alf import parse_dataset_name
 from fastindex.names.uuids import add_uuid
-from fastindex.tables.metadata import Recipe
 from fastindex.text import to_text
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ def summarize(index: Index) -> Info:
         digests={name: counts[name] for name in ('md5', 'xxh128') if counts[name]},
         by_lab=by_lab,
         by_object=_count_objects(of_objects),
-        biggest=_name_biggest(sessions, biggest, index.recipe),
+        biggest=_name_biggest(index, sessions, biggest),
     )
 
 
@@ -242,16 +241,17 @@ def _count_objects(stems: pl.DataFrame) -> tuple[ObjectCount, ...]:
     return tuple(ObjectCount(name, *total) for name, total in ordered)
 
 
-def _name_biggest(sessions: pl.DataFrame, rows: pl.DataFrame, recipe: Recipe) -> tuple[BigDataset, ...]:
+def _name_biggest(index: Index, sessions: pl.DataFrame, rows: pl.DataFrame) -> tuple[BigDataset, ...]:
     import polars as pl
 
     rows = rows.select(pl.col('eid', 'id', 'rel_path').cast(pl.String), 'file_size')
     rows = rows.sort(['file_size', 'eid', 'id'], descending=[True, False, False])
     some = sessions.filter(pl.col('id').is_in(rows['eid'].implode()))
-    paths = dict(zip(some['id'].to_list(), to_session_paths(some, recipe.namespace).to_list(), strict=True))
+    paths = dict(zip(some['id'].to_list(), index.session_paths(some).to_list(), strict=True))
     return tuple(
         BigDataset(
-            f'{paths.get(eid, eid)}/{add_uuid(rel_path, id) if recipe.uuid_filenames else rel_path}', size
+            f'{paths.get(eid, eid)}/{add_uuid(rel_path, id) if index.recipe.uuid_filenames else rel_path}',
+            size,
         )
         for eid, id, rel_path, size in rows.iter_rows()
     )

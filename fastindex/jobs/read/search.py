@@ -18,17 +18,17 @@ from datetime import date as Date  # noqa: N812 - `date` is the word for the fol
 from datetime import datetime, time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from fastindex.errors import UsageError
 from fastindex.names.alf import parse_dataset_name, split_revision
-from fastindex.names.ids import NAMESPACE, to_characters, uuid3_bytes
 from fastindex.tables.schema import QC_CATEGORIES
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ['Query', 'file_path', 'find_datasets', 'find_sessions', 'select_sessions', 'to_session_paths']
+    from fastindex.jobs.read.index import Index
+
+__all__ = ['Query', 'file_path', 'find_datasets', 'find_sessions', 'select_sessions']
 
 Patterns = str | Sequence[str]
 Moment = str | Date | None
@@ -128,9 +128,7 @@ def find_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) 
     return frame
 
 
-def find_datasets(
-    sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query, *, namespace: UUID = NAMESPACE
-) -> pl.LazyFrame:
+def find_datasets(index: Index, query: Query) -> pl.LazyFrame:
     """Find the datasets that answer a query, of the sessions that do.
 
     Returns
@@ -140,13 +138,9 @@ def find_datasets(
         of `find_sessions`, and of rel_path in each session. Lazy: there may be many, and not all is read for
         some columns.
     """
-    frame = find_sessions(sessions, datasets, query)
-    wanted = _filter_datasets(_of_sessions(datasets, frame, sessions), query)
-    frame = (
-        frame.with_columns(to_session_paths(frame, namespace))
-        .rename({'id': 'eid'})
-        .with_row_index('position')
-    )
+    frame = find_sessions(index.sessions, index.datasets, query)
+    wanted = _filter_datasets(_of_sessions(index.datasets, frame, index.sessions), query)
+    frame = frame.with_columns(index.session_paths(frame)).rename({'id': 'eid'}).with_row_index('position')
     return wanted.join(frame.lazy(), on='eid', how='inner').sort('position', 'rel_path').drop('position')
 
 
@@ -157,34 +151,6 @@ def file_path() -> pl.Expr:
     rel_path = pl.col('rel_path').cast(pl.String)
     stem, extension = (rel_path.str.extract(part) for part in (r'^(?s)(.*\.)', r'([^.]*)$'))
     return pl.concat_str(stem, pl.col('id').cast(pl.String), pl.lit('.'), extension).alias('rel_path')
-
-
-def to_session_paths(frame: pl.DataFrame, namespace: UUID = NAMESPACE) -> pl.Series:
-    """Write the session path of each row of sessions, relative to the root.
-
-    The number has three digits, as the client writes it, unless the eid, made in `namespace`, tells
-    that the folder has fewer.
-    """
-    import polars as pl
-
-    lab = pl.when(pl.col('lab') != '').then(pl.col('lab') + '/Subjects/').otherwise(pl.lit(''))
-    above = pl.concat_str(lab, 'subject', pl.lit('/'), pl.col('date').cast(pl.String), pl.lit('/'))
-    number = pl.col('number').cast(pl.String)
-    found = frame.select(above.add(number.str.zfill(digits)).alias(str(digits)) for digits in (3, 2, 1))
-    eids = frame['id'].to_list()
-    paths: list[str] = found['3'].to_list()
-    for digits in ('2', '1'):
-        other = [position for position, eid in enumerate(_eids_of(paths, namespace)) if eid != eids[position]]
-        others = [found[digits][position] for position in other]
-        for position, path, eid in zip(other, others, _eids_of(others, namespace), strict=True):
-            if eid == eids[position]:
-                paths[position] = path
-    return pl.Series('session_path', paths, pl.String)
-
-
-def _eids_of(paths: list[str], namespace: UUID) -> list[str]:
-    text = to_characters(uuid3_bytes(namespace.bytes, [path.encode() for path in paths])).decode()
-    return [text[start : start + 36] for start in range(0, len(text), 36)]
 
 
 def _filter_sessions(sessions: pl.LazyFrame, query: Query) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
 
 from fastindex.errors import ReleaseError
-from fastindex.jobs.read.search import Query, file_path, find_sessions, to_session_paths
+from fastindex.jobs.read.search import Query, file_path, find_sessions
 from fastindex.jobs.release.formats import ORDINARY_NAME, to_member
 from fastindex.jobs.release.pack import FileTask
 from fastindex.text import escape, to_size
@@ -94,7 +94,7 @@ def select_rows(index: Index, query: Query | None) -> Part:
             hint='no session is as `select` says: python -m fastindex search ROOT, with the same options, '
             'shows what is found'
         )
-    sessions = sessions.with_columns(to_session_paths(sessions, index.recipe.namespace)).sort('session_path')
+    sessions = sessions.with_columns(index.session_paths(sessions)).sort('session_path')
     datasets = index.datasets
     if index.recipe.uuid_filenames:
         datasets = datasets.with_columns(file_path())

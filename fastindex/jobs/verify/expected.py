@@ -10,27 +10,25 @@ Where the names of the files carry the ids, a rel_path is here the path of the f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product, repeat
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
 from fastindex.names.alf import SessionPath, split_session_path
+from fastindex.names.identity import PathOrder
 from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity, eid, uuid3_bytes
-from fastindex.pipeline.discover import Discovery, Sessions
+from fastindex.pipeline.discover import Discovery
 from fastindex.tables import check
 from fastindex.tables.check import Tables
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import LAST, Row, SortedRows
 from fastindex.tables.metadata import Recipe
+from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-from fastindex.names.identity import _PathOrder
-
 __all__ = ['Expected', 'Share', 'Totals', 'expect']
-
-_SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')
 
 
 class Share(NamedTuple):
@@ -105,7 +103,7 @@ def expect(tables: Tables, discovery: Discovery, part: Share, *, uuid_filenames:
     is_as_named = recipe.uuid_filenames == uuid_filenames
     if is_ours and is_as_named and _has_our_ids(tables.sessions, recipe.namespace):
         return _InOrder(tables, discovery, part, recipe)
-    return _ByPath(tables, discovery, part, uuid_filenames)
+    return _ByPath(tables, discovery, part, recipe.namespace, uuid_filenames)
 
 
 def _add_uuids(rel_paths: pa.Array, ids: pa.Array) -> pa.Array:
@@ -119,23 +117,12 @@ def _add_uuids(rel_paths: pa.Array, ids: pa.Array) -> pa.Array:
 
 def _has_our_ids(sessions: TableFile, namespace: UUID) -> bool:
     """Tell whether the ids of an index are those that we compute: by the first one."""
-    for _, found in sessions.iter_batches(_SESSION_COLUMNS):
-        (row,) = zip(*(found[name].slice(0, 1).to_pylist() for name in _SESSION_COLUMNS), strict=True)
-        return any(str(eid(path, namespace=namespace)) == row[0] for path in _iter_paths(row))
+    for _, found in sessions.iter_batches(SESSION_COLUMNS):
+        (row,) = zip(*(found[name].slice(0, 1).to_pylist() for name in SESSION_COLUMNS), strict=True)
+        return [str(eid(path, namespace=namespace)) for path in list_session_paths([row], namespace)] == [
+            row[0]
+        ]
     return True
-
-
-def _rename(discovery: Discovery, identity: Identity, paths: Sequence[SessionPath]) -> Discovery:
-    """Give the sessions of a discovery other keys."""
-    # In another order than they were listed ahead: a session is listed when it is scanned.
-    return discovery._replace(listed=None, sessions=[Sessions.pack(identity, list(map(str, paths)))])
-
-
-def _iter_paths(row: Row) -> Iterator[str]:
-    """Iterate over the paths that a session may have: its row does not tell how the number is written."""
-    _, lab, subject, date, number = row
-    for above, width in product((f'{lab}/Subjects/', '') if lab else ('',), (3, 2, 1)):
-        yield f'{above}{subject}/{date}/{number:0{width}}'
 
 
 def _session_key(row: Row) -> Row:
@@ -155,7 +142,7 @@ class _InOrder:
         self.discovery = discovery
         if namespace != NAMESPACE:
             paths = list(map(self.identity.session_path, discovery.iter_keys()))
-            self.discovery = _rename(discovery, self.identity, paths)
+            self.discovery = discovery.renamed(self.identity, paths)
         self._namespace = namespace
         self._has_uuids = recipe.uuid_filenames
         self._tables = tables
@@ -167,7 +154,7 @@ class _InOrder:
     def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
         columns = ['eid', 'rel_path', 'file_size', *([digest] if digest else [])]
         return (
-            SortedRows(self._iter_tables(self._tables.sessions, _SESSION_COLUMNS), _session_key),
+            SortedRows(self._iter_tables(self._tables.sessions, SESSION_COLUMNS), _session_key),
             SortedRows(self._iter_tables(self._tables.datasets, columns), self._key),
         )
 
@@ -203,9 +190,7 @@ class _InOrder:
         return rows.filter(pc.and_(pc.greater_equal(eids, first), pc.less(eids, end)))
 
     def session_path(self, row: Row) -> str:
-        paths = list(_iter_paths(row))
-        right = (path for path in paths if str(eid(path, namespace=self._namespace)) == row[0])
-        return next(right, paths[0])
+        return list_session_paths([row], self._namespace)[0]
 
     def total(self) -> Totals:
         import pyarrow as pa
@@ -225,12 +210,15 @@ class _InOrder:
 class _ByPath:
     """An index with ids of another program."""
 
-    def __init__(self, tables: Tables, discovery: Discovery, part: Share, has_uuids: bool) -> None:
+    def __init__(
+        self, tables: Tables, discovery: Discovery, part: Share, namespace: UUID, has_uuids: bool
+    ) -> None:
         paths: list[SessionPath] = [UuidIdentity().session_path(key) for key in discovery.iter_keys()]
-        self.identity: Identity = _PathOrder()
-        self.discovery = _rename(discovery, self.identity, paths)
+        self.identity: Identity = PathOrder()
+        self.discovery = discovery.renamed(self.identity, paths)
         self._tables = tables
         self._part = part
+        self._namespace = namespace
         self._has_uuids = has_uuids
         self._paths: dict[tuple[str, str, str, int], list[str]] = {}
         for path in sorted(paths, reverse=True):
@@ -262,15 +250,21 @@ class _ByPath:
     def _iter_sessions(self) -> Iterator[tuple[str, str]]:
         """Iterate over the id of each session, and its path as its folder is called."""
         table = self._tables.sessions
-        columns = [name for name in _SESSION_COLUMNS if name in table.schema.names]  # there may be no lab
+        columns = [name for name in SESSION_COLUMNS if name in table.schema.names]  # there may be no lab
         for _, found in table.iter_batches(columns):
-            cells = [found[name].to_pylist() if name in found else repeat('') for name in _SESSION_COLUMNS]
+            cells = [found[name].to_pylist() if name in found else repeat('') for name in SESSION_COLUMNS]
             for row in zip(*cells):  # noqa: B905 - one may be endless
                 id, lab, subject, date, number = row
                 parts = subject, str(date), number
                 there = self._paths.get((lab, *parts)) or self._paths.get(('', *parts))
-                # Two folders may be one number, `1` and `001`: then nobody can tell which row is which.
-                yield id, there.pop() if there else next(_iter_paths(row))
+                yield id, self._choose_path(id, there) if there else list_session_paths([row], NAMESPACE)[0]
+
+    def _choose_path(self, id: str, there: list[str]) -> str:
+        """Choose of the folders of one number, `001` and `1`: an id may be made of the path of one."""
+        made_of = (path for path in there if str(eid(path, namespace=self._namespace)) == id)
+        path = next(made_of, there[-1])
+        there.remove(path)
+        return path
 
     def _iter_datasets(self, path_of: dict[str, str], digest: str | None) -> Iterator[pa.Table]:
         """Iterate over the rows of datasets, with paths as ids; those of no session are at no path."""

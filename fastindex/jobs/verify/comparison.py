@@ -1,0 +1,213 @@
+"""Compare what a scan gives with what the index says, a shard after the other: gives the differences.
+
+Both come in the order of the index. Leaves what became of a path that the scan did not give to
+`fastindex.jobs.verify.differences`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastindex.errors import InvalidIndexError
+from fastindex.jobs.verify.differences import Difference, Judge, Kind
+from fastindex.jobs.verify.expected import Expected
+from fastindex.names.problems import Problem
+from fastindex.pipeline.collect import complete
+from fastindex.pipeline.scan import HashResult, ScanResult
+from fastindex.progress import open_bar
+from fastindex.tables.file import TableFile
+from fastindex.tables.merge import CEILING, CHUNK_ROWS, FLOOR, LAST, Row, iter_rows, iter_unequal
+from fastindex.tables.paths import SESSION_COLUMNS
+from fastindex.text import escape
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fastindex.jobs.verify.verify import Verification
+
+    Scanned = Iterator[tuple[ScanResult, list[HashResult]]]
+
+__all__ = ['Comparison', 'choose_algorithm']
+
+_DATASET_COLUMNS = ['eid', 'rel_path', 'file_size']
+_DIGEST_COLUMNS = {'xxh128': 'xxh128', 'md5': 'hash'}  # those first that are computed faster
+
+
+def choose_algorithm(datasets: TableFile) -> str:
+    """Choose the digest to compare, of those in the index."""
+    import pyarrow as pa
+
+    for algorithm, column in _DIGEST_COLUMNS.items():
+        i = datasets.schema.get_field_index(column)
+        if i >= 0 and datasets.schema.field(i).type != pa.null() and _has_text(datasets, column):
+            return algorithm
+    raise InvalidIndexError(
+        f'{escape(os.fspath(datasets.path))}: the index has no digests to compare with: ',
+        hint='a build with `hash` makes it with them',
+    )
+
+
+def _has_text(table: TableFile, column: str) -> bool:
+    """Tell whether a column of text has any: the client's own builder writes '' for no digest."""
+    import pyarrow.compute as pc
+
+    return any(
+        pc.any(pc.greater(pc.binary_length(found[column]), 0)).as_py()
+        for _, found in table.iter_batches([column], nulls=True)
+    )
+
+
+class _Found(NamedTuple):
+    """What a shard gave."""
+
+    sessions: pa.Table
+    datasets: pa.Table
+    problems: list[Problem]
+
+
+class Comparison:
+    """Compares what a scan gives, and counts it.
+
+    Datasets of a session may turn out to be missing only when the next shard is there. So what is known of
+    sessions and problems is kept for two shards.
+    """
+
+    def __init__(
+        self, expected: Expected, judge: Judge, algorithm: str | None, counts: Verification, *, progress: bool
+    ) -> None:
+        self.counts = counts
+        self.progress = progress
+        self.expected = expected
+        self.judge = judge
+        self.algorithms = (algorithm,) if algorithm else ()
+        self.digests = [_DIGEST_COLUMNS[name] for name in self.algorithms]
+        self.sessions, self.datasets = expected.read(*self.digests)
+        self.paths = _SessionPaths(expected)
+
+    def iter_counts(self, scanned: Scanned) -> Iterator[Difference]:
+        """Compare no more than the totals."""
+        for shard in self._iter_found(scanned):
+            self.counts.add_problems(shard.problems)
+        self.counts.add_problems(self.judge.close())
+        for measure, expected in self.expected.total()._asdict().items():
+            found = getattr(self.counts, measure)
+            if expected != found:
+                kind = Kind.MISSING if expected > found else Kind.UNEXPECTED
+                yield Difference(Kind.RESIZED if measure == 'bytes' else kind, '', measure, expected, found)
+
+    def iter_differences(self, scanned: Scanned) -> Iterator[Difference]:
+        """Compare row by row."""
+        for sessions, datasets, problems in self._iter_found(scanned):
+            last: Row = ('', FLOOR)
+            if datasets.num_rows:
+                last = self.datasets.key(next(iter_rows(datasets.slice(datasets.num_rows - 1))))
+            if sessions.num_rows:
+                ids = sessions['id']
+                yield from self._iter_until(ids[0].as_py())
+                self._turn(sessions)
+                last = max(last, (ids[-1].as_py(), FLOOR))
+            self.judge.add_problems(problems)
+            if sessions.num_rows:
+                yield from self._compare_sessions(sessions.select(['id']), last[0])
+            yield from self._compare_datasets(datasets, last)
+        yield from self._iter_until(LAST)
+        yield from self._compare_datasets(None, (LAST, CEILING))
+        self.counts.add_problems(self.judge.close())
+
+    def _iter_found(self, scanned: Scanned) -> Iterator[_Found]:
+        """Count what shards gave; iterate over their rows, with the columns that the index is read with."""
+        hashes = bool(self.algorithms)
+        totals = self.expected.total() if self.progress else None
+        bar = open_bar(
+            total=totals and (totals.bytes if hashes else totals.datasets),
+            unit='B' if hashes else 'dataset',
+            description='verifying',
+            enabled=self.progress,
+            bytes=hashes,
+        )
+        with closing(bar):
+            for result, hashed in scanned:
+                sessions, datasets, _ = complete(result, hashed, self.algorithms)
+                before = self.counts.bytes
+                self.counts.add(sessions, datasets)
+                tallies = [result.tally, *(big.tally for big in hashed)]
+                problems = [problem for tally in tallies for problem in tally.problems]
+                bar.update(self.counts.bytes - before if hashes else datasets.num_rows)
+                yield _Found(
+                    sessions.select(SESSION_COLUMNS),
+                    datasets.select([*_DATASET_COLUMNS, *self.digests]),
+                    problems,
+                )
+
+    def _turn(self, sessions: pa.Table) -> None:
+        self.counts.add_problems(self.judge.forget())
+        self.paths.turn(sessions)
+
+    def _iter_until(self, end: str) -> Iterator[Difference]:
+        """Deal with sessions before `end` that the scan did not give, a bounded number at a time."""
+        while (chunk := self.sessions.peek(CHUNK_ROWS)) is not None:
+            last = chunk['id'][-1].as_py()
+            if last >= end:
+                return
+            self._turn(chunk)
+            yield from self._compare_sessions(None, last)
+            yield from self._compare_datasets(None, (last, CEILING))
+
+    def _compare_sessions(self, found: pa.Table | None, end: str) -> Iterator[Difference]:
+        for row, other in iter_unequal(self.sessions, found, (end,)):
+            if row is None and other is not None:
+                path = self.paths.find(other[0])
+                yield Difference(Kind.UNEXPECTED, path, 'type', None, 'folder')
+            elif row is not None:
+                self.paths.add(row)
+                if difference := self.judge.judge_session(self.paths.find(row[0])):
+                    yield difference
+
+    def _compare_datasets(self, found: pa.Table | None, end: Row) -> Iterator[Difference]:
+        for row, other in iter_unequal(self.datasets, found, end):
+            difference = None
+            if row is not None and other is not None and row[1] == other[1]:
+                difference = self.judge.compare(self._path_of(row), row, other)
+            elif row is not None:  # in a forged index, with the id of another path
+                difference = self.judge.judge_dataset(self._path_of(row), row)
+            if difference:
+                yield difference
+            if other is not None and (row is None or row[1] != other[1]):
+                yield Difference(Kind.UNEXPECTED, self._path_of(other), 'size_bytes', None, other[2])
+
+    def _path_of(self, row: Row) -> str:
+        return f'{self.paths.find(row[0])}/{row[1]}'
+
+
+class _SessionPaths:
+    """The paths of sessions by eid, of the last two shards, and of those between them that are missing."""
+
+    def __init__(self, expected: Expected) -> None:
+        self._expected = expected
+        self._tables: list[pa.Table | None] = [None, None]
+        self._added: list[dict[str, Row]] = [{}, {}]
+        self._rows: dict[str, Row] = {}
+
+    def turn(self, sessions: pa.Table) -> None:
+        """Take the sessions of a new shard; forget those of the one before the last."""
+        self._tables = [self._tables[1], sessions]
+        self._added = [self._added[1], {}]
+        self._rows = {}
+
+    def add(self, row: Row) -> None:
+        """Take a session that is not in the shard."""
+        self._added[1][row[0]] = row
+        self._rows = {}
+
+    def find(self, eid: str) -> str:
+        """Find the path of a session; of one that nobody knows, its eid."""
+        if not self._rows:  # most often nobody asks
+            tables = [iter_rows(table) for table in self._tables if table is not None]
+            self._rows = {
+                row[0]: row for rows in (*tables, *(a.values() for a in self._added)) for row in rows
+            }
+        row = self._rows.get(eid)
+        return eid if row is None else self._expected.session_path(row)

@@ -1,0 +1,63 @@
+"""The path of a session, by its row in sessions.pqt: the table has its number without the zeros.
+
+The eid tells how a number is written, where it is made of the path. Where it is kept from other tables it
+tells nothing: then the disk is asked, if it is there, and else the path is the one that the client makes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from fastindex.names.ids import to_characters, uuid3_bytes
+
+__all__ = ['SESSION_COLUMNS', 'list_session_paths', 'write_paths']
+
+SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')  # what the path is made of
+
+
+def list_session_paths(
+    sessions: Iterable[tuple[Any, ...]], namespace: UUID, root: Path | None = None
+) -> list[str]:
+    """List the paths of sessions, relative to the root, by the `SESSION_COLUMNS` of their rows.
+
+    Parameters
+    ----------
+    namespace
+        Of the eids that are made of paths.
+    root
+        Where the tree is, to look for folders whose eids tell nothing; None if it cannot be looked into.
+    """
+    rows = list(sessions)
+    paths = [_write_path(row, 3) for row in rows]
+    for i, eid in enumerate(_eids_of(paths, namespace)):
+        if eid != rows[i][0]:
+            paths[i] = _find_path(rows[i], namespace, root)
+    return paths
+
+
+def write_paths(row: tuple[Any, ...]) -> list[str]:
+    """Write the paths that a session may have: with three digits, as the client does, or fewer."""
+    return [_write_path(row, digits) for digits in (3, 2, 1)]
+
+
+def _find_path(row: tuple[Any, ...], namespace: UUID, root: Path | None) -> str:
+    paths = write_paths(row)
+    for path, eid in zip(paths, _eids_of(paths, namespace), strict=True):
+        if eid == row[0]:
+            return path
+    there = [path for path in paths if root is not None and os.path.isdir(os.path.join(root, path))]
+    return (there or paths)[0]
+
+
+def _write_path(row: tuple[Any, ...], digits: int) -> str:
+    _, lab, subject, date, number = row
+    return f'{f"{lab}/Subjects/" if lab else ""}{subject}/{date}/{number:0{digits}}'
+
+
+def _eids_of(paths: list[str], namespace: UUID) -> list[str]:
+    text = to_characters(uuid3_bytes(namespace.bytes, [path.encode() for path in paths])).decode()
+    return [text[start : start + 36] for start in range(0, len(text), 36)]
