@@ -64,6 +64,7 @@ INPUTS = {
         'validate --dask',
         'verify --dask',
         'report --dask',
+        'release --dask',
         'validate root',
         'verify root',
         'verify --index',

@@ -66,12 +66,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add('--tables', metavar='DIR', help='where the index of the tree is, if not in ROOT')
     share(parser, '--namespace', '--ids-from')
-    share(
-        parser,
-        '--workers',
-        help='processes that validate, scan and compress (default: one a CPU); no cluster does, as all go '
-        'into one file here',
-    )
+    share(parser, '--workers', help='processes that validate, scan and compress (default: one a CPU)')
+    share(parser, '--dask', help='validate and scan on a Dask cluster, and compress here')
     share(parser, '--force', help='release what can be indexed, whatever validate says')
     add(
         '--overwrite', action='store_true', help='replace an archive that is there, once this one is complete'
@@ -86,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     select = None if options.select is None else _parse_terms(options.select)
-    prepare()
+    prepare(dask=options.dask)
     from fastindex.jobs.release.release import release
 
     done = release(
@@ -102,6 +98,7 @@ def _run(options: argparse.Namespace) -> int:
         ids_from=options.ids_from,
         follow_symlinks=options.follow_symlinks,
         workers=options.workers,
+        dask=options.dask,
         force=options.force,
         overwrite=options.overwrite,
         dry_run=options.dry_run,

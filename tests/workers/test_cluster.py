@@ -119,7 +119,11 @@ def test_a_tree_is_validated_and_verified_on_a_cluster_as_in_one_process(cluster
         os.truncate(place, before)
 
 
-@pytest.mark.parametrize('job', [fastindex.build, fastindex.validate, fastindex.verify])
+def release(root, **options):
+    return fastindex.release(root, root.parent / 'x.tar.zst', force=True, **options)
+
+
+@pytest.mark.parametrize('job', [fastindex.build, fastindex.validate, fastindex.verify, release])
 def test_each_job_refuses_workers_beside_a_cluster(root, job):
     with pytest.raises(UsageError, match='exclude each other'):
         job(root, dask='127.0.0.1:1', workers=2)
@@ -133,9 +137,20 @@ def test_each_command_that_walks_a_tree_takes_a_cluster(cluster, root, tmp_path,
         ('validate',),
         ('verify', '--index', tmp_path),
         ('report', '--index', tmp_path, '--out', tmp_path / 'r.html', '--json'),
+        ('release', '--tables', tmp_path, '--out', tmp_path / 'r.tar.zst', '--json', '--force'),
     ):
         code, out, err = run(command, root, *options, '--dask', cluster.file)
         assert (code in (0, 1, 3), err, bool(out)) == (True, '', True), command
+
+
+def test_a_release_by_a_cluster_is_the_same_bytes(cluster, root, tmp_path):
+    made = set()
+    for name, options in (('here', {'workers': 1}), ('there', {'dask': cluster.file})):
+        (tmp_path / name).mkdir()
+        out = tmp_path / name / 'x.tar.zst'
+        done = fastindex.release(root, out, name='x', tables=tmp_path / name, force=True, **options)
+        made.add(done.archives[0].sha256)
+    assert len(made) == 1
 
 
 def test_a_client_of_the_caller_stays_open_and_keeps_nothing(cluster, root):

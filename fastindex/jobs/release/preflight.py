@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from fastindex.errors import (
@@ -40,6 +41,9 @@ from fastindex.tables.metadata import Recipe
 from fastindex.text import escape, to_count
 from fastindex.trees import Tree
 from fastindex.trees.digests import ALGORITHMS
+
+if TYPE_CHECKING:
+    from fastindex.workers.pool import Dask
 
 __all__ = [
     'ArchiveFormat',
@@ -205,7 +209,14 @@ def _read_recipes(folder: Path) -> list[Recipe]:
 
 
 def count_findings(
-    tree: Tree, follow_symlinks: bool | None, recipe: Recipe, *, force: bool, workers: int, progress: bool
+    tree: Tree,
+    follow_symlinks: bool | None,
+    recipe: Recipe,
+    *,
+    force: bool,
+    workers: int | None,
+    dask: Dask | None,
+    progress: bool,
 ) -> dict[str, int]:
     """Count the findings by severity.
 
@@ -221,6 +232,7 @@ def count_findings(
     findings = validate(
         tree.root,
         workers=workers,
+        dask=dask,
         follow_symlinks=follow,
         uuid_filenames=recipe.uuid_filenames,
         progress=progress,

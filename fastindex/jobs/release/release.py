@@ -11,7 +11,7 @@ from itertools import starmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from fastindex.errors import FastindexError, ReleaseError
@@ -37,7 +37,10 @@ from fastindex.jobs.release.tables import write_tables
 from fastindex.progress import Bar, open_bar
 from fastindex.text import escape, to_count, to_text
 from fastindex.trees import Tree, open_tree
-from fastindex.workers.pool import Pool, count_workers
+from fastindex.workers.pool import Pool, check_workers, count_workers
+
+if TYPE_CHECKING:
+    from fastindex.workers.pool import Dask
 
 __all__ = ['Archive', 'Release', 'release']
 
@@ -124,6 +127,7 @@ def release(
     ids_from: str | os.PathLike[str] | None = None,
     follow_symlinks: bool | None = None,
     workers: int | None = None,
+    dask: Dask | None = None,
     force: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -161,7 +165,10 @@ def release(
         left out where the index that is there was made so; else a link below a session is an error: what is
         published should be meant to be.
     workers
-        Processes that compress; the CPUs that this process may use if None.
+        Processes that validate, scan and compress; as many as this process may use CPUs if None.
+    dask
+        The cluster that validates and scans, as for `fastindex.build`: what goes into the archive, which is
+        one file, is read and compressed by processes here.
     force
         Whether errors of `validate`, and paths that cannot be indexed, do not matter: what has no row in the
         index is not released.
@@ -184,7 +191,7 @@ def release(
         If an option makes no sense, or the index that is there would get other ids.
     MissingExtraError
         If the archive is a zip file, and the package deflate is not installed.
-    RootError, EmptyTreeError, IdClashError, LockedError, PublishError, WorkerError
+    RootError, EmptyTreeError, IdClashError, LockedError, PublishError, WorkerError, ClusterError
         As for `fastindex.build`.
 
     Examples
@@ -196,7 +203,8 @@ def release(
     started = time.monotonic()
     check_choice('manifest', manifest, MANIFESTS)
     check_choice('split_by', split_by, SPLITS)
-    count = count_workers(workers, None)
+    check_workers(workers, None, dask)
+    count = count_workers(workers)
     with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree, Pool(count) as pool:
         path, kind = parse_out(out)
         check_place(path, tree.root, overwrite=overwrite or split_bytes is not None)
@@ -207,13 +215,14 @@ def release(
             target, namespace=namespace, ids_from=ids_from, follow_symlinks=follow_symlinks
         )
         findings = count_findings(
-            tree, follow_symlinks, recipe, force=force, workers=count, progress=progress
+            tree, follow_symlinks, recipe, force=force, workers=workers, dask=dask, progress=progress
         )
         with _open_index_folder(target, dry_run=dry_run) as folder:
             built = build(
                 root,
                 out=folder,
-                workers=count,
+                workers=workers,
+                dask=dask,
                 hash=() if dry_run else recipe.algorithms,
                 progress=progress,
                 follow_symlinks=recipe.follow_symlinks,
