@@ -19,7 +19,7 @@ NOT_LIGHT := browser or (hundred_questions and awkward)
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-$(USER): pyproject.toml hatch_build.py fastindex/trees/_kernel.c  # compiled where there is a compiler
+$(USER): pyproject.toml hatch_build.py fastindex/_kernel.c  # compiled where there is a compiler
 	@echo 'Installing fastindex and the ONE client in $(VENV): 0.9 GB, about a minute'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) 'pip>=25.1'
@@ -112,4 +112,4 @@ bench-check: $(DEV)  ## fail if a run is 15 % slower than at the commit in bench
 
 clean:  ## remove what was made here: the environment, the example, caches
 	rm -rf $(VENV) $(LOWEST) example-data walkthrough bench-data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f fastindex/trees/_kernel.abi3.so
+	rm -f fastindex/_kernel.abi3.so

@@ -21,7 +21,7 @@ try:
 except ImportError:  # nobody builds a package
     BuildHookInterface = object
 
-FOLDER = Path('fastindex/trees')
+FOLDER = Path('fastindex')
 NAME = '_kernel.abi3.so'
 LIMITED_API = '-DPy_LIMITED_API=0x030B0000'  # that of Python 3.11
 FLAGS = ['-std=c11', '-O2', '-Wall', '-Wextra', '-shared', '-fPIC', LIMITED_API]

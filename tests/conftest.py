@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 from tqdm import tqdm
 
 import fastindex
-from fastindex import Summary, cli
+from fastindex import Summary, cli, twins
+from fastindex.names import ids
 from fastindex.trees import kernel
 from tests.support.cases import cases
 from tests.support.trees import Entry, Tree, grow
@@ -69,15 +70,16 @@ def _fork_beside_idle_threads() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=kernel.TWINS)
+@pytest.fixture(params=twins.TWINS)
 def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> kernel.Twin:
     """Run a test with each twin of the kernel, in workers and commands too."""
-    if request.param == 'compiled' and not kernel.HAS_COMPILED:
+    if request.param == 'compiled' and not twins.HAS_COMPILED:
         pytest.skip('the kernel is not compiled: python hatch_build.py')
     twin = kernel.TWINS[request.param]
-    for name, value in {**twin._asdict(), 'KERNEL': request.param}.items():
+    for name, value in twin._asdict().items():
         monkeypatch.setattr(kernel, name, value)
-    monkeypatch.setenv(kernel.KERNEL_VARIABLE, request.param)
+    monkeypatch.setattr(ids, 'uuid3s', ids.UUID3S[request.param])
+    monkeypatch.setenv(twins.KERNEL_VARIABLE, request.param)
     return twin
 
 

@@ -16,7 +16,7 @@ PAGES = ('architecture.md', 'decisions.md')
 MODULES = [
     module.name.removeprefix('fastindex.')
     for module in pkgutil.walk_packages(fastindex.__path__, 'fastindex.')
-    if not module.ispkg and module.name not in ('fastindex.__main__', 'fastindex.trees._kernel')
+    if not module.ispkg and module.name not in ('fastindex.__main__', 'fastindex._kernel')
 ]
 PARTS = {module.name for module in pkgutil.iter_modules(fastindex.__path__)}
 """The layers and the ground: a quoted name that begins with one of them is a name of the package."""

@@ -119,7 +119,7 @@ class _Version(argparse.Action):
     """Prints the version."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from fastindex.trees.kernel import KERNEL
+        from fastindex.twins import KERNEL
 
         print(f'fastindex {__version__} (kernel: {KERNEL})')
         parser.exit()
@@ -189,7 +189,7 @@ def _print_skip(skip: Skip) -> None:
 
 
 def _to_json(summary: Summary) -> dict[str, Any]:
-    from fastindex.trees.kernel import KERNEL
+    from fastindex.twins import KERNEL
 
     paths = {name: getattr(summary, f'{name}_path') for name in ('sessions', 'datasets', 'problems')}
     return {

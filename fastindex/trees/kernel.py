@@ -1,7 +1,6 @@
 """List an open folder and measure its files: all that is hot and touches a disk, in Python and compiled.
 
-Two twins promise the same, and which one runs is chosen once, at import: the compiled one where it could be
-built, unless `FASTINDEX_KERNEL=python` asks for the other; `FASTINDEX_KERNEL=compiled` insists. Leaves what a
+Two twins promise the same; `fastindex.twins` chooses. Leaves what a
 name means to `fastindex.names`, and which folder to `fastindex.trees.disk`.
 
 1. A listing gives names of any bytes, and what each is; where the file system does not tell, a look at the
@@ -27,22 +26,12 @@ from itertools import islice
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from typing import NamedTuple, Protocol
 
-from fastindex.errors import UsageError
 from fastindex.names.problems import Reason
 from fastindex.trees import BLOCK_NAMES, Kind, Measures
 from fastindex.trees.digests import Digests, FileChangedError, Fingerprint, Hasher, NotRegularError
-
-try:
-    from fastindex.trees import _kernel
-except ImportError:  # it was not built: there was no compiler, or this is another system
-    HAS_COMPILED = False
-else:
-    HAS_COMPILED = True
+from fastindex.twins import KERNEL, compiled
 
 __all__ = [
-    'HAS_COMPILED',
-    'KERNEL',
-    'KERNEL_VARIABLE',
     'TWINS',
     'Twin',
     'file_flags',
@@ -50,9 +39,6 @@ __all__ = [
     'list_folder',
     'measure',
 ]
-
-KERNEL_VARIABLE = 'FASTINDEX_KERNEL'
-"""Of the environment: which twin is to run."""
 
 _FILE_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block
 
@@ -216,7 +202,7 @@ def _read(folder_fd: int, names: Sequence[str], flags: int, hasher: Hasher) -> M
 def _list_compiled(fd: int) -> Iterator[tuple[Sequence[str], bytes]]:
     state, is_first = 0, True
     while state == 0:
-        names, kinds, state = _kernel.list_names(fd, is_first, BLOCK_NAMES)
+        names, kinds, state = compiled.list_names(fd, is_first, BLOCK_NAMES)
         is_first = False
         for start in range(0, len(names), BLOCK_NAMES):
             yield names[start : start + BLOCK_NAMES], kinds[start : start + BLOCK_NAMES]
@@ -238,12 +224,12 @@ def _measure_compiled(
     end, count = 0, len(names)
     while end < count:
         if hasher is None:
-            end, sizes, fingerprints, left = _kernel.stat_files(
+            end, sizes, fingerprints, left = compiled.stat_files(
                 fd, names, end, follow_links, with_fingerprints
             )
         else:
             settled = divmod(hasher.settled_ns, 10**9)
-            end, sizes, fingerprints, left = _kernel.read_files(
+            end, sizes, fingerprints, left = compiled.read_files(
                 fd, names, end, follow_links, hasher.buffer, hasher.whole_bytes, settled
             )
             measures.digests.extend(hasher.digest(sizes))
@@ -298,17 +284,5 @@ TWINS = {
     'compiled': Twin(_list_compiled, _measure_compiled),
 }
 
-
-def _choose(wanted: str) -> str:
-    """Choose a twin by what the environment says, which may be nothing."""
-    if wanted not in ('', *TWINS):
-        raise UsageError(f'{KERNEL_VARIABLE} is {wanted!r}: expected {" or ".join(TWINS)}')
-    if wanted == 'compiled' and not HAS_COMPILED:
-        raise UsageError(f'{KERNEL_VARIABLE} is {wanted!r}, but it was not built: is there a C compiler?')
-    return wanted or ('compiled' if HAS_COMPILED else 'python')
-
-
-KERNEL = _choose(os.environ.get(KERNEL_VARIABLE, ''))
-"""The twin that runs: `python` or `compiled`."""
 
 list_folder, measure = TWINS[KERNEL]

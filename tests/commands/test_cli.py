@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import fastindex
-from fastindex.trees.kernel import KERNEL
+from fastindex.twins import KERNEL
 from tests.support.patience import run_on_terminal
 from tests.support.tables import read
 from tests.support.trees import SESSION, Link

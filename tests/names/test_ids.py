@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import uuid
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastindex import twins
 from fastindex.names import ids
 from fastindex.names.ids import Text
 
@@ -23,3 +28,56 @@ def test_text_that_arrow_cannot_count_is_refused_and_not_written_with_negative_o
     monkeypatch.setattr(ids, 'MAX_TEXT_BYTES', 6)
     with pytest.raises(OverflowError, match='Arrow counts to 6'):
         make()
+
+
+@pytest.fixture(params=twins.TWINS)
+def uuid3s(request):
+    if request.param not in ids.UUID3S:
+        pytest.skip('the kernel is not compiled: python hatch_build.py')
+    return ids.UUID3S[request.param]
+
+
+def expected(namespace, name):
+    return uuid.uuid3(uuid.UUID(bytes=namespace), name.decode()).bytes
+
+
+def test_ids_are_those_of_the_standard_library_at_every_length(uuid3s):
+    namespaces = [uuid.uuid4().bytes for _ in range(3)]
+    names = [b'a' * length for length in range(300)] + [b'b' * 5000, b'', 'größe.npy'.encode()]
+    counts = [100, 0, len(names) - 100]
+    found = uuid3s(namespaces, counts, names)
+    assert found == [expected(namespaces[0 if i < 100 else 2], name) for i, name in enumerate(names)]
+
+
+def test_ids_are_those_of_the_standard_library_for_any_names(uuid3s):
+    @given(
+        st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.lists(st.text(max_size=99), max_size=9)))
+    )
+    def check(parts):
+        encoded = [(namespace, [name.encode() for name in names]) for namespace, names in parts]
+        found = uuid3s(
+            [namespace for namespace, _ in encoded],
+            [len(names) for _, names in encoded],
+            [name for _, names in encoded for name in names],
+        )
+        assert found == [expected(namespace, name) for namespace, names in encoded for name in names]
+
+    check()
+
+
+@pytest.mark.skipif('compiled' not in ids.UUID3S, reason='the kernel is not compiled')
+@pytest.mark.parametrize(
+    'wrong', [([b'n'], [2], [b'a']), ([b'n'], [0], [b'a']), ([b'n'], [-1], []), ([], [], [b'a'])]
+)
+def test_compiled_ids_refuse_counts_that_are_not_those_of_the_names(wrong):
+    with pytest.raises(ValueError, match='counts'):
+        ids.UUID3S['compiled'](*wrong)
+
+
+@pytest.mark.skipif('compiled' not in ids.UUID3S, reason='the kernel is not compiled')
+@pytest.mark.parametrize(
+    'wrong', [(['n'], [1], [b'a']), ([b'n'], ['1'], [b'a']), ([b'n'], [1], ['a']), ([b'n'], [], [b'a'])]
+)
+def test_compiled_ids_refuse_other_types(wrong):
+    with pytest.raises((TypeError, IndexError)):
+        ids.UUID3S['compiled'](*wrong)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import xxhash
 
-from fastindex import UsageError
+from fastindex import UsageError, twins
 from fastindex.names.problems import Reason
 from fastindex.trees import Kind, Measures, digests, kernel
 from fastindex.trees.digests import BUFFER_BYTES, NO_FINGERPRINT
@@ -171,7 +171,7 @@ def test_digests_are_of_the_whole_files_in_the_order_of_their_names(twin, awkwar
 @pytest.mark.parametrize('algorithms', [(), ('xxh128',)])
 @pytest.mark.parametrize('max_bytes', [3, 65536, 700_000, BIG_BYTES])
 def test_both_twins_measure_alike(awkward, age, follow_links, algorithms, max_bytes):
-    if not kernel.HAS_COMPILED:
+    if not twins.HAS_COMPILED:
         pytest.skip('the kernel is not compiled')
     names = [*sorted(os.listdir(awkward)), 'gone', 'y' * 256, 'folder/inside.npy', 'plain.npy/x', '']
     found = []
@@ -269,9 +269,9 @@ def test_nothing_of_a_folder_is_kept(twin, tmp_path):
     assert kept[-1] - kept[20] < 2**20  # 60 listings are 2.4 MB
 
 
-@pytest.mark.skipif(not kernel.HAS_COMPILED, reason='the kernel is not compiled')
+@pytest.mark.skipif(not twins.HAS_COMPILED, reason='the kernel is not compiled')
 def test_no_byte_is_written_behind_the_buffer_and_what_has_no_room_comes_in_the_next_call(tmp_path):
-    from fastindex.trees import _kernel
+    from fastindex import _kernel
 
     folder = grow(tmp_path, {name: name.encode() * 100_000 for name in 'abc'})
     memory = bytearray(400_000)
@@ -289,7 +289,7 @@ def test_no_byte_is_written_behind_the_buffer_and_what_has_no_room_comes_in_the_
 
 
 def test_the_environment_says_which_twin_runs():
-    automatic = 'compiled' if kernel.HAS_COMPILED else 'python'
+    automatic = 'compiled' if twins.HAS_COMPILED else 'python'
     for wanted, runs in ({'': automatic, 'python': 'python', automatic: automatic}).items():
         done = subprocess.run(
             [sys.executable, '-m', 'fastindex', '--version'],
@@ -469,8 +469,8 @@ def test_sanitizers_find_nothing_wrong_in_the_compiled_twin(tmp_path, monkeypatc
     shutil.copytree(TOP / 'fastindex', tmp_path / 'fastindex', ignore=shutil.ignore_patterns('*.so', '*.pyc'))
     monkeypatch.setenv('FASTINDEX_KERNEL', 'compiled')
     flags = ['-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all']
-    built = compile_kernel(tmp_path / 'fastindex/trees', *flags)
-    assert built == tmp_path / 'fastindex/trees' / NAME
+    built = compile_kernel(tmp_path / 'fastindex', *flags)
+    assert built == tmp_path / 'fastindex' / NAME
     compiler = os.environ.get('CC', 'cc')
     runtime = subprocess.run(
         [compiler, '-print-file-name=libasan.so'], capture_output=True, text=True, check=True
@@ -480,7 +480,7 @@ def test_sanitizers_find_nothing_wrong_in_the_compiled_twin(tmp_path, monkeypatc
         + [
             '-o',
             f'pythonpath={tmp_path} . examples',
-            *(f'tests/trees/test_{x}.py' for x in ('kernel', 'disk')),
+            *(f'tests/{x}.py' for x in ('trees/test_kernel', 'trees/test_disk', 'names/test_ids')),
         ],
         cwd=TOP,
         env={

@@ -1,13 +1,12 @@
 from collections.abc import Sequence
 
-from fastindex.trees.digests import Fingerprint
-
+_Fingerprint = tuple[int, int, int]
 _Left = list[tuple[int, int]]
 
 def list_names(fd: int, is_first: bool, count: int, /) -> tuple[list[str], bytes, int]: ...
 def stat_files(
     fd: int, names: Sequence[str], start: int, follow_links: bool, with_fingerprints: bool, /
-) -> tuple[int, list[int], list[Fingerprint], _Left]: ...
+) -> tuple[int, list[int], list[_Fingerprint], _Left]: ...
 def read_files(
     fd: int,
     names: Sequence[str],
@@ -17,4 +16,5 @@ def read_files(
     max_bytes: int,
     settled: tuple[int, int],
     /,
-) -> tuple[int, list[int], list[Fingerprint], _Left]: ...
+) -> tuple[int, list[int], list[_Fingerprint], _Left]: ...
+def uuid3s(namespaces: list[bytes], counts: list[int], names: list[bytes], /) -> list[bytes]: ...

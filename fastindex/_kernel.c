@@ -1,4 +1,5 @@
-/* The compiled twin of fastindex.trees.kernel, which says what is promised: Python decides, C fetches.
+/* The compiled twin of what is hot in fastindex.trees.kernel and fastindex.names.ids, which say what is promised:
+ * Python decides, C fetches.
  *
  * One call lists a folder, or measures many of its files, and other threads run meanwhile. What is plain is done
  * here; what is not is left to the twin in Python, by its position. For Linux, on the limited API: one shared
@@ -441,12 +442,145 @@ static PyObject *read_files(PyObject *Py_UNUSED(module), PyObject *arguments)
     return columns;
 }
 
+/* ---- ids ---- */
+
+/* MD5 (RFC 1321), for names that are short: OpenSSL's takes as long to set up as this to be done. */
+
+static const uint32_t SINES[64] = {
+    0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
+    0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193, 0xa679438e, 0x49b40821,
+    0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d, 0x02441453, 0xd8a1e681, 0xe7d3fbc8,
+    0x21e1cde6, 0xc33707d6, 0xf4d50d87, 0x455a14ed, 0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a,
+    0xfffa3942, 0x8771f681, 0x6d9d6122, 0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60, 0xbebfbc70,
+    0x289b7ec6, 0xeaa127fa, 0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665,
+    0xf4292244, 0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
+    0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391,
+};
+static const uint8_t TURNS[4][4] = {{7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}};
+
+static uint32_t load_word(const uint8_t *bytes)
+{
+    return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+
+static void add_block(uint32_t state[4], const uint8_t *block)
+{
+    uint32_t words[16], a = state[0], b = state[1], c = state[2], d = state[3];
+    for (int i = 0; i < 16; i++)
+        words[i] = load_word(block + 4 * i);
+#define ROUND(first, mix, word) \
+    _Pragma("GCC unroll 16") for (int i = first; i < first + 16; i++) { \
+        uint32_t sum = a + (mix) + SINES[i] + words[(word) % 16]; \
+        int turn = TURNS[i / 16][i % 4]; \
+        a = d, d = c, c = b; \
+        b += sum << turn | sum >> (32 - turn); \
+    }
+    ROUND(0, (b & c) | (~b & d), i)
+    ROUND(16, (d & b) | (~d & c), 5 * i + 1)
+    ROUND(32, b ^ c ^ d, 3 * i + 5)
+    ROUND(48, c ^ (b | ~d), 7 * i)
+#undef ROUND
+    state[0] += a, state[1] += b, state[2] += c, state[3] += d;
+}
+
+/* The bytes of a message with its padding: whole blocks. */
+static size_t padded_bytes(size_t bytes) { return (bytes + 8) / 64 * 64 + 64; }
+
+/* Make the version 3 UUID (RFC 4122) of a message that has room for its padding. */
+static void make_uuid3(uint8_t *message, size_t bytes, uint8_t uuid[16])
+{
+    uint32_t state[4] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476};
+    size_t end = padded_bytes(bytes);
+    memset(message + bytes, 0, end - bytes);
+    message[bytes] = 0x80;
+    for (int i = 0; i < 8; i++)
+        message[end - 8 + i] = (uint8_t)((uint64_t)bytes * 8 >> 8 * i);
+    for (size_t at = 0; at < end; at += 64)
+        add_block(state, message + at);
+    for (int i = 0; i < 16; i++)
+        uuid[i] = (uint8_t)(state[i / 4] >> 8 * (i % 4));
+    uuid[6] = (uuid[6] & 0x0f) | 0x30;
+    uuid[8] = (uuid[8] & 0x3f) | 0x80;
+}
+
+typedef struct {
+    uint8_t *bytes;
+    size_t room, used;
+} message;
+
+/* Put a bytes object behind what a message has, with room for the padding behind it; false with an exception set. */
+static bool add_bytes(message *to, PyObject *object)
+{
+    char *data;
+    Py_ssize_t bytes;
+    if (!object || PyBytes_AsStringAndSize(object, &data, &bytes) < 0)
+        return false;
+    if (padded_bytes(to->used + bytes) > to->room) {
+        size_t room = 2 * padded_bytes(to->used + bytes);
+        uint8_t *larger = realloc(to->bytes, room);
+        if (!larger) {
+            PyErr_NoMemory();
+            return false;
+        }
+        to->bytes = larger, to->room = room;
+    }
+    memcpy(to->bytes + to->used, data, bytes);
+    to->used += bytes;
+    return true;
+}
+
+static bool append_uuid3s(PyObject *uuids, message *one, PyObject *names, Py_ssize_t start, Py_ssize_t end)
+{
+    size_t head = one->used;
+    for (Py_ssize_t i = start; i < end; i++, one->used = head) {
+        uint8_t uuid[16];
+        if (!add_bytes(one, PyList_GetItem(names, i)))
+            return false;
+        make_uuid3(one->bytes, one->used, uuid);
+        if (PyList_SetItem(uuids, i, PyBytes_FromStringAndSize((char *)uuid, sizeof uuid)) < 0)
+            return false;
+    }
+    return true;
+}
+
+PyDoc_STRVAR(uuid3s_doc,
+"uuid3s(namespaces, counts, names) -> uuids\n\n"
+"Make version 3 UUIDs, 16 bytes each: of the names, `counts[i]` are in the namespace `namespaces[i]`.");
+
+static PyObject *uuid3s(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *namespaces, *counts, *names;
+    if (!PyArg_ParseTuple(arguments, "O!O!O!", &PyList_Type, &namespaces, &PyList_Type, &counts, &PyList_Type,
+                          &names))
+        return NULL;
+    Py_ssize_t total = PyList_Size(names), end = 0;
+    PyObject *uuids = PyList_New(total);
+    message one = {0};
+    bool is_done = uuids;
+    for (Py_ssize_t i = 0; is_done && i < PyList_Size(namespaces); i++) {
+        PyObject *count = PyList_GetItem(counts, i);
+        Py_ssize_t start = end, many = count ? PyLong_AsSsize_t(count) : -1;
+        is_done = many >= 0 && many <= total - start;
+        end += is_done ? many : 0;
+        one.used = 0;
+        is_done = is_done && add_bytes(&one, PyList_GetItem(namespaces, i)) &&
+                  append_uuid3s(uuids, &one, names, start, end);
+    }
+    if (!PyErr_Occurred() && !(is_done && end == total))
+        PyErr_SetString(PyExc_ValueError, "the counts are not those of the names");
+    free(one.bytes);
+    if (PyErr_Occurred())
+        Py_CLEAR(uuids);
+    return uuids;
+}
+
 /* ---- the module ---- */
 
 static PyMethodDef methods[] = {
     {"list_names", list_names, METH_VARARGS, list_names_doc},
     {"read_files", read_files, METH_VARARGS, read_files_doc},
     {"stat_files", stat_files, METH_VARARGS, stat_files_doc},
+    {"uuid3s", uuid3s, METH_VARARGS, uuid3s_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -454,8 +588,8 @@ static PyModuleDef_Slot slots[] = {{0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "fastindex.trees._kernel",
-    .m_doc = "The compiled twin of fastindex.trees.kernel.",
+    .m_name = "fastindex._kernel",
+    .m_doc = "The compiled twin of what is hot in fastindex.trees.kernel and fastindex.names.ids.",
     .m_methods = methods,
     .m_slots = slots,
 };
