@@ -14,7 +14,7 @@ NOT_LIGHT := browser or (hundred_questions and awkward)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run dev check walkthrough package bench bench-large bench-check test lowest faults faults-long lint types format clean
+.PHONY: help run dev check docs walkthrough package bench bench-large bench-check test lowest faults faults-long lint types format clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -42,7 +42,10 @@ test: $(DEV)  ## all tests but those that inject faults, in less than 90 s
 
 dev: $(DEV)  ## install all that developers need
 
-check: lint types run package walkthrough test lowest faults bench-check  ## all that CI runs, the quick parts first
+check: lint types docs run package walkthrough test lowest faults bench-check  ## all that CI runs, the quick parts first
+
+docs: $(DEV)  ## the documentation, in build/docs; each example in it is run by the tests
+	NO_MKDOCS_2_WARNING=1 PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/mkdocs build --strict --quiet
 
 lint: $(DEV)  ## style and format
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@
 
 A scheduler and two workers of one thread are started, and stay: start-up of the cluster is not counted, that
 of the command is. CPU seconds are those of all processes: the command, the scheduler, the workers. Then tasks
-that do nothing tell how many the scheduler manages. Makes the table in docs/scale.md.
+that do nothing tell how many the scheduler manages. Makes the table in docs/explanation/scale.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from fastindex.jobs.release.pack import TurnTask
 from fastindex.trees import open_tree
 from fastindex.workers.cluster import Cluster
 
-DOCS = HERE.parent / 'docs' / 'scale.md'
+DOCS = HERE.parent / 'docs/explanation/scale.md'
 BUILD = '{python} -m fastindex {root} --out {out} --quiet'
 RACES = {'stat': '', 'hash': ' --hash'}
 WORKERS = 2

@@ -4,8 +4,8 @@
 
 The sessions are invented, so a worker does all of its work but ask a disk, and the collecting process all of
 its own. Then the index is read: checked by `fastindex.open`, filtered by polars, opened by the client. CPU
-seconds are given, as they depend least on what else runs. Makes the table in docs/scale.md; 100 M take six
-minutes of two quiet cores, and 3 GB in the folder for temporary files.
+seconds are given, as they depend least on what else runs. Makes the table in docs/explanation/scale.md; 100 M
+take six minutes of two quiet cores, and 3 GB in the folder for temporary files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.measure import HERE, Measurement, make_words, replace_between, s
 from benchmarks.memory import INVENTED
 from benchmarks.trees import InventedTree
 
-DOCS = HERE.parent / 'docs' / 'scale.md'
+DOCS = HERE.parent / 'docs/explanation/scale.md'
 SUBJECTS_PER_LAB = {1: 134, 10: 1340, 100: 13400}
 READ_MILLIONS = 10
 """Up to this many datasets the index is read: the client takes gigabytes, and minutes."""

@@ -1,9 +1,9 @@
-"""Make the README's table of measurements from the kept results.
+"""Make the tables of measurements from the kept results: all of them, and three rows for the README.
 
-    python -m benchmarks.table            # writes it between the two markers in README.md
-    python -m benchmarks.table --check    # exits 1 where README.md is not what the results say
+    python -m benchmarks.table            # writes them between the markers in PAGES
+    python -m benchmarks.table --check    # exits 1 where a page is not what the results say
 
-What was not measured, or could not be, has a row that says so.
+What was not measured, or could not be, has a row that says so in the large table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 from benchmarks.measure import HERE, RESULTS, name_machine, replace_between
 from benchmarks.peers import SCENARIOS
 
-README = HERE.parent / 'README.md'
 TITLES = {
     **{f'speed-{name}': scenario.title for name, scenario in SCENARIOS.items()},
     'speed-growth': 'files a second, start-up taken off: 1 M / 100k',
@@ -32,7 +31,14 @@ TITLES = {
 """Of the result files, in the order of the table: what to call them while they are not there."""
 
 ELSEWHERE = {'cluster', 'scale'}
-"""Results whose tables are in docs/scale.md."""
+"""Results whose tables are in docs/explanation/scale.md."""
+
+FIRST = (
+    ('speed-example', "ONE's make_parquet_db", 'index 74,000 files', "the client's `make_parquet_db`"),
+    ('speed-example-hash', 'xargs -P2 xxh128sum', 'the same, with a digest of each', '`xargs -P2 xxh128sum`'),
+    ('release', 'zip -rq', 'one zip archive, with index and checksums', '`zip -rq`'),
+)
+"""The rows of the README: result file, measurement (the first of this name), task, what one would use."""
 
 _SYMBOLS = {'<=': '≤', '>=': '≥', '==': '='}
 _WORDS = {True: 'yes', False: '**no**', None: ''}
@@ -90,21 +96,41 @@ def _describe(content: dict[str, Any]) -> str:
     )
 
 
+def make_first_table(results: Path) -> str:
+    """Make the table of the README: three tasks, and what one would use otherwise."""
+    lines = ['| task | otherwise | | fastindex | |', '| --- ' * 5 + '|']
+    for name, title, task, other in FIRST:
+        rows = json.loads((results / f'{name}.json').read_text())['measurements']
+        row = next(row for row in rows if row['name'] == title)
+        times = f'{1 / row["value"]:.2g} times as fast'
+        lines.append(f'| {task} | {other} | {_median(row, "theirs")} | {_median(row, "ours")} | {times} |')
+    return '\n'.join(lines)
+
+
+PAGES = {'README.md': make_first_table, 'docs/explanation/performance.md': make_table}
+"""The pages that have a table, by what makes it."""
+
+
 def main() -> int:
-    """Write the table, or check it."""
+    """Write the tables, or check them."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument(
         '--check', action='store_true', help='change nothing; exit 1 if there is a difference'
     )
     options = parser.parse_args()
-    old = README.read_text()
-    new = replace_between(old, 'measurements', make_table(RESULTS))
-    if options.check:
-        if new != old:
-            print('README.md is not what the results say: run benchmarks/table.py', file=sys.stderr)
-        return int(new != old)
-    README.write_text(new)
-    return 0
+    stale = False
+    for name, make in PAGES.items():
+        page = HERE.parent / name
+        old = page.read_text()
+        new = replace_between(old, 'measurements', make(RESULTS))
+        if new == old:
+            continue
+        if options.check:
+            print(f'{name} is not what the results say: run benchmarks/table.py', file=sys.stderr)
+            stale = True
+        else:
+            page.write_text(new)
+    return int(stale)
 
 
 if __name__ == '__main__':

@@ -63,7 +63,7 @@ def spread_tree(tmp_path):
     return root
 
 
-def test_the_table_in_the_readme_is_what_the_results_say():
+def test_the_tables_of_the_pages_are_what_the_results_say():
     done = run('table.py', '--check')
     assert (done.returncode, done.stderr) == (0, '')
 

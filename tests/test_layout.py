@@ -1,4 +1,4 @@
-"""The house itself: imports point one way, exported names are sorted, the README tells the truth."""
+"""The house itself: imports point one way, exported names are sorted, tests mirror the folders."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import ast
 import importlib
 import pkgutil
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -116,14 +114,6 @@ def test_every_public_name_is_loaded_on_first_use_and_documented():
         fastindex.nothing  # noqa: B018
 
 
-def test_every_option_of_every_command_is_in_the_readme():
-    readme = (ROOT / 'README.md').read_text()
-    for command in COMMANDS:
-        parser = make_parser(command)
-        for option in re.findall(r'--[a-z-]+', parser.format_usage() + parser.format_help()):
-            assert option in readme, option
-
-
 def test_the_library_names_no_flag_in_what_it_says():
     apart = {
         'jobs.report.charts': 'var(--',  # of a style sheet
@@ -155,31 +145,6 @@ def test_each_option_that_a_hint_names_is_one_of_the_command_line():
             named |= set(re.findall(r'--[a-z-]+', with_flags(ast.unparse(hint))))
     assert len(named) > 10
     assert named <= options
-
-
-def test_every_exit_code_is_in_the_readme():
-    from fastindex import errors
-
-    readme = (ROOT / 'README.md').read_text()
-    for name in errors.__all__:
-        if name.startswith('EXIT_'):
-            assert re.search(rf'^\| {getattr(errors, name)}\b', readme, re.MULTILINE), name
-
-
-def test_every_rule_of_an_index_is_in_the_readme():
-    from fastindex.tables.faults import RULES
-
-    readme = (ROOT / 'README.md').read_text().replace('`', '')
-    for code, rule in RULES.items():
-        assert f'| {code} | {rule.consequence} | {rule.remedy} |' in readme
-
-
-def test_each_name_that_the_readme_calls_is_there_after_import_fastindex():
-    readme = (ROOT / 'README.md').read_text()
-    names = sorted(set(re.findall(r'\bfastindex\.[A-Za-z_]+(?:\.[A-Za-z_]+)*(?=\()', readme)))
-    assert len(names) > 5
-    for name in names:  # each alone: one loads what another needs
-        subprocess.run([sys.executable, '-c', f'import fastindex; {name}'], check=True)
 
 
 def test_the_rooms_of_the_tests_are_the_layers():

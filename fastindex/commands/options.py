@@ -9,6 +9,7 @@ import sys
 from typing import Any, NoReturn
 from uuid import UUID
 
+from fastindex.commands.output import as_typed
 from fastindex.errors import UsageError
 
 __all__ = ['Parser', 'parse_size', 'positive', 'prepare', 'share']
@@ -32,12 +33,12 @@ class Parser(argparse.ArgumentParser):
     def __init__(
         self, command: str, usage: str = '', description: str = '', epilog: str = '', *, add_help: bool = True
     ) -> None:
-        prog = f'python -m fastindex {command}'.rstrip()
+        prog = as_typed(f'python -m fastindex {command}').rstrip()
         super().__init__(
             prog=prog,
-            usage=f'{prog} {usage}',
+            usage=as_typed(f'{prog} {usage}'),
             description=description,
-            epilog=epilog,
+            epilog=as_typed(epilog),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
             add_help=add_help,

@@ -10,22 +10,40 @@ from contextlib import AbstractContextManager, nullcontext, redirect_stdout, sup
 from fastindex.files import is_stdout
 from fastindex.text import escape
 
-__all__ = ['MAX_PROBLEMS', 'beside', 'complain', 'megabytes', 'print_json', 'quote', 'show', 'with_flags']
+__all__ = [
+    'MAX_PROBLEMS',
+    'as_typed',
+    'beside',
+    'complain',
+    'megabytes',
+    'print_json',
+    'quote',
+    'show',
+    'with_flags',
+]
 
 MAX_PROBLEMS = 10
 """Problems that the summary names."""
 
 
+def as_typed(text: str) -> str:
+    """Write commands in the words that were typed; the library says `python -m fastindex`."""
+    folder, name = os.path.split(sys.argv[0])
+    is_module = name == '__main__.py' and os.path.basename(folder) == 'fastindex'
+    return text if is_module else text.replace('python -m fastindex', 'fastindex')
+
+
 def complain(message: str) -> None:
     """Print to standard error."""
+    text = '\n'.join(map(escape, as_typed(message).split('\n')))
     with suppress(OSError):
-        print('fastindex: ' + '\n'.join(map(escape, message.split('\n'))), file=sys.stderr, flush=True)
+        print(f'fastindex: {text}', file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
     """Print what was asked for. The work is done: that nobody takes the text does not undo it."""
     try:
-        print(text, flush=True)
+        print(as_typed(text), flush=True)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             complain(f'warning: the summary could not be written ({error.strerror})')

@@ -9,12 +9,11 @@ Here is where a rule is added: a row in `RULES`. What finds it is elsewhere, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
 from textwrap import wrap
 from typing import NamedTuple
 
-__all__ = ['RULES', 'Rule', 'Severity', 'iter_table_lines']
+__all__ = ['RULES', 'Rule', 'Severity']
 
 
 class Severity(StrEnum):
@@ -375,16 +374,3 @@ _RULES = [
 
 RULES = {rule.code: rule for rule in _RULES}
 """Every rule by its code, in the order of the codes."""
-
-
-def iter_table_lines() -> Iterator[str]:
-    """Write the rules as a Markdown table: the one in the README."""
-    yield '| code | severity | | such as | fix |'
-    yield '| --- | --- | --- | --- | --- |'
-    for rule in RULES.values():
-        fix = f'`{_shorten(rule.fix)}`' if rule.fix else ''
-        yield f'| {rule.code} | {rule.severity} | {rule.title} | `{_shorten(rule.example)}` | {fix} |'
-
-
-def _shorten(path: str) -> str:
-    return path.replace(f'{_SESSION}/', '').replace('lab/Subjects/s1/2024-05-06/', '')

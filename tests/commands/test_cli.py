@@ -93,7 +93,7 @@ def test_skips_are_counted_by_reason_and_listed_by_the_command_that_is_named(mak
     root = make_tree({SPIKES: b'', f'{SESSION}/notes.txt': b'', f'{SESSION}/.x.swp': b''})
     _, out, err = run(root, '--workers', 1)
     assert re.search(r'1  not-a-dataset-name: expected _namespace_object.attribute.extension', out)
-    assert f'python -m fastindex {root} --dry-run -v' in out
+    assert f'fastindex {root} --dry-run -v' in out
     assert err == ''
     _, _, err = run(root, '--dry-run', '-v', '--workers', 1)
     assert sorted(err.splitlines()) == [

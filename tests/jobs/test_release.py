@@ -360,7 +360,7 @@ def test_errors_of_validate_stop_a_release_unless_it_is_forced(make_tree, tmp_pa
     code, _, err = run('release', root, '--out', tmp_path / 'x.zip', '--workers', 1)
     assert code == 1
     assert 'ALF201 ' in err
-    assert f'python -m fastindex validate {root} --min-severity error' in err
+    assert f'fastindex validate {root} --min-severity error' in err
     assert not list(tmp_path.glob('*.zip'))
     done = fastindex.release(root, tmp_path / 'x.zip', workers=1, force=True)
     assert done.findings['error'] == 1

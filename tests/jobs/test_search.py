@@ -557,7 +557,7 @@ def test_options_are_the_questions(search, indexes, name, words, questions):
         (['--datasets', '--eids'], 'leave --datasets out'),
         (['--json', '--csv'], 'not allowed with'),
         (['--limit', '0'], '1 or more'),
-        (['--animal', 's1'], 'unrecognized arguments: --animal s1. See python -m fastindex search --help'),
+        (['--animal', 's1'], 'unrecognized arguments: --animal s1. See fastindex search --help'),
     ],
     ids=str,
 )

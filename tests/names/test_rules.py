@@ -5,20 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
 from fastindex import RULES
 from fastindex.names.findings import RULE_OF_REASON
-
-README = Path(__file__).parent.parent.parent / 'README.md'
-
-
-def test_the_readme_lists_the_codes_as_the_code_has_them():
-    from fastindex.names.rules import iter_table_lines
-
-    assert '\n'.join(iter_table_lines()) in README.read_text()
 
 
 @pytest.mark.parametrize('rule', RULES.values(), ids=list(RULES))
