@@ -25,6 +25,7 @@ from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageEr
 from fastindex.files import open_output
 from fastindex.names.alf import EXPECTED, SkipReason
 from fastindex.names.problems import Skip
+from fastindex.tables.metadata import REVISIONS
 from fastindex.text import escape, to_text
 
 if TYPE_CHECKING:
@@ -98,7 +99,16 @@ def make_parser() -> argparse.ArgumentParser:
     share(
         parser,
         '--ids-from',
-        help='keep the ids of the tables in DIR for what they know; if the index goes to DIR, replace them',
+        action='append',
+        help='keep what the tables in DIR (or the file DIR) know: ids, projects, tasks, qc, further columns; '
+        'may be given several times, later ones fill gaps; if the index goes to DIR, replace them',
+    )
+    add(
+        '--default-revision',
+        choices=REVISIONS,
+        default=REVISIONS[0],
+        help='what the client loads where no revision is named: the newest one (default), or the one that is '
+        'known as the default by the tables of --ids-from and by the index before',
     )
     share(
         parser,
@@ -144,6 +154,7 @@ def _run(options: argparse.Namespace) -> int:
             follow_symlinks=options.follow_symlinks,
             namespace=options.namespace or NAMESPACE,
             ids_from=options.ids_from,
+            default_revision=options.default_revision,
             uuid_filenames=options.uuid_filenames,
             rehash=options.rehash,
             allow_empty=options.allow_empty,
@@ -209,6 +220,7 @@ def _to_json(summary: Summary) -> dict[str, Any]:
         'seconds': round(summary.seconds, 3),
         'generation': summary.generation,
         'kernel': KERNEL,
+        'ids_kept': [kept._asdict() for kept in summary.ids_kept],
         **{f'{name}_path': path and to_text(os.fspath(path)) for name, path in paths.items()},
     }
 
@@ -224,6 +236,11 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
     if options.hash:
         computed = summary.datasets - summary.digests_reused
         yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
+    for kept in summary.ids_kept:
+        yield (
+            f'ids kept: {kept.sessions:,} of {kept.sessions_known:,} sessions, {kept.datasets:,} of '
+            f'{kept.datasets_known:,} datasets of {escape(to_text(kept.tables))}'
+        )
     if summary.changes is not None:
         changes = summary.changes._asdict().items()
         counts = [f'{name.replace("_", " ")}: {count:,}' for name, count in changes if count]

@@ -1,19 +1,35 @@
-"""Ids that stand in the names of files: `uuid_filenames`.
+"""Ids that are not computed: those in the names of files (`uuid_filenames`), or of other tables (`ids_from`).
 
-Gives the identity that takes them from there, and finds files that cannot both be rows.
+Gives the identities that take them from there, and finds files that cannot both be rows.
 What a name must look like is `fastindex.names.uuids`'s to say.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, repeat
+from operator import add
+from typing import NamedTuple, TypeVar
 
 from fastindex.names.alf import SessionParts, SessionPath, parse_session_path
 from fastindex.names.ids import NAMESPACE, Text, UuidIdentity
 from fastindex.names.problems import Reason
 from fastindex.names.uuids import split_uuids
 
-__all__ = ['AdoptedIdentity', 'FilenameIdentity', 'PathOrder', 'SeenIds', 'find_twins', 'uuids_of']
+__all__ = [
+    'AdoptedIdentity',
+    'FilenameIdentity',
+    'PathOrder',
+    'SeenIds',
+    'find_by_parts',
+    'find_twins',
+    'uuids_of',
+]
+
+T = TypeVar('T')
+
+ANY_LAB, SOME_LAB = '/', '//'
+"""In the place of a lab, which no folder is called: where tables know none, and where the tree knows none."""
 
 
 class FilenameIdentity(NamedTuple):
@@ -101,25 +117,47 @@ class SeenIds:
         return True
 
 
+def find_by_parts(known: Mapping[SessionParts, T], parts: SessionParts) -> T | None:
+    """Find a session by what it is of.
+
+    Parameters
+    ----------
+    known
+        By the parts; where one side has no lab, the lab is `ANY_LAB` or `SOME_LAB`.
+    """
+    found = known.get(parts)
+    return known.get(parts._replace(lab=ANY_LAB if parts.lab else SOME_LAB)) if found is None else found
+
+
 class AdoptedIdentity(NamedTuple):
-    """As `UuidIdentity`, but for the sessions and datasets whose ids are given."""
+    """As `UuidIdentity`, but for the sessions and datasets whose ids are given.
+
+    Those of the datasets travel as columns, of which a worker makes a dictionary.
+    """
 
     namespace: bytes
     eids_by_parts: dict[SessionParts, bytes]
-    ids_by_name: dict[bytes, bytes]
-    """Of datasets, 16 bytes, by the 16 bytes of the eid followed by the rel_path."""
+    """Of sessions. See `find_by_parts`."""
 
     ours: frozenset[str] = frozenset()
-    """Paths of sessions of known parts that are another folder of the number: `1` beside `001`."""
+    """Paths of sessions that get our eids all the same: `1` beside `001`, or of which a lab would tell."""
+
+    owners: tuple[tuple[bytes, int], ...] = ()
+    """Sessions whose datasets are given: 16 bytes of the eid, and how many there are."""
+
+    paths: bytes = b''
+    """The rel_paths of these datasets, in the order of `owners`, with NUL between them."""
+
+    ids: bytes = b''
+    """Their ids, 16 bytes each. Of two for one dataset the last counts."""
+
+    def find(self, path: str) -> bytes | None:
+        """Find the eid of a session, as far as it is given."""
+        return None if path in self.ours else find_by_parts(self.eids_by_parts, parse_session_path(path))
 
     def session_keys(self, paths: list[str]) -> list[bytes]:
         ours = UuidIdentity(self.namespace).session_keys(paths)
-        return [
-            key
-            if path in self.ours
-            else self.eids_by_parts.get(parse_session_path(path), key[:16]) + key[16:]
-            for path, key in zip(paths, ours, strict=True)
-        ]
+        return [(self.find(path) or key[:16]) + key[16:] for path, key in zip(paths, ours, strict=True)]
 
     def session_path(self, key: bytes) -> SessionPath:
         return UuidIdentity().session_path(key)
@@ -131,18 +169,24 @@ class AdoptedIdentity(NamedTuple):
         self, session_keys: list[bytes], counts: list[int], rel_paths: list[bytes]
     ) -> list[bytes]:
         ours = UuidIdentity().dataset_keys(session_keys, counts, rel_paths)
-        rest = iter(zip(rel_paths, ours, strict=True))
-        return [
-            self.ids_by_name.get(key[:16] + path, id)
-            for key, count in zip(session_keys, counts, strict=True)
-            for path, id in (next(rest) for _ in range(count))
-        ]
+        if not self.ids:
+            return ours
+        ids = (self.ids[start : start + 16] for start in range(0, len(self.ids), 16))
+        given = dict(zip(_join(self.owners, self.paths.split(b'\0')), ids, strict=True))
+        sessions = zip((key[:16] for key in session_keys), counts, strict=True)
+        return list(map(given.get, _join(sessions, rel_paths), ours))
 
     def dataset_ids(self, keys: list[bytes]) -> Text:
         return UuidIdentity().dataset_ids(keys)
 
     def rel_paths(self, paths: list[bytes]) -> list[bytes]:
         return paths
+
+
+def _join(sessions: Iterable[tuple[bytes, int]], rel_paths: list[bytes]) -> Iterator[bytes]:
+    """Put the eid of its session before each rel_path."""
+    eids = chain.from_iterable(repeat(eid, count) for eid, count in sessions)
+    return map(add, eids, rel_paths)
 
 
 class PathOrder:

@@ -209,7 +209,7 @@ def _read(audit: _Audit, columns: list[str]) -> pa.Table:
     import pyarrow as pa
 
     parts = []
-    for _, found in audit.table.iter_batches(columns, nulls=True):
+    for _, found in audit.table.iter_batches(columns, nulls=columns):
         parts.append(pa.table({name: found[name] for name in columns}))
     rows = (
         pa.concat_tables(parts, promote_options='permissive')

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastindex.errors import InvalidIndexError
 from fastindex.names.alf import judge_file, judge_folder
-from fastindex.tables.file import AGAIN, DAMAGES, Stamp, TableFile, open_table
+from fastindex.tables.file import AGAIN, DAMAGES, Bounds, Stamp, TableFile, open_table
 from fastindex.tables.metadata import pandas_metadata
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 from fastindex.text import escape
@@ -41,7 +41,9 @@ __all__ = [
     'Pair',
     'Published',
     'Tables',
+    'check_datasets',
     'check_pair',
+    'check_sessions',
     'open_tables',
     'refusing_damage',
 ]
@@ -117,7 +119,7 @@ class Tables(NamedTuple):
             If there is one that no index has.
         """
         with refusing_damage(self.folder):
-            _check_datasets(self.datasets, _check_sessions(self.sessions))
+            check_datasets(self.datasets, check_sessions(self.sessions))
 
 
 class Published:
@@ -220,6 +222,8 @@ def _check_generations(folder: Path, sessions: TableFile, datasets: TableFile) -
 
 def _check_footers(sessions: TableFile, datasets: TableFile) -> None:
     """Check all that the footers of our tables say: a footer has no checksum, but both say the same."""
+    import pyarrow as pa
+
     for key in (b'fastindex', b'one_metadata'):
         if sessions.metadata.get(key) != datasets.metadata.get(key) or key not in sessions.metadata:
             sessions.refuse(f'damaged: {key.decode()} is not what datasets.pqt says')
@@ -233,9 +237,10 @@ def _check_footers(sessions: TableFile, datasets: TableFile) -> None:
         (sessions, sessions_schema(), ['id']),
         (datasets, schema, ['eid', 'id']),
     ):
-        if not table.schema.remove_metadata().equals(expected):
+        further = list(table.schema)[len(expected) :]
+        if not pa.schema(list(table.schema)[: len(expected)]).equals(expected):
             table.refuse(f'its columns are {_name_types(table.schema)}: expected {_name_types(expected)}')
-        if table.metadata.get(b'pandas') != pandas_metadata(expected, index):
+        if table.metadata.get(b'pandas') != pandas_metadata(pa.schema([*expected, *further]), index):
             table.refuse('damaged: its pandas metadata is not as it was written')
         table.check_layout()
 
@@ -264,14 +269,14 @@ def _check_digest(generation: str, sessions: TableFile, datasets: TableFile) -> 
         )
 
 
-def _check_sessions(table: TableFile) -> pa.Array:
+def check_sessions(table: TableFile) -> pa.Array:
     """Check the rows of sessions.pqt; return the eids."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     columns = [name for name in ('id', 'lab', 'subject', 'date', 'number') if name in table.schema.names]
     ids = [pa.nulls(0, pa.string())]  # `pa.array` of a list imports pandas, where it is installed: 0.3 s
-    bounds = _Bounds(table)
+    bounds = Bounds(table)
     for group, found in table.iter_batches(columns):
         table.check_match('id', found['id'], UUID, 'a UUID of version 3 or 4')
         table.check_match('subject', found['subject'], NAME, "a folder's name")
@@ -295,16 +300,18 @@ def _check_sessions(table: TableFile) -> pa.Array:
     return eids
 
 
-def _check_datasets(table: TableFile, eids: pa.Array) -> None:
+def check_datasets(table: TableFile, eids: pa.Array) -> None:
     """Check the rows of datasets.pqt; `eids` are those of the sessions."""
     import pyarrow.compute as pc
 
     columns = ['eid', 'id', 'rel_path', 'file_size']
+    nulls = ['file_size']  # as in an Alyx database
     if table.is_ours:
         columns = table.schema.names
-    bounds = _Bounds(table)
+        nulls = columns[len(datasets_schema(table.facts['algorithms'])) :]  # further ones
+    bounds = Bounds(table)
     last: tuple[str, str] = ('', '')
-    for group, found in table.iter_batches(columns):
+    for group, found in table.iter_batches(columns, nulls=nulls):
         ids, paths, owners = found['id'], pc.unique(found['rel_path']), pc.unique(found['eid'])
         table.check_match('id', ids, UUID, 'a UUID of version 3 or 4')
         table.check_match('eid', owners, UUID, 'a UUID of version 3 or 4')
@@ -367,33 +374,3 @@ def _check_values(table: TableFile, found: dict[str, Any]) -> None:
             table.check_match(name, found[name], DIGEST, '32 hexadecimal digits')
     if 'qc' in found and found['qc'].dictionary.to_pylist() != list(QC_CATEGORIES):
         table.refuse(f'the categories of column qc are not {", ".join(QC_CATEGORIES)}')
-
-
-class _Bounds:
-    """Smallest and largest value of each row group, to be compared with the footer: readers trust that."""
-
-    def __init__(self, table: TableFile) -> None:
-        self._table = table
-        self._found: dict[tuple[int, str], tuple[str, str]] = {}
-
-    def add(self, group: int, columns: dict[str, Any]) -> None:
-        import pyarrow.compute as pc
-
-        for name in {'id', 'lab', 'subject', 'eid', 'rel_path'}.intersection(columns):
-            low, high = pc.min_max(columns[name]).as_py().values()
-            before = self._found.get((group, name), (low, high))
-            self._found[group, name] = min(low, before[0]), max(high, before[1])
-
-    def check(self) -> None:
-        footer = self._table.footer
-        for i in range(footer.num_row_groups):
-            for j in range(footer.num_columns):
-                chunk = footer.row_group(i).column(j)
-                statistics = chunk.statistics
-                if statistics is None:
-                    continue
-                if statistics.null_count and chunk.path_in_schema != 'hash':
-                    self._table.refuse('damaged: the footer tells of nulls')
-                found = self._found.get((i, chunk.path_in_schema))
-                if statistics.has_min_max and found != (statistics.min, statistics.max):
-                    self._table.refuse('damaged: the footer is wrong about what is in the columns')

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -22,7 +22,7 @@ from fastindex.text import escape
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['AGAIN', 'DAMAGES', 'Stamp', 'TableFile', 'find_footer', 'open_table', 'stamp_of']
+__all__ = ['AGAIN', 'DAMAGES', 'Bounds', 'Stamp', 'TableFile', 'find_footer', 'open_table', 'stamp_of']
 
 AGAIN = 'python -m fastindex ROOT makes the index again'
 """What to do about a table that is refused."""
@@ -197,14 +197,14 @@ class TableFile:
             self.refuse('damaged: the footer is wrong about where the columns end')
 
     def iter_batches(
-        self, columns: Sequence[str], *, nulls: bool = False
+        self, columns: Sequence[str], *, nulls: Collection[str] = ()
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Iterate over batches of rows: the number of the row group, and the columns.
 
         Parameters
         ----------
         nulls
-            Whether a null is given as it is, not refused.
+            Columns of which a null is given as it is, not refused.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -226,7 +226,7 @@ class TableFile:
                     rows += batch.num_rows
                     found = dict(zip(batch.schema.names, batch.columns, strict=True))
                     for name, column in found.items():
-                        if column.null_count and column.type != pa.null() and not nulls:
+                        if column.null_count and column.type != pa.null() and name not in nulls:
                             self.refuse(f'column {name} has nulls')
                     for name in text:
                         found[name] = self._to_text(name, found[name])
@@ -265,3 +265,33 @@ class TableFile:
         if pc.any(wrong).as_py():
             [value, *_] = column.filter(wrong).slice(0, 1).to_pylist()
             self.refuse(f'column {name} has {value[:200]!r}: expected {expected}')
+
+
+class Bounds:
+    """Smallest and largest value of each row group, to be compared with the footer: readers trust that."""
+
+    def __init__(self, table: TableFile) -> None:
+        self._table = table
+        self._found: dict[tuple[int, str], tuple[str, str]] = {}
+
+    def add(self, group: int, columns: dict[str, Any]) -> None:
+        import pyarrow.compute as pc
+
+        for name in {'id', 'lab', 'subject', 'eid', 'rel_path'}.intersection(columns):
+            low, high = pc.min_max(columns[name]).as_py().values()
+            before = self._found.get((group, name), (low, high))
+            self._found[group, name] = min(low, before[0]), max(high, before[1])
+
+    def check(self) -> None:
+        footer = self._table.footer
+        for i in range(footer.num_row_groups):
+            for j in range(footer.num_columns):
+                chunk = footer.row_group(i).column(j)
+                statistics = chunk.statistics
+                if statistics is None:
+                    continue
+                if statistics.null_count and chunk.path_in_schema != 'hash':
+                    self._table.refuse('damaged: the footer tells of nulls')
+                found = self._found.get((i, chunk.path_in_schema))
+                if statistics.has_min_max and found != (statistics.min, statistics.max):
+                    self._table.refuse('damaged: the footer is wrong about what is in the columns')

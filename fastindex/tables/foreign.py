@@ -90,7 +90,7 @@ def refuse_foreign(folder: Path, *, url: str | None = None) -> None:
     lines = []
     if found.is_table:
         option = f'`ids_from` {shown}' if url is None else '`force` `ids_from` COPY (a folder on this disk)'
-        lines.append(f'{option} replaces the tables and keeps their ids, but neither qc nor projects')
+        lines.append(f'{option} replaces the tables and keeps what they know: ids, projects, tasks, qc')
     lines += ['`out` DIR writes the index elsewhere', '`force` replaces the tables']
     raise ForeignTableError(
         f'{shown}/{found.path.name}: {found.what}. It was left as it is. To go on:\n  ',

@@ -7,7 +7,7 @@ options is not written: so the tables of a plain build are the same bytes whatev
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +22,10 @@ from fastindex.trees.digests import ALGORITHMS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['Recipe', 'one_metadata', 'pandas_metadata', 'to_facts']
+__all__ = ['REVISIONS', 'Recipe', 'one_metadata', 'pandas_metadata', 'to_facts']
+
+REVISIONS = ('newest', 'known')
+"""Which of the revisions of a dataset is the default one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,8 @@ class Recipe:
         Whether the names of the files have the ids of the datasets in them, before the extension.
     algorithms
         The digests of all files, in the order of `fastindex.trees.digests.ALGORITHMS`.
+    default_revision
+        `newest`, or `known`: the one that the index before, or the tables whose ids are kept, say.
     """
 
     namespace: UUID = NAMESPACE
@@ -48,6 +53,7 @@ class Recipe:
     follow_symlinks: bool = True
     uuid_filenames: bool = False
     algorithms: tuple[str, ...] = ()
+    default_revision: str = REVISIONS[0]
 
     def identity(
         self, adopted: AdoptedIdentity | None = None, *, keeps_names: bool = False
@@ -71,7 +77,7 @@ class Recipe:
         """Make what is written: the digests, and only what is not as it is without options."""
         usual = Recipe()
         values: dict[str, Any] = {'algorithms': list(self.algorithms)}
-        for name in ('namespace', *_SWITCHES):
+        for name in ('namespace', 'default_revision', *_SWITCHES):
             if (value := getattr(self, name)) != getattr(usual, name):
                 values[name] = str(value) if isinstance(value, UUID) else value
         return values
@@ -82,11 +88,13 @@ class Recipe:
 
         >>> Recipe.from_json({'follow_symlinks': False, 'ids_from': 'x', 'algorithms': ['md5', 'crc']})
         Recipe(namespace=UUID('4a3ea44e-3757-4acb-821f-cdb419c23249'), ids_from=False, \
-follow_symlinks=False, uuid_filenames=False, algorithms=('md5',))
+follow_symlinks=False, uuid_filenames=False, algorithms=('md5',), default_revision='newest')
         """
         known: dict[str, Any] = {name: facts[name] for name in _SWITCHES if isinstance(facts.get(name), bool)}
         with suppress(KeyError, ValueError, TypeError, AttributeError):
             known['namespace'] = UUID(facts['namespace'])
+        if facts.get('default_revision') in REVISIONS:
+            known['default_revision'] = facts['default_revision']
         if isinstance(names := facts.get('algorithms'), list):
             known['algorithms'] = tuple(name for name in ALGORITHMS if name in names)
         return cls(**known)
@@ -95,8 +103,16 @@ follow_symlinks=False, uuid_filenames=False, algorithms=('md5',))
 _SWITCHES = ('ids_from', 'follow_symlinks', 'uuid_filenames')
 
 
-def to_facts(recipe: Recipe, *, sessions: int, datasets: int, size_bytes: int) -> dict[str, Any]:
-    """Make what the tables say of themselves: how they were made, and how much is in them."""
+def to_facts(
+    recipe: Recipe, *, sessions: int, datasets: int, size_bytes: int, kept: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Make what the tables say of themselves: how they were made, and how much is in them.
+
+    Parameters
+    ----------
+    kept
+        The columns that have what no tree tells, and the next run carries on.
+    """
     return {
         'version': __version__,
         'algorithms': [],  # here, among the others
@@ -104,6 +120,7 @@ def to_facts(recipe: Recipe, *, sessions: int, datasets: int, size_bytes: int) -
         'datasets': datasets,
         'bytes': size_bytes,
         **recipe.to_json(),
+        **({'kept': list(kept)} if kept else {}),
     }
 
 
@@ -145,15 +162,17 @@ def _pandas_column(field: pa.Field) -> dict[str, Any]:
         pa.date32(): ('date', 'object'),
         pa.null(): ('empty', 'object'),
         pa.bool_(): ('bool', 'bool'),
-        pa.uint16(): ('uint16', 'uint16'),
-        pa.uint64(): ('uint64', 'uint64'),
+        pa.float32(): ('float32', 'float32'),
+        pa.float64(): ('float64', 'float64'),
     }
     metadata = None
     if pa.types.is_dictionary(field.type):
         metadata = {'num_categories': len(QC_CATEGORIES), 'ordered': True}
         pandas_type, numpy_type = 'categorical', 'int8'
-    else:
-        pandas_type, numpy_type = names[field.type]
+    elif pa.types.is_integer(field.type):
+        pandas_type = numpy_type = str(field.type)
+    else:  # of a further column anything may be
+        pandas_type, numpy_type = names.get(field.type, ('object', 'object'))
     return {
         'name': field.name,
         'field_name': field.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ class PairWriter:
         The client's metadata. See `fastindex.tables.metadata.one_metadata`.
     with_index
         Whether `id` and (`eid`, `id`) are the index of the data frames, as the client expects.
+    further
+        Further columns of sessions.pqt and of datasets.pqt, after those of every index.
     """
 
     def __init__(
@@ -47,18 +49,21 @@ class PairWriter:
         origin: str,
         date_created: str,
         with_index: bool = True,
+        further: tuple[Iterable[pa.Field], Iterable[pa.Field]] = ((), ()),
     ) -> None:
+        import pyarrow as pa
+
         metadata = one_metadata(date_created=date_created, origin=origin)
         self._sessions = _TableWriter(
             folder / 'sessions.pqt',
-            sessions_schema(),
+            pa.schema([*sessions_schema(), *further[0]]),
             metadata,
             ['id'] if with_index else [],
             ['lab', 'subject'],
         )
         self._datasets = _TableWriter(
             folder / 'datasets.pqt',
-            datasets_schema(algorithms),
+            pa.schema([*datasets_schema(algorithms), *further[1]]),
             metadata,
             ['eid', 'id'] if with_index else [],
             ['eid', 'rel_path', 'qc'],  # qc: only a dictionary keeps the categories that no row has

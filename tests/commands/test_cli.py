@@ -73,6 +73,7 @@ def test_json_is_one_object_with_the_summary(make_tree, run):
         'changes': None,
         'generation': fastindex.open(root).generation,
         'kernel': KERNEL,
+        'ids_kept': [],
         'sessions_path': f'{root}/sessions.pqt',
         'datasets_path': f'{root}/datasets.pqt',
         'problems_path': f'{root}/.fastindex/problems.jsonl',

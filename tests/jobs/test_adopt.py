@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from datetime import date
 from zipfile import ZipFile
@@ -12,7 +13,7 @@ from one.alf.cache import make_parquet_db
 from one.api import One
 
 import fastindex
-from fastindex import IdClashError, InvalidIndexError
+from fastindex import IdClashError, InvalidIndexError, UsageError
 from fastindex.trees import digests
 from tests.support.tables import read, stop_between_the_renames, tables_digest
 from tests.support.trees import grow
@@ -190,3 +191,173 @@ def test_the_command_line_keeps_ids_too(root, run, alyx):
     assert ids_by_path(root) == ids_by_path(alyx)
     code, _, err = run(root, '--ids-from', root / 'nowhere')
     assert (code, 'no such table' in err) == (2, True)
+
+
+def edit(folder, table, **columns):
+    """Set columns of a table of pandas: a value for all rows, or one a row."""
+    frame = pd.read_parquet(folder / f'{table}.pqt')
+    frame.assign(**columns).to_parquet(folder / f'{table}.pqt')
+
+
+def qc(*values):
+    return pd.Categorical(values, ['NOT_SET', 'PASS', 'WARNING', 'FAIL', 'CRITICAL'], ordered=True)
+
+
+@pytest.fixture
+def labelled(alyx):
+    """The same, with what people put there: the first session has a project, the second dataset is bad."""
+    edit(
+        alyx, 'sessions', projects=['projA,projB', *[''] * 5], task_protocol='habituation/6.0', cost=[1.5] * 6
+    )
+    edit(alyx, 'datasets', qc=qc('PASS', 'CRITICAL', *['NOT_SET'] * 10), comment=['', 'noisy', *[None] * 10])
+    return alyx
+
+
+def values(folder):
+    """What is known of each session and each dataset, by its id."""
+    known = {}
+    for table, names in (
+        ('sessions', ('projects', 'task_protocol', 'cost')),
+        ('datasets', ('qc', 'comment')),
+    ):
+        for row in read(folder, table):
+            known[row['id']] = tuple(row.get(name) or None for name in names)
+    return known
+
+
+def test_known_rows_keep_what_people_put_there_and_plain_runs_carry_it_on(root, build, labelled):
+    expected = values(labelled)
+    assert ('PASS', None) in expected.values()
+    build(root, ids_from=labelled)
+    assert values(root) == expected
+    grow(root, {'s1/2024-01-01/001/new.b.npy': b'', 's3/2024-01-01/001/a.b.npy': b''})
+    for options in ({'ids_from': labelled}, {'ids_from': root}, {'ids_from': root, 'hash': ['xxh128']}):
+        build(root, **options)
+        assert values(root).items() >= expected.items()
+        assert {row[0] for row in values(root).values()} >= {'projA,projB', 'NOT_SET'}
+        fastindex.open(root)
+    build(root)  # our ids: what is known is found by what it is of
+    assert sorted(map(str, values(root).values())) == sorted(
+        [*map(str, expected.values()), *['(None, None, None)', "('NOT_SET', None)", "('NOT_SET', None)"]]
+    )
+
+
+def test_tables_with_further_columns_are_the_same_bytes_for_any_shards(root, build, labelled):
+    made = set()
+    for workers in (1, 2, 4):
+        build(root, ids_from=labelled, workers=workers)
+        made.add(tables_digest(root))
+    build(root, ids_from=root)
+    assert made == {tables_digest(root)}
+
+
+@pytest.mark.filterwarnings('ignore:The copy keyword is deprecated:DeprecationWarning:one.api')
+def test_the_client_finds_by_project_and_leaves_out_by_qc(root, build, labelled):
+    build(root, ids_from=labelled)
+    one = One(cache_dir=root, mode='local')
+    (eid,) = one.search(project='projA')
+    assert str(eid) == next(row['id'] for row in read(labelled, 'sessions') if row['projects'])
+    assert len(one.search(task_protocol='habituation')) == 6
+    assert one._cache.datasets['qc'].value_counts()['CRITICAL'] == 1
+    assert one._cache.sessions['cost'].tolist() == [1.5] * 6
+
+
+def test_tables_with_a_null_size_or_without_labs_are_kept_too(root, build, labelled):
+    expected = values(labelled)
+    datasets = pd.read_parquet(labelled / 'datasets.pqt')
+    sizes = datasets['file_size'].astype('UInt64').mask(datasets['qc'] == 'PASS')
+    edit(labelled, 'datasets', file_size=sizes)
+    build(root, ids_from=labelled)
+    assert values(root) == expected
+    pd.read_parquet(labelled / 'sessions.pqt').drop(columns='lab').to_parquet(labelled / 'sessions.pqt')
+    summary = build(root, ids_from=labelled)
+    assert values(root) == expected
+    assert summary.ids_kept == ((str(labelled), 6, 6, 12, 12),)
+
+
+def test_a_tree_without_labs_keeps_the_ids_of_tables_with_labs(root, build, labelled, run):
+    edit(labelled, 'sessions', lab='cortexlab')
+    assert run(root, '--ids-from', labelled)[1].count('ids kept: 3 of 6 sessions, 6 of 12 datasets') == 1
+    (root / 'my-lab/Subjects/s2').rename(root / 's2')
+    assert build(root, ids_from=labelled).ids_kept[0][1:] == (6, 6, 12, 12)
+
+
+def test_what_only_a_lab_tells_apart_is_not_guessed(root, build, labelled):
+    (root / 'my-lab/Subjects/s2').rename(root / 'my-lab/Subjects/s1')
+    edit(labelled, 'sessions', lab='')
+    known = build(root, ids_from=labelled).ids_kept[0]
+    assert known[1:3] == (3, 6)  # s1 without a lab is meant to be that
+    sessions = pd.read_parquet(labelled / 'sessions.pqt')
+    sessions[sessions['subject'] == 's1'].drop(columns='lab').to_parquet(labelled / 'sessions.pqt')
+    shutil.move(root / 's1', root / 'other/Subjects/s1')
+    found = build(root, ids_from=labelled)
+    assert found.ids_kept[0][1:3] == (0, 3)
+    assert f'{labelled}: no session of these tables is in this tree, so no id is kept' in found.warnings
+
+
+def test_several_tables_fill_each_others_gaps(root, build, labelled, tmp_path):
+    expected = values(labelled)
+    for name, wanted in (('one', 's1'), ('two', 's2')):
+        shutil.copytree(labelled, tmp_path / name)
+        sessions = pd.read_parquet(labelled / 'sessions.pqt')
+        sessions[sessions['subject'] == wanted].to_parquet(tmp_path / name / 'sessions.pqt')
+    edit(tmp_path / 'one', 'datasets', qc='NOT_SET')
+    parts = [tmp_path / 'one' / 'sessions.pqt', tmp_path / 'two']
+    summary = build(root, ids_from=parts)
+    assert [kept[1:] for kept in summary.ids_kept] == [(3, 3, 0, 0), (3, 3, 6, 12)]
+    build(root, ids_from=[tmp_path / 'one' / 'datasets.pqt', tmp_path / 'two', labelled])
+    assert values(root) == expected
+
+
+def test_a_clash_of_two_tables_names_both(root, build, alyx, tmp_path):
+    other = tmp_path / 'other'
+    shutil.copytree(alyx, other)
+    edit(other, 'sessions', subject='s9')
+    with pytest.raises(IdClashError, match=f's[12]/.* in {alyx}, and s9/.* in {other}'):
+        build(root, ids_from=[alyx, other])
+    edit(other, 'sessions', subject=pd.read_parquet(alyx / 'sessions.pqt')['subject'])
+    edit(other, 'datasets', rel_path='x.y.npy')
+    with pytest.raises(IdClashError, match=f'/(alf/a.b|c.d).npy in {alyx}, and .*/x.y.npy in {other}'):
+        build(root, ids_from=[alyx, other])
+    edit(alyx, 'sessions', cost=1.5)
+    edit(other, 'sessions', cost='much')
+    edit(other, 'datasets', rel_path=pd.read_parquet(alyx / 'datasets.pqt')['rel_path'])
+    with pytest.raises(UsageError, match=f'column cost is double in {alyx}, and string in {other}'):
+        build(root, ids_from=[alyx, other])
+
+
+def test_the_default_revision_is_the_newest_or_the_one_that_is_known(make_tree, build, tmp_path, run):
+    names = ('a.b.npy', '#2024-01-01#/a.b.npy', '#2024-02-02#/a.b.npy', 'c.d.npy')
+    root = make_tree({f's1/2024-01-01/001/{name}': b'' for name in names})
+    build(root)
+    shutil.copytree(root, tmp_path / 'alyx', ignore=lambda *_: ['s1', '.fastindex'])
+    frame = pd.read_parquet(root / 'datasets.pqt')
+    known = frame['rel_path'].isin(['#2024-01-01#/a.b.npy', 'c.d.npy'])
+    edit(tmp_path / 'alyx', 'datasets', default_revision=known)
+    edit(tmp_path / 'alyx', 'sessions')
+
+    def marked():
+        return {row['rel_path'] for row in read(root, 'datasets') if row['default_revision']}
+
+    code, _, err = run(root, '--ids-from', tmp_path / 'alyx')
+    assert (code, marked()) == (0, {'#2024-02-02#/a.b.npy', 'c.d.npy'})
+    assert 'a newer revision of 1 dataset than by the tables' in err
+    assert '--default-revision' in err
+    for words in (['--ids-from', tmp_path / 'alyx'], []):
+        code, _, err = run(root, *words, '--default-revision', 'known')
+        assert (code, err, marked()) == (0, '', {'#2024-01-01#/a.b.npy', 'c.d.npy'})
+    (root / 's1/2024-01-01/001/#2024-01-01#/a.b.npy').unlink()
+    run(root, '--default-revision', 'known')
+    assert marked() == {'#2024-02-02#/a.b.npy', 'c.d.npy'}
+
+
+def test_values_are_kept_in_a_session_that_is_cut_into_parts(make_tree, build, alyx, monkeypatch):
+    names = [f'a.b{i}.npy' for i in range(40)]
+    root = make_tree({f's1/2024-01-0{day}/001/{name}': b'x' for day in (1, 2) for name in names})
+    monkeypatch.setattr('fastindex.pipeline.scan.PART_ROWS', 7)
+    monkeypatch.setattr('fastindex.pipeline.walk.PART_ROWS', 7, raising=False)
+    build(root, hash=['xxh128'])
+    edit(root, 'sessions')
+    edit(root, 'datasets', comment=pd.read_parquet(root / 'datasets.pqt')['rel_path'])
+    build(root, ids_from=root, hash=['xxh128'])
+    assert {row['comment'] == row['rel_path'] for row in read(root, 'datasets')} == {True}

@@ -82,7 +82,7 @@ def test_the_ways_on_are_named_as_far_as_they_lead_somewhere(root, folder, build
     assert str(error.value) == (
         f'{folder}/sessions.pqt: a table of the ONE client or an Alyx database, not of fastindex. '
         'It was left as it is. To go on:\n'
-        f'  `ids_from` {folder} replaces the tables and keeps their ids, but neither qc nor projects\n'
+        f'  `ids_from` {folder} replaces the tables and keeps what they know: ids, projects, tasks, qc\n'
         '  `out` DIR writes the index elsewhere\n'
         '  `force` replaces the tables'
     )

@@ -7,86 +7,86 @@ known by lab, subject, date and number, a dataset by its session and rel_path.
 from __future__ import annotations
 
 import os
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import combinations, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
-from fastindex.errors import IdClashError
+from fastindex.errors import IdClashError, InvalidIndexError
+from fastindex.jobs.build.options import Options
 from fastindex.names.alf import SessionParts, parse_session_path
 from fastindex.names.identity import AdoptedIdentity
-from fastindex.names.ids import eid
 from fastindex.pipeline.discover import Discovery
-from fastindex.tables.check import check_pair
-from fastindex.tables.file import open_table
-from fastindex.tables.paths import SESSION_COLUMNS, write_paths
+from fastindex.tables.carry import Carrier
+from fastindex.tables.check import Published
+from fastindex.tables.known import KnownTables
+from fastindex.tables.metadata import REVISIONS
 from fastindex.text import escape
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['AdoptedIds']
+__all__ = ['AdoptedIds', 'open_carrier']
 
 
 class AdoptedIds:
-    """The ids of tables, 100 bytes a dataset in memory.
+    """The ids of tables.
 
     Parameters
     ----------
-    folder
-        Where their sessions.pqt and datasets.pqt are.
+    sources
+        The tables. Where several know one session or dataset, the first of them names it.
     namespace
         Of the eids of sessions that are not in them.
 
     Raises
     ------
-    InvalidIndexError
-        If they are not fit to be read. See `fastindex.open`.
     IdClashError
-        If they have an id twice.
+        If an id stands for one thing in one of them, and for another in another.
     """
 
-    def __init__(self, folder: Path, namespace: bytes) -> None:
-        import pyarrow as pa
-        import pyarrow.compute as pc
+    def __init__(self, sources: Sequence[KnownTables], namespace: bytes) -> None:
+        self.sources = sources
+        for first, second in combinations(sources, 2):
+            _refuse_clashes(first, second)
+        eids: dict[SessionParts, bytes] = {}
+        for source in reversed(sources):
+            eids |= {parts: UUID(eid).bytes for parts, eid in source.eids.items()}
+        self.identity = AdoptedIdentity(namespace, eids)
 
-        check_pair(folder)
-        self._folder = folder
-        sessions = self._read('sessions.pqt', SESSION_COLUMNS)
-        self.identity = AdoptedIdentity(namespace, _eids_by_parts(sessions, UUID(bytes=namespace)), {})
-        datasets = self._read('datasets.pqt', ['eid', 'id', 'rel_path'])
-        counts = pc.value_counts(datasets.column('id').combine_chunks())
-        twice = counts.filter(pc.greater(counts.field('counts'), pa.scalar(1)))
-        if len(twice):
-            raise IdClashError(
-                f'{escape(os.fspath(folder))}: {len(twice):,} ids stand for more than one dataset, such as '
-                f'{twice[0]["values"]} for {twice[0]["counts"]}: expected one each. ',
-                hint='Leave `ids_from` out (where these tables are to be replaced, `force` does it): '
-                "fastindex makes ids that stay (those of the client's own builder do not)",
-            )
-        self._datasets = datasets.sort_by('eid')
-        self._eids = self._datasets.column('eid').combine_chunks()
+    @classmethod
+    def open(cls, paths: Iterable[Path], namespace: bytes) -> Self:
+        """Open tables by their folders or files. See `fastindex.tables.known.KnownTables`."""
+        return cls([KnownTables(path, namespace=UUID(bytes=namespace)) for path in paths], namespace)
 
     def for_shard(self, keys: Iterable[bytes]) -> AdoptedIdentity:
         """Get the identity for a shard: it knows the datasets of these sessions only."""
-        ids: dict[bytes, bytes] = {}
-        for key in keys:
-            owner = str(UUID(bytes=key[:16]))
-            rows = range(len(self._eids))
-            start = bisect_left(rows, owner, key=lambda row: self._eids[row].as_py())
-            end = bisect_right(rows, owner, lo=start, key=lambda row: self._eids[row].as_py())
-            part = self._datasets.slice(start, end - start).select(['id', 'rel_path'])
-            for id, rel_path in _iter_rows(part):
-                ids[key[:16] + rel_path.encode()] = UUID(id).bytes
-        return self.identity._replace(eids_by_parts={}, ids_by_name=ids)
+        import pyarrow as pa
+
+        owners: list[tuple[bytes, int]] = []
+        tables: list[pa.Table] = []
+        for source in reversed(self.sources):  # the last one counts
+            for key in keys:
+                path = str(self.identity.session_path(key))
+                eid = None if path in self.identity.ours else source.find(parse_session_path(path))
+                rows = None if eid is None else source.slice(eid)
+                if rows is not None:
+                    owners.append((key[:16], rows.num_rows))
+                    tables.append(rows.select(['rel_path', 'id']))
+        given = self.identity._replace(eids_by_parts={}, ours=frozenset())
+        if not tables:
+            return given
+        rows = pa.concat_tables(tables).combine_chunks()
+        return given._replace(owners=tuple(owners), paths=_join(rows['rel_path']), ids=_to_bytes(rows['id']))
 
     def settle(self, found: Discovery) -> Discovery:
-        """Tell folders of one number apart, `001` and `1`: tables know the number alone.
+        """Give each id to one session.
 
-        The id is kept for the folder that the client looks for, or the one that is most like it. The others
-        get ours.
+        Tables know the number alone: of the folders `001` and `1` the one that the client looks for keeps the
+        id, or the one that is most like it. Where a lab is not known, and there is more than one, none does.
+        The others get ours.
 
         Raises
         ------
@@ -95,47 +95,88 @@ class AdoptedIds:
         """
         ours: set[str] = set()
         for id, keys in groupby(found.iter_keys(), key=lambda key: key[:16]):
-            first, *others = map(self.identity.session_path, keys)  # 001 comes before 01 and 1
-            for path in others:
-                if parse_session_path(path) != parse_session_path(first):
-                    raise IdClashError(
-                        f'{escape(first)} and {escape(path)} have the same eid {UUID(bytes=id)} by '
-                        f'{escape(os.fspath(self._folder))}: ',
-                        hint='rename one of them, or leave `ids_from` out',
-                    )
-                ours.add(path)
+            first, *others = (str(self.identity.session_path(key)) for key in keys)  # 001 is before 01 and 1
+            if not others:
+                continue
+            if len({parse_session_path(path) for path in (first, *others)}) == 1:
+                ours.update(others)
+                continue
+            guessed = {path for path in (first, *others) if self._is_guessed(path)}
+            if not guessed:
+                raise IdClashError(
+                    f'{escape(first)} and {escape(others[0])} have the same eid {UUID(bytes=id)} by '
+                    f'{" and ".join(map(_name, self.sources))}: ',
+                    hint='rename one of them, or leave `ids_from` out',
+                )
+            ours |= guessed
         if not ours:
             return found
         paths = [self.identity.session_path(key) for key in found.iter_keys()]
         self.identity = self.identity._replace(ours=self.identity.ours | ours)
         return self.settle(found.renamed(self.identity, paths))
 
-    def _read(self, name: str, columns: Sequence[str]) -> pa.Table:
-        """Read some columns, be they columns or index of a data frame; texts that are not there are ''."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        with open_table(self._folder / name) as file:
-            table = pq.ParquetFile(pa.PythonFile(file, 'r'), page_checksum_verification=True)
-            there = [column for column in columns if column in table.schema_arrow.names]
-            rows = table.read(columns=there, use_threads=False)
-        for column in columns:
-            if column not in there:
-                rows = rows.append_column(column, pa.array([''] * rows.num_rows, pa.string()))
-        return rows.select(list(columns))
+    def _is_guessed(self, path: str) -> bool:
+        """Tell whether the eid of a session is that of a table, but not by its lab."""
+        known = self.identity.eids_by_parts
+        return parse_session_path(path) not in known and self.identity.find(path) is not None
 
 
-def _eids_by_parts(sessions: pa.Table, namespace: UUID) -> dict[SessionParts, bytes]:
-    """Get the eid to keep of each number: of several, one that is not made of the path of another folder."""
-    eids: dict[SessionParts, bytes] = {}
-    for row in _iter_rows(sessions):
-        parts, id = SessionParts(*row[1:]), UUID(row[0]).bytes
-        if parts in eids:
-            made = [eid(path, namespace=namespace).bytes for path in write_paths(row)]
-            id = min(eids[parts], id, key=lambda one: made.index(one) if one in made else -1)
-        eids[parts] = id
-    return eids
+def open_carrier(published: Published | None, options: Options) -> Carrier | None:
+    """Open what fills rows with what is known of them; None where nothing is."""
+    sources = [] if options.adopted is None else [*options.adopted.sources]
+    if published is not None and published.is_there and options.carries:
+        folder = os.path.realpath(published.folder)
+        if folder not in {os.path.realpath(source.path) for source in sources} and _knows(published, options):
+            with suppress(InvalidIndexError):  # then it is not compared either, which is said
+                sources.append(KnownTables(published.folder, with_ids=False))
+    if not sources:
+        return None
+    return Carrier(sources, default_revision=options.recipe.default_revision)
 
 
-def _iter_rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    return zip(*(column.to_pylist() for column in table.columns), strict=True)
+def _knows(published: Published, options: Options) -> bool:
+    """Tell whether the published index knows what no tree tells."""
+    pair = published.pair
+    if isinstance(pair, InvalidIndexError) or pair.generation is None:
+        return False
+    return bool(pair.facts.get('kept')) or options.recipe.default_revision != REVISIONS[0]
+
+
+def _name(source: KnownTables) -> str:
+    return escape(os.fspath(source.path))
+
+
+def _join(rel_paths: pa.ChunkedArray) -> bytes:
+    """Join rel_paths with NUL, which none of them has."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = rel_paths.cast(pa.string()).combine_chunks()
+    whole = pa.ListArray.from_arrays(pa.array([0, len(text)], pa.int32()), text)
+    joined: bytes = pc.binary_join(whole, '\0')[0].as_py().encode()
+    return joined
+
+
+def _to_bytes(ids: pa.ChunkedArray) -> bytes:
+    """Make 16 bytes of each id."""
+    characters = ids.combine_chunks()
+    _, offsets, data = characters.buffers()
+    start = int.from_bytes(memoryview(offsets)[4 * characters.offset :][:4], 'little')
+    text = bytes(memoryview(data)[start : start + 36 * len(characters)])
+    return bytes.fromhex(text.replace(b'-', b'').decode())
+
+
+def _refuse_clashes(first: KnownTables, second: KnownTables) -> None:
+    """Refuse an id that stands for one thing in one of two tables, and for another in the other."""
+    import pyarrow.compute as pc
+
+    for (ids, names), (other_ids, other_names) in zip(first.iter_named(), second.iter_named(), strict=False):
+        rows = pc.index_in(other_ids, value_set=ids)
+        differs = pc.fill_null(pc.not_equal(names.take(rows), other_names), False)
+        if pc.any(differs).as_py():
+            clash = pc.index(differs, True).as_py()
+            raise IdClashError(
+                f'{other_ids[clash]} is {escape(names[rows[clash].as_py()].as_py())} in {_name(first)}, and '
+                f'{escape(other_names[clash].as_py())} in {_name(second)}: expected one thing of an id. ',
+                hint='Leave one of the two `ids_from` out',
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.tables.check import Published
 from fastindex.tables.file import TableFile, open_table
-from fastindex.tables.metadata import Recipe, to_facts
+from fastindex.tables.metadata import REVISIONS, Recipe, to_facts
 from fastindex.tables.publish import Stage, open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
 from fastindex.text import escape, is_utf8, to_text
@@ -35,7 +35,6 @@ from fastindex.workers.pool import Pool, open_pool
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from fastindex.jobs.build.adopt import AdoptedIds
     from fastindex.tables.changes import Change
     from fastindex.workers.pool import Dask
 
@@ -53,7 +52,8 @@ def build(
     progress: bool = False,
     follow_symlinks: bool = True,
     namespace: UUID = NAMESPACE,
-    ids_from: str | os.PathLike[str] | None = None,
+    ids_from: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    default_revision: str = REVISIONS[0],
     uuid_filenames: bool = False,
     rehash: bool = False,
     allow_empty: bool = False,
@@ -90,9 +90,13 @@ def build(
     namespace
         Namespace of the eids, to tell apart two trees without labs that are to be merged.
     ids_from
-        Folder with tables (an Alyx database's, the client's own) whose ids are kept, for the sessions and
-        datasets that they know. Give it each time: a run without makes our ids. If it is the folder for the
-        tables, those are replaced.
+        Tables (an Alyx database's, the client's own), by their folder or one of their files, or several of
+        these: ids, task_protocol, projects, qc and columns that other indexes have not are kept, for the
+        sessions and datasets that they know; later tables fill the gaps of earlier ones. Give it each time: a
+        run without makes our ids, and keeps the rest. If it is the folder for the tables, those are replaced.
+    default_revision
+        Which revision of a dataset the client loads where none is named: the `newest`, or the one that is
+        `known` as such by the tables whose ids are kept, and by the index before, as long as it is there.
     uuid_filenames
         Whether the names of the files carry the UUIDs of the datasets, `name.<uuid>.ext`: these are the ids,
         and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two.
@@ -134,20 +138,24 @@ def build(
         raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
     if check and dry_run:
         raise UsageError('check and dry_run are two questions: expected one of them')
-    if uuid_filenames and ids_from is not None:
+    tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
+    if default_revision not in REVISIONS:
+        raise UsageError(f'default_revision={default_revision!r}: expected one of {", ".join(REVISIONS)}')
+    if uuid_filenames and tables:
         raise UsageError(
             hint='the ids of datasets are those in the names of their files (`uuid_filenames`), or those of '
             'other tables (`ids_from`): leave one of the two out'
         )
     recipe = Recipe(
         namespace=namespace,
-        ids_from=ids_from is not None,
+        ids_from=bool(tables),
         follow_symlinks=follow_symlinks,
         uuid_filenames=uuid_filenames,
         algorithms=_check_algorithms(hash),
+        default_revision=default_revision,
     )
     target = root if out is None else out
-    overwrite = force or (ids_from is not None and os.path.realpath(ids_from) == os.path.realpath(target))
+    overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
     if out is None and is_url(root) and not dry_run:
         raise UsageError(
             f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: ',
@@ -170,9 +178,15 @@ def build(
             stage = Stage(folder, force=force, overwrite=overwrite)
             stage.check_places()
             stage.check_owner(url=mirror and mirror.location.url)
+        adopted = None
+        if tables:
+            from fastindex.jobs.build.adopt import AdoptedIds
+
+            adopted = AdoptedIds.open(map(Path, tables), namespace.bytes)
         options = Options(
             recipe=recipe,
-            adopted=None if ids_from is None else _adopt(ids_from, recipe),
+            adopted=adopted,
+            carries=True,
             reuse=not rehash,
             allow_empty=allow_empty,
             force=force,
@@ -197,12 +211,6 @@ def build(
                 datasets_path=f'{mirror.location.url}/datasets.pqt',
             )
     return summary
-
-
-def _adopt(folder: str | os.PathLike[str], recipe: Recipe) -> AdoptedIds:
-    from fastindex.jobs.build.adopt import AdoptedIds
-
-    return AdoptedIds(Path(folder), recipe.namespace.bytes)
 
 
 def _check_algorithms(names: Collection[str]) -> tuple[str, ...]:
@@ -238,7 +246,12 @@ def build_index(
         pool = stack.enter_context(open_pool(tree, workers, executor, dask))
         published = None if out is None else Published(out)
         found, known = _discover(tree, published, options, pool, stack)
-        report = Report(tree, options, found)
+        carrier = None
+        if options.adopted is not None or (options.carries and published is not None and published.is_there):
+            from fastindex.jobs.build.adopt import open_carrier
+
+            carrier = open_carrier(published, options)
+        report = Report(tree, options, found, carrier)
         scanned = scan(pool, _iter_tasks(tree, found, known, options, pool))  # the workers start here
         if options.recipe.uuid_filenames:
             from fastindex.pipeline.collect import iter_unique
@@ -248,6 +261,8 @@ def build_index(
         if published is None or stage is None:
             for result, hashed in scanned:
                 report.add(result, hashed)
+                if carrier is not None:  # it counts
+                    report.complete(result, hashed)
             return report.summary(started)
         with stage.open() if not options.check else nullcontext():
             generation = _write(scanned, stage, report, date_created)
@@ -270,10 +285,8 @@ def _iter_tasks(
 ) -> Iterator[ScanTask]:
     """Cut the sessions into shards, each with what is known of its own."""
     adopted = options.adopted
-    max_sessions = MAX_SESSIONS * pool.task_size
-    for keys in iter_shards(
-        found.iter_keys(), found.count_sessions(), pool.workers, max_sessions=max_sessions
-    ):
+    count, most = found.count_sessions(), MAX_SESSIONS * pool.task_size
+    for keys in iter_shards(found.iter_keys(), count, pool.workers, max_sessions=most):
         yield ScanTask(
             found.for_shard(tree, keys),
             adopted.for_shard(keys) if adopted else options.identity,
@@ -330,27 +343,28 @@ def _write(
     scanned: Iterator[tuple[ScanResult, list[HashResult]]], stage: Stage, report: Report, date_created: str
 ) -> str:
     """Collect what was scanned into the stage; return the generation."""
-    from fastindex.pipeline.collect import complete
     from fastindex.tables.write import PairWriter
 
-    options, algorithms = report.options, report.options.recipe.algorithms
+    options, carrier = report.options, report.carrier
     writer = PairWriter(
         stage.folder,
-        algorithms=algorithms,
+        algorithms=options.recipe.algorithms,
         origin=to_text(report.tree.root),
         date_created=date_created,
         with_index=not options.path_ids,
+        further=carrier.fields if carrier else ((), ()),
     )
     try:
         stage.write_problems(report.first_problems)
         for result, hashed in scanned:
             stage.write_problems(report.add(result, hashed))
-            writer.write(*complete(result, hashed, algorithms))
+            writer.write(*report.complete(result, hashed))
         facts = to_facts(
             options.recipe,
             sessions=report.sessions,
             datasets=report.datasets,
             size_bytes=report.bytes,
+            kept=carrier.columns if carrier else (),
         )
         return writer.close(facts)
     finally:

@@ -19,12 +19,16 @@ __all__ = ['Options']
 class Options(NamedTuple):
     """How an index is built, beyond what `fastindex.build` offers; see there.
 
+    One field for each thing that a caller may wish.
+
     Parameters
     ----------
     recipe
         How the index is made; the tables say so.
     adopted
         The ids of other tables, where these are kept.
+    carries
+        Whether the new rows get what the published index knows of them, and no tree tells: qc, projects.
     path_ids
         Whether paths are the ids, whatever the recipe says. The tables then have no index for the client's
         data frames.
@@ -38,6 +42,7 @@ class Options(NamedTuple):
 
     recipe: Recipe = Recipe()
     adopted: AdoptedIds | None = None
+    carries: bool = False
     path_ids: bool = False
     lab: str | None = None
     reuse: bool = False

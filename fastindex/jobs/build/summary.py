@@ -25,11 +25,14 @@ from fastindex.tables.check import Published
 from fastindex.tables.file import AGAIN
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.publish import PROBLEMS
-from fastindex.text import escape, to_text
+from fastindex.text import escape, to_count, to_text
 from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.roots import iter_root_warnings
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fastindex.tables.carry import Carrier, KeptIds
     from fastindex.tables.changes import ChangeKind
 
 __all__ = ['Changes', 'Report', 'Summary']
@@ -78,6 +81,8 @@ class Summary(NamedTuple):
         problem).
     generation
         Token that both tables carry; the same rows have the same one.
+    ids_kept
+        For each of the tables whose ids are kept, how many of theirs are those of this index.
     """
 
     root: str
@@ -95,13 +100,15 @@ class Summary(NamedTuple):
     datasets_path: Path | str | None = None
     problems_path: Path | None = None
     generation: str | None = None
+    ids_kept: tuple[KeptIds, ...] = ()
 
 
 class Report:
     """Counts what the stages yield, and shows progress while it is open."""
 
-    def __init__(self, tree: Tree, options: Options, found: Discovery) -> None:
+    def __init__(self, tree: Tree, options: Options, found: Discovery, carrier: Carrier | None) -> None:
         self.tree = tree
+        self.carrier = carrier
         self.options = options
         self.total = found.count_sessions()
         self.sessions = self.datasets = self.bytes = self.reused = 0
@@ -145,6 +152,17 @@ class Report:
         )
         self._bar.update(result.shard_sessions)
         return self._take(tally)
+
+    def complete(
+        self, result: ScanResult, hashed: list[HashResult]
+    ) -> tuple[pa.Table, pa.Table, pa.Table | None]:
+        """Unpack what a shard gave into rows of all tables, with what is known of them."""
+        from fastindex.pipeline.collect import complete
+
+        sessions, datasets, fingerprints = complete(result, hashed, self.options.recipe.algorithms)
+        if self.carrier is not None:
+            sessions, datasets = self.carrier.fill(sessions, datasets)
+        return sessions, datasets, fingerprints
 
     def compare(self, published: Published, new: Path, generation: str) -> None:
         """Count what has changed from the published index to the new one, and tell the hook.
@@ -191,11 +209,22 @@ class Report:
         if self.lost_digests and not self.options.check:
             names = ','.join(self.lost_digests)
             yield f'the index before had digests that this one has not: `hash={names}` keeps them'
+        for kept in self._list_kept():
+            if kept.sessions_known and not kept.sessions:
+                yield f'{escape(kept.tables)}: no session of these tables is in this tree, so no id is kept'
+        if self.carrier is not None and self.carrier.newer:
+            yield (
+                f'the client will load a newer revision of {to_count(self.carrier.newer, "dataset")} than by '
+                'the tables whose ids are kept: `default_revision=known` keeps theirs'
+            )
         has_uuids = self.options.recipe.uuid_filenames
         if has_uuids and self.problem_count and not self.datasets:
             yield 'no name of a file has a UUID of version 3 or 4: is `uuid_filenames` right for this tree?'
         elif self.had_uuids and not has_uuids:
             yield 'the index before took ids from the names of the files: `uuid_filenames` keeps them'
+
+    def _list_kept(self) -> tuple[KeptIds, ...]:
+        return () if self.carrier is None else tuple(self.carrier.iter_kept())
 
     def _take(self, tally: Tally) -> list[Problem]:
         problems = tally.problems
@@ -226,4 +255,5 @@ class Report:
             datasets_path=out / 'datasets.pqt' if out else None,
             problems_path=out / STATE_FOLDER / PROBLEMS if out and has_problems else None,
             generation=generation,
+            ids_kept=self._list_kept(),
         )

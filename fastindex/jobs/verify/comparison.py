@@ -56,7 +56,7 @@ def _has_text(table: TableFile, column: str) -> bool:
 
     return any(
         pc.any(pc.greater(pc.binary_length(found[column]), 0)).as_py()
-        for _, found in table.iter_batches([column], nulls=True)
+        for _, found in table.iter_batches([column], nulls=[column])
     )
 
 

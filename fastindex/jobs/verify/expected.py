@@ -278,7 +278,7 @@ class _ByPath:
         yield pa.schema(types).empty_table()
         ids, paths = pa.array(path_of.keys(), text), pa.array(path_of.values(), text)
         columns = [*types, 'id'] if self._has_uuids else list(types)
-        for _, found in self._tables.datasets.iter_batches(columns, nulls=True):
+        for _, found in self._tables.datasets.iter_batches(columns, nulls=columns):
             if self._has_uuids:
                 found['rel_path'] = _add_uuids(found['rel_path'].cast(text), found['id'].cast(text))
             found['eid'] = paths.take(pc.index_in(found['eid'], ids))

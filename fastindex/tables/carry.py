@@ -1,0 +1,246 @@
+"""Carry what is known of sessions and datasets over into the rows of a scan.
+
+Takes the rows of a shard as a build has them, and fills in what tables know: projects, tasks, qc, further
+columns, the default revisions. All of it as columns: a shard is joined with the rows of its own sessions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastindex.errors import UsageError
+from fastindex.names.alf import SessionParts
+from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, KnownTables, is_default
+from fastindex.tables.paths import SESSION_COLUMNS
+from fastindex.tables.schema import QC_CATEGORIES, datasets_schema
+from fastindex.text import escape
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ['Carrier', 'KeptIds']
+
+_REVISION = r'#[^/#]+#/([^/]*)\z'
+"""The revision of a rel_path, which is its last folder."""
+
+
+class KeptIds(NamedTuple):
+    """How many of the ids of some tables are those of the new index."""
+
+    tables: str
+    """Where they are."""
+
+    sessions: int
+    sessions_known: int
+    datasets: int
+    datasets_known: int
+
+
+class Carrier:
+    """Fills rows with what tables know of them.
+
+    Parameters
+    ----------
+    sources
+        Tables; where two know a value, that of the first counts.
+    default_revision
+        `newest`, or `known`: the revision that the tables say is the default one stays it while it is there.
+
+    Raises
+    ------
+    UsageError
+        If two of them have a further column of different types.
+    """
+
+    def __init__(self, sources: Sequence[KnownTables], *, default_revision: str = 'newest') -> None:
+        self.sources = sources
+        self.newer = 0
+        """Datasets that were the default revision by tables whose ids are kept, and are it no longer."""
+        self._keeps_revisions = default_revision == 'known'
+        self._counts = [[0, 0] for _ in sources]
+        self._filled: set[str] = set()
+        self._owners: dict[str, list[str]] = {}  # of the last sessions: what the sources call them
+        self.fields = (
+            _list_fields(sources, 'sessions', (*SESSION_COLUMNS, *SESSION_VALUES)),
+            _list_fields(sources, 'datasets', ('rel_path', 'id', 'default_revision', *DATASET_VALUES)),
+        )
+        """The further columns of sessions.pqt, and those of datasets.pqt."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that have something of the sources in them, sorted; further ones always count."""
+        return sorted(self._filled)
+
+    def iter_kept(self) -> Iterator[KeptIds]:
+        """Iterate over what was kept of the ids of each of the sources."""
+        for source, (sessions, datasets) in zip(self.sources, self._counts, strict=True):
+            if source.with_ids:
+                known = 0 if source.datasets is None else source.datasets.num_rows
+                yield KeptIds(os.fspath(source.path), sessions, source.sessions.num_rows, datasets, known)
+
+    def fill(self, sessions: pa.Table, datasets: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Fill the rows of a shard, whose datasets are of its sessions, or of the last one before."""
+        rows = list(zip(*(sessions[name].to_pylist() for name in SESSION_COLUMNS), strict=True))
+        if rows:
+            self._owners = {eid: self._find(eid, SessionParts(*parts)) for eid, *parts in rows}
+        return self._fill_sessions(sessions), self._fill_datasets(datasets)
+
+    def _find(self, eid: str, parts: SessionParts) -> list[str]:
+        """Find what the sources call a session; '' where they do not know it."""
+        return [eid if eid in source.row_of else source.find(parts) or '' for source in self.sources]
+
+    def _fill_sessions(self, sessions: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        found = []
+        for number, source in enumerate(self.sources):
+            owners = [self._owners[eid][number] for eid in sessions['id'].to_pylist()]
+            rows = pa.array([source.row_of.get(owner) for owner in owners], pa.int64())
+            if source.with_ids:
+                self._counts[number][0] += _count_equal(source.sessions['id'].take(rows), sessions['id'])
+            found.append((source.sessions, rows))
+        return self._set(sessions, found, SESSION_VALUES, self.fields[0])
+
+    def _fill_datasets(self, datasets: pa.Table) -> pa.Table:
+        import pyarrow.compute as pc
+
+        keys = pc.binary_join_element_wise(datasets['eid'], datasets['rel_path'], '/')
+        found = []
+        eids = pc.unique(datasets['eid']).to_pylist()
+        for number, source in enumerate(self.sources):
+            known = _gather(source, [(eid, self._owners[eid][number]) for eid in eids])
+            if known is None:
+                continue
+            rows = pc.index_in(keys, value_set=known['key'].combine_chunks())
+            if source.with_ids:
+                self._counts[number][1] += _count_equal(known['id'].take(rows), datasets['id'])
+            found.append((known, rows))
+        filled = self._set(datasets, found, DATASET_VALUES, self.fields[1])
+        return self._mark_revisions(filled, _take(found, 'default_revision'))
+
+    def _mark_revisions(self, datasets: pa.Table, marks: list[pa.ChunkedArray]) -> pa.Table:
+        """Mark the default revisions as they are known, or count those that are no longer one."""
+        import pyarrow.compute as pc
+
+        was = pc.fill_null(pc.coalesce(*marks), False) if marks else None
+        if was is None or not pc.any(lost := pc.and_not(was, datasets['default_revision'])).as_py():
+            return datasets
+        if not self._keeps_revisions:
+            self.newer += pc.sum(lost).as_py()
+            return datasets
+        place = datasets.schema.get_field_index('default_revision')
+        return datasets.set_column(place, datasets.schema.field(place), _keep_revisions(datasets, was))
+
+    def _set(
+        self,
+        table: pa.Table,
+        found: Sequence[tuple[pa.Table, Any]],
+        names: Sequence[str],
+        further: Sequence[pa.Field],
+    ) -> pa.Table:
+        """Set the columns of values that some source has, and append the further ones."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for name in names:
+            values = [
+                _as_gaps(known[name].take(rows), name) for known, rows in found if name in known.column_names
+            ]
+            place = table.schema.get_field_index(name)
+            if not values or place < 0:
+                continue
+            column = pc.coalesce(*values)
+            if is_default(column, name):
+                continue
+            self._filled.add(name)
+            field = table.schema.field(place)
+            column = _to_qc(column) if name == 'qc' else pc.fill_null(column, '')
+            table = table.set_column(place, field, column)
+        for field in further:
+            values = _take(found, field.name)
+            self._filled.add(field.name)
+            empty = pa.nulls(table.num_rows, field.type)
+            table = table.append_column(field, pc.coalesce(*values, empty) if values else empty)
+        return table
+
+
+def _list_fields(sources: Sequence[KnownTables], kind: str, others: Sequence[str]) -> list[pa.Field]:
+    """List the further columns of the tables of some kind."""
+    fields: dict[str, tuple[pa.Field, KnownTables]] = {}
+    for source in sources:
+        table = getattr(source, kind)
+        for field in table.schema if table is not None else ():
+            if field.name in others:
+                continue
+            first, owner = fields.setdefault(field.name, (field, source))
+            if first.type != field.type:
+                raise UsageError(
+                    f'column {escape(field.name)} is {first.type} in {escape(os.fspath(owner.path))}, and '
+                    f'{field.type} in {escape(os.fspath(source.path))}: expected one type'
+                )
+    return [field for field, _ in fields.values()]
+
+
+def _take(found: Sequence[tuple[pa.Table, Any]], name: str) -> list[pa.ChunkedArray]:
+    """Take the rows that were found of a column, of each table that has it."""
+    return [known[name].take(rows) for known, rows in found if name in known.column_names]
+
+
+def _gather(source: KnownTables, sessions: Sequence[tuple[str, str]]) -> pa.Table | None:
+    """Gather the rows of some sessions, with a `key` of what we call the session, and the rel_path."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts, eids = [], []
+    for eid, owner in sessions:
+        rows = source.slice(owner)
+        if rows is not None:
+            parts.append(rows)
+            eids.append(pa.repeat(pa.scalar(eid), rows.num_rows))
+    if not parts:
+        return None
+    known = pa.concat_tables(parts).combine_chunks()
+    paths = known['rel_path'].cast(pa.string())
+    return known.append_column('key', pc.binary_join_element_wise(pa.chunked_array(eids), paths, '/'))
+
+
+def _count_equal(these: pa.ChunkedArray, those: pa.ChunkedArray) -> int:
+    import pyarrow.compute as pc
+
+    return pc.sum(pc.equal(these, those)).as_py() or 0
+
+
+def _as_gaps(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Make null what says nothing, so that another table may fill it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = column.cast(pa.string())
+    empty = QC_CATEGORIES[0] if name == 'qc' else ''
+    return pc.if_else(pc.equal(column, empty), pa.scalar(None, pa.string()), column)
+
+
+def _to_qc(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """Make the client's categories of their names; what is none of these is NOT_SET."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    categories = pa.array(QC_CATEGORIES, pa.string())
+    codes = pc.fill_null(pc.index_in(column, value_set=categories), 0).cast(pa.int8())
+    if isinstance(codes, pa.ChunkedArray):
+        codes = codes.combine_chunks()
+    kind = datasets_schema().field('qc').type
+    return pa.DictionaryArray.from_arrays(codes, categories, ordered=kind.ordered)
+
+
+def _keep_revisions(datasets: pa.Table, was: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Mark those revisions that were the default ones; the newest where none was, or more than one."""
+    import pyarrow.compute as pc
+
+    bases = pc.replace_substring_regex(datasets['rel_path'], _REVISION, r'\1')
+    groups = pc.binary_join_element_wise(datasets['eid'], bases, '/')
+    counts = pc.value_counts(groups.filter(was))
+    once = counts.field('values').filter(pc.equal(counts.field('counts'), 1))
+    return pc.if_else(pc.is_in(groups, value_set=once), was, datasets['default_revision'])

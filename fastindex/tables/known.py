@@ -1,0 +1,241 @@
+"""What tables know of sessions and datasets that no tree tells: ids, projects, tasks, qc, further columns.
+
+Reads a pair of tables, whoever wrote it, and finds their rows by what they are of. The rows stay columns of
+Arrow: no dataset is ever an object of Python. Leaves to `fastindex.tables.carry` what becomes of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from fastindex.errors import IdClashError
+from fastindex.names.alf import SessionParts
+from fastindex.names.identity import ANY_LAB, SOME_LAB, find_by_parts
+from fastindex.names.ids import NAMESPACE, eid
+from fastindex.tables.check import check_datasets, check_sessions, open_tables, refusing_damage
+from fastindex.tables.file import TableFile, open_table
+from fastindex.tables.paths import SESSION_COLUMNS, write_paths
+from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
+from fastindex.text import escape
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ['DATASET_VALUES', 'SESSION_VALUES', 'KnownTables', 'is_default', 'list_further']
+
+SESSION_VALUES = ('task_protocol', 'projects')
+DATASET_VALUES = ('qc',)
+"""What people put into the columns that every index has."""
+
+_PANDAS_INDEX = re.compile(r'__index_level_\d+__')
+
+
+def list_further(table: TableFile) -> list[str]:
+    """List the columns of a table that are not those of every index."""
+    ours = {*sessions_schema().names, *datasets_schema(('xxh128',)).names}
+    names = table.schema.names
+    return [
+        name
+        for name in names
+        if name not in ours and names.count(name) == 1 and not _PANDAS_INDEX.fullmatch(name)
+    ]
+
+
+def is_default(column: pa.ChunkedArray | pa.Array, name: str) -> bool:
+    """Tell whether a column of values says nothing: it is null, '', or NOT_SET for qc."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if name == 'qc':
+        return not pc.any(pc.not_equal(column.cast(pa.string()), QC_CATEGORIES[0])).as_py()
+    if column.type == pa.string():
+        return not pc.any(pc.not_equal(column, '')).as_py()
+    return bool(column.null_count == len(column))
+
+
+class KnownTables:
+    """What one pair of tables knows, 20 bytes a dataset in memory, and 40 for its id.
+
+    Parameters
+    ----------
+    path
+        The folder of sessions.pqt and datasets.pqt, or one of two such files, whatever it is called. A table
+        of sessions alone knows no dataset, one of datasets needs sessions.pqt in its folder.
+    with_ids
+        Whether its ids are kept, not only its values.
+    namespace
+        Of the eids that are made of paths.
+
+    Raises
+    ------
+    InvalidIndexError
+        If they are not fit to be read. See `fastindex.open`; a null `file_size` does not matter.
+    IdClashError
+        If ids are to be kept, and one stands for two datasets.
+    """
+
+    def __init__(self, path: Path, *, with_ids: bool = True, namespace: UUID = NAMESPACE) -> None:
+        self.path = path
+        self.with_ids = with_ids
+        with ExitStack() as stack, refusing_damage(path):
+            sessions, datasets = _open(path, stack)
+            self.sessions = _read_sessions(sessions)
+            self.row_of = {eid: row for row, eid in enumerate(self.sessions['id'].to_pylist())}
+            self.eids = _find_eids(self.sessions, namespace)
+            self.datasets = None if datasets is None else _read_datasets(datasets, with_ids=with_ids)
+        self.spans: dict[str, tuple[int, int]] = {}
+        if self.datasets is not None:
+            if with_ids:
+                _refuse_twins(path, self.datasets)
+            self.datasets, self.spans = _sort(self.datasets)
+
+    def find(self, parts: SessionParts) -> str | None:
+        """Find the eid of a session; where one side knows no lab, by subject, date and number."""
+        return find_by_parts(self.eids, parts)
+
+    def iter_named(self) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Iterate over the ids and the names of all sessions, then of all datasets; null is no session's."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        columns = (self.sessions[name].to_pylist() for name in ('subject', 'date', 'number'))
+        names = [f'{subject}/{date}/{number:03}' for subject, date, number in zip(*columns, strict=True)]
+        yield self.sessions['id'].combine_chunks(), pa.array(names, pa.string())
+        if self.datasets is not None and self.spans:
+            owners = [names[self.row_of[eid]] if eid in self.row_of else None for eid in self.spans]
+            ends = pa.array([start + count for start, count in self.spans.values()], pa.int32())
+            each = pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, pa.array(owners, pa.string())))
+            rel_paths = self.datasets['rel_path'].combine_chunks().cast(pa.string())
+            yield self.datasets['id'].combine_chunks(), pc.binary_join_element_wise(each, rel_paths, '/')
+
+    def slice(self, eid: str) -> pa.Table | None:
+        """Get the datasets of a session: `rel_path`, `default_revision`, maybe `id`, and values."""
+        span = self.spans.get(eid)
+        return None if span is None or self.datasets is None else self.datasets.slice(*span)
+
+
+def _open(path: Path, stack: ExitStack) -> tuple[TableFile, TableFile | None]:
+    """Open the tables, and check all rows that are read."""
+    if not path.is_file():
+        tables = stack.enter_context(open_tables(path))
+        tables.check_rows()
+        return tables.sessions, tables.datasets
+    table = TableFile(path, stack.enter_context(open_table(path)))
+    if 'rel_path' not in table.schema.names:
+        check_sessions(table)
+        return table, None
+    sessions_path = path.parent / 'sessions.pqt'
+    sessions = TableFile(sessions_path, stack.enter_context(open_table(sessions_path)))
+    check_datasets(table, check_sessions(sessions))
+    return sessions, table
+
+
+def _read(table: TableFile, columns: Sequence[str], repeated: Sequence[str] = ()) -> pa.Table:
+    """Read columns, those of text as strings; the `repeated` ones as a dictionary."""
+    import pyarrow as pa
+
+    there = [name for name in columns if name in table.schema.names]
+    parts = []
+    for _, found in table.iter_batches(there, nulls=there):
+        arrays = [_plain(found[name]) for name in there]
+        arrays = [
+            array.dictionary_encode() if name in repeated else array
+            for name, array in zip(there, arrays, strict=True)
+        ]
+        parts.append(pa.table(arrays, names=there))
+    if not parts:
+        kinds = [_plain(pa.nulls(0, table.schema.field(name).type)) for name in there]
+        return pa.table(kinds, names=there)
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    """Make plain values of those that stand in a dictionary, and strings of large ones."""
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if kind in (pa.large_string(), pa.string_view()):
+        kind = pa.string()
+    return array.cast(kind)
+
+
+def _read_sessions(table: TableFile) -> pa.Table:
+    import pyarrow as pa
+
+    names = [*SESSION_COLUMNS, *SESSION_VALUES, *list_further(table)]
+    rows = _read(table, names)
+    if 'lab' not in rows.column_names:
+        rows = rows.append_column('lab', pa.array([''] * rows.num_rows, pa.string()))
+    return _drop_empty(rows, (*SESSION_VALUES, *list_further(table)))
+
+
+def _drop_empty(rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Drop the columns of values that say nothing."""
+    return rows.drop_columns(
+        [name for name in names if name in rows.column_names and is_default(rows[name], name)]
+    )
+
+
+def _find_eids(sessions: pa.Table, namespace: UUID) -> dict[SessionParts, str]:
+    """Find the eid to keep of each session, and what stands for those that one side knows without a lab."""
+    eids: dict[SessionParts, str] = {}
+    labs: dict[SessionParts, list[str]] = {}
+    for row in zip(*(sessions[name].to_pylist() for name in SESSION_COLUMNS), strict=True):
+        id, parts = row[0], SessionParts(*row[1:])
+        if parts in eids:  # 1 beside 001: the one that is not made of the path of another folder
+            made = [str(eid(path, namespace=namespace)) for path in write_paths(row)]
+            id = min(eids[parts], id, key=lambda one: made.index(one) if one in made else -1)
+        else:
+            labs.setdefault(parts._replace(lab=''), []).append(parts.lab)
+        eids[parts] = id
+    for parts, [lab, *others] in labs.items():
+        if not others:
+            eids[parts._replace(lab=SOME_LAB if lab else ANY_LAB)] = eids[parts._replace(lab=lab)]
+    return eids
+
+
+def _read_datasets(table: TableFile, *, with_ids: bool) -> pa.Table:
+    values = [*DATASET_VALUES, *list_further(table)]
+    names = ['eid', 'rel_path', *(['id'] if with_ids else []), 'default_revision', *values]
+    return _drop_empty(_read(table, names, repeated=('eid', 'rel_path', 'qc')), values)
+
+
+def _refuse_twins(path: Path, datasets: pa.Table) -> None:
+    import pyarrow.compute as pc
+
+    counts = pc.value_counts(datasets['id'].combine_chunks())
+    twice = counts.filter(pc.greater(counts.field('counts'), 1))
+    if len(twice):
+        raise IdClashError(
+            f'{escape(os.fspath(path))}: {len(twice):,} ids stand for more than one dataset, such as '
+            f'{twice[0]["values"]} for {twice[0]["counts"]}: expected one each. ',
+            hint='Leave `ids_from` out (where these tables are to be replaced, `force` does it): '
+            "fastindex makes ids that stay (those of the client's own builder do not)",
+        )
+
+
+def _sort(datasets: pa.Table) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
+    """Bring the datasets of a session together; give the place and the number of those of each."""
+    import pyarrow.compute as pc
+
+    eids = datasets['eid'].combine_chunks()
+    if not len(eids):
+        return datasets.drop_columns(['eid']), {}
+    codes = eids.indices
+    if pc.any(pc.greater(codes[:-1], codes[1:])).as_py():
+        order = pc.array_sort_indices(codes)  # stable
+        datasets, codes = datasets.take(order).combine_chunks(), codes.take(order)
+    counts = pc.value_counts(codes)
+    ends = pc.cumulative_sum(counts.field('counts'))
+    starts = pc.subtract(ends, counts.field('counts'))
+    owners = eids.dictionary.take(counts.field('values')).to_pylist()
+    spans = zip(starts.to_pylist(), counts.field('counts').to_pylist(), strict=True)
+    return datasets.drop_columns(['eid']), dict(zip(owners, spans, strict=True))
