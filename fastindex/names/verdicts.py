@@ -26,6 +26,9 @@ MAX_ALIKE = 100
 MAX_NAMES = 20_000
 """Names whose verdicts a process remembers, and about as many more in one folder: 300 bytes each."""
 
+MAX_DEPTH = 64
+"""Folders in one another below a session: as many as a walk has open at once."""
+
 _DATASETS = {bytes}
 
 
@@ -133,10 +136,15 @@ def verdicts_of(path: str) -> Verdicts:
 
 
 @lru_cache(MAX_NAMES)
-def judge_subfolder(name: str) -> SkipReason | Reason | None:
-    """Judge the name of a folder below a session: why it is not entered, or None."""
+def judge_subfolder(path: str) -> SkipReason | Reason | None:
+    """Judge a folder by its path below its session: why it is not entered, or None."""
+    name = path.rpartition('/')[2]
     if name.startswith('.'):
         return SkipReason.DOT_FOLDER
     if is_opaque_folder(name):
         return SkipReason.OPAQUE_FOLDER
-    return None if is_utf8(name) else Reason.NOT_UTF8
+    if not is_utf8(name):
+        return Reason.NOT_UTF8
+    if path.count('/') >= MAX_DEPTH - 1:
+        return Reason.TOO_DEEP
+    return Reason.TOO_LONG if limits.is_too_long(path) else None

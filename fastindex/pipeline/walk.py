@@ -84,7 +84,7 @@ class SessionWalk:
         for above, names in names_by_folder.items():
             try:
                 with self._tree.open_folder(self._path_of(above, ''), self._tally) as folder:
-                    self._measure(folder, above, *self._sift(folder, above, names))
+                    self._take(folder, above, names, bytes([Kind.FILE]) * len(names))
             except OSError as error:
                 for name in names:
                     self._tally.error(self._path_of(above, name), error)
@@ -97,34 +97,25 @@ class SessionWalk:
         is_full = False
         for names, kinds in folder.iter_names():
             now = self._defer(folder, names, kinds) if is_full else (names, kinds)
-            self._measure(folder, folder.path, *self._sift(folder, folder.path, *now))
+            self._take(folder, folder.path, *now)
             is_full = is_full or Kind.FILE in kinds
 
-    def _sift(
-        self, folder: Folder, path: str, names: Sequence[str], kinds: bytes | None = None
-    ) -> tuple[Sequence[str], list[bytes]]:
-        """Sift names of a folder; of files, where no kinds are given."""
+    def _take(self, folder: Folder, path: str, names: Sequence[str], kinds: bytes) -> None:
+        """Sift names of a folder at this path of the session, and measure the datasets among them."""
         verdicts = UuidVerdicts(path) if self._uuid_filenames else verdicts_of(path)
         if verdicts.is_revision:
             self.has_revisions = True
-        return sift(
-            folder,
-            names,
-            bytes([Kind.FILE]) * len(names) if kinds is None else kinds,
-            verdicts,
-            self._tally,
-            above=self._path_of(path, ''),
-            follow_links=self._tree.follow_links,
+        above = f'{self.path}/{path}' if path else self.path
+        names, paths = sift(
+            folder, names, kinds, verdicts, self._tally, above=above, follow_links=self._tree.follow_links
         )
-
-    def _measure(self, folder: Folder, path: str, names: Sequence[str], paths: list[bytes]) -> None:
         if not paths:
             return
         measures = folder.measure(
             names, self._algorithms, max_bytes=BIG_BYTES, with_fingerprints=self._with_fingerprints
         )
         for position, wrong in measures.wrong.items():
-            tell_wrong(self._tally, self._path_of(path, names[position]), wrong)
+            tell_wrong(self._tally, f'{above}/{names[position]}', wrong)
         self._rows.add(paths, measures)
 
     def _defer(self, folder: Folder, names: Sequence[str], kinds: bytes) -> tuple[list[str], bytes]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastindex import limits
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Reason, Tally
 from fastindex.names.verdicts import UuidVerdicts, Verdicts, judge_subfolder
@@ -16,9 +15,6 @@ from fastindex.text import is_utf8
 from fastindex.trees import STATE_FOLDER, Folder, Kind, Tree
 
 __all__ = ['list_folders', 'sift']
-
-MAX_DEPTH = 64
-"""Folders in one another below a session: as many as a walk has open at once."""
 
 
 def sift(
@@ -64,6 +60,9 @@ def sift(
     found: list[str] = []
     rel_paths: list[bytes] = []
     for name, kind in zip(names, kinds, strict=True):
+        if kind == Kind.FOLDER:
+            _enter(folder, name, tally, f'{above}/{name}')
+            continue
         verdict = verdicts[name]
         if kind != Kind.FILE:
             try:
@@ -109,20 +108,13 @@ def _look_through(
 
 
 def _enter(folder: Folder, name: str, tally: Tally, path: str) -> None:
-    reason = judge_subfolder(name) or _judge_place(f'{folder.path}/{name}' if folder.path else name)
+    reason = judge_subfolder(f'{folder.path}/{name}' if folder.path else name)
     if reason is None:
         folder.enter(name)
     elif isinstance(reason, SkipReason):
         tally.skip(path, reason)
     else:
         tally.problem(path, reason)
-
-
-def _judge_place(path: str) -> Reason | None:
-    """Judge the path of a folder below its session."""
-    if path.count('/') >= MAX_DEPTH - 1:
-        return Reason.TOO_DEEP
-    return Reason.TOO_LONG if limits.is_too_long(path) else None
 
 
 def list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:
