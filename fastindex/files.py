@@ -12,8 +12,8 @@ What there is decides:
 What grows has a random name, never one that was there before. A run that was killed may leave it: the next
 one to the same name removes what nobody holds. Knows nothing of what is written.
 
-On an SMB share a file that anybody has open is neither replaced nor removed, and a lock answers otherwise:
-also what does not grow here is put in place by `replace_file`, and locked by `hold_lock`.
+On an SMB share a file that anybody has open is neither replaced nor removed (`fastindex.folders.patiently`),
+and a lock answers otherwise: also what does not grow here is locked by `hold_lock`.
 """
 
 from __future__ import annotations
@@ -25,38 +25,26 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from stat import S_IMODE, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG
 from typing import IO, Any, NamedTuple
 
 from fastindex.errors import FastindexError, OutputError
+from fastindex.folders import patiently
 from fastindex.text import escape
 
 __all__ = [
-    'HELD',
     'Target',
     'find_target',
     'hold_lock',
     'is_stdout',
     'new_folder',
     'open_output',
-    'remove_file',
-    'replace_file',
 ]
 
 READER_SECONDS = 10
 """Time that the reader of a FIFO has to open it."""
-
-HELD_SECONDS = 5.0
-"""Until a file that cannot be replaced is an error: readers of an index take less, and an SMB client keeps a
-file open for a second after it was closed. Who may really not write there learns it after this time."""
-
-_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.01, 0.5
-
-HELD = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY})
-"""What says that a file is open somewhere, be it that this user may not replace it at all."""
 
 _BUFFER_BYTES = 2**20
 
@@ -196,7 +184,7 @@ def _grow_file(target: Target, refusal: _Refusal, *, overwrite: bool) -> Iterato
                 is_file = S_ISREG(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)
                 if not (is_file and overwrite):
                     raise refusal('something has come there meanwhile: choose another name')
-            _patiently(lambda: os.replace(sibling, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd))
+            patiently(lambda: os.replace(sibling, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd))
             os.fsync(folder_fd)
 
 
@@ -319,42 +307,6 @@ def _remove_if_dead(name: str, folder_fd: int) -> None:
         remove(name, dir_fd=folder_fd)
     finally:
         os.close(fd)
-
-
-def replace_file(source: Path, target: Path, *, is_patient: bool = True) -> None:
-    """Rename a file over another one; where that is held, try again for `HELD_SECONDS`.
-
-    Parameters
-    ----------
-    is_patient
-        Whether to try more than once.
-
-    Raises
-    ------
-    OSError
-        If it could not be renamed: both are as they were.
-    """
-    _patiently(lambda: source.replace(target), is_patient=is_patient)
-
-
-def remove_file(path: Path, *, is_patient: bool = True) -> None:
-    """Remove a file, if it is there, as patiently as `replace_file`."""
-    _patiently(lambda: path.unlink(missing_ok=True), is_patient=is_patient)
-
-
-def _patiently(act: Callable[[], object], *, is_patient: bool = True) -> None:
-    deadline = time.monotonic() + HELD_SECONDS * is_patient
-    pause = _PAUSE_SECONDS
-    while True:
-        try:
-            act()
-        except OSError as error:
-            if error.errno not in HELD or time.monotonic() >= deadline:
-                raise
-            time.sleep(pause)
-            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
-        else:
-            return
 
 
 @contextmanager

@@ -90,8 +90,8 @@ def test_every_option_that_may_name_an_output_is_tried_here():
 
 WRITERS = {
     'files.py',
-    'tables/publish.py',  # the pair of an index
-    'tables/write.py',  # the tables, in the stage
+    'folders.py',
+    'tables/stage.py',  # the pair of an index
     'tables/bucket.py',  # a lock
     'jobs/example/example.py',  # in a new folder
     'jobs/example/archive.py',  # in a new folder

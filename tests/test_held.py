@@ -7,45 +7,51 @@ import fcntl
 import os
 import signal
 from itertools import count
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from fastindex import files
-from fastindex.files import HELD, hold_lock, open_output, remove_file, replace_file
+from fastindex import folders
+from fastindex.files import hold_lock, open_output
+from fastindex.folders import HELD, OpenFolder
 
 
 @pytest.fixture
 def held(monkeypatch):
     """Have renames and removals fail some times, as those of a file that is open; count the tries."""
-    real = {name: getattr(Path, name) for name in ('replace', 'unlink')}
+    real = {name: getattr(os, name) for name in ('replace', 'unlink')}
     state = {'tries': 0, 'failures': 0, 'errno': errno.EACCES}
 
     def make(name):
-        def fail_first(self, *arguments, **options):
+        def fail_first(*arguments, **options):
             state['tries'] += 1
             if state['tries'] <= state['failures']:
-                raise OSError(state['errno'], os.strerror(state['errno']), str(self))
-            return real[name](self, *arguments, **options)
+                raise OSError(state['errno'], os.strerror(state['errno']))
+            return real[name](*arguments, **options)
 
         return fail_first
 
     for name in real:
-        monkeypatch.setattr(Path, name, make(name))
+        monkeypatch.setattr(os, name, make(name))
     return state
 
 
+@pytest.fixture
+def folder(tmp_path):
+    with OpenFolder.open(tmp_path) as opened:
+        yield opened
+
+
 @pytest.mark.parametrize('number', sorted(HELD), ids=errno.errorcode.get)
-def test_a_file_that_is_held_for_a_while_is_replaced_and_removed(tmp_path, held, number):
+def test_a_file_that_is_held_for_a_while_is_replaced_and_removed(tmp_path, folder, held, number):
     (tmp_path / 'old').write_text('old')
     (tmp_path / 'new').write_text('new')
     held.update(errno=number, failures=3)
-    replace_file(tmp_path / 'new', tmp_path / 'old')
+    folder.replace('new', folder, 'old')
     assert held['tries'] == 4
     assert (tmp_path / 'old').read_text() == 'new'
     held.update(tries=0)
-    remove_file(tmp_path / 'old')
+    folder.remove('old')
     assert held['tries'] == 4
     assert os.listdir(tmp_path) == []
 
@@ -67,26 +73,25 @@ def test_an_output_that_is_held_for_a_while_is_replaced(tmp_path, monkeypatch):
     assert (tmp_path / 'output').read_text() == 'new'
 
 
-def test_a_file_that_is_held_for_good_stays(tmp_path, held, monkeypatch):
+def test_a_file_that_is_held_for_good_stays(tmp_path, folder, held, monkeypatch):
     passing = SimpleNamespace(monotonic=count().__next__, sleep=lambda _: None)  # a second a look at it
-    monkeypatch.setattr(files, 'time', passing)
+    monkeypatch.setattr(folders, 'time', passing)
     (tmp_path / 'file').touch()
     held.update(failures=10**9)
     with pytest.raises(PermissionError):
-        replace_file(tmp_path / 'file', tmp_path / 'other')
-    assert held['tries'] == files.HELD_SECONDS
+        folder.replace('file', folder, 'other')
+    assert held['tries'] == folders.HELD_SECONDS
     assert os.listdir(tmp_path) == ['file']
 
 
 @pytest.mark.parametrize(('number', 'is_patient'), [(errno.EIO, True), (errno.EACCES, False)])
-def test_what_is_no_matter_of_patience_is_tried_once(tmp_path, held, number, is_patient):
+def test_what_is_no_matter_of_patience_is_tried_once(folder, held, number, is_patient):
     held.update(errno=number, failures=1)
     with pytest.raises(OSError, match=os.strerror(number)):
-        replace_file(tmp_path / 'file', tmp_path / 'other', is_patient=is_patient)
+        folder.replace('file', folder, 'other', is_patient=is_patient)
     with pytest.raises(FileNotFoundError):
-        replace_file(tmp_path / 'file', tmp_path / 'other')
+        folder.replace('file', folder, 'other')
     assert held['tries'] == 2
-    remove_file(tmp_path / 'file')
 
 
 def test_a_lock_is_held_once_and_by_no_process_that_was_forked_meanwhile(tmp_path):

@@ -21,11 +21,13 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from fastindex.errors import InvalidIndexError, LockedError, PublishError
-from fastindex.files import hold_lock, open_output, remove_file
+from fastindex.files import hold_lock, open_output
+from fastindex.folders import patiently
 from fastindex.text import escape
 from fastindex.trees.s3 import Location
 
@@ -62,7 +64,7 @@ class Mirror(NamedTuple):
             (self.folder / name).exists() for name in REMOTE_TABLES
         ):
             for name in REMOTE_TABLES:
-                remove_file(self.folder / name)
+                patiently(partial(Path.unlink, self.folder / name, missing_ok=True))
             _write(self.folder / PUBLISHED, fetch_tables(self.location, self.folder, list(there)))
 
     def _is_ours_to_finish(self, there: dict[str, str], before: dict[str, str]) -> bool:

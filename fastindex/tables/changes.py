@@ -58,7 +58,9 @@ class Change(NamedTuple):
     after: dict[str, Any] | None = None
 
 
-def iter_changes(old: Tables, new: Path, *, namespace: UUID, root: Path | None = None) -> Iterator[Change]:
+def iter_changes(
+    old: Tables, new: Path, *, below: Path, namespace: UUID, root: Path | None = None
+) -> Iterator[Change]:
     """Iterate over what has changed from one index to that in a folder, in the order of the ids.
 
     Parameters
@@ -67,10 +69,12 @@ def iter_changes(old: Tables, new: Path, *, namespace: UUID, root: Path | None =
         Of ours, with rows that were checked.
     new
         Folder with sessions.pqt and datasets.pqt of ours.
+    below
+        A folder from which on no link is followed.
     namespace, root
         Of the paths that are told. See `fastindex.tables.paths`.
     """
-    with open_tables(new) as after:
+    with open_tables(new, below=below) as after:
         to_paths = partial(list_session_paths, namespace=namespace, root=root)
         yield from _iter_session_changes(old.sessions, after.sessions, to_paths)
         yield from _iter_dataset_changes(old, after, to_paths)

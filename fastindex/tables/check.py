@@ -76,15 +76,20 @@ class Pair(NamedTuple):
     """What datasets.pqt says of itself: `date_created`, `origin`, and what we write."""
 
 
-def check_pair(folder: Path) -> Pair:
+def check_pair(folder: Path, *, below: Path | None = None) -> Pair:
     """Check sessions.pqt and datasets.pqt in a folder.
+
+    Parameters
+    ----------
+    below
+        A folder from which on no link is followed. See `open_table`.
 
     Raises
     ------
     InvalidIndexError
         If a table is missing, no table of an index, or damaged, or the two are not of one generation.
     """
-    with open_tables(folder) as tables:
+    with open_tables(folder, below=below) as tables:
         tables.check_rows()
         facts = {**tables.datasets.read_one_metadata(), **tables.datasets.facts}
         return Pair(tables.generation, tables.stamps, facts)
@@ -136,7 +141,7 @@ class Published:
     def pair(self) -> Pair | InvalidIndexError:
         """What the tables say of themselves; or why they cannot be read."""
         try:
-            with open_tables(self.folder) as tables:
+            with open_tables(self.folder, below=self.folder) as tables:
                 return Pair(tables.generation, tables.stamps, tables.datasets.facts)
         except InvalidIndexError as error:
             return error
@@ -151,11 +156,13 @@ class Published:
         """
         if isinstance(self.pair, InvalidIndexError):
             raise self.pair
-        return open_tables(self.folder, checked=self.pair.stamps)
+        return open_tables(self.folder, below=self.folder, checked=self.pair.stamps)
 
 
 @contextmanager
-def open_tables(folder: Path, *, checked: Mapping[str, Stamp] | None = None) -> Iterator[Tables]:
+def open_tables(
+    folder: Path, *, below: Path | None = None, checked: Mapping[str, Stamp] | None = None
+) -> Iterator[Tables]:
     """Open sessions.pqt and datasets.pqt; check all but their rows.
 
     Those of ours are checked to the bit: what is not checked is whether their rows were ever true. Those of
@@ -163,6 +170,8 @@ def open_tables(folder: Path, *, checked: Mapping[str, Stamp] | None = None) -> 
 
     Parameters
     ----------
+    below
+        A folder from which on no link is followed. See `open_table`.
     checked
         Stamps of files, by name, whose bytes this run has digested already.
 
@@ -174,7 +183,7 @@ def open_tables(folder: Path, *, checked: Mapping[str, Stamp] | None = None) -> 
     with ExitStack() as stack:
         with refusing_damage(folder):
             sessions, datasets = (
-                TableFile(folder / name, stack.enter_context(open_table(folder / name)))
+                TableFile(folder / name, stack.enter_context(open_table(folder / name, below=below)))
                 for name in ('sessions.pqt', 'datasets.pqt')
             )
             generation = _check_generations(folder, sessions, datasets)

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from fastindex import limits
 from fastindex.errors import InvalidIndexError
+from fastindex.folders import open_below
 from fastindex.text import escape
 
 if TYPE_CHECKING:
@@ -40,8 +41,13 @@ class Stamp(NamedTuple):
     mtime_ns: int
 
 
-def open_table(path: Path) -> IO[bytes]:
+def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
     """Open the file of a table; what is no regular file is not read, and never waited for.
+
+    Parameters
+    ----------
+    below
+        A folder from which on no link is followed. If None, one is: who reads an index may have it elsewhere.
 
     Raises
     ------
@@ -49,7 +55,11 @@ def open_table(path: Path) -> IO[bytes]:
         If it cannot be opened, or is not a regular file.
     """
     try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb')
+        if below is None:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        else:
+            fd = open_below(below, path)
+        file = os.fdopen(fd, 'rb')
     except FileNotFoundError:
         raise InvalidIndexError(
             f'{escape(os.fspath(path))}: there is no such table: python -m fastindex makes it'

@@ -34,7 +34,7 @@ class Foreign(NamedTuple):
 
 
 def find_foreign(folder: Path) -> Foreign | None:
-    """Find a sessions.pqt or datasets.pqt in a folder that is not ours; None where there is none.
+    """Find a sessions.pqt or datasets.pqt in a folder that is not ours, or a link; None where there is none.
 
     A file without a footer is a damaged one of ours where a run of ours has written into this folder, or the
     other table is ours. Anywhere else it is not: what nobody can tell is left alone.
@@ -46,7 +46,7 @@ def find_foreign(folder: Path) -> Foreign | None:
         if not os.path.exists(path):  # nor a link that leads nowhere
             continue
         try:
-            with open_table(path) as file:
+            with open_table(path, below=folder) as file:
                 footer = _read_footer(file)
         except InvalidIndexError as error:
             return Foreign(path, str(error).rpartition(': ')[2], is_table=False)

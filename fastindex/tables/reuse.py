@@ -67,8 +67,8 @@ class KnownIndex:
         with suppress(*DAMAGES):
             if not set(algorithms) <= set(Recipe.from_json(pair.facts).algorithms):
                 return None
-            datasets = _Table(folder / 'datasets.pqt', repeated=['eid'])
-            fingerprints = _Table(folder / STATE_FOLDER / FINGERPRINTS)
+            datasets = _Table(folder / 'datasets.pqt', below=folder, repeated=['eid'])
+            fingerprints = _Table(folder / STATE_FOLDER / FINGERPRINTS, below=folder)
             if (
                 datasets.generation == fingerprints.generation == pair.generation
                 and fingerprints.schema.remove_metadata().equals(fingerprints_schema())
@@ -139,10 +139,11 @@ class _Table:
     that is to be replaced (P22).
     """
 
-    def __init__(self, path: Path, *, repeated: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, *, below: Path, repeated: Sequence[str] = ()) -> None:
         self._path = path
+        self._below = below
         self._repeated = repeated
-        with open_table(path) as file:
+        with open_table(path, below=below) as file:
             self._stamp = stamp_of(file)
             table = self._parse(file)
         self.footer = table.metadata
@@ -163,7 +164,7 @@ class _Table:
 
     def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a row group; InvalidIndexError where the file is not the one that was opened."""
-        with open_table(self._path) as file:
+        with open_table(self._path, below=self._below) as file:
             if stamp_of(file) != self._stamp:
                 raise InvalidIndexError(f'{escape(os.fspath(self._path))}: this table was replaced meanwhile')
             return self._parse(file, self.footer).read_row_group(group, columns=columns, use_threads=False)

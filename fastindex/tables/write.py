@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastindex import limits
 from fastindex.errors import InvalidIndexError, PublishError
-from fastindex.tables.file import TableFile, open_table
+from fastindex.folders import OpenFolder
+from fastindex.tables.file import TableFile
 from fastindex.tables.metadata import one_metadata, pandas_metadata
 from fastindex.tables.reuse import FINGERPRINTS
 from fastindex.tables.schema import datasets_schema, fingerprints_schema, sessions_schema
@@ -43,7 +44,7 @@ class PairWriter:
 
     def __init__(
         self,
-        folder: Path,
+        folder: OpenFolder,
         *,
         algorithms: tuple[str, ...],
         origin: str,
@@ -55,14 +56,16 @@ class PairWriter:
 
         metadata = one_metadata(date_created=date_created, origin=origin)
         self._sessions = _TableWriter(
-            folder / 'sessions.pqt',
+            folder,
+            'sessions.pqt',
             pa.schema([*sessions_schema(), *further[0]]),
             metadata,
             ['id'] if with_index else [],
             ['lab', 'subject'],
         )
         self._datasets = _TableWriter(
-            folder / 'datasets.pqt',
+            folder,
+            'datasets.pqt',
             pa.schema([*datasets_schema(algorithms), *further[1]]),
             metadata,
             ['eid', 'id'] if with_index else [],
@@ -70,7 +73,7 @@ class PairWriter:
         )
         self._fingerprints = None
         if algorithms:
-            self._fingerprints = _TableWriter(folder / FINGERPRINTS, fingerprints_schema(), None, [], [])
+            self._fingerprints = _TableWriter(folder, FINGERPRINTS, fingerprints_schema(), None, [], [])
         self._tables = [table for table in (self._sessions, self._datasets, self._fingerprints) if table]
 
     def write(self, sessions: pa.Table, datasets: pa.Table, fingerprints: pa.Table | None = None) -> None:
@@ -97,10 +100,11 @@ class PairWriter:
             table.close(metadata)
         for table in (self._sessions, self._datasets):
             table.check_limits()
+        self.abort()
         return generation
 
     def abort(self) -> None:
-        """Close the files, if they are open yet: they are of no use."""
+        """Close the files, if they are open yet: those that are not complete are of no use."""
         for table in self._tables:
             table.abort()
 
@@ -109,18 +113,24 @@ class _TableWriter:
     """Writes one Parquet file in row groups of a fixed number of rows."""
 
     def __init__(
-        self, path: Path, schema: pa.Schema, metadata: bytes | None, index: list[str], repeated: list[str]
+        self,
+        folder: OpenFolder,
+        name: str,
+        schema: pa.Schema,
+        metadata: bytes | None,
+        index: list[str],
+        repeated: list[str],
     ) -> None:
         import pyarrow as pa
 
-        self._path = path
+        self._path = folder.path / name
         self._schema = schema
         self._metadata = metadata
         self._index = index
         self._repeated = repeated  # columns that are worth a dictionary
         self._searched = repeated[:2] + index[:1]  # columns by which a reader may skip row groups
         # Not `pa.OSFile`, which takes no path that is not UTF-8.
-        self._file = path.open('wb', buffering=2**20)
+        self._file = folder.open_new(name, buffering=2**20)
         self._sink = pa.PythonFile(self._file, 'w')
         self._writer: Any = None
         self._waiting: list[pa.Table] = []
@@ -175,20 +185,20 @@ class _TableWriter:
         self._open(schema)
         self._file.flush()
         digest = xxh3_128()
-        with self._path.open('rb') as file:
-            while data := file.read(2**20):
-                digest.update(data)
+        offset = 0
+        while data := os.pread(self._file.fileno(), 2**20, offset):
+            digest.update(data)
+            offset += len(data)
         return digest.digest()
 
     def close(self, metadata: str) -> None:
         self._writer.add_key_value_metadata({'fastindex': metadata})
         self._writer.close()
-        self._file.close()
+        self._file.flush()
 
     def check_limits(self) -> None:
         try:
-            with open_table(self._path) as file:
-                TableFile(self._path, file)
+            TableFile(self._path, self._file)
         except InvalidIndexError as error:
             raise PublishError(
                 f'this index would be one that nothing reads ({error}): expected fewer datasets, as of one '

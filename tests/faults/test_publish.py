@@ -182,8 +182,8 @@ def test_what_is_renamed_was_synced_before_and_its_folder_is_after(tmp_path, fig
     for line in log.read_text().splitlines():
         if sync := re.search(r'f(?:data)?sync\(\d+<(.*?)>\) += 0', line):
             events.append(('sync', sync[1], ''))
-        elif rename := re.search(r'rename\("(.*?)", "(.*?)"\) += 0', line):
-            events.append(('rename', rename[1], rename[2]))
+        elif rename := re.search(r'renameat2?\(\d+<(.*?)>, "(.*?)", \d+<(.*?)>, "(.*?)"(, 0)?\) += 0', line):
+            events.append(('rename', f'{rename[1]}/{rename[2]}', f'{rename[3]}/{rename[4]}'))
         elif write := re.search(r'write\(\d+<(.*?)>', line):
             events.append(('write', write[1], ''))
     renames = [(place, event) for place, event in enumerate(events) if event[0] == 'rename']

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,23 +14,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fastindex.folders import OpenFolder
 from fastindex.tables.reuse import FINGERPRINTS
 from fastindex.trees import STATE_FOLDER
 
 TABLES = ('sessions', 'datasets')
 
 
+def stopping(replace: Callable[..., None], name: str, error: BaseException) -> Callable[..., None]:
+    """Make an `os.replace` that raises before it moves a file of this name."""
+
+    def stop(source: str, *arguments: Any, **options: Any) -> None:
+        if source == name:
+            raise error
+        replace(source, *arguments, **options)
+
+    return stop
+
+
 def stop_between_the_renames(work: Callable[[], object]) -> None:
     """Do what publishes an index, and leave what a run leaves that ends between its two renames."""
-    replace = Path.replace
-
-    def stop(self: Path, target: Path) -> Path:
-        if self.name == 'sessions.pqt':
-            raise KeyboardInterrupt
-        return replace(self, target)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, 'replace', stop)
+        patch.setattr(os, 'replace', stopping(os.replace, 'sessions.pqt', KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             work()
 
@@ -105,7 +111,8 @@ def forge(folder: Path, table: str, change: Callable[[pa.Table], pa.Table], **sa
         for name, column in columns.items()
         if column in schema.names and schema.field(column).type == pa.string()
     )
-    writer = PairWriter(folder / 'forged', algorithms=algorithms, origin='x', date_created='2024-01-01 00:00')
+    with OpenFolder.open(folder / 'forged') as forged:
+        writer = PairWriter(forged, algorithms=algorithms, origin='x', date_created='2024-01-01 00:00')
     fingerprints = folder / STATE_FOLDER / FINGERPRINTS
     known = pq.read_table(fingerprints).replace_schema_metadata() if fingerprints.exists() else None
     writer.write(*(rows[name].replace_schema_metadata() for name in TABLES), known)

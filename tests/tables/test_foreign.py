@@ -11,7 +11,7 @@ import pytest
 import fastindex
 from fastindex import ForeignTableError, PublishError
 from fastindex.tables.foreign import find_foreign
-from fastindex.tables.publish import Stage
+from fastindex.tables.stage import Stage
 from tests.support.strangers import (
     COMMANDS,
     STRANGERS,
@@ -21,7 +21,7 @@ from tests.support.strangers import (
     no_table,
     of_a_database,
 )
-from tests.support.tables import read, read_paths
+from tests.support.tables import read, read_paths, stop_between_the_renames
 from tests.support.trees import grow
 
 TREE = {
@@ -190,17 +190,7 @@ def test_tables_that_another_program_puts_there_during_a_run_stay(root, build, m
 
 def test_a_run_that_was_allowed_to_and_was_stopped_is_finished_by_the_next(root, folder, build, monkeypatch):
     by_the_builder(root, folder)
-    replace = Path.replace
-
-    def stop(self, target):
-        if self.name == 'sessions.pqt':
-            raise KeyboardInterrupt
-        return replace(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, 'replace', stop)
-        with pytest.raises(KeyboardInterrupt):
-            build(root, out=folder, force=True)
+    stop_between_the_renames(lambda: build(root, out=folder, force=True))
     found = find_foreign(folder)
     assert found is not None
     assert found.path == folder / 'sessions.pqt'

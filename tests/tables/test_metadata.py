@@ -17,7 +17,7 @@ import fastindex
 from fastindex import FindingsError, PublishError, UsageError
 from fastindex.tables.metadata import Recipe
 from tests.support.strangers import of_a_database
-from tests.support.tables import read, tables_digest
+from tests.support.tables import read, stopping, tables_digest
 from tests.support.trees import Link, grow
 
 OTHER = UUID('c1d61b47-7a9d-4b8e-9b8e-6f6a3f0a2d11')
@@ -251,15 +251,9 @@ def test_an_index_that_a_stopped_run_has_completed_is_the_one_that_counts(
 ):
     root = make_tree(NAMED)
     build(root)
-    replace = Path.replace
-
-    def stop(self, target):
-        if self.name == killed_at:
-            raise OSError(errno.EIO, 'a disk that fails')
-        return replace(self, target)
-
+    failure = OSError(errno.EIO, 'a disk that fails')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, 'replace', stop)
+        patch.setattr(os, 'replace', stopping(os.replace, killed_at, failure))
         with pytest.raises(PublishError, match='the next run puts it in place'):
             build(root, namespace=OTHER)
     fastindex.release(root, tmp_path / 'x.tar.zst', workers=1)

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 import fastindex
-from fastindex import EmptyTreeError, InvalidIndexError, LockedError, PublishError, files
+from fastindex import EmptyTreeError, InvalidIndexError, LockedError, PublishError, folders
 from fastindex.tables.publish import open_stage, open_target
 from tests.support.patience import PATIENCE_SECONDS, turns, wait_until
 from tests.support.renames import COMMAND, EXECUTOR, run_watched
-from tests.support.tables import read_paths, stop_between_the_renames
+from tests.support.tables import read_paths, stop_between_the_renames, stopping
 from tests.support.trees import SESSION, Link, grow
 
 FIRST, SECOND = f'{SESSION}/a.b.npy', f'{SESSION}/c.d.npy'
@@ -36,13 +36,13 @@ def test_nothing_but_the_tables_and_our_folder_is_left(make_tree, build):
 def test_no_file_beside_the_tables_ever_ends_like_one(make_tree, build, monkeypatch):
     root = make_tree({FIRST: b''})
     seen: set[str] = set()
-    replace = Path.replace
+    replace = os.replace
 
-    def look_and_replace(self, target):
+    def look_and_replace(*arguments, **options):
         seen.update(os.listdir(root))
-        return replace(self, target)
+        replace(*arguments, **options)
 
-    monkeypatch.setattr(Path, 'replace', look_and_replace)
+    monkeypatch.setattr(os, 'replace', look_and_replace)
     build(root)
     build(root)
     assert {name for name in seen if name.endswith('.pqt')} == {'datasets.pqt', 'sessions.pqt'}
@@ -82,14 +82,14 @@ def test_a_pair_that_was_complete_when_its_run_died_is_put_in_place_by_the_next(
     (root / SECOND).touch()
     pid = os.fork()
     if pid == 0:  # dies between the two renames
-        replace = Path.replace
+        replace = os.replace
 
-        def die(self, target):
-            if self.name == 'sessions.pqt':
+        def die(source, *arguments, **options):
+            if source == 'sessions.pqt':
                 os.kill(os.getpid(), signal.SIGKILL)
-            return replace(self, target)
+            replace(source, *arguments, **options)
 
-        Path.replace = die
+        os.replace = die
         build(root)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
@@ -237,11 +237,8 @@ def stage_a_complete_pair(root: Path, build) -> None:
     """Leave what a run leaves that was killed before the first rename."""
     (root / SECOND).touch()
 
-    def stop(self, target):
-        raise KeyboardInterrupt
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, 'replace', stop)
+        patch.setattr(os, 'replace', stopping(os.replace, 'datasets.pqt', KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             build(root)
 
@@ -274,15 +271,15 @@ def test_no_process_has_a_file_of_the_index_open_when_it_is_replaced(
 
 def hold(monkeypatch, times: int) -> None:
     """Let each rename fail some times, as where a reader has the table open on an SMB share."""
-    replace, left = Path.replace, {}
+    replace, left = os.replace, {}
 
-    def fail(self, target):
-        if left.setdefault(self, times):
-            left[self] -= 1
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self), None, str(target))
-        return replace(self, target)
+    def fail(source, target, **options):
+        if left.setdefault(source, times):
+            left[source] -= 1
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), source, None, target)
+        replace(source, target, **options)
 
-    monkeypatch.setattr(Path, 'replace', fail)
+    monkeypatch.setattr(os, 'replace', fail)
 
 
 def test_a_table_that_a_reader_holds_for_a_while_is_replaced(make_tree, build, monkeypatch):
@@ -299,7 +296,7 @@ def test_a_table_that_is_held_for_good_is_an_error_and_the_next_run_goes_on(make
     root = make_tree({FIRST: b''})
     build(root)
     grow(root, {SECOND: b''})
-    monkeypatch.setattr(files, 'HELD_SECONDS', 0.05)
+    monkeypatch.setattr(folders, 'HELD_SECONDS', 0.05)
     with monkeypatch.context() as patch:
         hold(patch, times=10**9)
         with pytest.raises(PublishError, match=r'root/datasets.pqt: .*denied.*next run.*a program have it'):
@@ -357,7 +354,7 @@ def test_a_complete_stage_that_was_damaged_does_not_replace_a_good_index(make_tr
 def test_problems_that_are_in_place_stay_when_the_end_of_a_killed_run_is_made_up_for(make_tree, build):
     root = make_tree({FIRST: b'', SECOND: Link('nowhere')})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('fastindex.tables.publish.Stage.drop', lambda self: None)
+        patch.setattr('fastindex.tables.stage.Stage.drop', lambda self: None)
         build(root)
     assert (root / '.fastindex/stage/ready').exists()
     with open_stage(root):
@@ -400,15 +397,15 @@ def test_a_signal_amid_the_renames_ends_with_the_new_index_in_place(make_tree, b
     root = make_tree({FIRST: b''})
     old = build(root).generation
     grow(root, {SECOND: b''})
-    replace, calls = Path.replace, []
+    replace, calls = os.replace, []
 
-    def interrupt_once(self, target):
-        calls.append(self.name)
+    def interrupt_once(source, *arguments, **options):
+        calls.append(source)
         if calls == ['datasets.pqt', 'sessions.pqt']:
             raise KeyboardInterrupt
-        return replace(self, target)
+        replace(source, *arguments, **options)
 
-    monkeypatch.setattr(Path, 'replace', interrupt_once)
+    monkeypatch.setattr(os, 'replace', interrupt_once)
     with pytest.raises(KeyboardInterrupt):
         build(root)
     assert not (root / '.fastindex/stage').exists()
@@ -430,7 +427,7 @@ def test_what_stands_in_the_way_is_told_before_a_folder_is_listed(make_tree, bui
         elif obstacle == 'link':
             (root / 'datasets.pqt').symlink_to(root / 'elsewhere')
         else:
-            monkeypatch.setattr(Path, 'mkdir', deny)
+            monkeypatch.setattr(os, 'mkdir', deny)
         with pytest.raises((LockedError, PublishError)):
             build(root)
 

@@ -24,8 +24,9 @@ from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.tables.check import Published
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.metadata import REVISIONS, Recipe, to_facts
-from fastindex.tables.publish import Stage, open_draft, open_target, recover
+from fastindex.tables.publish import check_target, open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
+from fastindex.tables.stage import Stage
 from fastindex.text import escape, is_utf8, to_text
 from fastindex.trees import Tree, is_url, open_tree
 from fastindex.trees.digests import ALGORITHMS
@@ -175,9 +176,7 @@ def build(
         folder = None if dry_run else Path(os.path.realpath(target))
         if folder is not None and not check:
             recover(folder, force=force)  # before the ids of other tables are read, which may be these
-            stage = Stage(folder, force=force, overwrite=overwrite)
-            stage.check_places()
-            stage.check_owner(url=mirror and mirror.location.url)
+            check_target(folder, force=force, overwrite=overwrite, url=mirror and mirror.location.url)
         adopted = None
         if tables:
             from fastindex.jobs.build.adopt import AdoptedIds
@@ -268,7 +267,7 @@ def build_index(
             generation = _write(scanned, stage, report, date_created)
             pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
             _refuse_to_lose(published.folder, report)
-            report.compare(published, stage.folder, generation)
+            report.compare(published, stage, generation)
             if not options.check:
                 stage.publish()
     return report.summary(started, out=None if options.check else out, generation=generation)
@@ -379,7 +378,10 @@ def _refuse_to_lose(out: Path, report: Report) -> None:
         raise EmptyTreeError(f'{escape(report.tree.root)}: all sessions vanished. Was the disk unmounted?')
     path = out / 'datasets.pqt'
     rows = 0
-    with suppress(InvalidIndexError), open_table(path) as file:  # what nobody can read is nothing to lose
+    with (
+        suppress(InvalidIndexError),
+        open_table(path, below=out) as file,
+    ):  # what nobody can read is nothing to lose
         rows = TableFile(path, file).footer.num_rows
     if rows:
         raise EmptyTreeError(

@@ -24,7 +24,7 @@ from fastindex.progress import open_bar
 from fastindex.tables.check import Published
 from fastindex.tables.file import AGAIN
 from fastindex.tables.metadata import Recipe
-from fastindex.tables.publish import PROBLEMS
+from fastindex.tables.stage import PROBLEMS
 from fastindex.text import escape, to_count, to_text
 from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.roots import iter_root_warnings
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from fastindex.tables.carry import Carrier, KeptIds
     from fastindex.tables.changes import ChangeKind
+    from fastindex.tables.stage import Stage
 
 __all__ = ['Changes', 'Report', 'Summary']
 
@@ -164,8 +165,8 @@ class Report:
             sessions, datasets = self.carrier.fill(sessions, datasets)
         return sessions, datasets, fingerprints
 
-    def compare(self, published: Published, new: Path, generation: str) -> None:
-        """Count what has changed from the published index to the new one, and tell the hook.
+    def compare(self, published: Published, stage: Stage, generation: str) -> None:
+        """Count what has changed from the published index to the staged one, and tell the hook.
 
         Whatever is wrong with the published one, down to its last row, is found before anything is told: then
         it is not compared, which is a warning, and no reason to keep it.
@@ -191,7 +192,13 @@ class Report:
             before = Recipe.from_json(tables.datasets.facts)
             self.had_uuids = before.uuid_filenames
             self.lost_digests = sorted(set(before.algorithms) - set(recipe.algorithms))
-            changes = iter_changes(tables, new, namespace=recipe.namespace, root=Path(self.tree.root))
+            changes = iter_changes(
+                tables,
+                stage.path,
+                below=stage.out.path,
+                namespace=recipe.namespace,
+                root=Path(self.tree.root),
+            )
             for change in changes if tables.generation != generation else ():
                 counts[change.rel_path is None, change.kind] += 1
                 if self.options.on_change is not None:

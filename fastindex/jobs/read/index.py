@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
     from one.api import One
 
-__all__ = ['Index', 'open', 'open_for_command']
+__all__ = ['Index', 'open', 'open_for_command', 'open_unlinked']
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -235,8 +235,17 @@ def open(
     if is_url(folder):
         return _open_copy(os.fspath(folder), root, endpoint, anonymous)
     path = Path(folder)
-    pair = check_pair(path)
-    return Index(path, pair.generation, pair.stamps, pair.facts, path if root is None else Path(root))
+    return _open_pair(path, path if root is None else Path(root))
+
+
+def open_unlinked(folder: Path, *, root: Path) -> Index:
+    """Open an index as `open` does, but no table that is a link: for who hands on what is in it."""
+    return _open_pair(folder, root, below=folder)
+
+
+def _open_pair(folder: Path, root: Path, *, below: Path | None = None) -> Index:
+    pair = check_pair(folder, below=below)
+    return Index(folder, pair.generation, pair.stamps, pair.facts, root)
 
 
 def _open_copy(url: str, root: str | os.PathLike[str] | None, endpoint: str | None, anonymous: bool) -> Index:

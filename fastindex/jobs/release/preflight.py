@@ -203,7 +203,11 @@ def _read_recipes(folder: Path) -> list[Recipe]:
     """Read how the tables in a folder were made, of as many as have a footer."""
     found = []
     for name in TABLES:
-        with suppress(InvalidIndexError), refusing_damage(folder), open_table(folder / name) as file:
+        with (
+            suppress(InvalidIndexError),
+            refusing_damage(folder),
+            open_table(folder / name, below=folder) as file,
+        ):
             found.append(Recipe.from_json(TableFile(folder / name, file).facts))
     return found
 

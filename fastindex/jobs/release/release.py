@@ -18,8 +18,7 @@ from fastindex.errors import FastindexError, ReleaseError
 from fastindex.files import open_output
 from fastindex.jobs.build.build import build, recover
 from fastindex.jobs.build.summary import Summary
-from fastindex.jobs.read.index import Index
-from fastindex.jobs.read.index import open as open_index
+from fastindex.jobs.read.index import Index, open_unlinked
 from fastindex.jobs.read.search import Query
 from fastindex.jobs.release.archive import Source, seal, write_archive
 from fastindex.jobs.release.formats import Format
@@ -234,7 +233,7 @@ def release(
                 raise ReleaseError(_explain_problems(built), hint='`force` releases the rest')
             if not dry_run:
                 pool.run(())  # forks the workers, before polars starts threads
-            rows = select_rows(index := open_index(folder, root=root), select)
+            rows = select_rows(index := open_unlinked(folder, root=Path(root)), select)
             moment = _choose_moment(rows)
             plan = _Plan(
                 tree=tree,

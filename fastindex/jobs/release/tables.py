@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastindex.errors import InvalidIndexError
+from fastindex.folders import OpenFolder
 from fastindex.jobs.release.plan import Part
 from fastindex.tables.file import open_table, stamp_of
 from fastindex.tables.metadata import to_facts
@@ -45,7 +46,8 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
 
     eids = pa.array(part.sessions['id'].to_list(), pa.string())
     algorithms = index.recipe.algorithms
-    writer = PairWriter(folder, algorithms=algorithms, origin=origin, date_created=date_created)
+    with OpenFolder.open(folder) as opened:
+        writer = PairWriter(opened, algorithms=algorithms, origin=origin, date_created=date_created)
     try:
         no_sessions, no_datasets = sessions_schema().empty_table(), datasets_schema(algorithms).empty_table()
         for rows in _iter_rows(index, 'sessions.pqt', 'id', eids):

@@ -1,0 +1,192 @@
+"""Act in a folder of this disk by its descriptor: what was opened stays what is acted upon.
+
+Whoever may write there can exchange any name with a link at any moment, also between a look at it and what
+is done to it. So a name is looked at, opened, renamed and removed relative to the folder that is held open,
+and no link is followed below that. What is opened never waits for somebody else, be it a FIFO by now.
+
+On an SMB share a file that anybody has open is neither replaced nor removed: that is tried again for a while.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+__all__ = ['HELD', 'OpenFolder', 'open_below', 'patiently']
+
+HELD_SECONDS = 5.0
+"""Until a file that cannot be replaced is an error: readers of an index take less, and an SMB client keeps a
+file open for a second after it was closed. Who may really not write there learns it after this time."""
+
+_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.01, 0.5
+
+HELD = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY})
+"""What says that a file is open somewhere, be it that this user may not replace it at all."""
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class OpenFolder:
+    """A folder that is held open. A context: leaving it closes the folder.
+
+    Each method takes a name in it, and raises OSError with the whole path.
+
+    Parameters
+    ----------
+    path
+        Its name, for messages.
+    fd
+        Its descriptor, which is its own from now on.
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the folder that a path leads to, through links if there are any on the way."""
+        resolved = Path(os.path.realpath(path))
+        return cls(resolved, os.open(resolved, _FOLDER_FLAGS))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self.fd)
+
+    def enter(self, name: str) -> OpenFolder:
+        """Open a folder in it; NotADirectoryError where a link is, or anything else."""
+        with self._naming(name):
+            return OpenFolder(self.path / name, os.open(name, _FOLDER_FLAGS, dir_fd=self.fd))
+
+    def open_fd(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Open a file in it, never through a link; whether it is a regular file, the caller must look."""
+        with self._naming(name):
+            return os.open(name, flags | _FILE_FLAGS, 0o666, dir_fd=self.fd)
+
+    def open_new(self, name: str, *, buffering: int = -1) -> IO[bytes]:
+        """Make a file in it, where nothing is, to be written and read."""
+        return os.fdopen(self.open_fd(name, os.O_RDWR | os.O_CREAT | os.O_EXCL), 'w+b', buffering)
+
+    def look(self, name: str) -> os.stat_result | None:
+        """Look at an entry, not through a link; None where nothing is."""
+        try:
+            with self._naming(name):
+                return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def read_link(self, name: str) -> str:
+        """Read where a link leads."""
+        with self._naming(name):
+            return os.readlink(name, dir_fd=self.fd)
+
+    def names(self) -> list[str]:
+        """List the names in it, sorted."""
+        with self._naming():
+            return sorted(os.listdir(self.fd))
+
+    def make(self, name: str) -> None:
+        """Make a folder in it, where nothing is."""
+        with self._naming(name):
+            os.mkdir(name, dir_fd=self.fd)
+
+    def remove_folder(self, name: str) -> None:
+        """Remove an empty folder in it."""
+        with self._naming(name):
+            os.rmdir(name, dir_fd=self.fd)
+
+    def remove(self, name: str, *, is_patient: bool = True) -> None:
+        """Remove a file in it; FileNotFoundError where there is none."""
+        with self._naming(name):
+            patiently(lambda: os.unlink(name, dir_fd=self.fd), is_patient=is_patient)
+
+    def replace(self, name: str, target: OpenFolder, new_name: str, *, is_patient: bool = True) -> None:
+        """Rename a file in it over one in another folder."""
+        with target._naming(new_name):
+            patiently(
+                lambda: os.replace(name, new_name, src_dir_fd=self.fd, dst_dir_fd=target.fd),
+                is_patient=is_patient,
+            )
+
+    def sync(self) -> None:
+        """Bring the names in it to the disk."""
+        with self._naming():
+            os.fsync(self.fd)
+
+    def sync_file(self, name: str) -> None:
+        """Bring a file in it to the disk."""
+        fd = self.open_fd(name)
+        try:
+            with self._naming(name):
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _naming(self, name: str = '') -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename, error.filename2 = os.fspath(self.path / name), None
+            raise
+
+
+def open_below(folder: Path, path: Path) -> int:
+    """Open a file below a folder for reading, and follow no link from there on.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened; ELOOP or ENOTDIR where a link is on the way.
+    """
+    *folders, name = path.relative_to(folder).parts
+    opened = OpenFolder.open(folder)
+    try:
+        for part in folders:
+            above, opened = opened, opened.enter(part)
+            above.close()
+        return opened.open_fd(name)
+    finally:
+        opened.close()
+
+
+def patiently(act: Callable[[], object], *, is_patient: bool = True) -> None:
+    """Rename or remove a file; where it is held, try again for `HELD_SECONDS`.
+
+    Parameters
+    ----------
+    is_patient
+        Whether to try more than once.
+
+    Raises
+    ------
+    OSError
+        If it could not be done: all is as it was.
+    """
+    deadline = time.monotonic() + HELD_SECONDS * is_patient
+    pause = _PAUSE_SECONDS
+    while True:
+        try:
+            act()
+        except OSError as error:
+            if error.errno not in HELD or time.monotonic() >= deadline:
+                raise
+            time.sleep(pause)
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+        else:
+            return

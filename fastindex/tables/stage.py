@@ -1,0 +1,334 @@
+"""The place where a new pair of tables grows, sealed when it is complete, and from where it is put in place.
+
+What the files in it mean, and in which order all is done, says `fastindex.tables.publish`, which makes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from stat import S_ISDIR, S_ISLNK, S_ISREG
+from typing import IO, Self
+
+from xxhash import xxh3_128
+
+from fastindex.errors import FastindexError, LockedError, PublishError
+from fastindex.files import hold_lock
+from fastindex.folders import HELD, OpenFolder
+from fastindex.names.problems import Problem
+from fastindex.tables.check import TABLES
+from fastindex.tables.foreign import refuse_foreign
+from fastindex.tables.reuse import FINGERPRINTS
+from fastindex.text import escape
+from fastindex.trees import STATE_FOLDER
+
+__all__ = ['PROBLEMS', 'STAGE', 'Stage']
+
+PROBLEMS = 'problems.jsonl'
+
+EXTRAS = (PROBLEMS, FINGERPRINTS)
+"""In the state folder; a run that has none of one removes that of the run before."""
+
+STAGE = 'stage'
+
+SEAL = 'ready'
+
+LOCK = 'lock'
+
+MAX_SEAL_BYTES = 4096
+"""A seal has three lines' worth of digests; what is longer is none of ours."""
+
+
+class Stage:
+    """The place where a new pair grows, and from where it is put in place. Made by `open_target`.
+
+    All of it is done in folders that are held open, and no link is followed: what stands in the place of a
+    folder or a file of ours may be exchanged at any moment by whoever else writes into the tree.
+
+    Parameters
+    ----------
+    out
+        The folder of the published tables.
+    force
+        Whether a table that is a link is replaced.
+    overwrite
+        Whether tables that another program wrote are replaced.
+    """
+
+    def __init__(self, out: OpenFolder, *, force: bool = False, overwrite: bool = False) -> None:
+        self.out = out
+        self.path = out.path / STATE_FOLDER / STAGE
+        self.is_sealed = False
+        """Whether the pair in the stage is complete: from then on it is put in place, not dropped."""
+        self.was_opened = False
+        self._force = force
+        self._overwrite = overwrite
+        self.state: OpenFolder
+        """The state folder, while its lock is held."""
+        self.folder: OpenFolder
+        """The folder in which the pair grows, while the stage is open."""
+        self._is_held = False
+
+    def _target_of(self, name: str) -> OpenFolder:
+        """Tell in which folder a file is published."""
+        return self.out if name in TABLES else self.state
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the lock of the index; a new state folder is removed again where nothing was staged."""
+        is_new = self.out.look(STATE_FOLDER) is None
+        if is_new:
+            with suppress(FileExistsError):
+                self.out.make(STATE_FOLDER)
+        with (
+            _enter(self.out, STATE_FOLDER) as self.state,
+            _open_lock(self.state) as lock,
+            hold_lock(lock.fileno()) as is_ours,
+        ):
+            if not is_ours:
+                out, holder = escape(os.fspath(self.out.path)), _read_holder(lock.fileno())
+                raise LockedError(f'{out}: {holder} is writing this index: wait for it, or end it')
+            _write_holder(lock.fileno())
+            self._is_held = True
+            try:
+                yield
+            finally:
+                if is_new and not self.was_opened:
+                    with suppress(OSError):
+                        self.state.remove(LOCK)
+                        self.out.remove_folder(STATE_FOLDER)
+
+    def check_places(self) -> None:
+        """Refuse to replace what is no file of an index.
+
+        Raises
+        ------
+        PublishError
+            If a folder is in the way, or a table is a link: to replace it would leave what it leads to as
+            it is, to write through it would change a file that may be anybody's.
+        """
+        for name in (*TABLES, *(EXTRAS if self._is_held else ())):
+            target = self._target_of(name)
+            info = target.look(name)
+            if info is None:
+                continue
+            path = escape(os.fspath(target.path / name))
+            if S_ISLNK(info.st_mode) and name in TABLES and not self._force:
+                raise PublishError(
+                    f'{path}: this is a link to {escape(target.read_link(name))}, expected a file: ',
+                    hint='remove it, or let `force` put a file in the place of the link; `out` DIR writes '
+                    'the index elsewhere',
+                )
+            if S_ISDIR(info.st_mode):
+                raise PublishError(f'{path}: a folder is in the way of a file: move it')
+
+    def check_owner(self, *, url: str | None = None) -> None:
+        """Refuse to replace what another program wrote, once an earlier run was recovered.
+
+        Parameters
+        ----------
+        url
+            Of the bucket that the folder has a copy of.
+
+        Raises
+        ------
+        ForeignTableError
+            If a table is not ours.
+        """
+        if not self._overwrite:
+            refuse_foreign(self.out.path, url=url)
+
+    def recover(self, *, is_patient: bool = True) -> None:
+        """Finish or remove what an earlier run left."""
+        if self.state.look(STAGE) is None:
+            return
+        with _enter(self.state, STAGE) as self.folder:
+            sealed = self._read_seal()
+            self.is_sealed = sealed is not None
+            if sealed is not None:
+                self._move(sealed, is_patient=is_patient)
+        self.drop()
+
+    def drop(self) -> None:
+        """Remove the stage and what is in it, if it is there."""
+        if self.state.look(STAGE) is not None:
+            with _enter(self.state, STAGE) as folder:
+                for name in folder.names():
+                    folder.remove(name, is_patient=False)
+            self.state.remove_folder(STAGE)
+        self.is_sealed = False
+
+    def write_problems(self, problems: Sequence[Problem]) -> None:
+        """Append problems to `problems.jsonl`, one JSON object a line."""
+        if not problems:
+            return
+        fd = self.folder.open_fd(PROBLEMS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        with os.fdopen(fd, 'a', encoding='utf-8') as file:
+            for problem in problems:
+                record = {'path': problem.path, 'reason': problem.reason, 'errno': problem.errno}
+                file.write(json.dumps(record) + '\n')
+
+    @contextmanager
+    def open(self) -> Iterator[Self]:
+        """Make an empty stage; leaving it without `publish` drops what was staged.
+
+        Raises
+        ------
+        PublishError
+            If it cannot be made, or what is in it cannot be put in place.
+        """
+        with self.explaining(), ExitStack() as opened:
+            try:
+                self.state.make(STAGE)
+                self.was_opened = True
+                self.folder = opened.enter_context(_enter(self.state, STAGE))
+                yield self
+            except BaseException as error:
+                if self.is_sealed and not isinstance(error, Exception):
+                    with suppress(OSError):  # held: the next run goes on
+                        self.recover(is_patient=False)  # a signal: it is in place within milliseconds
+                raise
+            finally:
+                if not self.is_sealed:  # else something stopped us at the renames: the next run goes on
+                    self.drop()
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Make a PublishError of what the system says, with what has become of the index."""
+        try:
+            yield
+        except FastindexError:
+            raise
+        except OSError as error:
+            where = error.filename if isinstance(error.filename, str) else self.out.path
+            was = (
+                'the new one is complete, and the next run puts it in place'
+                if self.is_sealed
+                else 'the one that was there still is'
+            )
+            is_there = 'Does a program have it open' if error.errno in HELD else 'Is there space'
+            raise PublishError(
+                f'{escape(os.fspath(where))}: the index could not be written ({error.strerror or error}); '
+                f'{was}. {is_there}, may this user write there? ',
+                hint='`out` DIR writes it elsewhere',
+            ) from error
+
+    def publish(self) -> None:
+        """Put the pair in place; it must be complete."""
+        self.check_places()  # again: the scan took its time
+        self.check_owner()
+        for name in self.folder.names():
+            self.folder.sync_file(name)
+        sealed = self._seal()
+        self._move(sealed)
+        with suppress(OSError):  # the index is in place: what is left here, the next run removes
+            self.drop()
+
+    def _seal(self) -> dict[str, str]:
+        """Say that the stage is complete, and how to tell that it still is."""
+        try:
+            sealed = {name: _digest(self.folder, name) for name in self.folder.names()}
+        except ValueError as error:
+            raise PublishError(
+                f'{escape(os.fspath(self.path))}: {error}: somebody else changes what is in it; the index '
+                'that was there still is: build again'
+            ) from error
+        with self.folder.open_new(SEAL) as file:
+            file.write(json.dumps(sealed).encode('ascii'))
+            file.flush()
+            os.fsync(file.fileno())
+        self.folder.sync()
+        self.is_sealed = True
+        return sealed
+
+    def _read_seal(self) -> dict[str, str] | None:
+        """Read the seal; None where there is none, or a file is not as it says, here or in its place."""
+        try:
+            with _open_plain(self.folder, SEAL) as file:
+                sealed = json.loads(file.read(MAX_SEAL_BYTES))
+            if not isinstance(sealed, dict) or not set(TABLES) <= set(sealed) <= {*TABLES, *EXTRAS}:
+                return None
+            for name, digest in sealed.items():
+                is_staged = self.folder.look(name) is not None
+                if _digest(self.folder if is_staged else self._target_of(name), name) != digest:
+                    return None
+        except (FileNotFoundError, ValueError, RecursionError):  # never sealed, or damaged
+            return None
+        return sealed
+
+    def _move(self, sealed: dict[str, str], *, is_patient: bool = True) -> None:
+        """Put in place what is not there yet."""
+        for name in TABLES:
+            with suppress(FileNotFoundError):
+                self.folder.replace(name, self.out, name, is_patient=is_patient)
+        self.out.sync()
+        for name in EXTRAS:
+            with suppress(FileNotFoundError):
+                if name in sealed:
+                    self.folder.replace(name, self.state, name, is_patient=is_patient)
+                else:
+                    self.state.remove(name, is_patient=is_patient)
+        self.state.sync()
+
+
+def _enter(folder: OpenFolder, name: str) -> OpenFolder:
+    """Open a folder of ours; what is behind a link in its place is not ours to change."""
+    try:
+        return folder.enter(name)
+    except OSError as error:
+        info = folder.look(name)
+        if info is None or S_ISDIR(info.st_mode):
+            raise
+        what = 'a link' if S_ISLNK(info.st_mode) else 'a file'
+        raise PublishError(
+            f'{escape(os.fspath(folder.path / name))}: this is {what}, expected a folder: remove it'
+        ) from error
+
+
+def _open_plain(folder: OpenFolder, name: str) -> IO[bytes]:
+    """Open a regular file for reading; ValueError where a link, a FIFO or the like is in its place."""
+    try:
+        file = os.fdopen(folder.open_fd(name), 'rb')
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link; a socket; a folder
+            raise ValueError(f'{name} is no regular file') from error
+        raise
+    if S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ValueError(f'{name} is no regular file')
+
+
+def _digest(folder: OpenFolder, name: str) -> str:
+    digest = xxh3_128()
+    with _open_plain(folder, name) as file:
+        while data := file.read(2**20):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _open_lock(state: OpenFolder) -> IO[bytes]:
+    # A link, be it a hard one, or a FIFO that a stranger put there: nothing is written to it.
+    lock = os.fdopen(state.open_fd(LOCK, os.O_RDWR | os.O_CREAT), 'r+b', buffering=0)
+    info = os.fstat(lock.fileno())
+    if not S_ISREG(info.st_mode) or info.st_nlink != 1:
+        lock.close()
+        raise PublishError(
+            f'{escape(os.fspath(state.path / LOCK))}: this is no plain file of ours: remove it'
+        )
+    return lock
+
+
+def _read_holder(fd: int) -> str:
+    holder = b''
+    with suppress(OSError):  # an SMB share lets nobody else read what is locked
+        holder = os.pread(fd, 200, 0)
+    return escape(holder.decode('utf-8', 'replace').strip()) or 'an unknown process'
+
+
+def _write_holder(fd: int) -> None:
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f'process {os.getpid()} on {os.uname().nodename}\n'.encode(), 0)
