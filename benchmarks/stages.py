@@ -76,7 +76,7 @@ def count_samples(words: dict[str, str], scratch: Path) -> tuple[Counter[str], C
             own[_stage_of(stack, OWN_STAGES)] += int(count)
         else:
             # A forked worker still has the frames of its parent: what it does itself comes after these.
-            workers[_stage_of(stack.rpartition('workers/processes.py')[2], WORKER_STAGES)] += int(count)
+            workers[_stage_of(stack.rpartition('workers/child.py')[2], WORKER_STAGES)] += int(count)
     return own, workers
 
 

@@ -65,7 +65,7 @@ def _fork_beside_idle_threads() -> Iterator[None]:
     """
     before = threading.active_count()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('fastindex.workers.processes.may_fork', lambda: threading.active_count() <= before)
+        patch.setattr('fastindex.workers.child.may_fork', lambda: threading.active_count() <= before)
         patch.setattr('fastindex.workers.pool.default_workers', lambda: 1)
         yield
 

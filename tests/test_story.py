@@ -15,7 +15,7 @@ from tests.support.trees import grow
 
 def test_a_data_managers_week(tmp_path, run, monkeypatch):
     monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))  # the example is older than a few seconds
-    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)  # and the workers know it
+    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)  # and the workers know it
     root = tmp_path / 'data'
     write_example(root, sessions=40, workers=1)
     sessions = sorted(path.parent for path in root.glob('*/Subjects/*/*/*/alf'))

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from fastindex.errors import UsageError, WorkerError
 from fastindex.workers import Branches, Rescuable, Subtask, Task
-from fastindex.workers.processes import DEATHS, MAX_DEATHS, TASKS_PER_WORKER, Workers, may_fork
+from fastindex.workers.child import may_fork
+from fastindex.workers.processes import DEATHS, MAX_DEATHS, TASKS_PER_WORKER, Workers, count_cpus
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -36,12 +37,12 @@ MAX_HELD_BYTES = 64 * 2**20
 """Results that wait for an earlier one; beyond, no new task is started until that one is there."""
 
 MAX_RENEWED = 8
-"""Workers: to start one takes 4 ms of a CPU, to import pyarrow 60."""
+"""Worker processes: to start one takes 4 ms of a CPU, to import pyarrow 60."""
 
 
 def default_workers() -> int:
-    """Count the CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    """Count the workers where nobody says how many: one a CPU."""
+    return count_cpus()
 
 
 def check_workers(workers: int | None, executor: Executor | None = None, dask: Dask | None = None) -> None:
@@ -237,7 +238,7 @@ class Pool:
     @property
     def is_renewable(self) -> bool:
         """Whether to replace the workers costs less than to let them wait for what they are to inherit."""
-        return self.workers <= MAX_RENEWED
+        return min(self.workers, count_cpus()) <= MAX_RENEWED
 
     def renew(self) -> None:
         """Replace the workers, which then inherit what was imported meanwhile, before a thread forbids it."""

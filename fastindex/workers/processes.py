@@ -5,32 +5,27 @@ leaves the reader waiting for ever (tried: twice within 150 interrupted runs); a
 it; and its threads forbid a fork. Here the death of a worker is the end of its own pipe. Its tasks run in the
 order in which they were sent, so the one that it died of is known. Start-up takes 12 ms less.
 
-A worker is forked where this process has no other threads, as it then inherits what is imported. Else (a
-notebook; OpenBLAS) it is a new interpreter, which knows nothing of the script that called, so that a script
-needs no `if __name__ == '__main__'`.
+There are no more processes than CPUs. Beyond, workers are threads of them: they cost next to nothing, and are
+for disks that let us wait, where they hold no lock of the interpreter. A process that dies with several tasks
+at work does not say which one it died of: each of them is tried again in a process of its own.
 """
 
 from __future__ import annotations
 
-import gc
 import os
-import pickle
 import select
 import signal
-import struct
-import sys
-import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from fastindex.errors import WorkerError
 from fastindex.workers import Task
+from fastindex.workers.child import STOP_SECONDS, enlarge, is_reaped, read_message, start_child, to_message
 
-__all__ = ['DEATHS', 'MAX_DEATHS', 'Workers', 'may_fork', 'serve']
+__all__ = ['DEATHS', 'MAX_DEATHS', 'Workers', 'count_cpus']
 
 TASKS_PER_WORKER = 4
 """Tasks that a worker has at once: enough that none waits while this process is busy for 30 ms."""
@@ -40,11 +35,6 @@ MAX_DEATHS = 3
 
 DEATHS = object()
 """What `Workers.collect` gives for a task of which `MAX_DEATHS` workers died, in place of a result."""
-
-STOP_SECONDS = 2.0
-PIPE_BYTES = 2**20  # a result fits, so that a worker need not wait until it is read
-
-_LENGTH = struct.Struct('=Q')
 
 
 class _Sent:
@@ -57,34 +47,53 @@ class _Sent:
         self.deaths = 0
 
 
-class _Worker(NamedTuple):
+class _Process(NamedTuple):
     pid: int
+    pipes: list[tuple[int, int]]
+    """Of each of its threads: where its tasks are written to, and its results are read from."""
+
+
+class _Worker(NamedTuple):
+    """A thread of a process, most often its only one."""
+
+    process: _Process
     task_fd: int
     result_fd: int
     tasks: deque[_Sent]
     unsent: bytearray
 
 
+_open_pipes: set[int] = set()
+"""Our ends of the pipes of all workers. A child must hold none of another, or its end would never be seen."""
+
+
 class Workers:
-    """A fixed number of worker processes.
+    """A fixed number of workers.
 
     Parameters
     ----------
     count
         How many.
+    max_processes
+        More than these are threads of each other; None for as many as there are CPUs.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, max_processes: int | None = None) -> None:
         self._workers: list[_Worker] = []
         self._poll = select.poll()
         self._retry: deque[_Sent] = deque()
+        self._suspects: deque[_Sent] = deque()
+        """Tasks of a process that died with several at work: each is tried alone, one after the other."""
+        self._cell: _Worker | None = None
+        """Runs the first of the suspects; is not among the others."""
+        processes = min(count, max_processes or count_cpus())
         try:
-            for _ in range(count):
-                self._add_worker()
+            for position in range(processes):
+                self._add_process(len(range(position, count, processes)))
         except OSError as error:
             self.stop(kill=True)
             raise WorkerError(
-                f'{count} worker processes cannot be started ({error.strerror}): nothing was changed; '
+                f'{count} workers cannot be started ({error.strerror}): nothing was changed; '
                 'try fewer workers, or more open files and processes (ulimit -n, ulimit -u)'
             ) from error
 
@@ -111,9 +120,11 @@ class Workers:
         self._send(_Sent(token, task, is_long))
 
     def _send(self, sent: _Sent) -> None:
-        worker = max(self._workers, key=self._room)
+        self._give(max(self._workers, key=self._room), sent)
+
+    def _give(self, worker: _Worker, sent: _Sent) -> None:
         worker.tasks.append(sent)
-        worker.unsent.extend(_to_message(sent.task))
+        worker.unsent.extend(to_message(sent.task))
         self._send_on(worker)
 
     def _send_on(self, worker: _Worker) -> None:
@@ -132,218 +143,145 @@ class Workers:
 
         The value is `DEATHS` for a task that has killed its worker time and again.
         """
-        by_fd = {fd: worker for worker in self._workers for fd in (worker.result_fd, worker.task_fd)}
+        by_fd = {fd: worker for worker in self._all() for fd in (worker.result_fd, worker.task_fd)}
         for fd, _ in self._poll.poll():
             worker = by_fd[fd]
-            if worker not in self._workers:
-                continue  # it died, as the event before this one said
+            if not any(worker is one for one in self._all()):
+                continue  # its process died, as an event before this one said
             if fd == worker.task_fd:
                 self._send_on(worker)
                 continue
             try:
-                is_error, value = _read_message(fd)
+                yield self._read(worker)
             except EOFError:
-                if guilty := self._replace(worker):
-                    yield guilty.token, DEATHS
-                continue
-            task = worker.tasks.popleft()
-            if is_error:
-                raise value
-            yield task.token, value
+                yield from self._replace(worker.process)
         while self._retry and any(self._room(worker) for worker in self._workers):
             self._send(self._retry.popleft())
 
-    def _replace(self, worker: _Worker) -> _Sent | None:
-        """Put a new worker in the place of a dead one, which was at the first of its tasks.
+    def _all(self) -> list[_Worker]:
+        return self._workers if self._cell is None else [*self._workers, self._cell]
 
-        Returns
-        -------
-        guilty
-            That task, where it is not to be tried again.
+    def _read(self, worker: _Worker) -> tuple[Any, Any]:
+        """Read a result, with the token of its task; EOFError where the worker is dead."""
+        is_error, value = read_message(worker.result_fd)
+        task = worker.tasks.popleft()
+        if is_error:
+            raise value
+        if worker is self._cell:
+            self._release()
+        return task.token, value
+
+    def _replace(self, process: _Process) -> Iterator[tuple[Any, Any]]:
+        """Put a new process in the place of a dead one, each of whose workers was at the first of its tasks.
+
+        Yields
+        ------
+        token, value
+            As `collect` does: of results that were sent before, and of a task that is not to be tried again.
         """
-        self._remove(worker)
-        self._add_worker()
-        guilty = None
-        if worker.tasks:
-            worker.tasks[0].deaths += 1
-            if worker.tasks[0].deaths == MAX_DEATHS:
-                guilty = worker.tasks.popleft()
-        self._retry.extend(worker.tasks)
-        return guilty
+        os.kill(process.pid, signal.SIGKILL)  # it is not reaped yet, so the number is still its own
+        workers = [worker for worker in self._all() if worker.process is process]
+        for worker in workers:
+            with suppress(EOFError):
+                while True:
+                    yield self._read(worker)
+        suspects = [worker.tasks.popleft() for worker in workers if worker.tasks]
+        for worker in workers:
+            self._retry.extend(worker.tasks)
+        is_cell = workers == [self._cell]
+        self._remove(process)
+        if not is_cell:
+            self._add_process(len(workers))
+        if len(suspects) == 1:
+            suspects[0].deaths += 1
+            if suspects[0].deaths == MAX_DEATHS:
+                yield suspects.pop().token, DEATHS
+        if is_cell:
+            self._suspects.popleft()
+            self._suspects.extendleft(suspects)
+        elif len(workers) == 1:
+            self._retry.extend(suspects)
+        else:
+            self._suspects.extend(suspects)
+        self._try_next_suspect()
+
+    def _try_next_suspect(self) -> None:
+        if self._suspects and self._cell is None:
+            self._add_process(1, is_cell=True)
+            assert self._cell is not None  # noqa: S101 - for the type checker
+            self._give(self._cell, self._suspects[0])
+
+    def _release(self) -> None:
+        """End the cell: the suspect has not killed it."""
+        assert self._cell is not None  # noqa: S101 - for the type checker
+        self._suspects.popleft()
+        self._remove(self._cell.process)
+        self._try_next_suspect()
 
     def stop(self, *, kill: bool) -> None:
         """End the workers: when they are done, or at once. They hold nothing that could be left half done."""
-        for worker in self._workers:
+        processes = {worker.process.pid: worker.process for worker in self._all()}
+        for process in processes.values():
             if kill:
-                os.kill(worker.pid, signal.SIGKILL)
-            os.close(worker.task_fd)
-            os.close(worker.result_fd)
+                os.kill(process.pid, signal.SIGKILL)
+            _close(process)
         deadline = time.monotonic() + STOP_SECONDS
-        for worker in self._workers:
-            while not _is_reaped(worker.pid) and (not kill or time.monotonic() < deadline):
+        for pid in processes:
+            while not is_reaped(pid) and (not kill or time.monotonic() < deadline):
                 time.sleep(0.0005)
         self._workers.clear()
+        self._cell = None
 
-    def _remove(self, worker: _Worker) -> None:
-        self._workers.remove(worker)
-        self._poll.unregister(worker.result_fd)
-        with suppress(KeyError):
-            self._poll.unregister(worker.task_fd)
-        os.close(worker.task_fd)
-        os.close(worker.result_fd)
-        while not _is_reaped(worker.pid):
+    def _remove(self, process: _Process) -> None:
+        for fd in [fd for pipe in process.pipes for fd in pipe]:
+            with suppress(KeyError):
+                self._poll.unregister(fd)
+        _close(process)
+        self._workers = [worker for worker in self._workers if worker.process is not process]
+        if self._cell is not None and self._cell.process is process:
+            self._cell = None
+        while not is_reaped(process.pid):
             time.sleep(0.0005)
 
-    def _add_worker(self) -> None:
-        task_read, task_write = os.pipe()
-        with ExitStack() as theirs, ExitStack() as ours:
-            theirs.callback(os.close, task_read)
-            ours.callback(os.close, task_write)
-            result_read, result_write = os.pipe()
-            theirs.callback(os.close, result_write)
-            ours.callback(os.close, result_read)
-            _enlarge(result_write)
-            if may_fork():
-                # Of the pipes of the others it must hold no end, or their ends would never be seen.
-                foreign = [fd for worker in self._workers for fd in (worker.task_fd, worker.result_fd)]
-                pid = _fork(task_read, result_write, [task_write, result_read, *foreign])
-            else:
-                pid = _spawn(task_read, result_write)
-            ours.pop_all()
-        os.set_blocking(task_write, False)
-        self._workers.append(_Worker(pid, task_write, result_read, deque(), bytearray()))
-        self._poll.register(result_read, select.POLLIN)
+    def _add_process(self, threads: int, *, is_cell: bool = False) -> None:
+        with ExitStack() as theirs, ExitStack() as failed:
+            their_pipes, our_pipes = [], []
+            for _ in range(threads):
+                task_read, task_write = os.pipe()
+                theirs.callback(os.close, task_read)
+                failed.callback(os.close, task_write)
+                result_read, result_write = os.pipe()
+                theirs.callback(os.close, result_write)
+                failed.callback(os.close, result_read)
+                enlarge(result_write)
+                os.set_blocking(task_write, False)
+                their_pipes.append((task_read, result_write))
+                our_pipes.append((task_write, result_read))
+            ours = [*_open_pipes, *(fd for pipe in our_pipes for fd in pipe)]
+            pid = start_child(their_pipes, ours)
+            failed.pop_all()
+        process = _Process(pid, our_pipes)
+        _open_pipes.update(fd for pipe in our_pipes for fd in pipe)
+        added = [_Worker(process, *pipe, deque(), bytearray()) for pipe in our_pipes]
+        for worker in added:
+            self._poll.register(worker.result_fd, select.POLLIN)
+        if is_cell:
+            self._cell = added[0]
+        else:  # the first thread of each process comes before the second of any
+            self._workers = sorted([*self._workers, *added], key=_position)
 
 
-def may_fork() -> bool:
-    """Tell whether this process can be forked: no thread may hold a lock that a child would wait for.
-
-    jemalloc's own thread, which pyarrow brings, is made for forks (`pthread_atfork`).
-    """
-    if sys.platform != 'linux':
-        return False
-    for _ in range(20):
-        if threading.active_count() > 1 or not os.path.isdir('/proc/self/task'):
-            return False
-        names = list(_iter_thread_names())
-        if len(names) - names.count('jemalloc_bg_thd') == 1:
-            return True
-        time.sleep(0.001)  # a thread that was joined may take a moment to leave the kernel
-    return False
+def _position(worker: _Worker) -> int:
+    """Count the threads of the process before this one."""
+    return worker.process.pipes.index((worker.task_fd, worker.result_fd))
 
 
-def _iter_thread_names() -> Iterator[str]:
-    for thread in os.listdir('/proc/self/task'):
-        with suppress(FileNotFoundError), open(f'/proc/self/task/{thread}/comm') as file:
-            yield file.read().strip()
+def _close(process: _Process) -> None:
+    for fd in [fd for pipe in process.pipes for fd in pipe]:
+        _open_pipes.discard(fd)
+        os.close(fd)
 
 
-def _fork(task_fd: int, result_fd: int, close: list[int]) -> int:
-    # A signal between the fork and our handlers would run the parent's clean-up in the child.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', DeprecationWarning)  # Python 3.12 counts jemalloc's thread
-            pid = os.fork()
-        if pid == 0:
-            _run_child(task_fd, result_fd, close, mask)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return pid
-
-
-def _run_child(task_fd: int, result_fd: int, close: list[int], mask: set[Any]) -> NoReturn:
-    try:
-        for fd in close:
-            os.close(fd)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        serve(task_fd, result_fd)
-    finally:
-        os._exit(0)
-
-
-def _spawn(task_fd: int, result_fd: int) -> int:
-    """Start a new interpreter as worker."""
-    import subprocess
-
-    code = f'from fastindex.workers.processes import serve; serve({task_fd}, {result_fd})'
-    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, '-P', '-c', code],
-        pass_fds=(task_fd, result_fd),
-        env=environment,
-        stdin=subprocess.DEVNULL,
-    )
-    process.returncode = 0  # we reap it ourselves
-    return process.pid
-
-
-def serve(task_fd: int, result_fd: int) -> None:
-    """Run tasks until there are no more: what a worker does. Ends with its parent, even during a task."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    gc.disable()  # a scan makes many objects and no cycles: collections cost it 8 %
-    threading.Thread(target=_exit_with_parent, args=(task_fd,), daemon=True).start()
-    with suppress(EOFError, BrokenPipeError):
-        while True:
-            task: Task = _read_message(task_fd)
-            try:
-                message = (False, task.run())
-            except Exception as error:
-                message = (True, error)
-            _write_message(result_fd, message)
-
-
-def _exit_with_parent(task_fd: int) -> None:
-    poll = select.poll()
-    poll.register(task_fd, 0)  # nothing but the end of the pipe, which is the end of the parent
-    poll.poll()
-    if threading.main_thread().is_alive():
-        time.sleep(STOP_SECONDS)  # an orderly end comes first
-        os._exit(1)
-
-
-def _is_reaped(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
-
-
-def _enlarge(fd: int) -> None:
-    import fcntl
-
-    with suppress(AttributeError, OSError):  # not on this system, or not for this user
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-
-def _to_message(message: object) -> bytes:
-    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    return _LENGTH.pack(len(data)) + data
-
-
-def _write_message(fd: int, message: object) -> None:
-    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    head = _LENGTH.pack(len(data))
-    written = os.writev(fd, (head, data)) - len(head)
-    rest = memoryview(data)[written:]
-    while rest:
-        rest = rest[os.write(fd, rest) :]
-
-
-def _read_message(fd: int) -> Any:
-    """Read a whole message; EOFError where the writer is gone, be it in the middle of the message."""
-    length = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size))[0]
-    return pickle.loads(_read_exactly(fd, length))  # noqa: S301 - from our own worker
-
-
-def _read_exactly(fd: int, length: int) -> bytearray:
-    data = bytearray(length)
-    rest = memoryview(data)
-    while rest:
-        count = os.readv(fd, [rest])
-        if not count:
-            raise EOFError
-        rest = rest[count:]
-    return data
+def count_cpus() -> int:
+    """Count the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -21,7 +21,7 @@ from one.alf import spec
 from fastindex.errors import ExampleError, MissingExtraError, UsageError
 from fastindex.jobs.example import example
 from fastindex.jobs.example.example import iter_session_paths, write_example
-from fastindex.workers import processes
+from fastindex.workers import child
 from tests.support.patience import turns
 from tests.support.trees import digest_of
 
@@ -328,7 +328,7 @@ def test_a_killed_run_leaves_nothing_under_the_final_name_its_workers_end_and_th
 
 def test_a_killed_worker_changes_no_byte(example_tree, tmp_path, monkeypatch):
     pids = []
-    spawn = processes._spawn
+    spawn = child._spawn
 
     def remember(*fds):
         pids.append(spawn(*fds))
@@ -340,8 +340,8 @@ def test_a_killed_worker_changes_no_byte(example_tree, tmp_path, monkeypatch):
         with suppress(ProcessLookupError):  # it was done before
             os.kill(pids[0], signal.SIGKILL)
 
-    monkeypatch.setattr(processes, 'may_fork', lambda: False)
-    monkeypatch.setattr(processes, '_spawn', remember)
+    monkeypatch.setattr(child, 'may_fork', lambda: False)
+    monkeypatch.setattr(child, '_spawn', remember)
     for turn in turns():
         pids.clear()
         target = tmp_path / f'x{turn}'

@@ -30,7 +30,7 @@ def fixed_date(monkeypatch):
 @pytest.fixture
 def inheriting(monkeypatch):
     """Workers that inherit what a test has changed in this process."""
-    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)
+    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)
 
 
 def record_calls(monkeypatch, module, name):

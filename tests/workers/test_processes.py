@@ -17,8 +17,9 @@ import pytest
 
 from fastindex import WorkerError
 from fastindex.workers import processes as workers_module
+from fastindex.workers.child import may_fork
 from fastindex.workers.pool import Pool
-from fastindex.workers.processes import MAX_DEATHS, Workers, may_fork
+from fastindex.workers.processes import MAX_DEATHS, Workers
 from tests.support.patience import wait_until
 
 
@@ -83,7 +84,7 @@ def large(size: int) -> bytes:
     return bytes(size)
 
 
-@pytest.fixture(params=['forked', 'spawned', 'executor', 'here'])
+@pytest.fixture(params=['forked', 'spawned', 'threads', 'spawned threads', 'executor', 'here'])
 def pool(request, monkeypatch):
     if request.param == 'executor':
         from concurrent.futures import ThreadPoolExecutor
@@ -91,14 +92,30 @@ def pool(request, monkeypatch):
         with ThreadPoolExecutor(2) as executor, Pool(2, executor) as pool:
             yield pool
         return
-    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: request.param == 'forked')
+    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: 'spawned' not in request.param)
+    set_cpus(monkeypatch, 1 if 'threads' in request.param else 2)
     with Pool(1 if request.param == 'here' else 2) as pool:
+        yield pool
+
+
+def set_cpus(monkeypatch, count):
+    for module in ('pool', 'processes'):
+        monkeypatch.setattr(f'fastindex.workers.{module}.count_cpus', lambda: count)
+
+
+@pytest.fixture(params=['processes', 'threads', 'threads of two'])
+def workers(request, monkeypatch):
+    """Two processes of one thread, one of two, and two of three."""
+    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)
+    set_cpus(monkeypatch, 1 if request.param == 'threads' else 2)
+    with Pool(6 if request.param == 'threads of two' else 2) as pool:
         yield pool
 
 
 @pytest.fixture
 def two_workers(monkeypatch):
-    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)
+    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)
+    set_cpus(monkeypatch, 2)
     with Pool(2) as pool:
         yield pool
 
@@ -212,76 +229,75 @@ def test_workers_that_cannot_be_started_are_an_error_and_none_stays():
 def test_a_new_interpreter_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / 'pickle.py').write_text(f'open({str(tmp_path / "ran")!r}, "w")')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: False)
+    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: False)
     with Pool(2) as pool:
         assert [result for result, _ in pool.run(calls(double, [1]))] == [2]
     assert not (tmp_path / 'ran').exists()
 
 
-def test_a_killed_worker_costs_a_retry(two_workers, tmp_path):
+def test_a_killed_worker_costs_a_retry(workers, tmp_path):
     markers = [str(tmp_path / str(i)) for i in range(10)]
-    assert [result for result, _ in two_workers.run(calls(die_once, markers))] == ['alive'] * 10
+    assert [result for result, _ in workers.run(calls(die_once, markers))] == ['alive'] * 10
 
 
-def test_workers_killed_at_random_change_no_result(two_workers):
+def test_workers_killed_at_random_change_no_result(workers):
     chance = random.Random(0)
     results, kills = [], 0
-    for result, _ in two_workers.run(calls(double, range(1000))):
+    for result, _ in workers.run(calls(double, range(1000))):
         results.append(result)
         if chance.random() < 0.02:  # wherever the worker is by then in the tasks that it has
-            worker = chance.choice(two_workers._backend._workers)
+            worker = chance.choice(workers._backend._workers)
             if max((task.deaths for task in worker.tasks), default=0) < MAX_DEATHS - 1:  # else given up
-                os.kill(worker.pid, signal.SIGKILL)
+                os.kill(worker.process.pid, signal.SIGKILL)
                 kills += 1
     assert kills > 5
     assert results == [2 * number for number in range(1000)]
 
 
-def test_a_task_that_kills_its_worker_each_time_is_an_error(two_workers):
+def test_a_task_that_kills_its_worker_each_time_is_an_error(workers):
     with pytest.raises(WorkerError, match='3 worker processes died'):
-        list(two_workers.run(calls(die, [1])))
+        list(workers.run(calls(die, [1])))
 
 
-def test_a_task_that_kills_its_worker_is_tried_in_parts_and_only_the_guilty_one_given_up(
-    two_workers, tmp_path
-):
+def test_a_task_that_kills_its_worker_is_tried_in_parts_and_only_the_guilty_one_given_up(workers, tmp_path):
     deaths = tmp_path / 'deaths'
     tasks = [DieOf7(deaths, numbers) for numbers in ([1, 2], [3], [6, 7, 8], [9])]
-    results = [result for result, _ in two_workers.run(tasks)]
+    results = [result for result, _ in workers.run(tasks)]
     assert results == [[1, 2], [3], [6], '[7] given up', [8], [9]]
-    list(two_workers.run(calls(double, range(20))))
-    assert len(deaths.read_text()) == 2 * MAX_DEATHS
+    list(workers.run(calls(double, range(20))))
+    shared = len(workers._backend._workers[0].process.pipes) > 1  # of a death of several nobody is accused
+    assert 2 * MAX_DEATHS <= len(deaths.read_text()) <= 2 * (MAX_DEATHS + shared)
 
 
-def test_a_stopped_worker_is_gone(two_workers):
-    pids = {pid for pid, _ in two_workers.run(calls(whoami, range(16)))}
-    two_workers._stop(kill=False)
+def test_a_stopped_worker_is_gone(workers):
+    pids = {pid for pid, _ in workers.run(calls(whoami, range(16)))}
+    workers._stop(kill=False)
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
 
 def test_a_busy_worker_is_gone_at_once_where_it_is_killed(monkeypatch):
-    monkeypatch.setattr('fastindex.workers.processes.may_fork', lambda: True)
+    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)
     monkeypatch.setattr(workers_module, 'STOP_SECONDS', 3600)  # neither for the end of its task nor for this
     workers = Workers(1)
     [worker] = workers._workers
     workers.submit(None, Call(time.sleep, 3600), is_long=True)
     workers.stop(kill=True)
-    assert not is_alive(worker.pid)
+    assert not is_alive(worker.process.pid)
 
 
 def test_no_worker_outlives_a_killed_parent():
     code = (
         'import sys, time\n'
-        'from fastindex.workers import processes\n'
+        'from fastindex.workers import child\n'
         'from fastindex.workers.pool import Pool\n'
-        'processes.STOP_SECONDS = 0.2\n'
+        'child.STOP_SECONDS = 0.2\n'
         'class Sleep:\n'
         '    def run(self): time.sleep(3600)\n'
         'pool = Pool(2)\n'
         'results = pool.run([Sleep(), Sleep()])\n'
-        'print(*[worker.pid for worker in pool._backend._workers], flush=True)\n'
+        'print(*[worker.process.pid for worker in pool._backend._workers], flush=True)\n'
         'next(results)'
     )
     with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True) as parent:
@@ -307,7 +323,7 @@ def test_a_process_with_threads_is_not_forked():
     finally:
         done.set()
         thread.join()
-    code = 'from fastindex.workers.processes import may_fork; assert may_fork()'
+    code = 'from fastindex.workers.child import may_fork; assert may_fork()'
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
@@ -315,14 +331,15 @@ def test_few_workers_are_replaced_by_some_that_inherit_pyarrow_and_many_are_not(
     make_tree, build, monkeypatch
 ):
     starts = []
-    add_worker = Workers._add_worker
+    add_process = Workers._add_process
 
-    def counting(self):
+    def counting(self, threads):
         starts.append('pyarrow' in sys.modules)
-        add_worker(self)
+        add_process(self, threads)
 
-    monkeypatch.setattr(Workers, '_add_worker', counting)
-    for module in ('processes', 'pool'):
+    monkeypatch.setattr(Workers, '_add_process', counting)
+    set_cpus(monkeypatch, 9)
+    for module in ('child', 'pool'):
         monkeypatch.setattr(f'fastindex.workers.{module}.may_fork', lambda: True)
     root = make_tree({f's/2024-01-01/{number:03}/x.y.npy': b'' for number in range(1, 30)})
     few = build(root, workers=2).generation

@@ -1,0 +1,218 @@
+"""A worker process: how it is started, what it does until its end, and the messages there and back.
+
+It is forked where this process has no other threads, as it then inherits what is imported. Else (a notebook;
+OpenBLAS) it is a new interpreter, which knows nothing of the script that called, so that a script needs no
+`if __name__ == '__main__'`.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import select
+import signal
+import struct
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from fastindex.workers import Task
+
+__all__ = [
+    'STOP_SECONDS',
+    'enlarge',
+    'is_reaped',
+    'may_fork',
+    'read_message',
+    'serve',
+    'start_child',
+    'to_message',
+]
+
+STOP_SECONDS = 2.0
+"""For an orderly end, before another one is made."""
+
+PIPE_BYTES = 2**20
+"""A result fits, so that a worker need not wait until it is read."""
+
+_LENGTH = struct.Struct('=Q')
+
+
+def may_fork() -> bool:
+    """Tell whether this process can be forked: no thread may hold a lock that a child would wait for.
+
+    jemalloc's own thread, which pyarrow brings, is made for forks (`pthread_atfork`).
+    """
+    if sys.platform != 'linux':
+        return False
+    for _ in range(20):
+        if threading.active_count() > 1 or not os.path.isdir('/proc/self/task'):
+            return False
+        names = list(_iter_thread_names())
+        if len(names) - names.count('jemalloc_bg_thd') == 1:
+            return True
+        time.sleep(0.001)  # a thread that was joined may take a moment to leave the kernel
+    return False
+
+
+def _iter_thread_names() -> Iterator[str]:
+    for thread in os.listdir('/proc/self/task'):
+        with suppress(FileNotFoundError), open(f'/proc/self/task/{thread}/comm') as file:
+            yield file.read().strip()
+
+
+def start_child(pipes: list[tuple[int, int]], close: list[int]) -> int:
+    """Start a process that serves.
+
+    Parameters
+    ----------
+    pipes
+        For each of its threads: where its tasks are read from, and its results are written to.
+    close
+        Descriptors of this process that are not its business.
+
+    Returns
+    -------
+    pid
+        The number of the process, which the caller is to reap.
+    """
+    return _fork(pipes, close) if may_fork() else _spawn(pipes)
+
+
+def _fork(pipes: list[tuple[int, int]], close: list[int]) -> int:
+    # A signal between the fork and our handlers would run the parent's clean-up in the child.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', DeprecationWarning)  # Python 3.12 counts jemalloc's thread
+            pid = os.fork()
+        if pid == 0:
+            _run_child(pipes, close, mask)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid
+
+
+def _run_child(pipes: list[tuple[int, int]], close: list[int], mask: set[Any]) -> NoReturn:
+    try:
+        for fd in close:
+            os.close(fd)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        serve(pipes)
+    finally:
+        os._exit(0)
+
+
+def _spawn(pipes: list[tuple[int, int]]) -> int:
+    import subprocess
+
+    code = f'from fastindex.workers.child import serve; serve({pipes})'
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, '-P', '-c', code],
+        pass_fds=[fd for pipe in pipes for fd in pipe],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+    process.returncode = 0  # we reap it ourselves
+    return process.pid
+
+
+def serve(pipes: list[tuple[int, int]]) -> None:
+    """Run tasks until there are no more: what a worker process does, with a thread for each pair of pipes.
+
+    Ends with its parent, even during a task.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    gc.disable()  # a scan makes many objects and no cycles: collections cost it 8 %
+    threading.Thread(target=_exit_with_parent, args=(pipes[0][0],), daemon=True).start()
+    threads = [threading.Thread(target=_serve_or_die, args=pipe, daemon=True) for pipe in pipes[1:]]
+    for thread in threads:
+        thread.start()
+    _serve(*pipes[0])
+    for thread in threads:
+        thread.join()
+
+
+def _serve(task_fd: int, result_fd: int) -> None:
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            task: Task = read_message(task_fd)
+            try:
+                message = (False, task.run())
+            except Exception as error:
+                message = (True, error)
+            _write_message(result_fd, message)
+
+
+def _serve_or_die(task_fd: int, result_fd: int) -> None:
+    """Serve in a thread. Its failure is that of the process: the parent would wait for it for ever."""
+    try:
+        _serve(task_fd, result_fd)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+
+
+def _exit_with_parent(task_fd: int) -> None:
+    poll = select.poll()
+    poll.register(task_fd, 0)  # nothing but the end of the pipe, which is the end of the parent
+    poll.poll()
+    if threading.main_thread().is_alive():
+        time.sleep(STOP_SECONDS)  # an orderly end comes first
+        os._exit(1)
+
+
+def is_reaped(pid: int) -> bool:
+    """Tell whether a child is gone, and nothing is left of it."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def enlarge(fd: int) -> None:
+    """Let a pipe hold a whole result."""
+    import fcntl
+
+    with suppress(AttributeError, OSError):  # not on this system, or not for this user
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def to_message(message: object) -> bytes:
+    """Make the bytes that `read_message` reads."""
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(data)) + data
+
+
+def _write_message(fd: int, message: object) -> None:
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    head = _LENGTH.pack(len(data))
+    written = os.writev(fd, (head, data)) - len(head)
+    rest = memoryview(data)[written:]
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def read_message(fd: int) -> Any:
+    """Read a whole message; EOFError where the writer is gone, be it in the middle of the message."""
+    length = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size))[0]
+    return pickle.loads(_read_exactly(fd, length))  # noqa: S301 - from our own worker
+
+
+def _read_exactly(fd: int, length: int) -> bytearray:
+    data = bytearray(length)
+    rest = memoryview(data)
+    while rest:
+        count = os.readv(fd, [rest])
+        if not count:
+            raise EOFError
+        rest = rest[count:]
+    return data
