@@ -38,6 +38,7 @@ EPILOG = """\
 examples:
   python -m fastindex /data                          index /data with all CPUs
   python -m fastindex /data --workers 16 --hash      and compute XXH3-128 digests
+  python -m fastindex /data                          from then on the digests stay: each run goes on as before
   python -m fastindex /data --hash=xxh128,md5        MD5 too, which the ONE client checks at each load
   python -m fastindex /mnt/read-only --out ~/index   leave the tree as it is
   python -m fastindex /data --dry-run -v             what would be left out, and why
@@ -70,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         '',
         '[build] ROOT [options]',
         'Index the ONE sessions below ROOT: write sessions.pqt and datasets.pqt, which the ONE client opens. '
-        'Running it again is the update.',
+        'Running it again is the update: an index that is there goes on as it was made.',
         EPILOG,
     )
     add = parser.add_argument
@@ -83,8 +84,16 @@ def make_parser() -> argparse.ArgumentParser:
         help='compute digests of all files: --hash is XXH3-128 (column xxh128), --hash=md5 is what the '
         'client checks (column hash), --hash=xxh128,md5 both in one read',
     )
-    share(parser, '--follow-symlinks')
+    off: dict[str, Any] = {'action': 'store_const', 'const': False}
+    add('--no-hash', dest='hash', **off, help='compute no digests, though the index that is there has some')
+    share(
+        parser,
+        '--follow-symlinks',
+        default=None,
+        help='follow links to folders and files (as in a first run); --no-follow-symlinks stays inside ROOT',
+    )
     share(parser, '--namespace', help='namespace of the eids, for trees that will be merged')
+    add('--no-namespace', dest='namespace', **off, help='that of fastindex, though the index has another one')
     add(
         '--check',
         action='store_true',
@@ -106,15 +115,23 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         '--default-revision',
         choices=REVISIONS,
-        default=REVISIONS[0],
-        help='what the client loads where no revision is named: the newest one (default), or the one that is '
-        'known as the default by the tables of --ids-from and by the index before',
+        help='what the client loads where no revision is named: the newest one (as in a first run), or the '
+        'one that is known as the default by the tables of --ids-from and by the index before',
+    )
+    add(
+        '--no-ids-from',
+        dest='ids_from',
+        action='store_const',
+        const=[],
+        help='make our ids, though the index has those of others',
     )
     share(
         parser,
         '--uuid-filenames',
-        help='the names carry the UUIDs of the datasets, name.<uuid>.ext: these are the ids',
+        help='the names carry the UUIDs of the datasets, name.<uuid>.ext: these are the ids; '
+        '--no-uuid-filenames gives that up',
     )
+    add('--fresh', action='store_true', help='start from the defaults, however the index there was made')
     add('--rehash', action='store_true', help='read all files again, also those that are as they were')
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
     share(parser, '--force', help='replace tables of another program, or that are links')
@@ -143,19 +160,21 @@ def _run(options: argparse.Namespace) -> int:
     from fastindex.names.ids import NAMESPACE
     from fastindex.trees.digests import parse_algorithms
 
+    hash = None if options.hash is None else ()
     with _open_changes(options.changes) as write_change:
         summary = build(
             options.root,
             out=options.out,
             workers=options.workers,
             dask=options.dask,
-            hash=() if options.hash is None else parse_algorithms(options.hash),
+            hash=parse_algorithms(options.hash) if isinstance(options.hash, str) else hash,
             progress=not options.quiet,
             follow_symlinks=options.follow_symlinks,
-            namespace=options.namespace or NAMESPACE,
+            namespace=NAMESPACE if options.namespace is False else options.namespace,
             ids_from=options.ids_from,
             default_revision=options.default_revision,
             uuid_filenames=options.uuid_filenames,
+            fresh=options.fresh,
             rehash=options.rehash,
             allow_empty=options.allow_empty,
             force=options.force,
@@ -205,6 +224,7 @@ def _to_json(summary: Summary) -> dict[str, Any]:
     paths = {name: getattr(summary, f'{name}_path') for name in ('sessions', 'datasets', 'problems')}
     return {
         'root': summary.root,
+        'as_before': [with_flags(option) for option in summary.as_before],
         'sessions': summary.sessions,
         'datasets': summary.datasets,
         'bytes': summary.bytes,
@@ -233,7 +253,9 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
         f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {megabytes(summary.bytes)} '
         f'in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
     )
-    if options.hash:
+    if summary.as_before:
+        yield f'as before: {with_flags(" ".join(summary.as_before))}'
+    if summary.recipe.algorithms:
         computed = summary.datasets - summary.digests_reused
         yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
     for kept in summary.ids_kept:
@@ -252,8 +274,8 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
         for reason, count in summary.skipped.items():
             yield f'  {count:>9,}  {reason}: {with_flags(EXPECTED[SkipReason(reason)])}'
         if not options.verbose:
-            links = '' if options.follow_symlinks else ' --no-follow-symlinks'
-            names = ' --uuid-filenames' if options.uuid_filenames else ''
+            links = '' if summary.recipe.follow_symlinks else ' --no-follow-symlinks'
+            names = ' --uuid-filenames' if summary.recipe.uuid_filenames else ''
             yield f'  to list them: python -m fastindex {quote(options.root)}{links}{names} --dry-run -v'
     if summary.problem_count:
         yield f'{summary.problem_count:,} problems: paths that could not be indexed'
@@ -261,7 +283,7 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
             yield f'  {problem}'
         if summary.problems_path:
             yield f'  all of them: {escape(os.fspath(summary.problems_path))}'
-        if options.uuid_filenames:
+        if summary.recipe.uuid_filenames:
             yield (
                 '  what to do about names: python -m fastindex validate '
                 f'{quote(options.root)} --uuid-filenames'

@@ -91,7 +91,7 @@ _SHARED: dict[str, dict[str, Any]] = {
         'default': True,
         'help': 'follow links to folders and files (default); --no-follow-symlinks stays inside ROOT',
     },
-    '--uuid-filenames': _SWITCH,
+    '--uuid-filenames': {'action': argparse.BooleanOptionalAction, 'default': None},
     '--namespace': {'metavar': 'UUID', 'type': UUID, 'help': 'as for the index'},
     '--ids-from': {'metavar': 'DIR', 'help': 'as for the index'},
     '--dry-run': _SWITCH,

@@ -60,7 +60,7 @@ def with_flags(text: str) -> str:
     >>> with_flags('`allow_empty`, `follow_symlinks=False` or `hash=md5` does it')
     '--allow-empty, --no-follow-symlinks or --hash=md5 does it'
     """
-    return re.sub(r'`(\w+)(?:=([\w,]+))?`', _to_flag, text)
+    return re.sub(r'`(\w+)(?:=([\w,-]+))?`', _to_flag, text)
 
 
 def _to_flag(option: re.Match[str]) -> str:

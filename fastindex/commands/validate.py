@@ -48,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     share(
         parser,
         '--uuid-filenames',
+        default=False,
         help='the names are to carry the UUIDs of the datasets, name.<uuid>.ext',
     )
     add('--explain', metavar='CODE', help='say what a code means, with an example, and do nothing else')

@@ -68,7 +68,6 @@ def make_parser() -> argparse.ArgumentParser:
     share(
         parser,
         '--uuid-filenames',
-        default=None,
         help='the names carry the ids of the datasets, name.<uuid>.ext (default: as the index says)',
     )
     share(parser, '--endpoint', '--anonymous')

@@ -1,22 +1,26 @@
 """Tell the tables of fastindex from those of another program, before an index is put in their place.
 
 Looks at the footers alone: ours have our metadata, which no other program writes, not even one that has read
-our tables. Leaves pyarrow out, which takes longer to load than all else that comes before the first folder.
+our tables; and they say how the index was made. Leaves pyarrow out, which takes longer to load than all else
+that comes before the first folder.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from fastindex import limits
 from fastindex.errors import ForeignTableError, InvalidIndexError
 from fastindex.tables.file import find_footer, open_table
+from fastindex.tables.metadata import Recipe
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 
-__all__ = ['Foreign', 'find_foreign', 'refuse_foreign']
+__all__ = ['Foreign', 'find_foreign', 'read_recipes', 'refuse_foreign']
 
 _OUR_KEY = b'\x18\x09fastindex\x18'
 """Our metadata in a footer: a key of nine bytes, and that a value follows (Thrift's compact protocol)."""
@@ -68,6 +72,31 @@ def _read_footer(file: IO[bytes]) -> bytes:
         return b''
     file.seek(max(start, size_bytes - limits.MAX_FOOTER_BYTES))
     return file.read(limits.MAX_FOOTER_BYTES)
+
+
+def read_recipes(folder: Path) -> set[Recipe]:
+    """Read how the tables of ours in a folder were made, of as many as say it.
+
+    Two where they say different things; none where nothing of ours is there, or can be read.
+    """
+    found = set()
+    for name in ('sessions.pqt', 'datasets.pqt'):
+        with suppress(InvalidIndexError, ValueError, RecursionError), open_table(folder / name) as file:
+            _, key, rest = _read_footer(file).partition(_OUR_KEY)
+            if key:
+                facts = json.loads(_read_string(rest))
+                found.add(Recipe.from_json(facts if isinstance(facts, dict) else {}))
+    return found
+
+
+def _read_string(data: bytes) -> bytes:
+    """Read a string after its length, as Thrift's compact protocol has it: 7 bits a byte, low ones first."""
+    length = 0
+    for place, byte in enumerate(data[:5]):
+        length |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return data[place + 1 : place + 1 + length]
+    return b''
 
 
 def refuse_foreign(folder: Path, *, url: str | None = None) -> None:

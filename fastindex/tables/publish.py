@@ -28,7 +28,7 @@ from fastindex.tables.stage import STAGE, Stage
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 
-__all__ = ['check_target', 'open_draft', 'open_stage', 'open_target', 'recover']
+__all__ = ['open_draft', 'open_stage', 'open_target', 'recover']
 
 
 def recover(out: Path, *, force: bool = False) -> None:
@@ -46,27 +46,10 @@ def recover(out: Path, *, force: bool = False) -> None:
             pass
 
 
-def check_target(out: Path, *, force: bool, overwrite: bool, url: str | None) -> None:
-    """Refuse what `open_target` would refuse for what is in the place of the tables.
-
-    Parameters
-    ----------
-    url
-        Of the bucket that the folder has a copy of.
-
-    Raises
-    ------
-    ForeignTableError, PublishError
-        See `open_target`.
-    """
-    with _open_out(out) as folder:
-        stage = Stage(folder, force=force, overwrite=overwrite)
-        stage.check_places()
-        stage.check_owner(url=url)
-
-
 @contextmanager
-def open_target(out: Path, *, force: bool = False, overwrite: bool = False) -> Iterator[Stage]:
+def open_target(
+    out: Path, *, force: bool = False, overwrite: bool = False, url: str | None = None
+) -> Iterator[Stage]:
     """Open the place of an index for a run that will replace it, before anything is discovered.
 
     Takes the lock, deals with what an earlier run left, and tries whether the folder can be written to: what
@@ -78,6 +61,8 @@ def open_target(out: Path, *, force: bool = False, overwrite: bool = False) -> I
         Whether a table that is a link may be replaced by a file. What it leads to is left alone.
     overwrite
         Whether tables that another program wrote may be replaced.
+    url
+        Of the bucket that the folder has a copy of.
 
     Returns
     -------
@@ -96,10 +81,13 @@ def open_target(out: Path, *, force: bool = False, overwrite: bool = False) -> I
     with _open_out(out) as folder, ExitStack() as held:
         stage = Stage(folder, force=force, overwrite=overwrite)
         with stage.explaining():
+            if not os.path.lexists(stage.path):  # nor a lock of ours, by which a folder is known as ours
+                stage.check_places()
+                stage.check_owner(url=url)
             held.enter_context(stage.hold())
             stage.check_places()
             stage.recover()
-            stage.check_owner()
+            stage.check_owner(url=url)
         yield stage
 
 

@@ -62,6 +62,7 @@ def test_json_is_one_object_with_the_summary(make_tree, run):
     assert summary.pop('seconds') > 0
     assert summary == {
         'root': str(root),
+        'as_before': [],
         'sessions': 1,
         'datasets': 1,
         'bytes': 4,

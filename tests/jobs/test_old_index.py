@@ -91,7 +91,11 @@ def test_a_build_replaces_whatever_was_there_and_says_what_it_could_not_do(
 ):
     out = broken(KINDS[kind])
     before = digest_of(out)
-    words = [*(['--hash=xxh128,md5'] if hash else []), *(['--force'] if kind in FOREIGN else [])]
+    words = [
+        '--hash=xxh128,md5' if hash else '--no-hash',
+        *(['--force'] if kind in FOREIGN else []),
+        *(['--fresh'] if kind == 'metadata that is deep' else []),
+    ]
     for code, more in ((1, ['--check']), (0, [])):
         assert digest_of(out) == before
         found = rerun(out, *words, *more)

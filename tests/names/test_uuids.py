@@ -325,7 +325,8 @@ def test_a_rerun_reuses_digests_and_tells_what_has_changed(make_tree, index, run
     (session / f'a.b0.{IDS[0]}.npy').write_bytes(b'changed')
     (session / f'a.b1.{IDS[1]}.npy').rename(session / f'c.d.{IDS[1]}.npy')
     (session / f'a.b2.{IDS[2]}.npy').rename(session / f'a.b2.{IDS[50]}.npy')
-    assert run(root, '--check', '--uuid-filenames', '--changes', tmp_path / 'changes', '--workers', 1)[0] == 1
+    words = '--check', '--no-hash', '--changes', tmp_path / 'changes', '--workers', 1
+    assert run(root, *words)[0] == 1
     found = [json.loads(line) for line in (tmp_path / 'changes').read_text().splitlines()]
     assert {(change['kind'], change['rel_path'], str(change['before'])) for change in found} == {
         ('changed', 'a.b0.npy', "{'file_size': 1}"),
@@ -358,9 +359,9 @@ def test_a_run_that_has_the_wrong_names_says_so(make_tree, run):
     assert f'{root} --uuid-filenames --dry-run -v' in out
     (root / SESSION / f'a.b.{IDS[0]}.npy').touch()
     assert 'warning' not in run(root, '--uuid-filenames', '--workers', 1)[2]
-    code, _, err = run(root, '--workers', 1)
-    assert (code, 'took ids from the names of the files: --uuid-filenames keeps them' in err) == (0, True)
-    assert 'warning' not in run(root, '--workers', 1)[2]
+    code, out, err = run(root, '--workers', 1)
+    assert (code, 'as before: --uuid-filenames\n' in out, 'warning' in err) == (3, True, False)
+    assert run(root, '--no-uuid-filenames', '--workers', 1)[::2] == (0, '')
 
 
 # Who reads it

@@ -161,7 +161,7 @@ def test_a_digest_that_the_index_has_not_is_computed(make_tree, build, settling)
 
 def test_an_index_without_digests_has_no_fingerprints(root, build):
     assert (root / '.fastindex' / FINGERPRINTS).exists()
-    build(root)
+    build(root, hash=())
     assert not (root / '.fastindex' / FINGERPRINTS).exists()
     assert build(root, hash=['md5']).digests_reused == 0
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from fastindex import limits
-from fastindex.errors import EmptyTreeError, InvalidIndexError, LabConflictError, PublishError, UsageError
+from fastindex.errors import EmptyTreeError, InvalidIndexError, LabConflictError, UsageError
+from fastindex.jobs.build.carried import Wish, carry_on
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.build.summary import Report, Summary
 from fastindex.names.alf import parse_session_path
-from fastindex.names.ids import NAMESPACE, Identity
+from fastindex.names.ids import Identity
 from fastindex.names.problems import Skip, Tally
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
@@ -24,11 +26,11 @@ from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.tables.check import Published
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.metadata import REVISIONS, Recipe, to_facts
-from fastindex.tables.publish import check_target, open_draft, open_target, recover
+from fastindex.tables.publish import open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
 from fastindex.tables.stage import Stage
 from fastindex.text import escape, is_utf8, to_text
-from fastindex.trees import Tree, is_url, open_tree
+from fastindex.trees import ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import ALGORITHMS
 from fastindex.trees.roots import explain_empty_root
 from fastindex.workers.pool import Pool, open_pool
@@ -36,10 +38,12 @@ from fastindex.workers.pool import Pool, open_pool
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from fastindex.jobs.build.adopt import AdoptedIds
+    from fastindex.tables.bucket import Mirror
     from fastindex.tables.changes import Change
     from fastindex.workers.pool import Dask
 
-__all__ = ['build', 'build_index', 'recover']
+__all__ = ['build', 'build_index', 'recover', 'run_stages']
 
 
 def build(
@@ -47,15 +51,16 @@ def build(
     *,
     out: str | os.PathLike[str] | None = None,
     workers: int | None = None,
-    hash: Collection[str] = (),
+    hash: Collection[str] | None = None,
     executor: Executor | None = None,
     dask: Dask | None = None,
     progress: bool = False,
-    follow_symlinks: bool = True,
-    namespace: UUID = NAMESPACE,
-    ids_from: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-    default_revision: str = REVISIONS[0],
-    uuid_filenames: bool = False,
+    follow_symlinks: bool | None = None,
+    namespace: UUID | None = None,
+    ids_from: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Literal[False] | None = None,
+    default_revision: str | None = None,
+    uuid_filenames: bool | None = None,
+    fresh: bool = False,
     rehash: bool = False,
     allow_empty: bool = False,
     force: bool = False,
@@ -68,6 +73,9 @@ def build(
 ) -> Summary:
     """Index the tree below `root`: write sessions.pqt and datasets.pqt, which the ONE client opens.
 
+    An index that is there is brought up to date as it was made: what is None of `hash`, `follow_symlinks`,
+    `namespace`, `ids_from` and `uuid_filenames` is as it was, and `Summary.as_before` says so.
+
     Parameters
     ----------
     root
@@ -78,7 +86,8 @@ def build(
     workers
         Processes that scan; the CPUs that this process may use if None; 1 scans in this process.
     hash
-        Digests to compute, of `xxh128` (column `xxh128`) and `md5` (column `hash`, which the client checks).
+        Digests to compute, of `xxh128` (column `xxh128`) and `md5` (column `hash`, which the client checks);
+        `()` computes none, as a first run does unless told.
     executor
         Runs the shards instead of processes of our own: any `concurrent.futures.Executor`.
     dask
@@ -87,20 +96,28 @@ def build(
     progress
         Whether to show a progress bar if standard error is a terminal.
     follow_symlinks
-        Whether links to folders and files are followed. Where not, nothing outside the root is read.
+        Whether links to folders and files are followed, as in a first run. Where not, nothing outside the
+        root is read.
     namespace
-        Namespace of the eids, to tell apart two trees without labs that are to be merged.
+        Namespace of the eids, to tell apart two trees without labs that are to be merged; `NAMESPACE` in a
+        first run.
     ids_from
         Tables (an Alyx database's, the client's own), by their folder or one of their files, or several of
         these: ids, task_protocol, projects, qc and columns that other indexes have not are kept, for the
-        sessions and datasets that they know; later tables fill the gaps of earlier ones. Give it each time: a
-        run without makes our ids, and keeps the rest. If it is the folder for the tables, those are replaced.
+        sessions and datasets that they know; later tables fill the gaps of earlier ones. The next runs keep
+        what the index then has, unless tables are named again; False makes our ids, and keeps the rest. If
+        it is the folder for the tables, those are replaced.
     default_revision
-        Which revision of a dataset the client loads where none is named: the `newest`, or the one that is
-        `known` as such by the tables whose ids are kept, and by the index before, as long as it is there.
+        Which revision of a dataset the client loads where none is named: the `newest`, as in a first run, or
+        the one that is `known` as such by the tables whose ids are kept, and by the index before, as long as
+        it is there.
     uuid_filenames
         Whether the names of the files carry the UUIDs of the datasets, `name.<uuid>.ext`: these are the ids,
-        and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two.
+        and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two. Not in a
+        first run.
+    fresh
+        Whether it makes no difference how the index that is there was made: what is None is as in a first
+        run.
     rehash
         Whether all files are read again. Where not, a digest of the published index is reused if the file's
         size, mtime, ctime and inode are as they were, and both times were older than that scan by a minute.
@@ -135,70 +152,52 @@ def build(
     >>> summary.sessions, summary.datasets  # doctest: +SKIP
     (4933, 73995)
     """
-    if out is not None and not os.fspath(out):
-        raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
-    if check and dry_run:
-        raise UsageError('check and dry_run are two questions: expected one of them')
+    _check_usage(root, out, check=check, dry_run=dry_run)
     tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
-    if default_revision not in REVISIONS:
+    if default_revision not in (None, *REVISIONS):
         raise UsageError(f'default_revision={default_revision!r}: expected one of {", ".join(REVISIONS)}')
-    if uuid_filenames and tables:
-        raise UsageError(
-            hint='the ids of datasets are those in the names of their files (`uuid_filenames`), or those of '
-            'other tables (`ids_from`): leave one of the two out'
-        )
-    recipe = Recipe(
+    wish = Wish(
         namespace=namespace,
-        ids_from=bool(tables),
+        ids_from=None if ids_from is None else bool(tables),
         follow_symlinks=follow_symlinks,
         uuid_filenames=uuid_filenames,
-        algorithms=_check_algorithms(hash),
+        algorithms=None if hash is None else _check_algorithms(hash),
         default_revision=default_revision,
     )
     target = root if out is None else out
     overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
-    if out is None and is_url(root) and not dry_run:
-        raise UsageError(
-            f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: ',
-            hint='expected `out` DIR for the tables, or `out` s3://bucket/prefix',
-        )
     with ExitStack() as stack:
-        tree = open_tree(root, follow_links=follow_symlinks, endpoint=endpoint, anonymous=anonymous)
-        mirror = None
-        if is_url(target) and not dry_run:
-            from fastindex.tables.bucket import open_mirror
-
-            mirror = stack.enter_context(
-                open_mirror(os.fspath(target), endpoint=endpoint, anonymous=anonymous)
-            )
-            mirror.update()
-            target = mirror.folder
-        folder = None if dry_run else Path(os.path.realpath(target))
-        if folder is not None and not check:
-            recover(folder, force=force)  # before the ids of other tables are read, which may be these
-            check_target(folder, force=force, overwrite=overwrite, url=mirror and mirror.location.url)
-        adopted = None
-        if tables:
-            from fastindex.jobs.build.adopt import AdoptedIds
-
-            adopted = AdoptedIds.open(map(Path, tables), namespace.bytes)
-        options = Options(
-            recipe=recipe,
-            adopted=adopted,
-            carries=True,
-            reuse=not rehash,
-            allow_empty=allow_empty,
-            force=force,
-            overwrite=overwrite,
-            check=check,
-            progress=progress,
-            on_skip=on_skip,
-            on_change=on_change,
+        tree = open_tree(
+            root, follow_links=follow_symlinks is not False, endpoint=endpoint, anonymous=anonymous
         )
-        summary = build_index(
+        stack.callback(lambda: tree.close())
+        mirror = None
+        if is_url(target):
+            target, mirror = _open_bucket(stack, os.fspath(target), endpoint, anonymous, dry_run=dry_run)
+        folder = Path(os.path.realpath(target))
+        stage = None
+        if not (check or dry_run):
+            url = mirror and mirror.location.url
+            stage = stack.enter_context(open_target(folder, force=force, overwrite=overwrite, url=url))
+        recipe, as_before = carry_on(folder, wish, fresh=fresh, force=force)
+        if recipe.follow_symlinks != tree.follow_links and not isinstance(tree, ListsAhead):
+            tree.close()
+            tree = open_tree(root, follow_links=recipe.follow_symlinks)
+        summary = run_stages(
             tree,
-            out=folder,
-            options=options,
+            None if dry_run else folder,
+            stage,
+            options=Options(
+                recipe=recipe,
+                as_before=as_before,
+                adopted=_adopt(tables or [folder], recipe) if recipe.ids_from else None,
+                carries=True,
+                reuse=not rehash,
+                allow_empty=allow_empty,
+                progress=progress,
+                on_skip=on_skip,
+                on_change=on_change,
+            ),
             workers=workers,
             executor=executor,
             dask=dask,
@@ -212,6 +211,43 @@ def build(
     return summary
 
 
+def _check_usage(
+    root: str | os.PathLike[str], out: str | os.PathLike[str] | None, *, check: bool, dry_run: bool
+) -> None:
+    if out is not None and not os.fspath(out):
+        raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
+    if check and dry_run:
+        raise UsageError('check and dry_run are two questions: expected one of them')
+    if out is None and is_url(root) and not dry_run:
+        raise UsageError(
+            f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: ',
+            hint='expected `out` DIR for the tables, or `out` s3://bucket/prefix',
+        )
+
+
+def _open_bucket(
+    stack: ExitStack, url: str, endpoint: str | None, anonymous: bool, *, dry_run: bool
+) -> tuple[Path, Mirror | None]:
+    """Open the index in a bucket as a folder on this disk; as a mere copy where nothing is to be written."""
+    from fastindex.tables.bucket import fetch_tables, look_at_tables, open_mirror
+    from fastindex.trees.s3 import Location
+
+    if dry_run:
+        copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-')))
+        location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
+        fetch_tables(location, copy, list(look_at_tables(location)))
+        return copy, None
+    mirror = stack.enter_context(open_mirror(url, endpoint=endpoint, anonymous=anonymous))
+    mirror.update()
+    return mirror.folder, mirror
+
+
+def _adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe) -> AdoptedIds:
+    from fastindex.jobs.build.adopt import AdoptedIds
+
+    return AdoptedIds.open(map(Path, tables), recipe.namespace.bytes)
+
+
 def _check_algorithms(names: Collection[str]) -> tuple[str, ...]:
     if isinstance(names, str):
         raise UsageError(f'hash={names!r} is a string: expected a collection, such as [{names!r}]')
@@ -223,25 +259,40 @@ def _check_algorithms(names: Collection[str]) -> tuple[str, ...]:
 def build_index(
     tree: Tree,
     *,
+    out: Path,
+    options: Options,
+    overwrite: bool = False,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    dask: Dask | None = None,
+) -> Summary:
+    """Index a tree as the options say, however the index that is there was made. See `build`."""
+    with open_target(out, overwrite=overwrite) as stage:
+        return run_stages(tree, out, stage, options=options, workers=workers, executor=executor, dask=dask)
+
+
+def run_stages(
+    tree: Tree,
     out: Path | None,
+    stage: Stage | None,
+    *,
     options: Options,
     workers: int | None = None,
     executor: Executor | None = None,
     dask: Dask | None = None,
 ) -> Summary:
-    """Index a tree: discover, shard, scan, collect, publish. See `build`.
+    """Index a tree: discover, shard, scan, collect, publish.
 
     Parameters
     ----------
     out
-        Folder for the tables; None writes nothing.
+        Folder of the tables that are compared with what is found; None where nothing is to be written at all.
+    stage
+        That of this folder, from `fastindex.tables.publish.open_target`; None publishes nothing.
     """
     started = time.monotonic()
     date_created = _date_created()
-    if out is not None and not out.is_dir():
-        raise PublishError(f'{escape(os.fspath(out))}: there is no such folder for the tables: make it')
     with closing(tree), ExitStack() as stack:
-        stage = None if out is None else stack.enter_context(_open_target(out, options))
         pool = stack.enter_context(open_pool(tree, workers, executor, dask))
         published = None if out is None else Published(out)
         found, known = _discover(tree, published, options, pool, stack)
@@ -257,26 +308,20 @@ def build_index(
 
             scanned = iter_unique(scanned, options.recipe.namespace)
         stack.enter_context(report)
-        if published is None or stage is None:
+        if published is None:
             for result, hashed in scanned:
                 report.add(result, hashed)
                 if carrier is not None:  # it counts
                     report.complete(result, hashed)
             return report.summary(started)
-        with stage.open() if not options.check else nullcontext():
-            generation = _write(scanned, stage, report, date_created)
+        with open_draft() if stage is None else stage.open() as staged:
+            generation = _write(scanned, staged, report, date_created)
             pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
             _refuse_to_lose(published.folder, report)
-            report.compare(published, stage, generation)
-            if not options.check:
+            report.compare(published, staged, generation)
+            if stage is not None:
                 stage.publish()
-    return report.summary(started, out=None if options.check else out, generation=generation)
-
-
-def _open_target(out: Path, options: Options) -> AbstractContextManager[Stage]:
-    if options.check:
-        return open_draft()
-    return open_target(out, force=options.force, overwrite=options.overwrite)
+    return report.summary(started, out=None if stage is None else out, generation=generation)
 
 
 def _iter_tasks(

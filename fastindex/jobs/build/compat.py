@@ -68,8 +68,8 @@ def make_parquet_db(
             path_ids=not hash_ids,
             lab=lab or None,
             allow_empty=True,
-            overwrite=True,
         ),
+        overwrite=True,
     )
     if summary.problem_count:
         _logger.warning('%d paths could not be indexed: %s', summary.problem_count, summary.problems_path)

@@ -25,6 +25,8 @@ class Options(NamedTuple):
     ----------
     recipe
         How the index is made; the tables say so.
+    as_before
+        Those of its options that the published index has decided, in backticks.
     adopted
         The ids of other tables, where these are kept.
     carries
@@ -36,20 +38,16 @@ class Options(NamedTuple):
         Fills the lab column; what the tree says if None.
     reuse
         Whether digests of the published index are reused where they still hold; not where paths are ids.
-    overwrite
-        Whether tables that another program wrote are replaced.
     """
 
     recipe: Recipe = Recipe()
+    as_before: tuple[str, ...] = ()
     adopted: AdoptedIds | None = None
     carries: bool = False
     path_ids: bool = False
     lab: str | None = None
     reuse: bool = False
     allow_empty: bool = False
-    force: bool = False
-    overwrite: bool = False
-    check: bool = False
     progress: bool = False
     on_skip: Callable[[Skip], None] | None = None
     on_change: Callable[[Change], None] | None = None

@@ -59,6 +59,10 @@ class Summary(NamedTuple):
     ----------
     root
         Folder that was indexed.
+    recipe
+        How the index is made.
+    as_before
+        Those of its options that nobody gave, as the index before was made with them, in backticks.
     sessions, datasets
         Rows of the two tables.
     bytes
@@ -87,6 +91,8 @@ class Summary(NamedTuple):
     """
 
     root: str
+    recipe: Recipe
+    as_before: tuple[str, ...]
     sessions: int
     datasets: int
     bytes: int
@@ -119,7 +125,6 @@ class Report:
         self.changes: Changes | None = None
         self.lost_digests: list[str] = []
         self.unreadable = ''  # why the index before was not compared
-        self.had_uuids: bool | None = None  # None: there was no index
         self.started = time.monotonic()
         found.tally.problems.sort()
         self.first_problems = self._take(found.tally)
@@ -189,9 +194,9 @@ class Report:
             except InvalidIndexError as error:
                 self.unreadable = str(error).removesuffix(f'. {AGAIN}')
                 return
-            before = Recipe.from_json(tables.datasets.facts)
-            self.had_uuids = before.uuid_filenames
-            self.lost_digests = sorted(set(before.algorithms) - set(recipe.algorithms))
+            if recipe.algorithms:  # else none at all are meant
+                before = Recipe.from_json(tables.datasets.facts)
+                self.lost_digests = sorted(set(before.algorithms) - set(recipe.algorithms))
             changes = iter_changes(
                 tables,
                 stage.path,
@@ -213,7 +218,7 @@ class Report:
         yield from iter_root_warnings(self.tree)
         if self.unreadable:
             yield f'the index before could not be compared with this one: {self.unreadable}'
-        if self.lost_digests and not self.options.check:
+        if self.lost_digests:
             names = ','.join(self.lost_digests)
             yield f'the index before had digests that this one has not: `hash={names}` keeps them'
         for kept in self._list_kept():
@@ -224,11 +229,8 @@ class Report:
                 f'the client will load a newer revision of {to_count(self.carrier.newer, "dataset")} than by '
                 'the tables whose ids are kept: `default_revision=known` keeps theirs'
             )
-        has_uuids = self.options.recipe.uuid_filenames
-        if has_uuids and self.problem_count and not self.datasets:
+        if self.options.recipe.uuid_filenames and self.problem_count and not self.datasets:
             yield 'no name of a file has a UUID of version 3 or 4: is `uuid_filenames` right for this tree?'
-        elif self.had_uuids and not has_uuids:
-            yield 'the index before took ids from the names of the files: `uuid_filenames` keeps them'
 
     def _list_kept(self) -> tuple[KeptIds, ...]:
         return () if self.carrier is None else tuple(self.carrier.iter_kept())
@@ -248,6 +250,8 @@ class Report:
         has_problems = out is not None and self.problem_count > 0
         return Summary(
             root=to_text(self.tree.root),
+            recipe=self.options.recipe,
+            as_before=self.options.as_before,
             sessions=self.sessions,
             datasets=self.datasets,
             bytes=self.bytes,
