@@ -16,7 +16,18 @@ from fastindex.commands import COMMANDS, make_parser
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'fastindex'
 
-GROUND = ['errors', 'extras', 'limits', 'text', 'folders', 'files', 'progress', 'twins', '_version']
+GROUND = [
+    'errors',
+    'extras',
+    'limits',
+    'text',
+    'folders',
+    'files',
+    'progress',
+    'records',
+    'twins',
+    '_version',
+]
 LAYERS = ['names', 'trees', 'tables', 'workers', 'pipeline', 'jobs', 'commands', 'cli']
 """The folders of the package, and `cli`: each imports the ground, itself and those before it."""
 

@@ -192,7 +192,7 @@ def _run(options: argparse.Namespace) -> int:
             print_json(_to_json(summary))
         elif not options.quiet:
             show('\n'.join(_iter_lines(summary, options)))
-    if options.check and (summary.changes is None or any(summary.changes)):
+    if options.check and (summary.changes is None or any(summary.changes.to_dict().values())):
         return EXIT_DIFFERENCES
     return EXIT_PROBLEMS if summary.problem_count else EXIT_DONE
 
@@ -208,7 +208,7 @@ def _open_changes(path: str | None) -> Iterator[Callable[[Change], None] | None]
     with open_output(path) as file:
 
         def write(change: Change) -> None:
-            file.write(f'{json.dumps(change._asdict())}\n'.encode())
+            file.write(f'{json.dumps(change.to_dict())}\n'.encode())
 
         yield write
 
@@ -236,11 +236,11 @@ def _to_json(summary: Summary) -> dict[str, Any]:
         ],
         'warnings': [with_flags(warning) for warning in summary.warnings],
         'digests_reused': summary.digests_reused,
-        'changes': summary.changes and summary.changes._asdict(),
+        'changes': summary.changes and summary.changes.to_dict(),
         'seconds': round(summary.seconds, 3),
         'generation': summary.generation,
         'kernel': KERNEL,
-        'ids_kept': [kept._asdict() for kept in summary.ids_kept],
+        'ids_kept': [kept.to_dict() for kept in summary.ids_kept],
         **{f'{name}_path': path and to_text(os.fspath(path)) for name, path in paths.items()},
     }
 
@@ -264,7 +264,7 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
             f'{kept.datasets_known:,} datasets of {escape(to_text(kept.tables))}'
         )
     if summary.changes is not None:
-        changes = summary.changes._asdict().items()
+        changes = summary.changes.to_dict().items()
         counts = [f'{name.replace("_", " ")}: {count:,}' for name, count in changes if count]
         yield f'since the last index: {", ".join(counts) or "nothing has changed"}'
     elif options.check:

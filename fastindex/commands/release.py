@@ -129,12 +129,12 @@ def _parse_terms(words: Sequence[str]) -> Query:
 
 def _to_json(done: Release) -> dict[str, Any]:
     return {
-        **done._asdict(),
+        **done.to_dict(),
         'warnings': [with_flags(warning) for warning in done.warnings],
         'findings': dict(done.findings),
         'seconds': round(done.seconds, 3),
         'archives': [
-            {**archive._asdict(), 'path': to_text(os.fspath(archive.path))} for archive in done.archives
+            {**archive.to_dict(), 'path': to_text(os.fspath(archive.path))} for archive in done.archives
         ],
     }
 

@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
         for finding in findings:
             has_errors |= finding.severity is Severity.ERROR
             if options.json:
-                print_json(finding._asdict())
+                print_json(finding.to_dict())
             elif not options.quiet:
                 groups.add(finding)
         if not (options.json or options.quiet):

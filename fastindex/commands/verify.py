@@ -108,7 +108,7 @@ def _run(options: argparse.Namespace) -> int:
     shown: dict[Kind, list[Difference]] = {}
     for difference in verification:
         if options.json:
-            print_json(difference._asdict())
+            print_json(difference.to_dict())
             continue
         first = shown.setdefault(difference.kind, [])
         if options.all or len(first) < MAX_PROBLEMS:
@@ -129,7 +129,7 @@ def _to_json_of(verification: Verification) -> dict[str, Any]:
         'bytes': verification.bytes,
         'differences': dict(verification.differences),
         'problem_count': verification.problem_count,
-        'problems': [problem._asdict() for problem in verification.problems],
+        'problems': [problem.to_dict() for problem in verification.problems],
         'seconds': round(verification.seconds, 3),
     }
 
@@ -165,7 +165,7 @@ def _run_verify_index(options: argparse.Namespace) -> int:
     for fault in verify_index(options.index_only):
         faults.append(fault)
         if options.json:
-            record = {**fault._asdict(), 'consequence': fault.consequence, 'remedy': fault.remedy}
+            record = {**fault.to_dict(), 'consequence': fault.consequence, 'remedy': fault.remedy}
             print_json(record)
     if not (options.json or options.quiet):
         for fault in faults:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from fastindex.names.problems import Reason
 from fastindex.names.rules import RULES, Severity
+from fastindex.records import Record
 from fastindex.text import escape, to_text
 
 __all__ = ['RULE_OF_REASON', 'Finding']
 
 
-class Finding(NamedTuple):
+class Finding(Record):
     r"""One thing that is wrong with one path. Sorts by code, then by path.
 
     Parameters

@@ -11,9 +11,9 @@ import errno
 import os
 from collections import Counter
 from enum import StrEnum
-from typing import NamedTuple
 
 from fastindex.names.alf import SkipReason
+from fastindex.records import Record
 from fastindex.text import escape, to_text
 
 __all__ = ['Problem', 'Reason', 'Skip', 'Tally']
@@ -49,7 +49,7 @@ _REASON_OF_ERRNO = {
 }
 
 
-class Problem(NamedTuple):
+class Problem(Record):
     r"""A path that could not be indexed.
 
     Parameters
@@ -67,17 +67,17 @@ class Problem(NamedTuple):
     errno: int = 0
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Problem) and self[:2] == other[:2]
+        return isinstance(other, Problem) and (self.path, self.reason) == (other.path, other.reason)
 
     def __hash__(self) -> int:
-        return hash(self[:2])
+        return hash((self.path, self.reason))
 
     def __str__(self) -> str:
         said = f' ({os.strerror(self.errno)})' if self.errno else ''
         return f'{escape(self.path)}: {self.reason}{said}'
 
 
-class Skip(NamedTuple):
+class Skip(Record):
     """A path that does not belong into the index, and why."""
 
     path: str

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fastindex.errors import UsageError
 from fastindex.names.alf import SessionParts
+from fastindex.records import Record
 from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, KnownTables, is_default
 from fastindex.tables.paths import SESSION_COLUMNS
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema
@@ -26,7 +27,7 @@ _REVISION = r'#[^/#]+#/([^/]*)\z'
 """The revision of a rel_path, which is its last folder."""
 
 
-class KeptIds(NamedTuple):
+class KeptIds(Record):
     """How many of the ids of some tables are those of the new index."""
 
     tables: str

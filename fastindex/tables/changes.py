@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.file import TableFile
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     _ToPaths = Callable[[list[Row]], list[str]]
 
+from fastindex.records import Record
+
 __all__ = ['Change', 'ChangeKind', 'iter_changes']
 
 
@@ -35,7 +37,7 @@ class ChangeKind(StrEnum):
     CHANGED = 'changed'
 
 
-class Change(NamedTuple):
+class Change(Record):
     """A session or a dataset that is not as it was.
 
     Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from fastindex.records import Record
 from fastindex.text import escape
 
 __all__ = ['RULES', 'Fault', 'TableRule']
@@ -71,7 +72,7 @@ RULES = {
 """All rules, by the code of a fault."""
 
 
-class Fault(NamedTuple):
+class Fault(Record):
     """One rule that a table breaks.
 
     Parameters

@@ -13,7 +13,8 @@ from one.alf.cache import make_parquet_db
 from one.api import One
 
 import fastindex
-from fastindex import IdClashError, InvalidIndexError, UsageError
+from fastindex import Changes, IdClashError, InvalidIndexError, UsageError
+from fastindex.tables.carry import KeptIds
 from fastindex.trees import digests
 from tests.support.tables import read, stop_between_the_renames, tables_digest
 from tests.support.trees import grow
@@ -101,10 +102,10 @@ def test_digests_are_reused_and_changes_told_by_the_kept_ids(root, build, alyx, 
     monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
     build(root, ids_from=alyx, hash=['md5'])
     summary = build(root, ids_from=alyx, hash=['md5'])
-    assert (summary.digests_reused, summary.changes) == (len(TREE), (0, 0, 0, 0, 0))
+    assert (summary.digests_reused, summary.changes) == (len(TREE), Changes(0, 0, 0, 0, 0))
     (root / 's1/2024-01-02/001/c.d.npy').write_bytes(b'changed')
     found = []
-    assert build(root, ids_from=alyx, hash=['md5'], on_change=found.append).changes == (0, 0, 0, 0, 1)
+    assert build(root, ids_from=alyx, hash=['md5'], on_change=found.append).changes == Changes(0, 0, 0, 0, 1)
     assert (found[0].path, found[0].rel_path) == ('s1/2024-01-02/001', 'c.d.npy')
 
 
@@ -272,7 +273,7 @@ def test_tables_with_a_null_size_or_without_labs_are_kept_too(root, build, label
     pd.read_parquet(labelled / 'sessions.pqt').drop(columns='lab').to_parquet(labelled / 'sessions.pqt')
     summary = build(root, ids_from=labelled)
     assert values(root) == expected
-    assert summary.ids_kept == ((str(labelled), 6, 6, 12, 12),)
+    assert summary.ids_kept == (KeptIds(str(labelled), 6, 6, 12, 12),)
 
 
 def test_a_tree_without_labs_keeps_the_ids_of_tables_with_labs(root, build, labelled, run):

@@ -541,7 +541,7 @@ def test_whatever_a_build_leaves_out_of_a_session_has_a_finding(tree):
         with suppress(EmptyTreeError):
             problems = fastindex.build(root, workers=1, dry_run=True, on_skip=skips.append).problems
             findings = {finding.path for finding in validate(root)}
-            for path, reason, *_ in [*skips, *problems]:
+            for path, reason in ((one.path, one.reason) for one in [*skips, *problems]):
                 above = {path, *map(str, Path(path).parents)}
                 if reason == SkipReason.NOT_LAB_OR_SUBJECT:  # said of what is in it, where that tells more
                     assert any((finding + '/').startswith(path + '/') for finding in findings)

@@ -20,7 +20,7 @@ from one.alf.path import add_uuid_string
 from one.alf.spec import is_uuid
 
 import fastindex
-from fastindex import Problem, Reason, UsageError
+from fastindex import Changes, Problem, Reason, UsageError
 from fastindex.jobs.read.info import summarize
 from fastindex.names import verdicts
 from fastindex.names.alf import is_dataset_name
@@ -318,7 +318,7 @@ def test_a_rerun_reuses_digests_and_tells_what_has_changed(make_tree, index, run
     index(root, hash=['xxh128'])
     before = tables_digest(root)
     again = index(root, hash=['xxh128'])
-    assert (again.digests_reused, again.changes, again.problem_count) == (10, (0, 0, 0, 0, 0), 1)
+    assert (again.digests_reused, again.changes, again.problem_count) == (10, Changes(0, 0, 0, 0, 0), 1)
     assert tables_digest(root) == before
     assert run(root, '--check', '--uuid-filenames', '--hash', '--workers', 1)[0] == 3  # the twin
     session = root / ORDER[0]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fastindex import Problem, Reason
+from fastindex import Changes, Problem, Reason
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.validate.sessions import CheckTask, check
@@ -67,9 +67,9 @@ def test_a_session_that_is_too_large_for_one_task_is_shared_and_gives_the_same_i
     shared = build(root, hash=hash, workers=workers)
     assert tables_digest(root) == expected
     assert sorted(shared.problems) == sorted(whole.problems)
-    assert shared.changes == (0, 0, 0, 0, 0)
+    assert shared.changes == Changes(0, 0, 0, 0, 0)
     rest = {'problems': (), 'seconds': 0, 'changes': None}
-    assert shared._replace(**rest) == whole._replace(**rest)
+    assert shared.replace(**rest) == whole.replace(**rest)
     if parts is not None:
         assert (len(parts) > 10) == (not revisions)
 

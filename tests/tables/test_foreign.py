@@ -9,7 +9,7 @@ import one.alf.cache
 import pytest
 
 import fastindex
-from fastindex import ForeignTableError, PublishError
+from fastindex import Changes, ForeignTableError, PublishError
 from fastindex.tables.foreign import find_foreign
 from fastindex.tables.stage import Stage
 from tests.support.strangers import (
@@ -122,7 +122,7 @@ def test_force_replaces_them(root, folder, build, stranger):
     STRANGERS[stranger](root, folder)
     build(root, out=folder, force=True)
     assert len(read_paths(folder)) == len(TREE)
-    assert build(root, out=folder).changes == (0, 0, 0, 0, 0)
+    assert build(root, out=folder).changes == Changes(0, 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize('stranger', STRANGERS)

@@ -79,7 +79,7 @@ def test_a_cluster_gives_the_same_bytes_and_summary_as_one_process(cluster, root
     assert summary.problem_count == 1
     assert sorted(skips[1]) == sorted(skips[0])
     own = {'seconds': 0, 'sessions_path': None, 'datasets_path': None, 'problems_path': None}
-    assert summary._replace(**own) == expected._replace(**own)
+    assert summary.replace(**own) == expected.replace(**own)
 
 
 def test_a_rerun_on_a_cluster_reuses_digests(cluster, root, tmp_path, monkeypatch):

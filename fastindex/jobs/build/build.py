@@ -204,7 +204,7 @@ def build(
         )
         if mirror is not None and not check:
             mirror.publish()
-            summary = summary._replace(
+            summary = summary.replace(
                 sessions_path=f'{mirror.location.url}/sessions.pqt',
                 datasets_path=f'{mirror.location.url}/datasets.pqt',
             )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from fastindex.errors import InvalidIndexError
 from fastindex.jobs.build.options import Options
@@ -21,6 +21,7 @@ from fastindex.names.problems import Problem, Tally
 from fastindex.pipeline.discover import Discovery
 from fastindex.pipeline.scan import HashResult, ScanResult
 from fastindex.progress import open_bar
+from fastindex.records import Record
 from fastindex.tables.check import Published
 from fastindex.tables.file import AGAIN
 from fastindex.tables.metadata import Recipe
@@ -42,7 +43,7 @@ MAX_PROBLEMS = 1000
 """Problems that a summary holds; `problems.jsonl` has all."""
 
 
-class Changes(NamedTuple):
+class Changes(Record):
     """How many rows are not as they were in the index before."""
 
     sessions_added: int
@@ -52,7 +53,7 @@ class Changes(NamedTuple):
     datasets_changed: int
 
 
-class Summary(NamedTuple):
+class Summary(Record):
     """What a build did.
 
     Parameters

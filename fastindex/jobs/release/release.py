@@ -34,6 +34,7 @@ from fastindex.jobs.release.preflight import (
 )
 from fastindex.jobs.release.tables import write_tables
 from fastindex.progress import Bar, open_bar
+from fastindex.records import Record
 from fastindex.text import escape, to_count, to_text
 from fastindex.trees import Tree, open_tree
 from fastindex.workers.pool import Pool, check_workers, count_workers
@@ -50,7 +51,7 @@ TABLE_BYTES = 100_000
 """Most that the tables of a part have beside their rows, and the manifest and the archive beside theirs."""
 
 
-class Archive(NamedTuple):
+class Archive(Record):
     """One archive of a release.
 
     Parameters
@@ -74,7 +75,7 @@ class Archive(NamedTuple):
     groups: tuple[str, ...]
 
 
-class Release(NamedTuple):
+class Release(Record):
     """What was released.
 
     Parameters
@@ -343,7 +344,7 @@ class _Plan(NamedTuple):
                     file = files.enter_context(open_output(path, error=ReleaseError, overwrite=overwrite))
                     self._write_part(file, path.parent, part, pool, bar)
                     size_bytes, digest = seal(file)
-                    archives.append(_describe(path, part)._replace(bytes=size_bytes, sha256=digest))
+                    archives.append(_describe(path, part).replace(bytes=size_bytes, sha256=digest))
         except FastindexError:
             raise
         except OSError as error:

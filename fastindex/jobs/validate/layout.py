@@ -116,12 +116,12 @@ def _iter_skip_findings(tree: Tree, skips: Iterable[Skip]) -> Iterator[Finding]:
     by_folder = groupby(sorted(skips), key=lambda skip: skip.path.rpartition('/')[0])
     for above, left_out in by_folder:
         diagnoses = []
-        for path, reason in left_out:
-            if reason is SkipReason.NOT_LAB_OR_SUBJECT:
-                yield from _explain_folder(tree, path)
+        for skip in left_out:
+            if skip.reason is SkipReason.NOT_LAB_OR_SUBJECT:
+                yield from _explain_folder(tree, skip.path)
             else:
-                name = path.rpartition('/')[2]
-                diagnoses.append((name, _diagnose_skip(name, reason)))
+                name = skip.path.rpartition('/')[2]
+                diagnoses.append((name, _diagnose_skip(name, skip.reason)))
         if diagnoses:
             names = _list(tree, above)
             numbers = [name.zfill(3) for name in names if name.isdecimal()]  # 1 is where 001 should be

@@ -260,7 +260,8 @@ class _Session:
         self, tally: Tally, datasets: list[str], kind_of: dict[str, int]
     ) -> Iterator[tuple[str, Diagnosis]]:
         """Say what is wrong with the names that a scan leaves out; note good ones in bad folders."""
-        for path, reason in tally.skips or ():
+        for skip in tally.skips or ():
+            path, reason = skip.path, skip.reason
             name = path.rpartition('/')[2]
             if reason is SkipReason.LINK:
                 self._add('ALF409', path, 'a symbolic link, which is not followed')

@@ -10,10 +10,10 @@ import errno
 import re
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import NamedTuple
 
 from fastindex.names.problems import Problem, Reason, Tally
 from fastindex.pipeline.scan import hash_file
+from fastindex.records import Record
 from fastindex.tables.merge import Row
 from fastindex.text import escape
 from fastindex.trees import Kind as EntryKind
@@ -33,7 +33,7 @@ class Kind(StrEnum):
     UNREADABLE = 'unreadable'
 
 
-class Difference(NamedTuple):
+class Difference(Record):
     """One thing that is not as the index says.
 
     Parameters
