@@ -75,6 +75,7 @@ _BY_VALIDATE = 'jobs.validate.validate'
 _BY_DIAGNOSE = 'names.diagnose'
 _BY_PROBLEMS = 'names.problems'
 _BY_SIFT = 'trees.sift'
+_BY_VERDICTS = 'names.verdicts'
 _SESSION = 'lab/Subjects/s1/2024-05-06/001'
 
 _RULES = [
@@ -327,7 +328,7 @@ _RULES = [
         f'{_SESSION}/caf\u00e9.times.npy',
     ),
     Rule(
-        *('ALF406', _ERROR, 'too deep', _BY_SIFT),
+        *('ALF406', _ERROR, 'too deep', _BY_VERDICTS),
         'More folders are in one another than are walked.',
         f'{_SESSION}/a/a/a/...',
     ),
@@ -352,7 +353,7 @@ _RULES = [
         f'{_SESSION}, with too many files for the memory',
     ),
     Rule(
-        *('ALF411', _ERROR, 'path too long', _BY_SIFT),
+        *('ALF411', _ERROR, 'path too long', _BY_VERDICTS),
         'The path below the session has more than 4,096 bytes: no program can open it as a whole, and no '
         'index holds it. The file is left out; a folder is not entered.',
         f'{_SESSION}/a.../a.../..., 20 folders of 250 letters in one another',
