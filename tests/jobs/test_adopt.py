@@ -280,19 +280,19 @@ def test_a_tree_without_labs_keeps_the_ids_of_tables_with_labs(root, build, labe
     edit(labelled, 'sessions', lab='cortexlab')
     assert run(root, '--ids-from', labelled)[1].count('ids kept: 3 of 6 sessions, 6 of 12 datasets') == 1
     (root / 'my-lab/Subjects/s2').rename(root / 's2')
-    assert build(root, ids_from=labelled).ids_kept[0][1:] == (6, 6, 12, 12)
+    assert build(root, ids_from=labelled).ids_kept == (KeptIds(str(labelled), 6, 6, 12, 12),)
 
 
 def test_what_only_a_lab_tells_apart_is_not_guessed(root, build, labelled):
     (root / 'my-lab/Subjects/s2').rename(root / 'my-lab/Subjects/s1')
     edit(labelled, 'sessions', lab='')
     known = build(root, ids_from=labelled).ids_kept[0]
-    assert known[1:3] == (3, 6)  # s1 without a lab is meant to be that
+    assert (known.sessions, known.sessions_known) == (3, 6)  # s1 without a lab is meant to be that
     sessions = pd.read_parquet(labelled / 'sessions.pqt')
     sessions[sessions['subject'] == 's1'].drop(columns='lab').to_parquet(labelled / 'sessions.pqt')
     shutil.move(root / 's1', root / 'other/Subjects/s1')
     found = build(root, ids_from=labelled)
-    assert found.ids_kept[0][1:3] == (0, 3)
+    assert (found.ids_kept[0].sessions, found.ids_kept[0].sessions_known) == (0, 3)
     assert f'{labelled}: no session of these tables is in this tree, so no id is kept' in found.warnings
 
 
@@ -305,7 +305,8 @@ def test_several_tables_fill_each_others_gaps(root, build, labelled, tmp_path):
     edit(tmp_path / 'one', 'datasets', qc='NOT_SET')
     parts = [tmp_path / 'one' / 'sessions.pqt', tmp_path / 'two']
     summary = build(root, ids_from=parts)
-    assert [kept[1:] for kept in summary.ids_kept] == [(3, 3, 0, 0), (3, 3, 6, 12)]
+    counts = [tuple(kept.to_dict().values())[1:] for kept in summary.ids_kept]
+    assert counts == [(3, 3, 0, 0), (3, 3, 6, 12)]
     build(root, ids_from=[tmp_path / 'one' / 'datasets.pqt', tmp_path / 'two', labelled])
     assert values(root) == expected
 
