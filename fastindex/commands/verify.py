@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastindex.commands.options import Parser, positive, prepare, share
-from fastindex.commands.output import MAX_PROBLEMS, megabytes, print_json, show
+from fastindex.commands.output import MAX_PROBLEMS, megabytes, print_json, show, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
-from fastindex.text import escape
+from fastindex.text import escape, to_count
 
 if TYPE_CHECKING:
     from fastindex.jobs.verify.differences import Difference, Kind
@@ -165,11 +166,13 @@ def _run_verify_index(options: argparse.Namespace) -> int:
     for fault in verify_index(options.index_only):
         faults.append(fault)
         if options.json:
-            record = {**fault.to_dict(), 'consequence': fault.consequence, 'remedy': fault.remedy}
-            print_json(record)
+            record = {**fault.to_dict(), 'consequence': fault.consequence}
+            print_json({**record, 'remedy': with_flags(fault.remedy)})
     if not (options.json or options.quiet):
         for fault in faults:
-            show(f'{fault.code}: {fault}\n  {fault.consequence}\n  do: {fault.remedy}')
-        count = f'{len(faults)} fault{"s" * (len(faults) != 1)}' if faults else 'no fault'
+            what = f'{fault.code}: {"warning: " * (fault.severity == "warning")}{fault}'
+            show(f'{what}\n  {fault.consequence}\n  do: {with_flags(fault.remedy)}')
+        counts = Counter('fault' if fault.severity == 'error' else 'warning' for fault in faults)
+        count = ', '.join(to_count(counts[noun], noun) for noun in sorted(counts)) or 'no fault'
         show(f'verified the index in {escape(options.index_only)}: {count}')
-    return EXIT_DIFFERENCES if faults else EXIT_DONE
+    return EXIT_DIFFERENCES if any(fault.severity == 'error' for fault in faults) else EXIT_DONE

@@ -13,18 +13,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from fastindex.errors import InvalidIndexError
 from fastindex.names.alf import judge_file, judge_folder, split_revision
 from fastindex.tables.check import DIGEST, UNSAFE, UUID, check_pair, refusing_damage
 from fastindex.tables.file import TableFile, open_table
+from fastindex.tables.foreign import find_foreign
+from fastindex.tables.metadata import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-from fastindex.tables.faults import Fault
+from fastindex.tables.faults import Fault, judge_elsewhere
 
 __all__ = ['verify_index']
 
@@ -50,21 +52,26 @@ def verify_index(folder: str | os.PathLike[str]) -> Iterator[Fault]:
     path = Path(folder)
     with ExitStack() as stack:
         files = [stack.enter_context(open_table(path / name)) for name in TABLES]
-        for other in sorted(path.glob('*.pqt')):
-            if other.name not in TABLES:
-                yield Fault('foreign-table', other.name, 'neither sessions.pqt nor datasets.pqt')
-        try:
-            sessions, datasets = (
-                _Audit(TableFile(path / name, file)) for name, file in zip(TABLES, files, strict=True)
-            )
-            yield from _iter_damages(path, sessions.table, datasets.table)
-            with refusing_damage(path):
-                _audit_datasets(datasets, _audit_sessions(sessions))
-        except InvalidIndexError as error:
-            yield Fault('damaged', path.name, str(error))
-            return
-        yield from sessions.iter_faults()
-        yield from datasets.iter_faults()
+        faults = list(_iter_table_faults(path, files))
+    yield from judge_elsewhere(faults) if find_foreign(path) else faults
+
+
+def _iter_table_faults(path: Path, files: list[IO[bytes]]) -> Iterator[Fault]:
+    for other in sorted(path.glob('*.pqt')):
+        if other.name not in TABLES:
+            yield Fault.of_rule('foreign-table', other.name, 'neither sessions.pqt nor datasets.pqt')
+    try:
+        sessions, datasets = (
+            _Audit(TableFile(path / name, file)) for name, file in zip(TABLES, files, strict=True)
+        )
+        yield from _iter_damages(path, sessions.table, datasets.table)
+        with refusing_damage(path):
+            _audit_datasets(datasets, _audit_sessions(sessions))
+    except InvalidIndexError as error:
+        yield Fault.of_rule('damaged', path.name, str(error))
+        return
+    yield from sessions.iter_faults()
+    yield from datasets.iter_faults()
 
 
 def _iter_damages(folder: Path, sessions: TableFile, datasets: TableFile) -> Iterator[Fault]:
@@ -76,7 +83,7 @@ def _iter_damages(folder: Path, sessions: TableFile, datasets: TableFile) -> Ite
         check_pair(folder)
     except InvalidIndexError as error:
         code = 'damaged' if generations[0] == generations[1] else 'mixed-pair'
-        yield Fault(code, folder.name, str(error))
+        yield Fault.of_rule(code, folder.name, str(error))
 
 
 class _Audit:
@@ -103,7 +110,7 @@ class _Audit:
         """Iterate over what was noted."""
         for (code, what), (count, example) in self._found.items():
             rows = f' in {count:,} rows' if count > 1 else ''
-            yield Fault(
+            yield Fault.of_rule(
                 code, self.table.path.name, what + rows + (f', the first {example!r}' if example else '')
             )
 
@@ -218,8 +225,16 @@ def _read(audit: _Audit, columns: list[str]) -> pa.Table:
     )
     for name in columns:
         if name != 'hash' and rows[name].null_count:
-            audit.note('null', f'column {name} is null', rows[name].null_count)
+            code = 'null-size' if name == 'file_size' and _is_nullable(audit.table, name) else 'null'
+            audit.note(code, f'column {name} is null', rows[name].null_count)
     return rows
+
+
+def _is_nullable(table: TableFile, name: str) -> bool:
+    """Tell whether pandas reads a column of integers as one that may have nulls, not as floating point."""
+    columns = (_to_object(table.metadata.get(b'pandas')) or {}).get('columns')
+    found = [column for column in columns or () if isinstance(column, dict) and column.get('name') == name]
+    return any(str(column.get('numpy_type')).lstrip('U').startswith('Int') for column in found)
 
 
 def _audit_sessions(audit: _Audit) -> pa.ChunkedArray | None:
@@ -349,5 +364,7 @@ def _audit_revisions(audit: _Audit, rows: pa.Table) -> None:
     marks, bases = groups['marks_sum'], groups['base']
     audit.note_rows('two-default-revisions', 'two rows are the default of', bases, pc.greater(marks, 1))
     audit.note_rows('no-default-among-revisions', 'no row is the default of', bases, pc.equal(marks, 0))
+    if Recipe.from_json(audit.table.facts).default_revision == 'known':
+        return
     is_old = pc.and_(pc.equal(marks, 1), pc.less(groups['marked_max'], groups['last_max']))
-    audit.note_rows('old-default-revision', 'an older revision is the default of', bases, is_old)
+    audit.note_rows('old-default-revision', 'an older revision is the default', bases, is_old)

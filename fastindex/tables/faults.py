@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self
 
 from fastindex.records import Record
 from fastindex.text import escape
@@ -39,6 +40,7 @@ RULES = {
     'wrong-type': TableRule('the client raises, or makes wrong paths'),
     'dictionary-id': TableRule('the client raises IndexError with pandas 2'),
     'null': TableRule('the client raises TypeError'),
+    'null-size': TableRule('nobody knows how large the datasets are; the client loads them all the same'),
     'wrong-id': TableRule('the client knows UUIDs of version 3 and 4 only: it raises, or finds no path'),
     'duplicate-session-id': TableRule('the client loads one of the sessions in the place of the other'),
     'duplicate-dataset-id': TableRule('the client loads one of the datasets in the place of the others'),
@@ -72,6 +74,18 @@ RULES = {
 """All rules, by the code of a fault."""
 
 
+_KEEPING = 'python -m fastindex ROOT, with `ids_from` and the folder of these tables, keeps what they know'
+_REPLACING = (
+    'python -m fastindex ROOT, with `force`, makes an index whose ids stay: these ids can be kept by no index'
+)
+
+_LOST_IDS = frozenset({'duplicate-dataset-id', 'duplicate-session-id', 'wrong-id', 'damaged', 'mixed-pair'})
+"""With these faults nobody can keep the ids."""
+
+_USUAL_ELSEWHERE = frozenset({'unsorted', 'old-default-revision', 'null-size'})
+"""What an Alyx database's tables have: a warning there."""
+
+
 class Fault(Record):
     """One rule that a table breaks.
 
@@ -83,21 +97,36 @@ class Fault(Record):
         Name of the file.
     detail
         What is wrong, and how often.
+    severity
+        `error`, or `warning` for what tables of another program have by their nature.
+    remedy
+        What to do, so that all that the tables know is kept.
     """
 
     code: str
     table: str
     detail: str
+    severity: str = 'error'
+    remedy: str = ''
+
+    @classmethod
+    def of_rule(cls, code: str, table: str, detail: str) -> Self:
+        """Make a fault with the remedy of its rule."""
+        return cls(code, table, detail, remedy=RULES[code].remedy)
 
     @property
     def consequence(self) -> str:
         """What the client makes of it."""
         return RULES[self.code].consequence
 
-    @property
-    def remedy(self) -> str:
-        """What to do."""
-        return RULES[self.code].remedy
-
     def __str__(self) -> str:
         return f'{escape(self.table)}: {escape(self.detail)}'
+
+
+def judge_elsewhere(faults: Sequence[Fault]) -> Iterator[Fault]:
+    """Judge the faults of tables of another program: what is usual there is a warning, ids are to stay."""
+    remedy = _REPLACING if _LOST_IDS.intersection(fault.code for fault in faults) else _KEEPING
+    for fault in faults:
+        severity = 'warning' if fault.code in _USUAL_ELSEWHERE else 'error'
+        keeps = remedy if fault.remedy == _REBUILD else fault.remedy
+        yield fault.replace(severity=severity, remedy=keeps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
 from datetime import date
@@ -9,6 +10,7 @@ from zipfile import ZipFile
 
 import pandas as pd
 import pytest
+from iblutil.io import parquet
 from one.alf.cache import make_parquet_db
 from one.api import One
 
@@ -16,6 +18,7 @@ import fastindex
 from fastindex import Changes, IdClashError, InvalidIndexError, UsageError
 from fastindex.tables.carry import KeptIds
 from fastindex.trees import digests
+from tests.support.strangers import of_a_database
 from tests.support.tables import read, stop_between_the_renames, tables_digest
 from tests.support.trees import grow
 
@@ -363,3 +366,61 @@ def test_values_are_kept_in_a_session_that_is_cut_into_parts(make_tree, build, a
     edit(root, 'datasets', comment=pd.read_parquet(root / 'datasets.pqt')['rel_path'])
     build(root, ids_from=root, hash=['xxh128'])
     assert {row['comment'] == row['rel_path'] for row in read(root, 'datasets')} == {True}
+
+
+@pytest.fixture
+def database(make_tree):
+    """Tables as those of a database, in the root: an older revision is the default, sizes are unknown."""
+    names = ('alf/spikes.times.npy', 'alf/#2024-02-01#/spikes.times.npy', 'trials.goCue_times.npy')
+    paths = [f'{subject}/2024-01-0{day}/001' for subject in ('s1', 'lab/Subjects/s2') for day in (1, 2)]
+    root = make_tree({f'{path}/{name}': b'x' for path in paths for name in names})
+    of_a_database(root, root)
+    frame, about = parquet.load(root / 'datasets.pqt')
+    is_trials = frame['rel_path'] == names[2]
+    frame['default_revision'] = frame['rel_path'] != names[1]
+    frame['qc'] = frame['qc'].where(~is_trials, 'CRITICAL')
+    frame['file_size'] = frame['file_size'].astype('UInt64').mask(is_trials)
+    parquet.save(root / 'datasets.pqt', frame.assign(comment='mine'), about)
+    return root
+
+
+def test_tables_of_a_database_are_served_as_they_are(database, run, tmp_path):
+    before = {name: (database / f'{name}.pqt').read_bytes() for name in ('sessions', 'datasets')}
+    eids = {row['id'] for row in read(database, 'sessions')}
+    code, out, _ = run('search', database, '--project', 'brainwide', '--json')
+    assert (code, {row['eid'] for row in json.loads(out)}) == (0, eids)
+    for name, found in (('trials.goCue_times.npy', 0), ('spikes.times.npy', 4)):
+        words = ('--dataset', name, '--dataset-qc-lte', 'FAIL', '--json')
+        assert len(json.loads(run('search', database, *words)[1] or '[]')) == found
+    assert run('search', database, '--datasets')[0] == 0
+    for words in ([], ['--fast'], ['--part', '1/2']):
+        assert run('verify', database, '--workers', 1, *words)[0] == 0
+    assert run('report', database, '--out', tmp_path / 'report.html')[0] == 0
+    assert list(database.glob('.*')) == []
+    assert {name: (database / f'{name}.pqt').read_bytes() for name in before} == before
+    (database / 's1/2024-01-01/001/trials.goCue_times.npy').unlink()
+    code, out, _ = run('verify', database, '--workers', 1)
+    assert (code, 's1/2024-01-01/001/trials.goCue_times.npy: expected file, found nothing' in out) == (
+        1,
+        True,
+    )
+
+
+@pytest.mark.filterwarnings('ignore:The copy keyword is deprecated:DeprecationWarning:one.api')
+def test_a_release_has_what_the_tables_of_a_database_know(database, run, tmp_path):
+    before = {name: read(database, name) for name in ('sessions', 'datasets')}
+    code, _, err = run('release', database, '--out', tmp_path / 'x.zip')
+    assert (code, err) == (0, '')
+    with ZipFile(tmp_path / 'x.zip') as archive:
+        archive.extractall(tmp_path / 'x')
+    one = One(cache_dir=tmp_path / 'x', mode='local')
+    assert {str(eid) for eid in one.search(project='brainwide')} == {row['id'] for row in before['sessions']}
+    columns = ('id', 'eid', 'rel_path', 'qc', 'default_revision', 'comment')
+    found, expected = (
+        {row['id']: [row[name] for name in columns] for row in rows}
+        for rows in (read(tmp_path / 'x', 'datasets'), before['datasets'])
+    )
+    assert found == expected
+    assert list(fastindex.verify(tmp_path / 'x')) == []
+    assert list(database.glob('.*')) == []
+    assert {name: read(database, name) for name in before} == before

@@ -89,17 +89,24 @@ STRANGERS: dict[str, Callable[[Path, Path], None]] = {
 }
 """By name: put tables of this kind into a folder, for a tree."""
 
+SERVED = ('of_a_database', 'saved_by_the_client')
+"""Those that are an index with ids that can be kept."""
+
 COMMANDS = [
     ['{root}', '--out', '{folder}'],
     ['{root}', '--out', '{folder}', '--hash'],
     ['{root}', '--out', '{folder}', '--ids-from', '{other}'],
+]
+"""All that would write tables into a folder: without asking, or with what is no permission to."""
+
+RELEASES = [
     ['release', '{root}', '--tables', '{folder}', '--out', '{tmp}/x.zip'],
     [
-        *('release', '{root}', '--tables', '{folder}', '--out', '{tmp}/x.zip'),
+        *('release', '{root}', '--tables', '{folder}', '--out', '{tmp}/x.zip', '--overwrite'),
         *('--force', '--ids-from', '{folder}', '--select', '--subject', 's1'),
     ],
 ]
-"""All that would write tables into a folder: without asking, or with what is no permission to."""
+"""What makes its index apart from such tables."""
 
 
 def look_at(folder: Path) -> dict[str, tuple[int, str, bytes]]:

@@ -12,6 +12,7 @@ import one.alf.cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from iblutil.io import parquet
 
 import fastindex
 from fastindex.tables.faults import RULES
@@ -235,7 +236,7 @@ def test_the_faults_of_the_clients_own_builder_are_named(make_tree, monkeypatch,
 
 
 def test_each_rule_is_tried():
-    others = {'damaged', 'mixed-pair', 'foreign-table', 'other-id-column', 'no-arrow-schema'}
+    others = {'damaged', 'mixed-pair', 'foreign-table', 'other-id-column', 'no-arrow-schema', 'null-size'}
     assert set(RULES) == {code for code, _, _ in CASES} | others
 
 
@@ -246,3 +247,28 @@ def test_a_fault_says_what_follows_and_what_to_do(index):
     assert str(fault).startswith('datasets.pqt: column hash is')
     assert 'MD5' in fault.consequence
     assert 'python -m fastindex ROOT' in fault.remedy
+
+
+def test_what_is_usual_in_a_database_is_a_warning_there_and_all_advice_keeps_the_ids(index, run):
+    for name in ('sessions', 'datasets'):
+        frame, about = parquet.load(index / f'{name}.pqt')
+        if name == 'datasets':
+            frame['file_size'] = frame['file_size'].astype('UInt64').mask(frame['rel_path'].str.len() > 0)
+        parquet.save(index / f'{name}.pqt', frame.iloc[::-1], about)
+    faults = list(fastindex.verify_index(index))
+    assert {(fault.code, fault.severity) for fault in faults} == {
+        (code, 'warning') for code in ('unsorted', 'null-size')
+    }
+    assert all('`ids_from`' in fault.remedy for fault in faults)
+    code, out, _ = run('verify', '--index-only', index)
+    assert (code, out.splitlines()[-1].rpartition(': ')[2]) == (0, f'{len(faults)} warnings')
+    assert 'do: fastindex ROOT, with --ids-from and the folder of these tables, keeps' in out
+    pq.write_table(drop('default_revision')(pq.read_table(index / 'datasets.pqt')), index / 'datasets.pqt')
+    assert {fault.severity for fault in fastindex.verify_index(index)} == {'warning', 'error'}
+    assert run('verify', '--index-only', index)[0] == 1
+
+
+def test_where_ids_cannot_be_kept_the_advice_says_so(make_tree):
+    root = make_tree({FIRST: b'x', f'{SESSION[:-1]}2/alf/a.b.npy': b''})
+    one.alf.cache.make_parquet_db(root)
+    assert {'`force`' in fault.remedy for fault in fastindex.verify_index(root)} == {True}

@@ -14,6 +14,8 @@ from fastindex.tables.foreign import find_foreign
 from fastindex.tables.stage import Stage
 from tests.support.strangers import (
     COMMANDS,
+    RELEASES,
+    SERVED,
     STRANGERS,
     TABLES,
     by_the_builder,
@@ -55,7 +57,6 @@ def test_no_command_replaces_them_unasked(root, folder, run, tmp_path, monkeypat
     fastindex.build(root, out=tmp_path / 'other', workers=1)
     before = look_at(folder)
     monkeypatch.setattr('fastindex.jobs.build.build.discover', None)  # it is said before that
-    monkeypatch.setattr('fastindex.jobs.release.preflight.validate', None)
     places = {'root': root, 'folder': folder, 'other': tmp_path / 'other', 'tmp': tmp_path}
     for command in COMMANDS:
         code, out, err = run(*(word.format(**places) for word in command))
@@ -63,7 +64,20 @@ def test_no_command_replaces_them_unasked(root, folder, run, tmp_path, monkeypat
         assert f'{folder}/' in err
         assert 'unexpected' not in err
         assert look_at(folder) == before
-    assert not (tmp_path / 'x.zip').exists()
+
+
+@pytest.mark.parametrize('stranger', STRANGERS)
+def test_a_release_is_made_of_those_that_are_an_index_and_leaves_all_as_they_are(
+    root, folder, run, tmp_path, stranger
+):
+    STRANGERS[stranger](root, folder)
+    before = look_at(folder)
+    for command in RELEASES:
+        code, _, err = run(*(word.format(root=root, folder=folder, tmp=tmp_path) for word in command))
+        assert code == (0 if stranger in SERVED else 2), err
+        assert 'unexpected' not in err
+        assert look_at(folder) == before
+    assert (tmp_path / 'x.zip').exists() == (stranger in SERVED)
 
 
 @pytest.mark.parametrize('stranger', STRANGERS)
@@ -202,9 +216,8 @@ def test_rubbish_of_a_stopped_run_beside_them_changes_nothing(root, folder, buil
     of_a_database(root, folder)
     before = {name: (folder / name).read_bytes() for name in TABLES}
     grow(folder, {'.fastindex/stage/datasets.pqt': b'half'})
-    err = run('release', root, '--tables', folder, '--out', root.parent / 'x.tar.zst')[2]
-    assert f'{folder}/sessions.pqt: a table of the ONE client' in err
-    assert '; a release would replace it' in err
+    assert run('release', root, '--tables', folder, '--out', root.parent / 'x.tar.zst')[0] == 0
+    assert {name: (folder / name).read_bytes() for name in TABLES} == before
     grow(folder, {'.fastindex/stage/datasets.pqt': b'half'})
     with pytest.raises(ForeignTableError):
         build(root, out=folder)

@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from fastindex.errors import (
@@ -34,7 +34,7 @@ from fastindex.names.findings import Finding
 from fastindex.names.ids import NAMESPACE
 from fastindex.names.problems import Tally
 from fastindex.names.rules import Severity
-from fastindex.tables.check import refusing_damage
+from fastindex.tables.check import open_tables, refusing_damage
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.foreign import find_foreign
 from fastindex.tables.metadata import Recipe
@@ -49,7 +49,7 @@ __all__ = [
     'ArchiveFormat',
     'check_choice',
     'check_place',
-    'choose_recipe',
+    'choose_making',
     'count_findings',
     'find_descriptions',
     'parse_out',
@@ -127,14 +127,25 @@ def _find_kind(name: str, out: str | os.PathLike[str]) -> ArchiveFormat:
     raise UsageError(f'{escape(os.fspath(out))}: expected a name that ends in {" or ".join(_KINDS)}')
 
 
-def choose_recipe(
+class Making(NamedTuple):
+    """How the index of a release is made."""
+
+    recipe: Recipe
+    ids_from: tuple[Path, ...] = ()
+    """Tables whose ids are kept."""
+
+    is_apart: bool = False
+    """Whether it is made elsewhere, and dropped afterwards: the tables that are there are of others."""
+
+
+def choose_making(
     folder: Path,
     *,
     namespace: UUID | None,
     ids_from: str | os.PathLike[str] | None,
     follow_symlinks: bool | None,
-) -> Recipe:
-    """Choose how the index of a release is made: as the one that is there was, whose ids thus stay.
+) -> Making:
+    """Choose how the index of a release is made: so that ids and all else that the one there has stays.
 
     Parameters
     ----------
@@ -146,22 +157,44 @@ def choose_recipe(
     Raises
     ------
     ForeignTableError
-        If another program wrote the tables that are there.
+        If something is there that is no table.
+    InvalidIndexError
+        If tables of another program are there that are no index.
     UsageError
         If the index there was made in another way than what was asked for, or nobody can tell how.
     """
-    shown = escape(os.fspath(folder))
-    if foreign := find_foreign(folder):
+    given = () if ids_from is None else (Path(ids_from),)
+    foreign = find_foreign(folder)
+    if foreign is None:
+        recipe = _choose_recipe(folder, namespace, ids_from is not None, follow_symlinks)
+        return Making(recipe, given or (folder,) * recipe.ids_from)
+    if not foreign.is_table:
         raise ForeignTableError(
-            f'{shown}/{foreign.path.name}: {foreign.what}; a release would replace it. It was left as '
-            'it is. ',
-            hint=f'{_ELSEWHERE}, with the ids of these if `ids_from` {shown} is said too',
+            f'{escape(os.fspath(foreign.path))}: {foreign.what}. It was left as it is. ', hint=_ELSEWHERE
         )
+    with open_tables(folder):
+        pass  # they are an index
+    recipe = Recipe(
+        namespace=namespace or NAMESPACE,
+        ids_from=True,
+        follow_symlinks=follow_symlinks is not False,
+        algorithms=(DIGEST,),
+        default_revision='known',
+    )
+    is_given = os.path.realpath(folder) in map(os.path.realpath, given)
+    return Making(recipe, given if is_given else (*given, folder), is_apart=True)
+
+
+def _choose_recipe(
+    folder: Path, namespace: UUID | None, keeps_ids: bool, follow_symlinks: bool | None
+) -> Recipe:
+    """Choose the recipe where no tables of others are."""
+    shown = escape(os.fspath(folder))
     found = _read_recipes(folder)
     if not found and not any((folder / name).exists() for name in TABLES):
         return Recipe(
             namespace=namespace or NAMESPACE,
-            ids_from=ids_from is not None,
+            ids_from=keeps_ids,
             follow_symlinks=follow_symlinks is not False,
             algorithms=(DIGEST,),
         )
@@ -176,7 +209,7 @@ def choose_recipe(
     wanted = replace(
         known,
         namespace=known.namespace if namespace is None else namespace,
-        ids_from=known.ids_from or ids_from is not None,
+        ids_from=known.ids_from or keeps_ids,
         follow_symlinks=known.follow_symlinks if follow_symlinks is None else follow_symlinks,
     )
     if wanted != known:

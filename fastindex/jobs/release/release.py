@@ -27,7 +27,7 @@ from fastindex.jobs.release.plan import SPLITS, Part, find_twins, select_rows, s
 from fastindex.jobs.release.preflight import (
     check_choice,
     check_place,
-    choose_recipe,
+    choose_making,
     count_findings,
     find_descriptions,
     parse_out,
@@ -159,7 +159,8 @@ def release(
     namespace, ids_from
         As for `fastindex.build`. An index that is there is brought up to date as it was made: in its
         namespace, by the UUIDs in the names of files, with or without links. One that has the ids of other
-        tables keeps those that it has, unless `ids_from` names the tables again.
+        tables keeps those that it has, unless `ids_from` names the tables again. Tables that another program
+        wrote stay as they are: what they know is in the tables of the release.
     follow_symlinks
         Whether what links lead to is released as if it were there, or links are left out. If None, they are
         left out where the index that is there was made so; else a link below a session is an error: what is
@@ -184,7 +185,7 @@ def release(
     FindingsError
         If `validate` finds errors.
     ForeignTableError
-        If another program wrote the tables that are in the root, or in `tables`.
+        If something is in the place of the tables that is none.
     ReleaseError
         If the archive cannot be made: a file that cannot be read, or changes; a disk that is full.
     UsageError
@@ -211,13 +212,13 @@ def release(
         target = Path(tree.root if tables is None else tables)
         if not dry_run:
             recover(target)  # before it is asked how it was made
-        recipe = choose_recipe(
+        recipe, kept, is_apart = choose_making(
             target, namespace=namespace, ids_from=ids_from, follow_symlinks=follow_symlinks
         )
         findings = count_findings(
             tree, follow_symlinks, recipe, force=force, workers=workers, dask=dask, progress=progress
         )
-        with _open_index_folder(target, dry_run=dry_run) as folder:
+        with _open_index_folder(target, is_apart=dry_run or is_apart) as folder:
             built = build(
                 root,
                 out=folder,
@@ -227,7 +228,8 @@ def release(
                 progress=progress,
                 follow_symlinks=recipe.follow_symlinks,
                 namespace=recipe.namespace,
-                ids_from=target if recipe.ids_from and ids_from is None else ids_from,
+                ids_from=kept or None,
+                default_revision=recipe.default_revision,
                 uuid_filenames=recipe.uuid_filenames,
             )
             if built.problem_count and not force:
@@ -272,8 +274,8 @@ def release(
 
 
 @contextmanager
-def _open_index_folder(folder: Path, *, dry_run: bool) -> Iterator[Path]:
-    if not dry_run:
+def _open_index_folder(folder: Path, *, is_apart: bool) -> Iterator[Path]:
+    if not is_apart:
         yield folder
         return
     with TemporaryDirectory(prefix='fastindex-') as scratch:

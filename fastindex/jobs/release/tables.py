@@ -6,9 +6,9 @@ Gives a pair of tables as a build writes it, with its own generation.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from fastindex.errors import InvalidIndexError
 from fastindex.folders import OpenFolder
@@ -45,11 +45,24 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
     import pyarrow as pa
 
     eids = pa.array(part.sessions['id'].to_list(), pa.string())
-    algorithms = index.recipe.algorithms
+    schemas = sessions_schema(), datasets_schema(index.recipe.algorithms)
+    there = [_read_schema(index, name) for name in ('sessions.pqt', 'datasets.pqt')]
+    further = [
+        [field for field in fields if field.name not in schema.names]
+        for schema, fields in zip(schemas, there, strict=True)
+    ]
+    no_sessions, no_datasets = (
+        pa.schema([*schema, *fields]).empty_table() for schema, fields in zip(schemas, further, strict=True)
+    )
     with OpenFolder.open(folder) as opened:
-        writer = PairWriter(opened, algorithms=algorithms, origin=origin, date_created=date_created)
+        writer = PairWriter(
+            opened,
+            algorithms=index.recipe.algorithms,
+            origin=origin,
+            date_created=date_created,
+            further=(further[0], further[1]),
+        )
     try:
-        no_sessions, no_datasets = sessions_schema().empty_table(), datasets_schema(algorithms).empty_table()
         for rows in _iter_rows(index, 'sessions.pqt', 'id', eids):
             writer.write(rows, no_datasets)
         for rows in _iter_rows(index, 'datasets.pqt', 'eid', eids):
@@ -59,10 +72,28 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
             sessions=part.sessions.height,
             datasets=part.datasets.height,
             size_bytes=part.size_bytes,
+            kept=index.facts.get('kept', ()),
         )
         writer.close(facts)
     finally:
         writer.abort()
+
+
+def _read_schema(index: Index, name: str) -> pa.Schema:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _open(index, name) as file:
+        return pq.read_schema(pa.PythonFile(file, 'r'))
+
+
+@contextmanager
+def _open(index: Index, name: str) -> Iterator[IO[bytes]]:
+    path = index.folder / name
+    with closing(open_table(path)) as file:
+        if stamp_of(file) != index.stamps[name]:
+            raise InvalidIndexError(f'{escape(str(path))}: this table was replaced meanwhile: release again')
+        yield file
 
 
 def _iter_rows(index: Index, name: str, column: str, eids: pa.Array) -> Iterator[pa.Table]:
@@ -71,10 +102,7 @@ def _iter_rows(index: Index, name: str, column: str, eids: pa.Array) -> Iterator
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    path = index.folder / name
-    with closing(open_table(path)) as file:
-        if stamp_of(file) != index.stamps[name]:
-            raise InvalidIndexError(f'{escape(str(path))}: this table was replaced meanwhile: release again')
+    with _open(index, name) as file:
         parquet = pq.ParquetFile(pa.PythonFile(file, 'r'), page_checksum_verification=True)
         for group in range(parquet.num_row_groups):
             rows = parquet.read_row_group(group, use_threads=False).replace_schema_metadata(None)

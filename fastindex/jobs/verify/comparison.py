@@ -94,7 +94,7 @@ class Comparison:
         self.counts.add_problems(self.judge.close())
         for measure, expected in self.expected.total()._asdict().items():
             found = getattr(self.counts, measure)
-            if expected != found:
+            if expected is not None and expected != found:
                 kind = Kind.MISSING if expected > found else Kind.UNEXPECTED
                 yield Difference(Kind.RESIZED if measure == 'bytes' else kind, '', measure, expected, found)
 

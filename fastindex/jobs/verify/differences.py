@@ -127,10 +127,10 @@ class Judge:
 
     def judge_dataset(self, path: str, row: Row) -> Difference | None:
         """Judge a dataset that the scan did not give; None where it is as its row says."""
-        size_bytes = row[2]
-        difference = self._explain(path, 'size_bytes', size_bytes)
+        measure, expected = ('type', 'file') if row[2] is None else ('size_bytes', row[2])
+        difference = self._explain(path, measure, expected)
         if difference is None:
-            difference = self._look(path, 'size_bytes', size_bytes, 'file')
+            difference = self._look(path, measure, expected, 'file')
         if difference is not None:
             return difference
         # There is a file: it came meanwhile, or has a name that only another program indexes.
@@ -138,13 +138,13 @@ class Judge:
         measured, tally = hash_file(self._tree, path, algorithms)
         if measured is None:
             self.add_problems(tally.problems)
-            return self._explain(path, 'size_bytes', size_bytes)
+            return self._explain(path, measure, expected)
         digests = [digest.hex() for digest in measured[1] or ()]
         return self.compare(path, row, (*row[:2], measured[0], *digests))
 
     def compare(self, path: str, expected: Row, found: Row) -> Difference | None:
         """Compare the row of a dataset with what was found; None where nothing differs."""
-        if expected[2] != found[2]:
+        if expected[2] is not None and expected[2] != found[2]:  # else nobody knows: an Alyx database may not
             return Difference(Kind.RESIZED, path, 'size_bytes', expected[2], found[2])
         if self._algorithm and expected[3] and expected[3] != found[3]:  # '': nobody knows
             return Difference(Kind.ALTERED, path, self._algorithm, expected[3], found[3])

@@ -52,7 +52,8 @@ class Totals(NamedTuple):
 
     sessions: int
     datasets: int
-    bytes: int
+    bytes: int | None
+    """None where not all sizes are known."""
 
 
 class Expected(Protocol):
@@ -243,7 +244,8 @@ class _ByPath:
         datasets = pa.concat_tables(self._iter_datasets(path_of, digest))
         datasets = datasets.filter(pc.is_in(datasets['eid'], sessions['id'].combine_chunks()))
         datasets = datasets.sort_by([('eid', 'ascending'), ('rel_path', 'ascending')])
-        size_bytes = pc.sum(datasets['file_size']).as_py() or 0
+        sizes = datasets['file_size']
+        size_bytes = None if sizes.null_count else pc.sum(sizes).as_py() or 0
         self._totals = Totals(sessions.num_rows, datasets.num_rows, size_bytes)
         return SortedRows(iter([sessions]), _session_key), SortedRows(iter([datasets]), _path_key)
 
