@@ -123,10 +123,7 @@ class SessionParts(NamedTuple):
 def parse_dataset_name(name: str) -> DatasetName:
     """Parse the file name of a dataset.
 
-    Raises
-    ------
-    ValueError
-        If the name is not ALF.
+    Raises ValueError if the name is not ALF.
 
     Examples
     --------
@@ -233,12 +230,8 @@ def judge_number(name: str) -> SkipReason | None:
 def parse_session_path(path: str) -> SessionParts:
     """Parse a session path relative to the root.
 
-    Lab and subject are the names of the folders, whatever characters they have: the client loads them.
-
-    Raises
-    ------
-    ValueError
-        If the path is not `(lab/Subjects/)subject/date/number`.
+    Lab and subject are the names of the folders, whatever characters they have: the client loads them. Raises
+    ValueError if the path is not `(lab/Subjects/)subject/date/number`.
 
     Examples
     --------

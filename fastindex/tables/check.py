@@ -79,15 +79,13 @@ class Pair(NamedTuple):
 def check_pair(folder: Path, *, below: Path | None = None) -> Pair:
     """Check sessions.pqt and datasets.pqt in a folder.
 
+    Raises InvalidIndexError if a table is missing, no table of an index, or damaged, or the two are not of
+    one generation.
+
     Parameters
     ----------
     below
         A folder from which on no link is followed. See `open_table`.
-
-    Raises
-    ------
-    InvalidIndexError
-        If a table is missing, no table of an index, or damaged, or the two are not of one generation.
     """
     with open_tables(folder, below=below) as tables:
         tables.check_rows()
@@ -116,13 +114,7 @@ class Tables(NamedTuple):
         return {table.path.name: table.stamp for table in self.both}
 
     def check_rows(self) -> None:
-        """Check each row of both.
-
-        Raises
-        ------
-        InvalidIndexError
-            If there is one that no index has.
-        """
+        """Check each row of both. Raises InvalidIndexError if there is one that no index has."""
         with refusing_damage(self.folder):
             check_datasets(self.datasets, check_sessions(self.sessions))
 
@@ -166,7 +158,8 @@ def open_tables(
     """Open sessions.pqt and datasets.pqt; check all but their rows.
 
     Those of ours are checked to the bit: what is not checked is whether their rows were ever true. Those of
-    another program have the columns that the client needs.
+    another program have the columns that the client needs. Raises InvalidIndexError if a table is missing, no
+    table of an index, or damaged, or the two are not of one generation.
 
     Parameters
     ----------
@@ -174,11 +167,6 @@ def open_tables(
         A folder from which on no link is followed. See `open_table`.
     checked
         Stamps of files, by name, whose bytes this run has digested already.
-
-    Raises
-    ------
-    InvalidIndexError
-        If a table is missing, no table of an index, or damaged, or the two are not of one generation.
     """
     with ExitStack() as stack:
         with refusing_damage(folder):

@@ -44,15 +44,12 @@ class Stamp(NamedTuple):
 def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
     """Open the file of a table; what is no regular file is not read, and never waited for.
 
+    Raises InvalidIndexError if it cannot be opened, or is not a regular file.
+
     Parameters
     ----------
     below
         A folder from which on no link is followed. If None, one is: who reads an index may have it elsewhere.
-
-    Raises
-    ------
-    InvalidIndexError
-        If it cannot be opened, or is not a regular file.
     """
     try:
         if below is None:
@@ -91,17 +88,14 @@ def find_footer(file: IO[bytes], size_bytes: int) -> int | None:
 class TableFile:
     """One Parquet file, whose footer has passed the limits.
 
+    Raises InvalidIndexError if it is no Parquet file, or beyond the limits.
+
     Parameters
     ----------
     path
         Its name, for messages.
     file
         As `open_table` opened it; it stays the caller's to close.
-
-    Raises
-    ------
-    InvalidIndexError
-        If it is no Parquet file, or beyond the limits.
     """
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:

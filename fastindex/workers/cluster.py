@@ -127,10 +127,7 @@ MAX_FIT = 100
 def run_task(message: bytes) -> bytes:
     """Run a task in a worker: bytes there and back. See `Cluster.submit`.
 
-    Raises
-    ------
-    ClusterError
-        If the worker is not fit.
+    Raises ClusterError if the worker is not fit.
     """
     requirements, task = pickle.loads(message)  # noqa: S301 - from the scheduler
     if requirements not in _fit:
@@ -159,6 +156,8 @@ class _SentTask(NamedTuple):
 class Cluster:
     """The workers of a Dask cluster. A context: leaving it takes back what was not done, and hangs up.
 
+    Raises ClusterError if there is no worker, or one that must not have a part in this run.
+
     Parameters
     ----------
     client
@@ -169,11 +168,6 @@ class Cluster:
         Whether the connection is closed at the end.
     patience_seconds
         How long there may be no worker at all.
-
-    Raises
-    ------
-    ClusterError
-        If there is no worker, or one that must not have a part in this run.
     """
 
     def __init__(
@@ -247,12 +241,8 @@ class Cluster:
         """Wait until there are results; iterate over their tokens and values.
 
         The value is `DEATHS` for a task that has killed its worker time and again, also when it ran alone:
-        the scheduler blames all tasks that a dead worker had.
-
-        Raises
-        ------
-        ClusterError
-            If the scheduler is gone, or all workers are, or one is not fit.
+        the scheduler blames all tasks that a dead worker had. Raises ClusterError if the scheduler is gone,
+        or all workers are, or one is not fit.
         """
         if not self._tasks:
             self._send(self._suspects.popleft()._replace(is_alone=True))

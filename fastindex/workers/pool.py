@@ -58,10 +58,7 @@ def check_workers(workers: int | None, executor: Executor | None = None, dask: D
 def count_workers(workers: int | None, executor: Executor | None = None) -> int:
     """Count the tasks that are to run at once: as many as was asked for, else as the executor or the CPUs do.
 
-    Raises
-    ------
-    UsageError
-        If fewer than one was asked for.
+    Raises UsageError if fewer than one was asked for.
     """
     check_workers(workers, executor)
     # The standard library's executors know their size, others do not say it.
@@ -74,12 +71,8 @@ def open_pool(
 ) -> Iterator[Pool]:
     """Open the workers for a job on a tree: processes of our own, an executor's, or those of a Dask cluster.
 
-    Raises
-    ------
-    UsageError
-        As `check_workers` does, and if what `dask` names is no cluster.
-    ClusterError
-        If the cluster is not there, or has a worker that does not see the tree as this machine does.
+    Raises UsageError: as `check_workers` does, and if what `dask` names is no cluster. Raises ClusterError if
+    the cluster is not there, or has a worker that does not see the tree as this machine does.
     """
     check_workers(workers, executor, dask)
     if dask is None:
@@ -249,6 +242,8 @@ class Pool:
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Any, list[Any]]]:
         """Start tasks at once; iterate over their results in the order of the tasks.
 
+        Raises WorkerError if workers die of a task time and again, and it cannot be rescued.
+
         Parameters
         ----------
         tasks
@@ -258,11 +253,6 @@ class Pool:
         ------
         result, subresults
             The latter are the results of the subtasks that the result named, in their order. See `Branches`.
-
-        Raises
-        ------
-        WorkerError
-            If workers die of a task time and again, and it cannot be rescued.
         """
         run = _Schedule(self._start(), self.workers, iter(tasks))
         run.fill()

@@ -144,10 +144,7 @@ class Contents:
 def gather(index: Index) -> Contents:
     """Count what a report shows.
 
-    Raises
-    ------
-    InvalidIndexError
-        If the tables are not the ones that were checked: open the index again.
+    Raises InvalidIndexError if the tables are not the ones that were checked: open the index again.
     """
     info = summarize(index)
     sessions = _count_sessions(index)

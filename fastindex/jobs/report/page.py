@@ -39,13 +39,7 @@ class _Cell:
 
 
 def check_extra() -> None:
-    """Check that what a report is made with is installed.
-
-    Raises
-    ------
-    MissingExtraError
-        If it is not.
-    """
+    """Check that what a report is made with is installed. Raises MissingExtraError if it is not."""
     require('report', 'a report')
 
 

@@ -27,12 +27,8 @@ class BadHeaderError(ValueError):
 def read_shape(fd: int) -> tuple[int, ...]:
     """Read the shape of the array in an open `.npy` file: `()` for a scalar.
 
-    Raises
-    ------
-    BadHeaderError
-        If there is no header of a known version, or it is not whole.
-    OSError
-        If the file cannot be read.
+    Raises BadHeaderError if there is no header of a known version, or it is not whole. Raises OSError if the
+    file cannot be read.
     """
     start = os.pread(fd, 12, 0)
     if len(start) < 12 or not start.startswith(_MAGIC):
