@@ -43,28 +43,16 @@ __all__ = [
     'open_output',
 ]
 
-READER_SECONDS = 10
-"""Time that the reader of a FIFO has to open it."""
-
+READER_SECONDS = 10  # time that the reader of a FIFO has to open it
 _BUFFER_BYTES = 2**20
 
 
 class Target(NamedTuple):
-    """What the path of an output leads to.
+    """What the path of an output leads to."""
 
-    Parameters
-    ----------
-    path
-        After all links.
-    mode
-        `st_mode` of what is there; None where nothing is.
-    fd
-        The descriptor of this process that the path names.
-    """
-
-    path: str
-    mode: int | None = None
-    fd: int | None = None
+    path: str  # after all links
+    mode: int | None = None  # `st_mode` of what is there; None where nothing is
+    fd: int | None = None  # the descriptor of this process that the path names
 
     @property
     def is_stream(self) -> bool:
@@ -330,8 +318,7 @@ def hold_lock(fd: int) -> Iterator[bool]:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
 
-_locked: set[int] = set()
-"""Descriptors of this process that hold a lock."""
+_locked: set[int] = set()  # descriptors of this process that hold a lock
 
 
 def _let_go() -> None:

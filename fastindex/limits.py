@@ -45,8 +45,7 @@ puts a million rows into one."""
 MAX_ROW_BYTES = 2**14
 """Uncompressed, on average over a row group, beyond a first megabyte. A row of ours has 5 KB at most."""
 
-MAX_COLUMNS = 100
-"""Ours have 9 at most."""
+MAX_COLUMNS = 100  # ours have 9 at most
 
 
 def is_too_long(path: str) -> bool:

@@ -43,8 +43,7 @@ __all__ = [
 SessionPath = NewType('SessionPath', str)
 """`lab/Subjects/subject/date/number` or `subject/date/number`, as on disk, relative to the root."""
 
-RelPath = NewType('RelPath', str)
-"""`(collection/)(#revision#/)filename`, relative to the session."""
+RelPath = NewType('RelPath', str)  # `(collection/)(#revision#/)filename`, relative to the session
 
 
 class SkipReason(StrEnum):

@@ -136,20 +136,15 @@ class AdoptedIdentity(NamedTuple):
     """
 
     namespace: bytes
-    eids_by_parts: dict[SessionParts, bytes]
-    """Of sessions. See `find_by_parts`."""
-
+    eids_by_parts: dict[SessionParts, bytes]  # of sessions. See `find_by_parts`
     ours: frozenset[str] = frozenset()
     """Paths of sessions that get our eids all the same: `1` beside `001`, or of which a lab would tell."""
 
     owners: tuple[tuple[bytes, int], ...] = ()
     """Sessions whose datasets are given: 16 bytes of the eid, and how many there are."""
 
-    paths: bytes = b''
-    """The rel_paths of these datasets, in the order of `owners`, with NUL between them."""
-
-    ids: bytes = b''
-    """Their ids, 16 bytes each. Of two for one dataset the last counts."""
+    paths: bytes = b''  # the rel_paths of these datasets, in the order of `owners`, with NUL between them
+    ids: bytes = b''  # their ids, 16 bytes each. Of two for one dataset the last counts
 
     def find(self, path: str) -> bytes | None:
         """Find the eid of a session, as far as it is given."""

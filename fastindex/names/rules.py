@@ -373,5 +373,4 @@ _RULES = [
     ),
 ]
 
-RULES = {rule.code: rule for rule in _RULES}
-"""Every rule by its code, in the order of the codes."""
+RULES = {rule.code: rule for rule in _RULES}  # every rule by its code, in the order of the codes

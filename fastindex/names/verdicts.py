@@ -20,15 +20,11 @@ __all__ = ['UuidVerdicts', 'Verdict', 'Verdicts', 'judge_subfolder', 'verdicts_o
 Verdict = bytes | SkipReason | Reason
 """The rel_path of a dataset in UTF-8; or why the file is a skip, or a problem."""
 
-MAX_ALIKE = 100
-"""Names of a folder that are remembered together: one with more is hardly like another."""
-
+MAX_ALIKE = 100  # names of a folder that are remembered together: one with more is hardly like another
 MAX_NAMES = 20_000
 """Names whose verdicts a process remembers, and about as many more in one folder: 300 bytes each."""
 
-MAX_DEPTH = 64
-"""Folders in one another below a session: as many as a walk has open at once."""
-
+MAX_DEPTH = 64  # folders in one another below a session: as many as a walk has open at once
 _DATASETS = {bytes}
 
 

@@ -57,23 +57,16 @@ _ASCII_REL_PATH = (
     r'\A(?:[\w-][\w.-]*/)*(?:#[\w.-]+#/)?'
     r'\w+\.(?:_[a-z]+_)?[a-zA-Z0-9]+(?:_\w+)?(?:\.[.\w-]+)?\.\w+\z'
 )
-TABLES = ('datasets.pqt', 'sessions.pqt')
-"""In the order in which they are put in place."""
-
+TABLES = ('datasets.pqt', 'sessions.pqt')  # in the order in which they are put in place
 _DAYS = (-719162, 2932896)  # since 1970: the first day of year 1, the last of year 9999
 
 
 class Pair(NamedTuple):
     """A pair of tables that was checked."""
 
-    generation: str | None
-    """Token that both carry; None where another program wrote them."""
-
-    stamps: dict[str, Stamp]
-    """Of the files that were checked, by name."""
-
-    facts: dict[str, Any]
-    """What datasets.pqt says of itself: `date_created`, `origin`, and what we write."""
+    generation: str | None  # token that both carry; None where another program wrote them
+    stamps: dict[str, Stamp]  # of the files that were checked, by name
+    facts: dict[str, Any]  # what datasets.pqt says of itself: `date_created`, `origin`, and what we write
 
 
 def check_pair(folder: Path, *, below: Path | None = None) -> Pair:
@@ -99,9 +92,7 @@ class Tables(NamedTuple):
     folder: Path
     sessions: TableFile
     datasets: TableFile
-
-    generation: str | None
-    """Token that both carry; None where another program wrote them."""
+    generation: str | None  # token that both carry; None where another program wrote them
 
     @property
     def both(self) -> tuple[TableFile, TableFile]:

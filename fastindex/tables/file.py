@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ['AGAIN', 'DAMAGES', 'Bounds', 'Stamp', 'TableFile', 'find_footer', 'open_table', 'stamp_of']
 
-AGAIN = 'python -m fastindex ROOT makes the index again'
-"""What to do about a table that is refused."""
-
+AGAIN = 'python -m fastindex ROOT makes the index again'  # what to do about a table that is refused
 DAMAGES = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 """What pyarrow raises where a file is not what it should be, and what Python does with what it gives."""
 

@@ -16,15 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ['CEILING', 'CHUNK_ROWS', 'FLOOR', 'LAST', 'Row', 'SortedRows', 'iter_rows', 'iter_unequal']
 
-LAST = '\U0010ffff'
-"""After every eid, be it a path."""
-
+LAST = '\U0010ffff'  # after every eid, be it a path
 FLOOR, CEILING = b'', b'\xff' * 17
 """Before and after every key of a dataset within its session, be it 16 bytes of any kind or a path."""
 
-CHUNK_ROWS = 4096
-"""Rows that are gone through at once."""
-
+CHUNK_ROWS = 4096  # rows that are gone through at once
 Row = tuple[Any, ...]
 """Of sessions: `id`, and maybe more. Of datasets: `eid`, `rel_path`, `file_size`, and maybe a digest."""
 

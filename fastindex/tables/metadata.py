@@ -30,29 +30,16 @@ REVISIONS = ('newest', 'known')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How an index is made: what its readers must know, and what the next run goes on with.
+    """How an index is made: what its readers must know, and what the next run goes on with."""
 
-    Parameters
-    ----------
-    namespace
-        Of the eids.
-    ids_from
-        Whether ids of other tables were kept, which nobody can compute.
-    follow_symlinks
-        Whether links are followed.
-    uuid_filenames
-        Whether the names of the files have the ids of the datasets in them, before the extension.
-    algorithms
-        The digests of all files, in the order of `fastindex.trees.digests.ALGORITHMS`.
-    default_revision
-        `newest`, or `known`: the one that the index before, or the tables whose ids are kept, say.
-    """
-
-    namespace: UUID = NAMESPACE
-    ids_from: bool = False
-    follow_symlinks: bool = True
+    namespace: UUID = NAMESPACE  # of the eids
+    ids_from: bool = False  # whether ids of other tables were kept, which nobody can compute
+    follow_symlinks: bool = True  # whether links are followed
+    # whether the names of the files have the ids of the datasets in them, before the extension
     uuid_filenames: bool = False
+    # the digests of all files, in the order of `fastindex.trees.digests.ALGORITHMS`
     algorithms: tuple[str, ...] = ()
+    # `newest`, or `known`: the one that the index before, or the tables whose ids are kept, say
     default_revision: str = REVISIONS[0]
 
     def identity(

@@ -26,19 +26,11 @@ _SESSION = re.compile(r'/[\w.-]+/\d{4}-\d{2}-\d{2}/\d{1,3}(?=/|$)')
 
 
 class WrongRoot(NamedTuple):
-    """What is wrong with a root, and the right one, absolute.
+    """What is wrong with a root, and the right one, absolute."""
 
-    Parameters
-    ----------
-    message
-        What it is instead of a root.
-    advice
-        What is to be done about it.
-    """
-
-    message: str
+    message: str  # what it is instead of a root
     right: str
-    advice: str
+    advice: str  # what is to be done about it
     is_too_high: bool = False
 
 

@@ -34,12 +34,8 @@ __all__ = [
     'to_message',
 ]
 
-STOP_SECONDS = 2.0
-"""For an orderly end, before another one is made."""
-
-PIPE_BYTES = 2**20
-"""A result fits, so that a worker need not wait until it is read."""
-
+STOP_SECONDS = 2.0  # for an orderly end, before another one is made
+PIPE_BYTES = 2**20  # a result fits, so that a worker need not wait until it is read
 _LENGTH = struct.Struct('=Q')
 
 

@@ -39,25 +39,17 @@ if TYPE_CHECKING:
 
 __all__ = ['TASK_SIZE', 'Cluster', 'Requirements', 'find_mismatch', 'forget', 'run_task']
 
-CONNECT_SECONDS = 10
-"""To reach the scheduler, or to reach it again."""
-
+CONNECT_SECONDS = 10  # to reach the scheduler, or to reach it again
 PATIENCE_SECONDS = 60
 """Without any worker, before a run gives up: workers that died are started again in seconds."""
 
-LOOK_SECONDS = 2
-"""Between two looks at which workers there are."""
-
+LOOK_SECONDS = 2  # between two looks at which workers there are
 TASK_SIZE = 4
 """Times the sessions of a task here: each costs the scheduler 2 ms. So all take a fifth less CPU time."""
 
-SPARE_TASKS = 8
-"""Given to the scheduler beyond two a thread: enough for a cluster of few threads."""
-
+SPARE_TASKS = 8  # given to the scheduler beyond two a thread: enough for a cluster of few threads
 MAX_LANDMARKS = 8
-
-MAX_NAMED = 3
-"""Workers that a message names."""
+MAX_NAMED = 3  # workers that a message names
 
 
 class Requirements(NamedTuple):
@@ -118,9 +110,7 @@ def find_mismatch(requirements: Requirements) -> str | None:
     return None
 
 
-_fit: set[Requirements] = set()
-"""The runs that this process has been found fit for."""
-
+_fit: set[Requirements] = set()  # the runs that this process has been found fit for
 MAX_FIT = 100
 
 

@@ -36,8 +36,7 @@ __all__ = ['Pool', 'check_workers', 'count_workers', 'default_workers', 'open_po
 MAX_HELD_BYTES = 64 * 2**20
 """Results that wait for an earlier one; beyond, no new task is started until that one is there."""
 
-MAX_RENEWED = 8
-"""Worker processes: to start one takes 4 ms of a CPU, to import pyarrow 60."""
+MAX_RENEWED = 8  # worker processes: to start one takes 4 ms of a CPU, to import pyarrow 60
 
 
 def default_workers() -> int:

@@ -30,9 +30,7 @@ __all__ = ['DEATHS', 'MAX_DEATHS', 'Workers', 'count_cpus']
 TASKS_PER_WORKER = 4
 """Tasks that a worker has at once: enough that none waits while this process is busy for 30 ms."""
 
-MAX_DEATHS = 3
-"""Workers that may die of one task."""
-
+MAX_DEATHS = 3  # workers that may die of one task
 DEATHS = object()
 """What `Workers.collect` gives for a task of which `MAX_DEATHS` workers died, in place of a result."""
 
@@ -84,8 +82,7 @@ class Workers:
         self._retry: deque[_Sent] = deque()
         self._suspects: deque[_Sent] = deque()
         """Tasks of a process that died with several at work: each is tried alone, one after the other."""
-        self._cell: _Worker | None = None
-        """Runs the first of the suspects; is not among the others."""
+        self._cell: _Worker | None = None  # runs the first of the suspects; is not among the others
         processes = min(count, max_processes or count_cpus())
         try:
             for position in range(processes):

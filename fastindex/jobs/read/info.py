@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ['BigDataset', 'Info', 'LabCount', 'ObjectCount', 'summarize']
 
-BIGGEST = 5
-"""Datasets that are named."""
+BIGGEST = 5  # datasets that are named
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,7 @@ _TEXT = 'var(--ink)'
 _FAINT = 'var(--faint)'
 _RULE = 'var(--rule)'
 _BAR = 'var(--accent)'
-
-LEAST_BARS = 30
-"""Bars that the time axis has room for: one day alone is no wide bar."""
-
+LEAST_BARS = 30  # bars that the time axis has room for: one day alone is no wide bar
 _DAYS = {'day': 1, 'week': 7, 'month': 31, 'year': 366}
 
 CONFIG: Spec = {

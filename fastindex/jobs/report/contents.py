@@ -37,22 +37,13 @@ __all__ = [
     'group_findings',
 ]
 
-MAX_TABLE_ROWS = 10_000
-"""Rows of the table: of more sessions it has the subjects; 10,000 take 1 MB."""
+MAX_TABLE_ROWS = 10_000  # rows of the table: of more sessions it has the subjects; 10,000 take 1 MB
 
 
-MAX_LABS = 10
-"""Labs that have a colour; if there are more, one less, and the others share one."""
-
-MAX_BARS = 20
-"""Of a bar chart; the others are added up."""
-
-MAX_BINS = 30
-"""Of a histogram with steps of one width."""
-
-FIRST = 3
-"""Findings of each code that are named."""
-
+MAX_LABS = 10  # labs that have a colour; if there are more, one less, and the others share one
+MAX_BARS = 20  # of a bar chart; the others are added up
+MAX_BINS = 30  # of a histogram with steps of one width
+FIRST = 3  # findings of each code that are named
 _LAST_DAY = Date.max
 
 
@@ -78,24 +69,12 @@ class TimeBin:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Sessions, or subjects where there are too many sessions.
+    """Sessions, or subjects where there are too many sessions."""
 
-    Parameters
-    ----------
-    of
-        What a row is: `session` or `subject`.
-    columns
-        Their titles.
-    rows
-        Text and whole numbers.
-    cut_rows
-        How many were left out.
-    """
-
-    of: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str | int, ...], ...]
-    cut_rows: int
+    of: str  # what a row is: `session` or `subject`
+    columns: tuple[str, ...]  # their titles
+    rows: tuple[tuple[str | int, ...], ...]  # text and whole numbers
+    cut_rows: int  # how many were left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,34 +88,19 @@ class FindingGroup:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that a report shows of an index.
+    """All that a report shows of an index."""
 
-    Parameters
-    ----------
-    info
-        The counts of `fastindex.info`.
-    labs
-        Names that `timeline` has, the one with most sessions first.
-    timeline
-        Sessions over time.
-    step
-        Width of its bins: `day`, `week`, `month` or `year`.
-    lab_bytes, object_bytes
-        Bytes by lab and by object.
-    session_datasets, session_bytes
-        Numbers of sessions by their number of datasets, and by their bytes.
-    coverage, table
-        Who has what; all that there is, row by row.
-    """
-
-    info: Info
-    labs: tuple[str, ...]
-    timeline: tuple[TimeBin, ...]
-    step: str
+    info: Info  # the counts of `fastindex.info`
+    labs: tuple[str, ...]  # names that `timeline` has, the one with most sessions first
+    timeline: tuple[TimeBin, ...]  # sessions over time
+    step: str  # width of its bins: `day`, `week`, `month` or `year`
+    # lab_bytes, object_bytes: bytes by lab and by object
     lab_bytes: tuple[ChartBar, ...]
     object_bytes: tuple[ChartBar, ...]
+    # session_datasets, session_bytes: numbers of sessions by their number of datasets, and by their bytes
     session_datasets: tuple[ChartBar, ...]
     session_bytes: tuple[ChartBar, ...]
+    # coverage, table: who has what; all that there is, row by row
     coverage: Coverage
     table: Table
 

@@ -18,8 +18,7 @@ __all__ = ['MAX_COVERAGE_COLUMNS', 'MAX_COVERAGE_ROWS', 'Coverage', 'CoverageRow
 MAX_COVERAGE_ROWS = 150
 
 
-MAX_COVERAGE_COLUMNS = 60
-"""Of the coverage matrix: of more subjects it has the labs."""
+MAX_COVERAGE_COLUMNS = 60  # of the coverage matrix: of more subjects it has the labs
 
 
 NO_NAME = '(none)'
@@ -27,46 +26,24 @@ NO_NAME = '(none)'
 
 @dataclass(frozen=True, slots=True)
 class CoverageRow:
-    """Of how many sessions of a subject there is each dataset.
+    """Of how many sessions of a subject there is each dataset."""
 
-    Parameters
-    ----------
-    group
-        The lab of a subject; '' where the row is no subject.
-    name
-        The subject, or what the row stands for.
-    sessions
-        All that there are.
-    having
-        Sessions that have the dataset, for each column.
-    """
-
-    group: str
-    name: str
-    sessions: int
-    having: tuple[int, ...]
+    group: str  # the lab of a subject; '' where the row is no subject
+    name: str  # the subject, or what the row stands for
+    sessions: int  # all that there are
+    having: tuple[int, ...]  # sessions that have the dataset, for each column
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Who has what.
+    """Who has what."""
 
-    Parameters
-    ----------
-    of
-        What a row is: `subject`, or `lab` where there are too many subjects.
-    columns
-        `object.attribute` of the datasets.
-    total, rows
-        All sessions together; and each row.
-    cut_columns, cut_rows
-        How many were left out, or added up in the last row.
-    """
-
-    of: str
-    columns: tuple[str, ...]
+    of: str  # what a row is: `subject`, or `lab` where there are too many subjects
+    columns: tuple[str, ...]  # `object.attribute` of the datasets
+    # total, rows: all sessions together; and each row
     total: CoverageRow
     rows: tuple[CoverageRow, ...]
+    # cut_columns, cut_rows: how many were left out, or added up in the last row
     cut_columns: int
     cut_rows: int
 

@@ -32,9 +32,7 @@ from fastindex.trees.sift import list_folders
 
 __all__ = ['NotingTree', 'survey']
 
-MAX_FOLDERS = 500
-"""Folders that are listed at most to say what is wrong with one folder."""
-
+MAX_FOLDERS = 500  # folders that are listed at most to say what is wrong with one folder
 TABLES = ('sessions.pqt', 'datasets.pqt')
 
 

@@ -43,12 +43,8 @@ from fastindex.workers.pool import Pool
 
 __all__ = ['CheckResult', 'CheckTask', 'beside', 'check', 'choose_fixes', 'make_finding']
 
-MAX_NAMES = 20_000
-"""Names whose verdicts a process remembers."""
-
-FINDING_BYTES = 500
-"""What a finding takes in memory, about."""
-
+MAX_NAMES = 20_000  # names whose verdicts a process remembers
+FINDING_BYTES = 500  # what a finding takes in memory, about
 COMPANIONS = frozenset({'bin', 'cbin', 'ch', 'meta'})
 """SpikeGLX's files of one recording: they belong together, and nobody loads them as one object."""
 
@@ -99,8 +95,7 @@ class CheckResult(NamedTuple):
     folders: int
     files: int
     findings: list[Finding]
-    uuid_paths: list[str]
-    """Of the datasets whose names carry UUIDs, sorted as the findings are."""
+    uuid_paths: list[str]  # of the datasets whose names carry UUIDs, sorted as the findings are
 
     @property
     def held_bytes(self) -> int:
@@ -111,11 +106,8 @@ class _Name(NamedTuple):
     """What is known of a file's name."""
 
     diagnosis: Diagnosis | None
-    folded: str
-    """Equal for names that some file systems take for one."""
-
-    stem: str
-    """All but the extension, '' where the name is no dataset's."""
+    folded: str  # equal for names that some file systems take for one
+    stem: str  # all but the extension, '' where the name is no dataset's
 
 
 @lru_cache(maxsize=MAX_NAMES)
