@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastindex._version import __version__
@@ -26,7 +27,7 @@ from fastindex.files import open_output
 from fastindex.names.alf import EXPECTED, SkipReason
 from fastindex.names.problems import Skip
 from fastindex.tables.metadata import REVISIONS
-from fastindex.text import escape, to_text
+from fastindex.text import escape, to_count, to_text
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.summary import Summary
@@ -44,6 +45,7 @@ examples:
   python -m fastindex /data --dry-run -v             what would be left out, and why
   python -m fastindex /shared/data --dask head:8786  on a Dask cluster, whose machines all have /shared/data
   python -m fastindex /data --check --quiet          exit 1 where the index is stale
+  python -m fastindex /data --only lab/Subjects/s1   what is new in one subject; all else as it was
 
 commands (python -m fastindex COMMAND --help):
   build      this one, also where no command is named
@@ -94,6 +96,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     share(parser, '--namespace', help='namespace of the eids, for trees that will be merged')
     add('--no-namespace', dest='namespace', **off, help='that of fastindex, though the index has another one')
+    add(
+        '--only',
+        metavar='PATH',
+        nargs='+',
+        action='extend',
+        help='scan these labs, subjects, dates or sessions, and take all others from the index that is there',
+    )
+    add('--only-from', metavar='FILE', help='the same: one PATH a line; - is standard input')
     add(
         '--check',
         action='store_true',
@@ -175,6 +185,7 @@ def _run(options: argparse.Namespace) -> int:
             default_revision=options.default_revision,
             uuid_filenames=options.uuid_filenames,
             fresh=options.fresh,
+            only=_read_only(options),
             rehash=options.rehash,
             allow_empty=options.allow_empty,
             force=options.force,
@@ -195,6 +206,19 @@ def _run(options: argparse.Namespace) -> int:
     if options.check and (summary.changes is None or any(summary.changes.to_dict().values())):
         return EXIT_DIFFERENCES
     return EXIT_PROBLEMS if summary.problem_count else EXIT_DONE
+
+
+def _read_only(options: argparse.Namespace) -> list[str] | None:
+    """Read which folders are to be scanned; None where all are."""
+    only: list[str] | None = options.only
+    if options.only_from is None:
+        return only
+    try:
+        path = options.only_from
+        data = sys.stdin.buffer.read() if path == '-' else Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f'--only-from {escape(options.only_from)}: {error.strerror}') from error
+    return [*(only or ()), *(os.fsdecode(line) for line in data.splitlines() if line.strip())]
 
 
 @contextmanager
@@ -236,6 +260,8 @@ def _to_json(summary: Summary) -> dict[str, Any]:
         ],
         'warnings': [with_flags(warning) for warning in summary.warnings],
         'digests_reused': summary.digests_reused,
+        'sessions_carried': summary.sessions_carried,
+        'datasets_carried': summary.datasets_carried,
         'changes': summary.changes and summary.changes.to_dict(),
         'seconds': round(summary.seconds, 3),
         'generation': summary.generation,
@@ -253,10 +279,13 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
         f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {megabytes(summary.bytes)} '
         f'in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
     )
+    if options.only is not None or options.only_from is not None:
+        looked = to_count(summary.sessions - summary.sessions_carried, 'session')
+        yield f'looked at {looked}; {summary.sessions_carried:,} are as in the index before'
     if summary.as_before:
         yield f'as before: {with_flags(" ".join(summary.as_before))}'
     if summary.recipe.algorithms:
-        computed = summary.datasets - summary.digests_reused
+        computed = summary.datasets - summary.datasets_carried - summary.digests_reused
         yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
     for kept in summary.ids_kept:
         yield (

@@ -8,6 +8,7 @@ run.
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections import Counter
 from enum import StrEnum
@@ -71,6 +72,10 @@ class Problem(Record):
 
     def __hash__(self) -> int:
         return hash((self.path, self.reason))
+
+    def to_json(self) -> str:
+        """Write it as a JSON object."""
+        return json.dumps({'path': self.path, 'reason': self.reason, 'errno': self.errno})
 
     def __str__(self) -> str:
         said = f' ({os.strerror(self.errno)})' if self.errno else ''

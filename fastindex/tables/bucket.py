@@ -20,9 +20,10 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from fastindex.errors import InvalidIndexError, LockedError, PublishError
@@ -31,7 +32,7 @@ from fastindex.folders import patiently
 from fastindex.text import escape
 from fastindex.trees.s3 import Location
 
-__all__ = ['REMOTE_TABLES', 'Mirror', 'fetch_tables', 'look_at_tables', 'open_mirror']
+__all__ = ['REMOTE_TABLES', 'Mirror', 'fetch_tables', 'look_at_tables', 'open_bucket', 'open_mirror']
 
 PUBLISHED = 'published.json'
 PENDING = 'pending.json'
@@ -196,3 +197,17 @@ def _refuse(location: Location, name: str, error: OSError) -> InvalidIndexError:
             f'{path}: there is no such table: ', hint=f'a build with `out` {location.url} makes it'
         )
     return InvalidIndexError(f'{path}: the table cannot be read ', hint=f'({error.strerror or error})')
+
+
+def open_bucket(
+    stack: ExitStack, url: str, endpoint: str | None, anonymous: bool, *, dry_run: bool
+) -> tuple[Path, Mirror | None]:
+    """Open the index in a bucket as a folder on this disk; as a mere copy where nothing is to be written."""
+    if dry_run:
+        copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-')))
+        location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
+        fetch_tables(location, copy, list(look_at_tables(location)))
+        return copy, None
+    mirror = stack.enter_context(open_mirror(url, endpoint=endpoint, anonymous=anonymous))
+    mirror.update()
+    return mirror.folder, mirror

@@ -7,13 +7,16 @@ options is not written: so the tables of a plain build are the same bytes whatev
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from fastindex._version import __version__
+from fastindex.errors import UsageError
 from fastindex.names.identity import AdoptedIdentity, FilenameIdentity
 from fastindex.names.ids import NAMESPACE, UuidIdentity
 from fastindex.tables.schema import QC_CATEGORIES
@@ -22,7 +25,7 @@ from fastindex.trees.digests import ALGORITHMS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['REVISIONS', 'Recipe', 'one_metadata', 'pandas_metadata', 'to_facts']
+__all__ = ['REVISIONS', 'Recipe', 'date_created_now', 'one_metadata', 'pandas_metadata', 'to_facts']
 
 REVISIONS = ('newest', 'known')
 """Which of the revisions of a dataset is the default one."""
@@ -109,6 +112,16 @@ def to_facts(
         **recipe.to_json(),
         **({'kept': list(kept)} if kept else {}),
     }
+
+
+def date_created_now() -> str:
+    """Tell the time as the client wants it: to the minute, without a time zone."""
+    epoch = os.environ.get('SOURCE_DATE_EPOCH')
+    try:
+        now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f'SOURCE_DATE_EPOCH={epoch!r}: expected seconds since 1970') from None
+    return now.replace(tzinfo=None).isoformat(sep=' ', timespec='minutes')
 
 
 def one_metadata(*, date_created: str, origin: str) -> bytes:

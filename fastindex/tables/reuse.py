@@ -31,7 +31,7 @@ from fastindex.trees.digests import NO_FINGERPRINT, Digests
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['FINGERPRINTS', 'KnownIndex', 'KnownRows', 'State']
+__all__ = ['FINGERPRINTS', 'GroupTable', 'KnownIndex', 'KnownRows', 'State', 'open_fingerprints']
 
 FINGERPRINTS = 'fingerprints.parquet'
 """In the state folder. Not `.pqt`: what ends so is the client's."""
@@ -51,30 +51,37 @@ _STATE_CODES: dict[str, Literal['q', 'Q']] = {
 class KnownIndex:
     """The published index, read in step with the shards: a row group at a time. Made by `KnownIndex.open`."""
 
-    def __init__(self, datasets: _Table, fingerprints: _Table, algorithms: Sequence[str]) -> None:
+    def __init__(
+        self, datasets: GroupTable, fingerprints: GroupTable, algorithms: Sequence[str], *, is_sparse: bool
+    ) -> None:
         self._datasets = datasets
+        self._is_sparse = is_sparse
         self._fingerprints = fingerprints
         self._columns = ['eid', 'id', 'file_size', *map(_COLUMN_OF_ALGORITHM.__getitem__, algorithms)]
         self._groups = iter(range(datasets.footer.num_row_groups))
         self._rows: pa.Table | None = None  # those that were read, and not passed yet
 
     @classmethod
-    def open(cls, published: Published, algorithms: Sequence[str]) -> KnownIndex | None:
-        """Open the index that is there; None where it has not all these digests, or is not to be trusted."""
+    def open(
+        cls, published: Published, algorithms: Sequence[str], *, is_sparse: bool = False
+    ) -> KnownIndex | None:
+        """Open the index that is there; None where it has not all these digests, or is not to be trusted.
+
+        Parameters
+        ----------
+        is_sparse
+            Whether the index has sessions between those of a shard, which are not scanned.
+        """
         pair, folder = published.pair, published.folder
         if isinstance(pair, InvalidIndexError) or pair.generation is None:
             return None
         with suppress(*DAMAGES):
             if not set(algorithms) <= set(Recipe.from_json(pair.facts).algorithms):
                 return None
-            datasets = _Table(folder / 'datasets.pqt', below=folder, repeated=['eid'])
-            fingerprints = _Table(folder / STATE_FOLDER / FINGERPRINTS, below=folder)
-            if (
-                datasets.generation == fingerprints.generation == pair.generation
-                and fingerprints.schema.remove_metadata().equals(fingerprints_schema())
-                and datasets.group_rows == fingerprints.group_rows
-            ):
-                return cls(datasets, fingerprints, algorithms)
+            datasets = GroupTable(folder / 'datasets.pqt', below=folder, repeated=['eid'])
+            fingerprints = open_fingerprints(folder, datasets)
+            if datasets.generation == pair.generation and fingerprints is not None:
+                return cls(datasets, fingerprints, algorithms, is_sparse=is_sparse)
         return None
 
     def for_shard(self, keys: Sequence[bytes]) -> bytes | None:
@@ -92,28 +99,43 @@ class KnownIndex:
             return None
 
     def _take(self, keys: Sequence[bytes]) -> bytes | None:
-        first, last = UuidIdentity().eids([keys[0], keys[-1]])
-        rows = self._read_to(last.decode())
-        eids = rows.column('eid')
-        start = bisect_left(range(len(eids)), first.decode(), key=lambda i: eids[i].as_py())
-        end = bisect_right(range(len(eids)), last.decode(), lo=start, key=lambda i: eids[i].as_py())
-        self._rows = rows.slice(end)
-        part = rows.slice(start, end - start)
-        return to_ipc(part.drop_columns(['eid']).combine_chunks()) if part.num_rows else None
+        import pyarrow as pa
 
-    def _read_to(self, eid: str) -> pa.Table:
+        eids = [eid.decode() for eid in UuidIdentity().eids([keys[0], keys[-1]])]
+        runs = [(eids[0], eids[-1])]
+        if self._is_sparse:
+            runs = [(eid.decode(), eid.decode()) for eid in UuidIdentity().eids(list(keys))]
+        parts = [self._take_run(*run) for run in runs]
+        part = pa.concat_tables(parts).combine_chunks()
+        return to_ipc(part.drop_columns(['eid'])) if part.num_rows else None
+
+    def _take_run(self, first: str, last: str) -> pa.Table:
+        """Take the rows of the sessions from one to another."""
+        rows = self._read_to(first, last)
+        eids = rows.column('eid')
+        start = bisect_left(range(len(eids)), first, key=lambda i: eids[i].as_py())
+        end = bisect_right(range(len(eids)), last, lo=start, key=lambda i: eids[i].as_py())
+        self._rows = rows.slice(end)
+        return rows.slice(start, end - start)
+
+    def _read_to(self, first: str, last: str) -> pa.Table:
         """Read on until there are rows beyond those of a session, or there are no more."""
         import pyarrow as pa
 
-        while self._rows is None or not self._rows.num_rows or self._rows.column('eid')[-1].as_py() <= eid:
+        rows = self._rows
+        while rows is None or not rows.num_rows or rows.column('eid')[-1].as_py() <= last:
             group = next(self._groups, None)
             if group is None:
                 break
-            rows = self._read_group(group)
-            self._rows = rows if self._rows is None else pa.concat_tables([self._rows, rows])
-        if self._rows is None:
-            self._rows = self._datasets.schema.empty_table().select(self._columns)
-        return self._rows
+            if self._datasets.last_of(group, 'eid') < first:
+                continue
+            more = self._read_group(group)
+            is_passed = rows is None or not rows.num_rows or rows.column('eid')[-1].as_py() < first
+            rows = more if is_passed else pa.concat_tables([rows, more])
+        if rows is None:
+            rows = self._datasets.schema.empty_table().select(self._columns)
+        self._rows = rows
+        return rows
 
     def _read_group(self, group: int) -> pa.Table:
         rows = self._datasets.read(group, self._columns)
@@ -121,6 +143,19 @@ class KnownIndex:
         for name in fingerprints.schema.names:
             rows = rows.append_column(name, fingerprints.column(name))
         return rows.replace_schema_metadata(None)
+
+
+def open_fingerprints(folder: Path, datasets: GroupTable) -> GroupTable | None:
+    """Open the fingerprints of a published table; None where they are not those of its rows."""
+    with suppress(*DAMAGES):
+        found = GroupTable(folder / STATE_FOLDER / FINGERPRINTS, below=folder)
+        if (
+            found.generation == datasets.generation
+            and found.schema.remove_metadata().equals(fingerprints_schema())
+            and found.group_rows == datasets.group_rows
+        ):
+            return found
+    return None
 
 
 def _generation_of(footer: Any) -> str | None:
@@ -132,7 +167,7 @@ def _generation_of(footer: Any) -> str | None:
     return facts.get('generation') if isinstance(facts, dict) else None
 
 
-class _Table:
+class GroupTable:
     """A Parquet file that is open only while it is read.
 
     A process that is forked meanwhile, be it by the executor of a caller, then has nothing open of an index
@@ -161,6 +196,11 @@ class _Table:
             read_dictionary=self._repeated,  # a tenth of the memory
             page_checksum_verification=True,
         )
+
+    def last_of(self, group: int, column: str) -> str:
+        """Get the last value of a sorted column in a row group, as the footer has it."""
+        statistics = self.footer.row_group(group).column(self.schema.get_field_index(column)).statistics
+        return str(statistics.max)
 
     def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a row group; InvalidIndexError where the file is not the one that was opened."""

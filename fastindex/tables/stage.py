@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import IO, Self
@@ -168,8 +168,17 @@ class Stage:
         fd = self.folder.open_fd(PROBLEMS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         with os.fdopen(fd, 'a', encoding='utf-8') as file:
             for problem in problems:
-                record = {'path': problem.path, 'reason': problem.reason, 'errno': problem.errno}
-                file.write(json.dumps(record) + '\n')
+                file.write(problem.to_json() + '\n')
+
+    def replace_problems(self, problems: Iterable[Problem]) -> None:
+        """Write problems in the place of those that were written."""
+        with self.folder.open_new(f'{PROBLEMS}.all') as file:
+            file.writelines(f'{problem.to_json()}\n'.encode() for problem in problems)
+            is_empty = not file.tell()
+        if is_empty:
+            self.folder.remove(f'{PROBLEMS}.all')
+        else:
+            self.folder.replace(f'{PROBLEMS}.all', self.folder, PROBLEMS)
 
     @contextmanager
     def open(self) -> Iterator[Self]:

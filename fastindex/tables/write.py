@@ -76,12 +76,22 @@ class PairWriter:
             self._fingerprints = _TableWriter(folder, FINGERPRINTS, fingerprints_schema(), None, [], [])
         self._tables = [table for table in (self._sessions, self._datasets, self._fingerprints) if table]
 
-    def write(self, sessions: pa.Table, datasets: pa.Table, fingerprints: pa.Table | None = None) -> None:
-        """Append rows to all tables."""
-        self._sessions.write(sessions)
-        self._datasets.write(datasets)
-        if self._fingerprints is not None and fingerprints is not None:
-            self._fingerprints.write(fingerprints)
+    @property
+    def columns(self) -> list[list[str]]:
+        """The names of the columns of each table: sessions, datasets, and fingerprints if there are some."""
+        return [table.schema.names for table in self._tables]
+
+    def write(
+        self,
+        sessions: pa.Table | None,
+        datasets: pa.Table | None = None,
+        fingerprints: pa.Table | None = None,
+    ) -> None:
+        """Append rows to all tables, but for those that get none."""
+        tables = (self._sessions, self._datasets, self._fingerprints)
+        for table, rows in zip(tables, (sessions, datasets, fingerprints), strict=True):
+            if table is not None and rows is not None:
+                table.write(rows)
 
     def close(self, facts: Mapping[str, Any]) -> str:
         """Complete the files; `facts` go into their metadata, with the generation, which is returned.
@@ -124,7 +134,7 @@ class _TableWriter:
         import pyarrow as pa
 
         self._path = folder.path / name
-        self._schema = schema
+        self.schema = schema
         self._metadata = metadata
         self._index = index
         self._repeated = repeated  # columns that are worth a dictionary
@@ -149,7 +159,7 @@ class _TableWriter:
         start = 0
         while table.num_rows - start >= min_rows:
             part = table.slice(start, ROW_GROUP_ROWS).combine_chunks()
-            self._open(self._schema).write_table(part, row_group_size=ROW_GROUP_ROWS)
+            self._open(self.schema).write_table(part, row_group_size=ROW_GROUP_ROWS)
             start += part.num_rows
         self._waiting = [table.slice(start)]
         self._waiting_rows = table.num_rows - start
@@ -178,7 +188,7 @@ class _TableWriter:
 
         if self._waiting_rows:
             self._write_row_groups(1)
-        schema = self._schema
+        schema = self.schema
         if self._writer is None and 'qc' in schema.names:
             # No row at all: the client adds its own column of categories, and fails on an empty one of ours.
             schema = schema.remove(schema.get_field_index('qc'))

@@ -14,7 +14,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise, starmap
 from typing import Protocol
@@ -33,6 +33,7 @@ __all__ = [
     'Hasher',
     'Measured',
     'NotRegularError',
+    'check_algorithms',
     'new_digest',
     'open_buffer',
     'parse_algorithms',
@@ -104,6 +105,15 @@ def parse_algorithms(text: str) -> tuple[str, ...]:
     names = {name.strip().lower() for name in text.split(',')}
     if unknown := names.difference(ALGORITHMS):
         raise UsageError(f'unknown digest {", ".join(sorted(unknown))!r}: expected {" or ".join(ALGORITHMS)}')
+    return tuple(name for name in ALGORITHMS if name in names)
+
+
+def check_algorithms(names: Collection[str]) -> tuple[str, ...]:
+    """Put names of digests in order; UsageError for what is none."""
+    if isinstance(names, str):
+        raise UsageError(f'hash={names!r} is a string: expected a collection, such as [{names!r}]')
+    if unknown := set(names).difference(ALGORITHMS):
+        raise UsageError(f'unknown digests {sorted(unknown)}: expected of {list(ALGORITHMS)}')
     return tuple(name for name in ALGORITHMS if name in names)
 
 

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fastindex.names.alf import judge_date, judge_number
-from fastindex.names.problems import Tally
+from fastindex.names.problems import Problem, Tally
 from fastindex.text import escape
 from fastindex.trees import Tree, is_url
 from fastindex.trees.sift import list_folders
 
-__all__ = ['WrongRoot', 'explain_empty_root', 'find_right_root', 'iter_root_warnings', 'judge_root']
+__all__ = [
+    'WrongRoot',
+    'explain_empty',
+    'explain_empty_root',
+    'find_right_root',
+    'iter_root_warnings',
+    'judge_root',
+]
 
 MAX_FOLDERS = 500
 """Folders that are listed at most in search of the right root below."""
@@ -58,6 +65,15 @@ def judge_root(tree: Tree) -> WrongRoot | None:
             f'index {escape(above)} to keep it',
         )
     return None
+
+
+def explain_empty(tree: Tree, problems: Sequence[Problem]) -> str:
+    """Say that no session was found below the root, why, and what stood in the way."""
+    why = explain_empty_root(tree)
+    lines = [f'{escape(tree.root)}: no session found; {why}' + '.' * (not why.endswith('?'))]
+    lines += [f'problem: {problem}' for problem in problems[:3]]
+    lines += ['The index that was there, if any, still is; ']
+    return '\n  '.join(lines)
 
 
 def explain_empty_root(tree: Tree) -> str:

@@ -70,6 +70,8 @@ def test_json_is_one_object_with_the_summary(make_tree, run):
         'problem_count': 1,
         'problems': [{'path': f'{SESSION}/a.b.npy', 'reason': 'dangling-link', 'errno': 2}],
         'warnings': [],
+        'sessions_carried': 0,
+        'datasets_carried': 0,
         'digests_reused': 0,
         'changes': None,
         'generation': fastindex.open(root).generation,

@@ -322,7 +322,7 @@ def test_the_index_is_read_a_row_group_at_a_time(make_tree, build, settling, mon
     monkeypatch.setattr(
         known_module.KnownIndex,
         '_read_to',
-        lambda self, eid: held.append((rows := read_to(self, eid)).num_rows) or rows,
+        lambda self, *eids: held.append((rows := read_to(self, *eids)).num_rows) or rows,
     )
     monkeypatch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', 1)
     assert build(root, hash=['md5']).digests_reused == len(TREE)

@@ -6,40 +6,36 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from fastindex import limits
-from fastindex.errors import EmptyTreeError, InvalidIndexError, LabConflictError, UsageError
+from fastindex.errors import EmptyTreeError, InvalidIndexError, UsageError
 from fastindex.jobs.build.carried import Wish, carry_on
-from fastindex.jobs.build.options import Options
+from fastindex.jobs.build.options import Options, check_lab, check_usage
 from fastindex.jobs.build.summary import Report, Summary
-from fastindex.names.alf import parse_session_path
-from fastindex.names.ids import Identity
-from fastindex.names.problems import Skip, Tally
+from fastindex.jobs.build.update import Scope, Selection, select
+from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.tables.check import Published
 from fastindex.tables.file import TableFile, open_table
-from fastindex.tables.metadata import REVISIONS, Recipe, to_facts
+from fastindex.tables.metadata import REVISIONS, Recipe, date_created_now, to_facts
 from fastindex.tables.publish import open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
+from fastindex.tables.splice import Splice
 from fastindex.tables.stage import Stage
-from fastindex.text import escape, is_utf8, to_text
+from fastindex.text import escape, to_text
 from fastindex.trees import ListsAhead, Tree, is_url, open_tree
-from fastindex.trees.digests import ALGORITHMS
-from fastindex.trees.roots import explain_empty_root
+from fastindex.trees.digests import check_algorithms
+from fastindex.trees.roots import explain_empty
 from fastindex.workers.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from fastindex.jobs.build.adopt import AdoptedIds
-    from fastindex.tables.bucket import Mirror
     from fastindex.tables.changes import Change
     from fastindex.workers.pool import Dask
 
@@ -61,6 +57,7 @@ def build(
     default_revision: str | None = None,
     uuid_filenames: bool | None = None,
     fresh: bool = False,
+    only: Collection[str | os.PathLike[str]] | None = None,
     rehash: bool = False,
     allow_empty: bool = False,
     force: bool = False,
@@ -118,6 +115,9 @@ def build(
     fresh
         Whether it makes no difference how the index that is there was made: what is None is as in a first
         run.
+    only
+        Folders of labs, subjects, dates or sessions, relative to the root or with it: what is in these is
+        scanned, and all else is taken from the published index as it is.
     rehash
         Whether all files are read again. Where not, a digest of the published index is reused if the file's
         size, mtime, ctime and inode are as they were, and both times were older than that scan by a minute.
@@ -152,7 +152,7 @@ def build(
     >>> summary.sessions, summary.datasets  # doctest: +SKIP
     (4933, 73995)
     """
-    _check_usage(root, out, check=check, dry_run=dry_run)
+    check_usage(root, out, check=check, dry_run=dry_run)
     tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
     if default_revision not in (None, *REVISIONS):
         raise UsageError(f'default_revision={default_revision!r}: expected one of {", ".join(REVISIONS)}')
@@ -161,7 +161,7 @@ def build(
         ids_from=None if ids_from is None else bool(tables),
         follow_symlinks=follow_symlinks,
         uuid_filenames=uuid_filenames,
-        algorithms=None if hash is None else _check_algorithms(hash),
+        algorithms=None if hash is None else check_algorithms(hash),
         default_revision=default_revision,
     )
     target = root if out is None else out
@@ -173,7 +173,9 @@ def build(
         stack.callback(lambda: tree.close())
         mirror = None
         if is_url(target):
-            target, mirror = _open_bucket(stack, os.fspath(target), endpoint, anonymous, dry_run=dry_run)
+            from fastindex.tables.bucket import open_bucket
+
+            target, mirror = open_bucket(stack, os.fspath(target), endpoint, anonymous, dry_run=dry_run)
         folder = Path(os.path.realpath(target))
         stage = None
         if not (check or dry_run):
@@ -190,6 +192,7 @@ def build(
             options=Options(
                 recipe=recipe,
                 as_before=as_before,
+                scope=None if only is None else Scope.parse(only, tree.root, root),
                 adopted=_adopt(tables or [folder], recipe) if recipe.ids_from else None,
                 carries=True,
                 reuse=not rehash,
@@ -211,49 +214,10 @@ def build(
     return summary
 
 
-def _check_usage(
-    root: str | os.PathLike[str], out: str | os.PathLike[str] | None, *, check: bool, dry_run: bool
-) -> None:
-    if out is not None and not os.fspath(out):
-        raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
-    if check and dry_run:
-        raise UsageError('check and dry_run are two questions: expected one of them')
-    if out is None and is_url(root) and not dry_run:
-        raise UsageError(
-            f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: ',
-            hint='expected `out` DIR for the tables, or `out` s3://bucket/prefix',
-        )
-
-
-def _open_bucket(
-    stack: ExitStack, url: str, endpoint: str | None, anonymous: bool, *, dry_run: bool
-) -> tuple[Path, Mirror | None]:
-    """Open the index in a bucket as a folder on this disk; as a mere copy where nothing is to be written."""
-    from fastindex.tables.bucket import fetch_tables, look_at_tables, open_mirror
-    from fastindex.trees.s3 import Location
-
-    if dry_run:
-        copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-')))
-        location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
-        fetch_tables(location, copy, list(look_at_tables(location)))
-        return copy, None
-    mirror = stack.enter_context(open_mirror(url, endpoint=endpoint, anonymous=anonymous))
-    mirror.update()
-    return mirror.folder, mirror
-
-
 def _adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe) -> AdoptedIds:
     from fastindex.jobs.build.adopt import AdoptedIds
 
     return AdoptedIds.open(map(Path, tables), recipe.namespace.bytes)
-
-
-def _check_algorithms(names: Collection[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise UsageError(f'hash={names!r} is a string: expected a collection, such as [{names!r}]')
-    if unknown := set(names).difference(ALGORITHMS):
-        raise UsageError(f'unknown digests {sorted(unknown)}: expected of {list(ALGORITHMS)}')
-    return tuple(name for name in ALGORITHMS if name in names)
 
 
 def build_index(
@@ -291,11 +255,15 @@ def run_stages(
         That of this folder, from `fastindex.tables.publish.open_target`; None publishes nothing.
     """
     started = time.monotonic()
-    date_created = _date_created()
+    date_created = date_created_now()
     with closing(tree), ExitStack() as stack:
         pool = stack.enter_context(open_pool(tree, workers, executor, dask))
         published = None if out is None else Published(out)
         found, known = _discover(tree, published, options, pool, stack)
+        selection = None
+        if options.scope is not None and published is not None:
+            selection = select(options, tree, found, published)
+            found = selection.found if selection else found
         carrier = None
         if options.adopted is not None or (options.carries and published is not None and published.is_there):
             from fastindex.jobs.build.adopt import open_carrier
@@ -315,7 +283,7 @@ def run_stages(
                     report.complete(result, hashed)
             return report.summary(started)
         with open_draft() if stage is None else stage.open() as staged:
-            generation = _write(scanned, staged, report, date_created)
+            generation = _write(scanned, staged, report, date_created, published, selection)
             pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
             _refuse_to_lose(published.folder, report)
             report.compare(published, staged, generation)
@@ -354,37 +322,30 @@ def _discover(
         import pyarrow  # noqa: F401
 
         if options.recipe.algorithms and options.reuse and published is not None:
-            known = KnownIndex.open(published, options.recipe.algorithms)
+            known = KnownIndex.open(published, options.recipe.algorithms, is_sparse=options.scope is not None)
 
-    found = discover(tree, options.identity, pool, list_skips=options.on_skip is not None, load=load)
+    part = tree if options.scope is None else options.scope.narrow(tree)
+    found = discover(part, options.identity, pool, list_skips=options.on_skip is not None, load=load)
     files.callback(found.close)
     if options.adopted is not None:
         found = options.adopted.settle(found)
-    if not (found.count_sessions() or options.allow_empty):
-        raise EmptyTreeError(_explain_empty(tree, found.tally), hint='`allow_empty` writes an empty one.')
+    may_be_empty = options.allow_empty or (options.scope is not None and options.scope.only is not None)
+    if not (found.count_sessions() or may_be_empty):
+        raise EmptyTreeError(
+            explain_empty(tree, found.tally.problems), hint='`allow_empty` writes an empty one.'
+        )
     if options.lab is not None:
-        _check_lab(found, options.identity, options.lab)
+        check_lab(found, options.identity, options.lab)
     return found, known
 
 
-def _check_lab(found: Discovery, identity: Identity, lab: str) -> None:
-    if '/' in lab or '\0' in lab or lab in ('.', '..') or not is_utf8(lab) or limits.is_too_long(lab):
-        raise UsageError(f"lab={lab[:200]!r}: expected a folder's name")
-    labs = {parse_session_path(identity.session_path(key)).lab for key in found.iter_keys()}
-    if other := labs - {'', lab}:
-        raise LabConflictError(f'lab name conflict: {lab!r} was asked for, the tree has {sorted(other)}')
-
-
-def _explain_empty(tree: Tree, tally: Tally) -> str:
-    why = explain_empty_root(tree)
-    lines = [f'{escape(tree.root)}: no session found; {why}' + '.' * (not why.endswith('?'))]
-    lines += [f'problem: {problem}' for problem in tally.problems[:3]]
-    lines += ['The index that was there, if any, still is; ']
-    return '\n  '.join(lines)
-
-
 def _write(
-    scanned: Iterator[tuple[ScanResult, list[HashResult]]], stage: Stage, report: Report, date_created: str
+    scanned: Iterator[tuple[ScanResult, list[HashResult]]],
+    stage: Stage,
+    report: Report,
+    date_created: str,
+    published: Published,
+    selection: Selection | None,
 ) -> str:
     """Collect what was scanned into the stage; return the generation."""
     from fastindex.tables.write import PairWriter
@@ -398,17 +359,20 @@ def _write(
         with_index=not options.path_ids,
         further=carrier.fields if carrier else ((), ()),
     )
+    rows = selection.open_splice(writer, published) if selection else writer
     try:
         stage.write_problems(report.first_problems)
         for result, hashed in scanned:
             stage.write_problems(report.add(result, hashed))
-            writer.write(*report.complete(result, hashed))
+            rows.write(*report.complete(result, hashed))
+        if selection is not None and isinstance(rows, Splice):
+            report.add_carried(rows.finish(), selection.carry_problems(published, stage))
         facts = to_facts(
             options.recipe,
             sessions=report.sessions,
             datasets=report.datasets,
             size_bytes=report.bytes,
-            kept=carrier.columns if carrier else (),
+            kept=sorted({*report.carried.kept, *(carrier.columns if carrier else ())}),
         )
         return writer.close(facts)
     finally:
@@ -434,13 +398,3 @@ def _refuse_to_lose(out: Path, report: Report) -> None:
             f'mounted? The index in {escape(os.fspath(out))} has datasets and still is there; ',
             hint='`allow_empty` replaces it',
         )
-
-
-def _date_created() -> str:
-    """Tell the time as the client wants it: to the minute, without a time zone."""
-    epoch = os.environ.get('SOURCE_DATE_EPOCH')
-    try:
-        now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now()
-    except (ValueError, OverflowError, OSError):
-        raise UsageError(f'SOURCE_DATE_EPOCH={epoch!r}: expected seconds since 1970') from None
-    return now.replace(tzinfo=None).isoformat(sep=' ', timespec='minutes')

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastindex import limits
+from fastindex.errors import LabConflictError, UsageError
+from fastindex.names.alf import parse_session_path
 from fastindex.names.ids import Identity, PathIdentity
 from fastindex.names.problems import Skip
+from fastindex.pipeline.discover import Discovery
 from fastindex.tables.metadata import Recipe
+from fastindex.text import escape, is_utf8
+from fastindex.trees import is_url
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.adopt import AdoptedIds
+    from fastindex.jobs.build.update import Scope
     from fastindex.tables.changes import Change
 
-__all__ = ['Options']
+__all__ = ['Options', 'check_lab', 'check_usage']
 
 
 class Options(NamedTuple):
@@ -31,6 +39,8 @@ class Options(NamedTuple):
         The ids of other tables, where these are kept.
     carries
         Whether the new rows get what the published index knows of them, and no tree tells: qc, projects.
+    scope
+        Which sessions are scanned, and the rows of the others carried over; None scans all.
     path_ids
         Whether paths are the ids, whatever the recipe says. The tables then have no index for the client's
         data frames.
@@ -44,6 +54,7 @@ class Options(NamedTuple):
     as_before: tuple[str, ...] = ()
     adopted: AdoptedIds | None = None
     carries: bool = False
+    scope: Scope | None = None
     path_ids: bool = False
     lab: str | None = None
     reuse: bool = False
@@ -58,3 +69,27 @@ class Options(NamedTuple):
         if self.path_ids:
             return PathIdentity()
         return self.recipe.identity(self.adopted.identity if self.adopted else None)
+
+
+def check_lab(found: Discovery, identity: Identity, lab: str) -> None:
+    """Refuse the name of a lab that no folder has, or another one than the tree has."""
+    if '/' in lab or '\0' in lab or lab in ('.', '..') or not is_utf8(lab) or limits.is_too_long(lab):
+        raise UsageError(f"lab={lab[:200]!r}: expected a folder's name")
+    labs = {parse_session_path(identity.session_path(key)).lab for key in found.iter_keys()}
+    if other := labs - {'', lab}:
+        raise LabConflictError(f'lab name conflict: {lab!r} was asked for, the tree has {sorted(other)}')
+
+
+def check_usage(
+    root: str | os.PathLike[str], out: str | os.PathLike[str] | None, *, check: bool, dry_run: bool
+) -> None:
+    """Refuse questions that exclude each other, and tables in a bucket that nobody asked for."""
+    if out is not None and not os.fspath(out):
+        raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
+    if check and dry_run:
+        raise UsageError('check and dry_run are two questions: expected one of them')
+    if out is None and is_url(root) and not dry_run:
+        raise UsageError(
+            f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: ',
+            hint='expected `out` DIR for the tables, or `out` s3://bucket/prefix',
+        )

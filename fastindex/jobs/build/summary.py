@@ -25,6 +25,7 @@ from fastindex.records import Record
 from fastindex.tables.check import Published
 from fastindex.tables.file import AGAIN
 from fastindex.tables.metadata import Recipe
+from fastindex.tables.splice import Counts
 from fastindex.tables.stage import PROBLEMS
 from fastindex.text import escape, to_count, to_text
 from fastindex.trees import STATE_FOLDER, Tree
@@ -85,6 +86,8 @@ class Summary(Record):
     sessions_path, datasets_path, problems_path
         The published files, URLs where they are in a bucket; None where there is none (a dry run; no
         problem).
+    sessions_carried, datasets_carried
+        Rows of the index before that are in this one, as nobody has looked at these sessions.
     generation
         Token that both tables carry; the same rows have the same one.
     ids_kept
@@ -107,6 +110,8 @@ class Summary(Record):
     sessions_path: Path | str | None = None
     datasets_path: Path | str | None = None
     problems_path: Path | None = None
+    sessions_carried: int = 0
+    datasets_carried: int = 0
     generation: str | None = None
     ids_kept: tuple[KeptIds, ...] = ()
 
@@ -122,7 +127,8 @@ class Report:
         self.sessions = self.datasets = self.bytes = self.reused = 0
         self.skipped: Counter[SkipReason] = Counter()
         self.problems: list[Problem] = []
-        self.problem_count = 0
+        self.problem_count = self.problems_carried = 0
+        self.carried = Counts()
         self.changes: Changes | None = None
         self.lost_digests: list[str] = []
         self.unreadable = ''  # why the index before was not compared
@@ -171,6 +177,14 @@ class Report:
             sessions, datasets = self.carrier.fill(sessions, datasets)
         return sessions, datasets, fingerprints
 
+    def add_carried(self, counts: Counts, problem_count: int) -> None:
+        """Count what is carried over from the index before."""
+        self.carried = counts
+        self.sessions += counts.sessions
+        self.datasets += counts.datasets
+        self.bytes += counts.bytes
+        self.problems_carried = problem_count
+
     def compare(self, published: Published, stage: Stage, generation: str) -> None:
         """Count what has changed from the published index to the staged one, and tell the hook.
 
@@ -193,6 +207,8 @@ class Report:
                 if tables.generation != generation:  # else all rows are as they are now
                     tables.check_rows()
             except InvalidIndexError as error:
+                if self.carried.sessions:
+                    raise  # its rows are among those of the new one
                 self.unreadable = str(error).removesuffix(f'. {AGAIN}')
                 return
             if recipe.algorithms:  # else none at all are meant
@@ -248,7 +264,7 @@ class Report:
 
     def summary(self, started: float, *, out: Path | None = None, generation: str | None = None) -> Summary:
         """Freeze the counts."""
-        has_problems = out is not None and self.problem_count > 0
+        has_problems = out is not None and self.problem_count + self.problems_carried > 0
         return Summary(
             root=to_text(self.tree.root),
             recipe=self.options.recipe,
@@ -266,6 +282,8 @@ class Report:
             sessions_path=out / 'sessions.pqt' if out else None,
             datasets_path=out / 'datasets.pqt' if out else None,
             problems_path=out / STATE_FOLDER / PROBLEMS if out and has_problems else None,
+            sessions_carried=self.carried.sessions,
+            datasets_carried=self.carried.datasets,
             generation=generation,
             ids_kept=self._list_kept(),
         )

@@ -1,0 +1,195 @@
+"""Rows of the published index that a run carries over, between those of the sessions that it has scanned.
+
+The rows stay columns of Arrow, as they are in the published tables: a row group is cut where sessions are
+left out or put in, and no row is looked at. What is written is then what a run that scanned all would write,
+if nothing has changed in the sessions that are carried over.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastindex.errors import IdClashError, InvalidIndexError, UsageError
+from fastindex.names.identity import SeenIds
+from fastindex.tables.check import Published
+from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, is_default
+from fastindex.tables.reuse import GroupTable, open_fingerprints
+from fastindex.tables.schema import fingerprints_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fastindex.tables.write import PairWriter
+
+__all__ = ['Counts', 'Splice']
+
+
+class Counts(NamedTuple):
+    """How much is carried over."""
+
+    sessions: int = 0
+    datasets: int = 0
+    bytes: int = 0
+    kept: frozenset[str] = frozenset()
+    """Columns with something in them that is in no tree."""
+
+
+class Splice:
+    """Writes what was scanned as `PairWriter` does, and in its places what is carried over.
+
+    Parameters
+    ----------
+    published
+        The index that is there; its digest has been checked.
+    left_out
+        The eids of sessions that are not carried over, sorted.
+    are_unique
+        Whether the ids are to be compared, as they are not made of paths.
+
+    Raises
+    ------
+    UsageError
+        If the new index has columns that the published one has not.
+    """
+
+    def __init__(
+        self, writer: PairWriter, published: Published, left_out: Sequence[str], *, are_unique: bool = False
+    ) -> None:
+        self._writer = writer
+        self._seen = SeenIds() if are_unique else None
+        folder = published.folder
+        tables = [GroupTable(folder / name, below=folder) for name in ('sessions.pqt', 'datasets.pqt')]
+        for table, names in zip(tables, writer.columns, strict=False):
+            if table.footer.num_rows and table.schema.names != names:
+                new = ', '.join(sorted({*table.schema.names} ^ {*names}))
+                raise UsageError(f'column {new} is new: for it, all sessions are to be scanned once')
+        sessions, datasets = tables
+        self._marks = [name for names in writer.columns[2:] for name in names]
+        fingerprints = open_fingerprints(folder, datasets) if self._marks else None
+        self._sessions = _Rows(_iter_groups(sessions), 'id', left_out)
+        self._datasets = _Rows(_iter_groups(datasets, fingerprints, self._marks), 'eid', left_out)
+        pair = published.pair
+        known = () if isinstance(pair, InvalidIndexError) else pair.facts.get('kept', ())
+        self._kept = {name for name in known if name not in (*SESSION_VALUES, *DATASET_VALUES)}
+        self._values = set(known) - self._kept
+
+    def write(self, sessions: pa.Table, datasets: pa.Table, fingerprints: pa.Table | None = None) -> None:
+        """Append rows to all tables, those that are carried over and come before them first."""
+        for field in fingerprints.schema if fingerprints is not None else ():
+            datasets = datasets.append_column(field, fingerprints[field.name])  # type: ignore[index]
+        self._write(self._sessions.mix(sessions), self._datasets.mix(datasets))
+
+    def finish(self) -> Counts:
+        """Append the rest, and count what was carried over."""
+        self._write(self._sessions.take_before(None), self._datasets.take_before(None))
+        return Counts(
+            self._sessions.count, self._datasets.count, self._datasets.total_bytes, frozenset(self._kept)
+        )
+
+    def _write(self, sessions: Iterator[pa.Table], datasets: Iterator[pa.Table]) -> None:
+        for rows in sessions:
+            self._note_values(rows)
+            self._writer.write(rows)
+        for rows in datasets:
+            self._note_values(rows)
+            if self._seen is not None:
+                self._refuse_twins(rows.column('id').to_pylist())
+            marks = rows.select(self._marks) if self._marks else None
+            self._writer.write(None, rows.drop_columns(self._marks), marks)
+
+    def _note_values(self, rows: pa.Table) -> None:
+        names = self._values.intersection(rows.column_names)
+        found = {name for name in names if not is_default(rows[name], name)}
+        self._kept |= found
+        self._values -= found
+
+    def _refuse_twins(self, ids: list[str]) -> None:
+        assert self._seen is not None  # noqa: S101 - for the type checker
+        for id in ids:
+            if not self._seen.add(bytes.fromhex(id.replace('-', ''))):
+                raise IdClashError(
+                    f'{id} is in the names of two files, in a session that was looked at and in one that was '
+                    'not: which of them is indexed, only a run over all sessions can tell'
+                )
+
+
+class _Rows:
+    """The rows of a sorted table that are carried over, taken from its start."""
+
+    def __init__(self, groups: Iterator[pa.Table], column: str, left_out: Sequence[str]) -> None:
+        self.count = self.total_bytes = 0
+        self._column = column
+        self._parts = (part for group in groups for part in self._cut(group, left_out))
+        self._next: pa.Table | None = None
+
+    def mix(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Iterate over rows that were scanned, and before each session over those that come before it."""
+        start = 0
+        for eid, same in groupby(rows.column(self._column).to_pylist()):
+            end = start + sum(1 for _ in same)
+            before = list(self.take_before(eid))
+            if before and start:
+                yield rows.slice(0, start)
+                rows, start, end = rows.slice(start), 0, end - start
+            yield from before
+            start = end
+        if rows.num_rows:
+            yield rows
+
+    def take_before(self, eid: str | None) -> Iterator[pa.Table]:
+        """Take the rows of the sessions before one; all that are left if None."""
+        while (part := self._next or next(self._parts, None)) is not None:
+            end = part.num_rows if eid is None else self._find(part, eid)
+            self._next = part.slice(end) if end < part.num_rows else None
+            if end:
+                yield self._tally(part.slice(0, end))
+            if self._next is not None:
+                return
+
+    def _tally(self, rows: pa.Table) -> pa.Table:
+        import pyarrow.compute as pc
+
+        self.count += rows.num_rows
+        if self._column == 'eid':
+            self.total_bytes += pc.sum(rows.column('file_size')).as_py()
+        return rows
+
+    def _cut(self, rows: pa.Table, left_out: Sequence[str]) -> Iterator[pa.Table]:
+        """Cut the sessions that are left out of a row group."""
+        eids = rows.column(self._column)
+        last = eids[-1].as_py()
+        start = 0
+        for i in range(bisect_left(left_out, eids[0].as_py()), len(left_out)):
+            if left_out[i] > last:
+                break
+            end = self._find(rows, left_out[i], start)
+            after = self._find(rows, left_out[i], end, is_after=True)
+            if end > start:
+                yield rows.slice(start, end - start)
+            start = after
+        if start < rows.num_rows:
+            yield rows.slice(start)
+
+    def _find(self, rows: pa.Table, eid: str, start: int = 0, *, is_after: bool = False) -> int:
+        """Find the first row of a session, or where it would be; or the first one after it."""
+        eids = rows.column(self._column)
+        find = bisect_right if is_after else bisect_left
+        return find(range(len(eids)), eid, lo=start, key=lambda i: eids[i].as_py())
+
+
+def _iter_groups(
+    table: GroupTable, fingerprints: GroupTable | None = None, marks: Sequence[str] = ()
+) -> Iterator[pa.Table]:
+    """Iterate over the row groups of a table, with fingerprints; what has none has the mark."""
+    import pyarrow as pa
+
+    for group, count in enumerate(table.group_rows):
+        rows = table.read(group).replace_schema_metadata(None)
+        known: Any = None if fingerprints is None else fingerprints.read(group)
+        for field in fingerprints_schema() if marks else ():
+            column = pa.repeat(pa.scalar(0, field.type), count) if known is None else known[field.name]
+            rows = rows.append_column(field, column)
+        yield rows

@@ -1,0 +1,79 @@
+"""A part of a tree: above the folders that are asked for nothing is listed, nor looked at beside them.
+
+The discovery sees such a tree as any other, so that what it says of a folder does not depend on what else is
+asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
+
+from fastindex.names.problems import Tally
+from fastindex.trees import Folder, Kind, Tree
+
+__all__ = ['PartTree', 'is_below']
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Tell whether a path is that of a folder, or of something in it.
+
+    >>> is_below('lab/Subjects/s1', 'lab'), is_below('lab2/Subjects/s1', 'lab')
+    (True, False)
+    """
+    return path == folder or path.startswith(f'{folder}/')
+
+
+class _PartFolder:
+    """A folder of which some names are wanted; those that are not there are not given."""
+
+    def __init__(self, folder: Folder, wanted: Iterable[str]) -> None:
+        self._folder = folder
+        self._wanted = dict.fromkeys(wanted)
+
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        found: dict[str, int] = {}
+        for name in self._wanted:
+            try:
+                found[name] = self._folder.kind_of(name, follow=False)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                found[name] = Kind.UNKNOWN
+        yield list(found), bytes(found.values())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._folder, name)
+
+
+class PartTree(NamedTuple):
+    """A tree of which only some folders are discovered. See `fastindex.trees.Tree`."""
+
+    tree: Tree
+    paths: tuple[str, ...]
+    """Of the folders, relative to the root."""
+
+    @property
+    def root(self) -> str:
+        return self.tree.root
+
+    @property
+    def follow_links(self) -> bool:
+        return self.tree.follow_links
+
+    def close(self) -> None:
+        self.tree.close()
+
+    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
+        return self.tree.walk(session_path, tally)
+
+    @contextmanager
+    def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
+        above = f'{path}/' if path else ''
+        with self.tree.open_folder(path, tally) as folder:
+            if any(is_below(path, wanted) for wanted in self.paths):
+                yield folder
+            else:
+                names = (one[len(above) :].partition('/')[0] for one in self.paths if one.startswith(above))
+                yield cast('Folder', _PartFolder(folder, names))

@@ -1,0 +1,320 @@
+"""A run that looks at a part of the tree writes what a run over all of it would write, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+import fastindex
+from fastindex import EmptyTreeError, InvalidIndexError, LockedError, Summary, UsageError
+from fastindex.jobs.build.update import parse_only
+from fastindex.tables.publish import open_target
+from fastindex.trees import kernel
+from tests.support.cases import cases
+from tests.support.tables import read_paths, tables_digest
+from tests.support.trees import SESSION, Link, grow
+
+OTHER = 'lab/Subjects/s2/2024-01-01/001'
+
+TREE = {
+    f'{SESSION}/alf/a.b.npy': b'1',
+    f'{SESSION}/a.b.npy': b'22',
+    'lab/Subjects/s1/2024-01-01/002/a.b.npy': b'333',
+    'lab/Subjects/s1/2024-01-02/001/a.b.npy': b'4444',
+    f'{OTHER}/a.b.npy': b'55555',
+    'lab2/Subjects/s1/2024-01-01/001/a.b.npy': b'666666',
+    's3/2024-01-01/1/a.b.npy': b'7777777',
+    's3/2024-01-01/001/a.b.npy': b'88888888',
+}
+
+SESSIONS = [
+    f'{above}{date}/{number}'
+    for above in ('lab/Subjects/s1/', 'lab/Subjects/s2/', 'lab2/Subjects/s1/', 's3/')
+    for date in ('2024-01-01', '2024-01-02')
+    for number in ('001', '1', '002')
+]
+FILES = ['a.b.npy', 'c.d.npy', 'alf/a.b.npy', '#v1#/a.b.npy', '#v2#/a.b.npy', 'no', 'alf/probe00/x.y.csv']
+
+
+@pytest.fixture(autouse=True)
+def _same_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+
+
+def read_index(folder: Path) -> tuple[bytes, ...]:
+    """All that a run writes of what is in the tree."""
+    problems = folder / '.fastindex' / 'problems.jsonl'
+    tables = (folder / name for name in ('sessions.pqt', 'datasets.pqt'))
+    return *(path.read_bytes() for path in tables), problems.read_bytes() if problems.exists() else b''
+
+
+def build_all(root: Path, **options: Any) -> tuple[bytes, ...]:
+    """What a run over the whole tree writes where no index is."""
+    with tempfile.TemporaryDirectory() as out:
+        fastindex.build(root, out=out, workers=1, allow_empty=True, **options)
+        return read_index(Path(out))
+
+
+def change(root: Path, session: str, name: str, kind: str, size: int) -> None:
+    """Change something in a session, in the way that was drawn."""
+    path = root / session / name
+    if kind == 'drop':
+        shutil.rmtree(root / session, ignore_errors=True)
+    elif kind == 'remove':
+        path.unlink(missing_ok=True)
+    elif kind == 'link':
+        path.unlink(missing_ok=True)
+        grow(root, {f'{session}/{name}': Link('nowhere')})
+    else:
+        path.unlink(missing_ok=True)
+        grow(root, {f'{session}/{name}': b'x' * size})
+
+
+def ancestors(session: str) -> list[str]:
+    """The folders by which a session may be asked for."""
+    names = session.split('/')
+    return ['/'.join(names[:count]) for count in range(1, len(names) + 1)]
+
+
+changes = st.tuples(
+    st.sampled_from(SESSIONS),
+    st.sampled_from(FILES),
+    st.sampled_from(['write', 'write', 'remove', 'link', 'drop']),
+    st.integers(0, 9),
+)
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> list[tuple[list[tuple[str, str, str, int]], list[str]]]:
+    """Changes of a tree, and folders in which all of them are."""
+    found = []
+    for done in draw(st.lists(st.lists(changes, min_size=1, max_size=3), min_size=1, max_size=3)):
+        only = [draw(st.sampled_from(ancestors(session))) for session, *_ in done]
+        found.append((done, only))
+    return found
+
+
+@settings(max_examples=cases(24), phases=[Phase.generate])  # to shrink takes minutes
+@given(tree=st.lists(changes, max_size=12), history=steps(), hash=st.sampled_from([(), ('xxh128',)]))
+def test_a_part_is_what_a_full_run_writes(
+    tree: list[tuple[str, str, str, int]],
+    history: list[tuple[list[tuple[str, str, str, int]], list[str]]],
+    hash: tuple[str, ...],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 3)
+        root = grow(Path(folder), dict.fromkeys([f'{one}/f.g.npy' for one in SESSIONS[::5]], b''))
+        for one in tree:
+            change(root, *one)
+        fastindex.build(root, workers=1, hash=hash)
+        for done, only in history:
+            for one in done:
+                change(root, *one)
+            try:
+                fastindex.build(root, workers=1, hash=hash, only=only, allow_empty=True)
+            except UsageError:  # neither there nor known
+                assert not all((root / one).exists() for one in only)
+                fastindex.build(root, workers=1, hash=hash, allow_empty=True)
+            assert read_index(root) == build_all(root, hash=hash)
+        summary = fastindex.build(root, workers=1, hash=hash)
+        assert summary.changes is not None
+        assert not any(summary.changes.to_dict().values())
+
+
+@pytest.fixture
+def root(make_tree: Callable[..., Path], build: Callable[..., Summary]) -> Path:
+    root = make_tree(TREE)
+    build(root)
+    return root
+
+
+@pytest.mark.parametrize(
+    'gone', ['lab', 'lab/Subjects/s1', 'lab/Subjects/s1/2024-01-01', SESSION, 's3/2024-01-01/1']
+)
+def test_what_is_gone_leaves_the_index(root: Path, build: Callable[..., Summary], gone: str) -> None:
+    shutil.rmtree(root / gone)
+    summary = build(root, only=[gone])
+    assert summary.changes is not None
+    assert summary.changes.sessions_removed == len(list_sessions(gone))
+    assert read_index(root) == build_all(root)
+
+
+def list_sessions(folder: str) -> set[str]:
+    """The sessions of TREE in a folder."""
+    names = [name.split('/') for name in TREE if name.startswith(f'{folder}/')]
+    return {'/'.join(name[: 5 if name[1] == 'Subjects' else 3]) for name in names}
+
+
+def test_nothing_else_is_listed_or_looked_at(
+    root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, looked = spy(monkeypatch)
+    build(root, only=['lab/Subjects/s1/2024-01-02/001'])
+    session = root / 'lab/Subjects/s1/2024-01-02/001'
+    above = set(session.parents) - {root, *root.parents}
+    assert (listed, looked) == ([session], {*above, session, session / 'a.b.npy'})
+
+
+def spy(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Path], set[Path]]:
+    """Note the folders that are listed, and the entries that are looked at."""
+    twin = kernel.TWINS['python']
+    listed: list[Path] = []
+    looked: set[Path] = set()
+
+    def name_of(fd: int) -> Path:
+        return Path(os.readlink(f'/proc/self/fd/{fd}'))
+
+    def list_folder(fd: int) -> Iterator[tuple[Any, bytes]]:
+        listed.append(name_of(fd))
+        return twin.list_folder(fd)
+
+    def measure(fd: int, names: list[str], *arguments: Any, **options: Any) -> Any:
+        looked.update(name_of(fd) / name for name in names)
+        return twin.measure(fd, names, *arguments, **options)
+
+    plain = kernel.kind_of
+
+    def kind_of(fd: int, name: str, *, follow: bool = True) -> int:
+        looked.add(name_of(fd) / name)
+        return plain(fd, name, follow=follow)
+
+    monkeypatch.setattr(kernel, 'list_folder', list_folder)
+    monkeypatch.setattr(kernel, 'measure', measure)
+    monkeypatch.setattr(kernel, 'kind_of', kind_of)
+    return listed, looked
+
+
+@pytest.mark.parametrize(
+    ('path', 'why'),
+    [
+        ('', 'this is the root'),
+        ('.', 'this is the root'),
+        ('../lab', 'not below the root'),
+        ('/elsewhere/lab', 'not below the root'),
+        (f'{SESSION}/alf', 'in a session'),
+        (f'{SESSION}/a.b.npy', 'in a session'),
+        ('lab/s1', 's1 is no date'),
+        ('lab/Subjects/s1/2024-13-01', '2024-13-01 is no date'),
+        ('lab/Subjects/s1/2024-01-01/0001', '0001 is no number'),
+        ('lab/Subjects/s9', 'there is no lab/Subjects/s9'),
+        ('README.txt', 'this is a file'),
+        ('code', 'neither Subjects nor a date'),
+    ],
+)
+def test_a_path_that_cannot_be_asked_for_says_what_it_is(
+    root: Path, build: Callable[..., Summary], path: str, why: str
+) -> None:
+    grow(root, {'README.txt': b'', 'code/x/': None})
+    before = tables_digest(root)
+    with pytest.raises(UsageError, match=why):
+        build(root, only=[path])
+    assert tables_digest(root) == before
+
+
+def test_a_path_may_be_written_in_many_ways(root: Path, build: Callable[..., Summary]) -> None:
+    for path in (
+        f'{SESSION}/',
+        f'./{SESSION}',
+        f'{root}/{SESSION}',
+        root / SESSION,
+        f'lab//Subjects/../{SESSION[4:]}',
+    ):
+        assert parse_only([path], [str(root)]) == (SESSION,)
+    with pytest.raises(UsageError, match='one path'):
+        build(root, only=SESSION)
+
+
+def test_there_must_be_an_index_to_carry_over(
+    make_tree: Callable[..., Path], build: Callable[..., Summary]
+) -> None:
+    root = make_tree(TREE)
+    with pytest.raises(InvalidIndexError, match='no index of fastindex'):
+        build(root, only=[SESSION])
+    build(root)
+    with pytest.raises(UsageError, match='`hash`'):
+        build(root, only=[SESSION], hash=['xxh128'])
+    path = root / 'datasets.pqt'
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InvalidIndexError):
+        build(root, only=[SESSION])
+    assert path.read_bytes() == data
+
+
+def test_locks_and_guards_are_those_of_a_full_run(root: Path, build: Callable[..., Summary]) -> None:
+    with open_target(root), pytest.raises(LockedError):
+        build(root, only=[SESSION])
+    out = root.parent / 'out'
+    out.mkdir()
+    build(root, out=out)
+    before = tables_digest(out)
+    for lab in ('lab', 'lab2', 's3'):
+        shutil.rmtree(root / lab)
+    with pytest.raises(EmptyTreeError, match='no lab'):
+        build(root, out=out, only=[SESSION])
+    with pytest.raises(EmptyTreeError, match='all sessions vanished'):
+        build(root, out=out, only=['lab', 'lab2', 's3'])
+    assert tables_digest(out) == before
+
+
+def test_problems_of_other_sessions_stay_known(root: Path, build: Callable[..., Summary]) -> None:
+    grow(root, {f'{SESSION}/c.d.npy': Link('nowhere'), f'{OTHER}/c.d.npy': Link('nowhere')})
+    assert build(root).problem_count == 2
+    (root / SESSION / 'c.d.npy').unlink()
+    summary = build(root, only=[SESSION])
+    assert (summary.problem_count, summary.problems_path is not None) == (0, True)
+    assert read_index(root) == build_all(root)
+    (root / OTHER / 'c.d.npy').unlink()
+    assert build(root, only=[OTHER]).problems_path is None
+    assert read_index(root) == build_all(root)
+
+
+def test_digests_of_what_is_carried_over_are_kept_and_reused(
+    root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**15))  # no file is young
+    monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 3)
+    options: dict[str, Any] = {'hash': ['xxh128', 'md5']}
+    assert build(root, **options).digests_reused == 0
+    part = build(root, only=[SESSION, 's3'], **options)
+    assert (part.digests_reused, part.datasets_carried) == (4, 4)
+    assert build(root, **options).digests_reused == 8
+    (root / '.fastindex' / 'fingerprints.parquet').unlink()
+    assert build(root, only=[SESSION], **options).digests_reused == 0
+    assert read_index(root) == build_all(root, **options)
+    assert build(root, **options).digests_reused == 2  # the others have the mark
+
+
+def test_ids_in_names_stay_unique(make_tree: Callable[..., Path], build: Callable[..., Summary]) -> None:
+    name = 'a.b.5d8b1b4f-3b0c-4a57-9a4b-9b1f3a6c2d11.npy'
+    root = make_tree({f'{SESSION}/{name}': b'1', 'lab/Subjects/s2/2024-01-01/001/': None})
+    build(root, uuid_filenames=True)
+    before = tables_digest(root)
+    grow(root, {f'{OTHER}/{name}': b'2'})
+    with pytest.raises(fastindex.IdClashError, match='only a run over all'):
+        build(root, uuid_filenames=True, only=[OTHER])
+    assert tables_digest(root) == before
+
+
+def test_the_command_takes_paths_and_files_of_them(
+    root: Path, run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    grow(root, {f'{SESSION}/n.e.npy': b'', f'{OTHER}/n.e.npy': b'', 's3/2024-01-01/1/n.e.npy': b''})
+    (tmp_path / 'paths').write_text(f'{OTHER}\n\n{root}/{SESSION}\n')
+    code, out, _ = run(root, '--only-from', tmp_path / 'paths')
+    assert code == 0
+    assert 'looked at 2 sessions; 5 are as in the index before' in out
+    assert not any('s3' in path and 'n.e' in path for path in read_paths(root))
+    code, _, _ = run(root, '--quiet', '--only', SESSION, 's3')
+    assert code == 0
+    assert read_index(root) == build_all(root)
+    assert run(root, '--only-from', tmp_path / 'none')[0] == 2
