@@ -69,6 +69,11 @@ def parse_size(text: str) -> int:
     return round(float(number) * float(step ** ' kmgt'.index(unit.lower() or ' ')))
 
 
+def positive_or_auto(text: str) -> int | None:
+    """Parse a number of workers; None for `auto`, where nobody counts them."""
+    return None if text == 'auto' else positive(text)
+
+
 _TABLES = {'metavar': 'DIR', 'help': 'where the tables are, if not in ROOT'}
 _SWITCH = {'action': 'store_true'}
 
@@ -81,7 +86,11 @@ _SHARED: dict[str, dict[str, Any]] = {
         'help': 'of s3://bucket/prefix: where it is, if not as the environment says',
     },
     '--anonymous': {**_SWITCH, 'help': 'of a public bucket: use no credentials'},
-    '--workers': {'metavar': 'N', 'type': positive, 'help': 'processes that scan (default: one a CPU)'},
+    '--workers': {
+        'metavar': 'N',
+        'type': positive_or_auto,
+        'help': 'tasks at once (default: auto, one a CPU, and up to 64 where the disk lets them wait)',
+    },
     '--dask': {
         'metavar': 'WHERE',
         'help': 'scan on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file',

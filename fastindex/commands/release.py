@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add('--tables', metavar='DIR', help='where the index of the tree is, if not in ROOT')
     share(parser, '--namespace', '--ids-from')
-    share(parser, '--workers', help='processes that validate, scan and compress (default: one a CPU)')
+    share(parser, '--workers', help='tasks at once that validate, scan and compress (default: auto)')
     share(parser, '--dask', help='validate and scan on a Dask cluster, and compress here')
     share(parser, '--force', help='release what can be indexed, whatever validate says')
     add(

@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=True,
         help='judge the names in the tree, if it is there (default); --no-validate reads the index alone',
     )
-    share(parser, '--workers', help='processes that validate (default: one a CPU)')
+    share(parser, '--workers', help='tasks at once that validate (default: auto)')
     share(parser, '--dask', help='validate on a Dask cluster, as a build does')
     share(
         parser,

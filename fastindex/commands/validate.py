@@ -52,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
         help='the names are to carry the UUIDs of the datasets, name.<uuid>.ext',
     )
     add('--explain', metavar='CODE', help='say what a code means, with an example, and do nothing else')
-    share(parser, '--workers', help='processes that check (default: one a CPU)')
+    share(parser, '--workers', help='tasks at once that check (default: auto)')
     share(parser, '--dask', help='check on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file')
     share(parser, '--follow-symlinks')
     share(parser, '--json', help='print each finding as a JSON object on a line of its own')

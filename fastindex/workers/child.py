@@ -141,11 +141,13 @@ def _serve(task_fd: int, result_fd: int) -> None:
     with suppress(EOFError, BrokenPipeError):
         while True:
             task: Task = read_message(task_fd)
+            started = time.perf_counter(), time.thread_time()
             try:
                 message = (False, task.run())
             except Exception as error:
                 message = (True, error)
-            _write_message(result_fd, message)
+            took = time.perf_counter() - started[0], time.thread_time() - started[1]
+            _write_message(result_fd, (*message, took))
 
 
 def _serve_or_die(task_fd: int, result_fd: int) -> None:

@@ -36,6 +36,7 @@ __all__ = ['Pool', 'check_workers', 'count_workers', 'default_workers', 'open_po
 MAX_HELD_BYTES = 64 * 2**20
 """Results that wait for an earlier one; beyond, no new task is started until that one is there."""
 
+MOST_THREADS = 64  # workers that nobody has asked for, where a disk lets them wait
 MAX_RENEWED = 8  # worker processes: to start one takes 4 ms of a CPU, to import pyarrow 60
 
 
@@ -75,7 +76,8 @@ def open_pool(
     """
     check_workers(workers, executor, dask)
     if dask is None:
-        with Pool(count_workers(workers, executor), executor) as pool:
+        most = max(MOST_THREADS, default_workers()) if workers is None and executor is None else None
+        with Pool(count_workers(workers, executor), executor, most=most) as pool:
             yield pool
         return
     from fastindex.workers.cluster import TASK_SIZE, Cluster
@@ -182,6 +184,8 @@ class Pool:
         Runs the tasks in their place.
     task_size
         How large a task should be, as a multiple: larger where to send one costs more.
+    most
+        Number of tasks that run at once, at most, where tasks turn out to wait for the disk.
     """
 
     def __init__(
@@ -191,8 +195,10 @@ class Pool:
         *,
         cluster: Cluster | None = None,
         task_size: int = 1,
+        most: int | None = None,
     ) -> None:
-        self.workers = workers
+        self._workers = workers
+        self._most = most or workers
         self.task_size = task_size
         self._executor = executor
         self._cluster = cluster
@@ -212,7 +218,7 @@ class Pool:
 
     def _stop(self, *, kill: bool) -> None:
         if self._backend is not None:
-            backend, self._backend = self._backend, None
+            self._workers, backend, self._backend = self.workers, self._backend, None
             backend.stop(kill=kill)
 
     def _start(self) -> _Backend:
@@ -222,10 +228,17 @@ class Pool:
             elif self._executor is not None:
                 self._backend = _There(self._executor, self.workers)
             elif self.workers > 1:
-                self._backend = Workers(self.workers)
+                self._backend = Workers(self.workers, self._most)
             else:
                 self._backend = _Here()
         return self._backend
+
+    @property
+    def workers(self) -> int:
+        """Number of tasks that run at once, as far as it is known by now."""
+        if isinstance(self._backend, Workers):
+            self._workers = len(self._backend)
+        return self._workers
 
     @property
     def is_renewable(self) -> bool:

@@ -12,6 +12,7 @@ at work does not say which one it died of: each of them is tried again in a proc
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -31,6 +32,9 @@ TASKS_PER_WORKER = 4
 """Tasks that a worker has at once: enough that none waits while this process is busy for 30 ms."""
 
 MAX_DEATHS = 3  # workers that may die of one task
+MEASURED_SECONDS = 0.02  # of each worker, before it is judged whether it waits for the disk
+MOSTLY = 3  # seconds for one of a CPU: fewer are those of a machine that has other work too
+
 DEATHS = object()
 """What `Workers.collect` gives for a task of which `MAX_DEATHS` workers died, in place of a result."""
 
@@ -72,18 +76,21 @@ class Workers:
     ----------
     count
         How many.
-    max_processes
-        More than these are threads of each other; None for as many as there are CPUs.
+    most
+        How many at most, where tasks turn out to wait for the disk: then as many as keep the CPUs busy.
     """
 
-    def __init__(self, count: int, *, max_processes: int | None = None) -> None:
+    def __init__(self, count: int, most: int | None = None) -> None:
+        self._most = most or count
+        self._took = [0.0, 0.0]
+        """Of the tasks that are done: seconds, and seconds of a CPU."""
         self._workers: list[_Worker] = []
         self._poll = select.poll()
         self._retry: deque[_Sent] = deque()
         self._suspects: deque[_Sent] = deque()
         """Tasks of a process that died with several at work: each is tried alone, one after the other."""
         self._cell: _Worker | None = None  # runs the first of the suspects; is not among the others
-        processes = min(count, max_processes or count_cpus())
+        processes = min(count, count_cpus())
         try:
             for position in range(processes):
                 self._add_process(len(range(position, count, processes)))
@@ -93,6 +100,9 @@ class Workers:
                 f'{count} workers cannot be started ({error.strerror}): nothing was changed; '
                 'try fewer workers, or more open files and processes (ulimit -n, ulimit -u)'
             ) from error
+
+    def __len__(self) -> int:
+        return len(self._workers)
 
     def has_room(self) -> bool:
         """Tell whether a task that is submitted now would not wait for long."""
@@ -160,13 +170,29 @@ class Workers:
 
     def _read(self, worker: _Worker) -> tuple[Any, Any]:
         """Read a result, with the token of its task; EOFError where the worker is dead."""
-        is_error, value = read_message(worker.result_fd)
+        is_error, value, took = read_message(worker.result_fd)
         task = worker.tasks.popleft()
+        if len(self._workers) < self._most:
+            self._look_at_waiting(*took)
         if is_error:
             raise value
         if worker is self._cell:
             self._release()
         return task.token, value
+
+    def _look_at_waiting(self, seconds: float, cpu_seconds: float) -> None:
+        """Add workers, where those that there are mostly wait; once, as those of one process always do."""
+        self._took[0] += seconds
+        self._took[1] += cpu_seconds
+        seconds, cpu_seconds = self._took
+        count = len(self._workers)
+        if seconds < MEASURED_SECONDS * count or seconds < MOSTLY * cpu_seconds:
+            return
+        self._most, most = count, self._most
+        more = min(most, math.ceil(count * seconds / cpu_seconds)) - count
+        with suppress(OSError):  # so many files or processes are not allowed
+            for position in range(min(more, count)):
+                self._add_process(len(range(position, more, count)))
 
     def _replace(self, process: _Process) -> Iterator[tuple[Any, Any]]:
         """Put a new process in the place of a dead one, each of whose workers was at the first of its tasks.

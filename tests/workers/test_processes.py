@@ -347,3 +347,38 @@ def test_few_workers_are_replaced_by_some_that_inherit_pyarrow_and_many_are_not(
     starts.clear()
     assert build(root, workers=9).generation == few
     assert starts == [True] * 9
+
+
+def nap(_: object) -> int:
+    time.sleep(0.05)
+    return threading.active_count()
+
+
+def test_workers_that_nobody_counted_become_more_where_they_wait(monkeypatch):
+    set_cpus(monkeypatch, 2)
+    for module in ('child', 'pool'):
+        monkeypatch.setattr(f'fastindex.workers.{module}.may_fork', lambda: True)
+    with Pool(2, most=10) as pool:
+        results = [result for result, _ in pool.run(calls(nap, range(40)))]
+        assert pool.workers == 10
+        assert min(results) < 3 <= max(results)  # its own thread, and the one that waits for the parent's end
+        pool.renew()
+        assert pool.workers == 10
+        processes = {worker.process.pid for worker in pool._backend._workers}
+        assert len(processes) == 2
+
+
+def test_workers_that_compute_or_were_counted_stay_as_many(monkeypatch):
+    set_cpus(monkeypatch, 2)
+    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)
+    with Pool(2) as pool:
+        list(pool.run(calls(nap, range(10))))
+        assert pool.workers == 2
+    workers = Workers(2, 10)
+    try:
+        workers._look_at_waiting(1, 0.9)
+        assert len(workers) == 2
+        workers._look_at_waiting(9, 0.9)
+        assert len(workers) == 10
+    finally:
+        workers.stop(kill=True)

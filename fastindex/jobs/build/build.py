@@ -81,7 +81,8 @@ def build(
         Folder for the tables, which must exist, or `s3://bucket/prefix`; the root if None. The root itself
         may then be read-only.
     workers
-        Processes that scan; the CPUs that this process may use if None; 1 scans in this process.
+        Tasks at once, in as many processes as there are CPUs, and in threads of these. If None, one a CPU
+        that this process may use, and up to 64 where the disk lets them wait; 1 scans in this process.
     hash
         Digests to compute, of `xxh128` (column `xxh128`) and `md5` (column `hash`, which the client checks);
         `()` computes none, as a first run does unless told.

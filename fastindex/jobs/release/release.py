@@ -166,7 +166,7 @@ def release(
         left out where the index that is there was made so; else a link below a session is an error: what is
         published should be meant to be.
     workers
-        Processes that validate, scan and compress; as many as this process may use CPUs if None.
+        Tasks at once that validate, scan and compress. If None, as for `fastindex.build`.
     dask
         The cluster that validates and scans, as for `fastindex.build`: what goes into the archive, which is
         one file, is read and compressed by processes here.
