@@ -14,9 +14,14 @@ __all__ = ['Record']
 @dataclass_transform(frozen_default=True)
 class _RecordType(type):
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _RecordType:
-        fields = tuple(namespace.get('__annotations__', ())) if bases else ()
+        (above,) = bases or (None,)
+        fields = tuple(namespace.get('__annotations__', ())) if above else ()
         defaults = {field: namespace.pop(field) for field in fields if field in namespace}
-        namespace.update(__slots__=fields, __match_args__=fields, _defaults=defaults)
+        namespace.update(
+            __slots__=fields,
+            __match_args__=(*getattr(above, '__match_args__', ()), *fields),
+            _defaults={**getattr(above, '_defaults', {}), **defaults},
+        )
         return super().__new__(cls, name, bases, namespace)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, repeat
 from operator import add
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from fastindex.names.alf import SessionParts, SessionPath, parse_session_path
-from fastindex.names.ids import NAMESPACE, Text, UuidIdentity
+from fastindex.names.ids import Identity, Text, UuidIdentity
 from fastindex.names.problems import Reason
 from fastindex.names.uuids import split_uuids
 
@@ -32,28 +32,18 @@ ANY_LAB, SOME_LAB = '/', '//'
 """In the place of a lab, which no folder is called: where tables know none, and where the tree knows none."""
 
 
-class FilenameIdentity(NamedTuple):
+class FilenameIdentity(UuidIdentity):
     """As `UuidIdentity`, but the id of a dataset is the UUID in the name of its file."""
 
-    namespace: bytes = NAMESPACE.bytes
     keeps_names: bool = False
     """Whether the rel_paths stay as the files are called, for whom looks for them on the disk."""
-
-    def session_keys(self, paths: list[str]) -> list[bytes]:
-        return UuidIdentity(self.namespace).session_keys(paths)
-
-    def session_path(self, key: bytes) -> SessionPath:
-        return UuidIdentity().session_path(key)
-
-    def eids(self, keys: list[bytes]) -> list[bytes]:
-        return UuidIdentity().eids(keys)
 
     def dataset_keys(self, session_keys: list[bytes], counts: list[int], paths: list[bytes]) -> list[bytes]:
         # With the path after it, so that a name that is listed twice differs from a UUID that is.
         return [uuid + path for uuid, path in zip(uuids_of(paths), paths, strict=True)]
 
     def dataset_ids(self, keys: list[bytes]) -> Text:
-        return UuidIdentity().dataset_ids([key[:16] for key in keys])
+        return super().dataset_ids([key[:16] for key in keys])
 
     def rel_paths(self, paths: list[bytes]) -> list[bytes]:
         return paths if self.keeps_names else split_uuids(paths)[0]
@@ -129,14 +119,13 @@ def find_by_parts(known: Mapping[SessionParts, T], parts: SessionParts) -> T | N
     return known.get(parts._replace(lab=ANY_LAB if parts.lab else SOME_LAB)) if found is None else found
 
 
-class AdoptedIdentity(NamedTuple):
+class AdoptedIdentity(UuidIdentity):
     """As `UuidIdentity`, but for the sessions and datasets whose ids are given.
 
     Those of the datasets travel as columns, of which a worker makes a dictionary.
     """
 
-    namespace: bytes
-    eids_by_parts: dict[SessionParts, bytes]  # of sessions. See `find_by_parts`
+    eids_by_parts: dict[SessionParts, bytes] = {}  # noqa: RUF012 - of sessions; see `find_by_parts`
     ours: frozenset[str] = frozenset()
     """Paths of sessions that get our eids all the same: `1` beside `001`, or of which a lab would tell."""
 
@@ -151,31 +140,17 @@ class AdoptedIdentity(NamedTuple):
         return None if path in self.ours else find_by_parts(self.eids_by_parts, parse_session_path(path))
 
     def session_keys(self, paths: list[str]) -> list[bytes]:
-        ours = UuidIdentity(self.namespace).session_keys(paths)
+        ours = super().session_keys(paths)
         return [(self.find(path) or key[:16]) + key[16:] for path, key in zip(paths, ours, strict=True)]
 
-    def session_path(self, key: bytes) -> SessionPath:
-        return UuidIdentity().session_path(key)
-
-    def eids(self, keys: list[bytes]) -> list[bytes]:
-        return UuidIdentity().eids(keys)
-
-    def dataset_keys(
-        self, session_keys: list[bytes], counts: list[int], rel_paths: list[bytes]
-    ) -> list[bytes]:
-        ours = UuidIdentity().dataset_keys(session_keys, counts, rel_paths)
+    def dataset_keys(self, session_keys: list[bytes], counts: list[int], paths: list[bytes]) -> list[bytes]:
+        ours = super().dataset_keys(session_keys, counts, paths)
         if not self.ids:
             return ours
         ids = (self.ids[start : start + 16] for start in range(0, len(self.ids), 16))
         given = dict(zip(_join(self.owners, self.paths.split(b'\0')), ids, strict=True))
         sessions = zip((key[:16] for key in session_keys), counts, strict=True)
-        return list(map(given.get, _join(sessions, rel_paths), ours))
-
-    def dataset_ids(self, keys: list[bytes]) -> Text:
-        return UuidIdentity().dataset_ids(keys)
-
-    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
-        return paths
+        return list(map(given.get, _join(sessions, paths), ours))
 
 
 def _join(sessions: Iterable[tuple[bytes, int]], rel_paths: list[bytes]) -> Iterator[bytes]:
@@ -184,7 +159,7 @@ def _join(sessions: Iterable[tuple[bytes, int]], rel_paths: list[bytes]) -> Iter
     return map(add, eids, rel_paths)
 
 
-class PathOrder:
+class PathOrder(Identity):
     """Paths as ids, in the order of their characters, as Arrow sorts them. A key is the path."""
 
     def session_keys(self, paths: list[str]) -> list[bytes]:
@@ -196,13 +171,8 @@ class PathOrder:
     def eids(self, keys: list[bytes]) -> list[bytes]:
         return keys
 
-    def dataset_keys(
-        self, session_keys: list[bytes], counts: list[int], rel_paths: list[bytes]
-    ) -> list[bytes]:
-        return rel_paths
+    def dataset_keys(self, session_keys: list[bytes], counts: list[int], paths: list[bytes]) -> list[bytes]:
+        return paths
 
     def dataset_ids(self, keys: list[bytes]) -> Text:
         return Text.join(keys)
-
-    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
-        return paths

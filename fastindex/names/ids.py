@@ -15,12 +15,13 @@ characters of one among many 0.1 us.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, repeat
 from operator import concat, mul
 from struct import iter_unpack
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 try:
@@ -29,6 +30,7 @@ except ImportError:  # pragma: no cover - an interpreter built without its own M
     from hashlib import md5
 
 from fastindex.names.alf import SessionPath
+from fastindex.records import Record
 from fastindex.twins import KERNEL, compiled
 
 __all__ = ['NAMESPACE', 'Identity', 'PathIdentity', 'Text', 'UuidIdentity', 'cut_ids', 'dataset_id', 'eid']
@@ -129,31 +131,35 @@ def cut_ids(ids: Text) -> list[bytes]:
     return _cut(ids.data, 36)
 
 
-class Identity(Protocol):
+class Identity(Record):
     """How sessions and datasets are named and ordered. Picklable: it travels with each shard."""
 
+    @abstractmethod
     def session_keys(self, paths: list[str]) -> list[bytes]:
         """Make the keys of sessions, which sort as the tables are sorted, and hold the paths."""
 
+    @abstractmethod
     def session_path(self, key: bytes) -> SessionPath:
         """Get the path out of a key."""
 
+    @abstractmethod
     def eids(self, keys: list[bytes]) -> list[bytes]:
         """Get the `id`s of sessions, as characters."""
 
-    def dataset_keys(
-        self, session_keys: list[bytes], counts: list[int], rel_paths: list[bytes]
-    ) -> list[bytes]:
+    @abstractmethod
+    def dataset_keys(self, session_keys: list[bytes], counts: list[int], paths: list[bytes]) -> list[bytes]:
         """Make the sort keys of datasets: `counts[i]` of them are of the session `session_keys[i]`."""
 
+    @abstractmethod
     def dataset_ids(self, keys: list[bytes]) -> Text:
         """Get the `id`s that sort keys stand for."""
 
     def rel_paths(self, paths: list[bytes]) -> list[bytes]:
         """Get the `rel_path`s of datasets whose files are at these paths in their sessions."""
+        return paths
 
 
-class UuidIdentity(NamedTuple):
+class UuidIdentity(Identity):
     """Version 3 UUIDs; tables sorted by (eid, id). A key is the 16 bytes of the eid, then the path."""
 
     namespace: bytes = NAMESPACE.bytes
@@ -169,19 +175,14 @@ class UuidIdentity(NamedTuple):
     def eids(self, keys: list[bytes]) -> list[bytes]:
         return _cut(to_characters(b''.join([key[:16] for key in keys])), 36)
 
-    def dataset_keys(
-        self, session_keys: list[bytes], counts: list[int], rel_paths: list[bytes]
-    ) -> list[bytes]:
-        return uuid3s([key[:16] for key in session_keys], counts, rel_paths)
+    def dataset_keys(self, session_keys: list[bytes], counts: list[int], paths: list[bytes]) -> list[bytes]:
+        return uuid3s([key[:16] for key in session_keys], counts, paths)
 
     def dataset_ids(self, keys: list[bytes]) -> Text:
         return Text.cut(to_characters(b''.join(keys)), 36)
 
-    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
-        return paths
 
-
-class PathIdentity:
+class PathIdentity(Identity):
     r"""Paths as ids, in the order of `sorted(pathlib.Path)`. A key is the path with NUL for each slash."""
 
     def session_keys(self, paths: list[str]) -> list[bytes]:
@@ -193,16 +194,11 @@ class PathIdentity:
     def eids(self, keys: list[bytes]) -> list[bytes]:
         return [key.replace(b'\0Subjects\0', b'\0', 1).replace(b'\0', b'/') for key in keys]
 
-    def dataset_keys(
-        self, session_keys: list[bytes], counts: list[int], rel_paths: list[bytes]
-    ) -> list[bytes]:
-        return [path.replace(b'/', b'\0') for path in rel_paths]
+    def dataset_keys(self, session_keys: list[bytes], counts: list[int], paths: list[bytes]) -> list[bytes]:
+        return [path.replace(b'/', b'\0') for path in paths]
 
     def dataset_ids(self, keys: list[bytes]) -> Text:
         return Text.join([key.replace(b'\0', b'/') for key in keys])
-
-    def rel_paths(self, paths: list[bytes]) -> list[bytes]:
-        return paths
 
 
 def _cut(data: bytes, width: int) -> list[bytes]:

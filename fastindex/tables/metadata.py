@@ -45,9 +45,7 @@ class Recipe:
     # `newest`, or `known`: the one that the index before, or the tables whose ids are kept, say
     default_revision: str = REVISIONS[0]
 
-    def identity(
-        self, adopted: AdoptedIdentity | None = None, *, keeps_names: bool = False
-    ) -> UuidIdentity | FilenameIdentity | AdoptedIdentity:
+    def identity(self, adopted: AdoptedIdentity | None = None, *, keeps_names: bool = False) -> UuidIdentity:
         """Choose where the ids come from: other tables, the names of the files, or the paths.
 
         Parameters

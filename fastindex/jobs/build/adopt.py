@@ -75,11 +75,11 @@ class AdoptedIds:
                 if rows is not None:
                     owners.append((key[:16], rows.num_rows))
                     tables.append(rows.select(['rel_path', 'id']))
-        given = self.identity._replace(eids_by_parts={}, ours=frozenset())
+        given = self.identity.replace(eids_by_parts={}, ours=frozenset())
         if not tables:
             return given
         rows = pa.concat_tables(tables).combine_chunks()
-        return given._replace(owners=tuple(owners), paths=_join(rows['rel_path']), ids=_to_bytes(rows['id']))
+        return given.replace(owners=tuple(owners), paths=_join(rows['rel_path']), ids=_to_bytes(rows['id']))
 
     def settle(self, found: Discovery) -> Discovery:
         """Give each id to one session.
@@ -112,7 +112,7 @@ class AdoptedIds:
         if not ours:
             return found
         paths = [self.identity.session_path(key) for key in found.iter_keys()]
-        self.identity = self.identity._replace(ours=self.identity.ours | ours)
+        self.identity = self.identity.replace(ours=self.identity.ours | ours)
         return self.settle(found.renamed(self.identity, paths))
 
     def _is_guessed(self, path: str) -> bool:
