@@ -87,28 +87,28 @@ SCENARIOS = {
         'example, `--hash`',
         'example',
         FASTINDEX_HASH,
-        ((XXHSUM, '<= 1.0'), (FLOOR_HASH, '<= 1.5'), (BARE_HASH, '')),
+        ((XXHSUM, '<= 0.8'), (FLOOR_HASH, '<= 2.0'), (BARE_HASH, '')),
     ),
     'example-rerun': Scenario(
         'example, `--hash`, nothing changed',
         'example',
         HASH_RERUN,
-        ((PLAIN_RERUN, '<= 1.15'),),
+        ((PLAIN_RERUN, '<= 1.1'),),
     ),
     '1m': Scenario(
         '1 M files',
         '1m',
         FASTINDEX,
         (
-            *((FIND, '<= 0.7'), (FLOOR, '<= 1.8'), (BARE, '')),
-            *((BFS, '<= 1.0'), (FD, '<= 1.0'), (SCANDIR, '<= 1.0')),
+            *((FIND, '<= 0.65'), (FLOOR, '<= 1.7'), (BARE, '')),
+            *((BFS, '<= 0.7'), (FD, '<= 0.7'), (SCANDIR, '<= 0.7')),
         ),
     ),
     '1m-hash': Scenario(
-        '1 M files, `--hash`', '1m', FASTINDEX_HASH, ((FLOOR_HASH, '<= 1.5'), (BARE_HASH, ''), (XXHSUM, ''))
+        '1 M files, `--hash`', '1m', FASTINDEX_HASH, ((FLOOR_HASH, '<= 1.4'), (BARE_HASH, ''), (XXHSUM, ''))
     ),
     '1m-one-folder': Scenario(
-        '1 M files in one folder', '1m-one-folder', FASTINDEX, ((SPREAD, '<= 1.3'), (FLOOR, ''))
+        '1 M files in one folder', '1m-one-folder', FASTINDEX, ((SPREAD, '<= 1.15'), (FLOOR, ''))
     ),
     'example-verify': Scenario(
         'example, `verify`', 'example', VERIFY, ((BUILD, '<= 1.1'),), before=HASH_RERUN
@@ -128,7 +128,7 @@ SCENARIOS = {
         before=HASH_RERUN,
     ),
     'big': Scenario(
-        'one 8 GB file among small ones, `--hash`', 'big', FASTINDEX_HASH, ((XXHSUM_BIG, '<= 0.714'),)
+        'one 8 GB file among small ones, `--hash`', 'big', FASTINDEX_HASH, ((XXHSUM_BIG, '<= 0.75'),)
     ),
 }
 

@@ -28,7 +28,7 @@ SLOW = (
     'SLOWCALLS_ROOT={root} SLOWCALLS_US=1000 LD_PRELOAD={slowcalls} '
     '{python} -m fastindex {root} --out {out} --quiet --workers '
 )
-GOALS = {16: '>= 13', 64: '>= 40'}
+GOALS = {16: '>= 15', 64: '>= 50'}
 
 
 def measure_waiting(tree: str, data: Path, *, rounds: int) -> list[Measurement]:
