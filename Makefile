@@ -71,7 +71,7 @@ package: $(DEV) run  ## wheel and sdist: build both, install each into an empty 
 		$(BIN)/uv pip install --quiet --python build/package/venv "$$made" && \
 		mkdir -p build/package/index && cd build/package && \
 		venv/bin/fastindex $(CURDIR)/example-data --out index && \
-		venv/bin/fastindex search $(CURDIR)/example-data --out index --subject NYU-01 --count && \
+		venv/bin/fastindex search $(CURDIR)/example-data --index index --subject NYU-01 --count && \
 		venv/bin/python -c 'import fastindex, pathlib; assert pathlib.Path(fastindex.__file__).with_name("py.typed").exists()' && \
 		cd $(CURDIR) && rm -r build/package || exit 1; \
 	done

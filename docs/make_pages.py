@@ -86,7 +86,7 @@ def _shorten(path: str) -> str:
 
 
 def _table_faults_page() -> str:
-    from fastindex.commands.output import as_typed
+    from fastindex.commands.output import as_typed, with_flags
     from fastindex.tables.faults import RULES
 
     lines = [
@@ -99,7 +99,8 @@ def _table_faults_page() -> str:
         '| --- | --- | --- |',
     ]
     for code, rule in RULES.items():
-        lines.append(f'| `{code}` | {_escape(rule.consequence)} | {_escape(as_typed(rule.remedy))} |')
+        remedy = _escape(as_typed(with_flags(rule.remedy)))
+        lines.append(f'| `{code}` | {_escape(rule.consequence)} | {remedy} |')
     return '\n'.join([*lines, ''])
 
 

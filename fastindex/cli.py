@@ -12,8 +12,10 @@ from contextlib import suppress
 from typing import NoReturn
 
 from fastindex.commands import COMMANDS, make_parser
+from fastindex.commands.options import list_commands, suggest
 from fastindex.commands.output import complain, with_flags
-from fastindex.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastindexError
+from fastindex.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastindexError, UsageError
+from fastindex.text import escape
 
 __all__ = ['main']
 
@@ -84,10 +86,22 @@ def _mend_streams() -> None:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     command = 'build'
-    if arguments and arguments[0] in COMMANDS:
+    if not arguments:
+        raise UsageError(f'expected a command, or a folder to index\n\n{list_commands()}')
+    if arguments[0] in COMMANDS:
         command, *arguments = arguments
+    else:
+        _check_first(arguments[0])
     if command == 'build':
         end = arguments.index('--') if '--' in arguments else len(arguments)
         # Without this, `--hash ROOT` would take ROOT for the name of a digest.
         arguments[:end] = ['--hash=xxh128' if word == '--hash' else word for word in arguments[:end]]
     return make_parser(command).parse_args(arguments)
+
+
+def _check_first(word: str) -> None:
+    """Refuse a first word that is no option, command or folder: most often a command misspelt."""
+    if word[:1] in ('', '-') or os.sep in word or os.path.lexists(word):
+        return
+    did_you = suggest(word, COMMANDS) or '. See fastindex help'
+    raise UsageError(f'no command and no folder {escape(word)!r}{did_you}')

@@ -9,6 +9,7 @@ from fastindex.errors import MissingExtraError
 __all__ = ['EXTRAS', 'require']
 
 EXTRAS = {
+    'completion': {'shtab': 'shtab'},
     'dask': {'distributed': 'distributed'},
     'example': {'numpy': 'numpy'},
     'one': {'ONE-api': 'one'},

@@ -79,7 +79,7 @@ def test_a_data_managers_week(tmp_path, run, monkeypatch):
     os.utime(victim, ns=(info.st_atime_ns, info.st_mtime_ns))
     assert run('verify', root, '--quiet')[0] == 0
     code, out, _ = run('verify', root, '--hash', '--json')
-    difference = json.loads(out.splitlines()[0])
+    [difference] = json.loads(out)['differences']
     assert code == 1
     assert (difference['kind'], difference['path']) == ('altered', str(victim.relative_to(root)))
     found = [run('verify', root, '--hash', '--part', f'{part}/3', '--json')[1] for part in (1, 2, 3)]

@@ -7,7 +7,19 @@ from importlib import import_module
 
 __all__ = ['COMMANDS', 'make_parser']
 
-COMMANDS = ('build', 'validate', 'verify', 'search', 'info', 'report', 'release', 'example')
+COMMANDS = {
+    'build': 'make or update the index; also where no command is named',
+    'validate': 'judge the names of all folders and files, with reasons and fixes',
+    'verify': 'compare a tree with its index: sizes, or contents',
+    'search': 'find sessions and datasets',
+    'info': 'tell what is in an index',
+    'report': 'the same and more as one HTML file',
+    'release': 'write index and datasets into one archive',
+    'example': 'write an example tree of 74,000 files',
+    'help': 'explain a command',
+    'completion': 'print what makes a shell complete commands and options',
+}
+"""Each command, and what it does."""
 
 
 def make_parser(command: str) -> argparse.ArgumentParser:

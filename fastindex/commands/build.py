@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastindex._version import __version__
-from fastindex.commands.options import Parser, prepare, share
+from fastindex.commands.options import Parser, list_commands, prepare, share
 from fastindex.commands.output import (
     MAX_PROBLEMS,
     beside,
     complain,
-    megabytes,
     print_json,
     quote,
     show,
@@ -27,7 +26,7 @@ from fastindex.files import open_output
 from fastindex.names.alf import EXPECTED, SkipReason
 from fastindex.names.problems import Skip
 from fastindex.tables.metadata import REVISIONS
-from fastindex.text import escape, to_count, to_text
+from fastindex.text import escape, to_count, to_size, to_text
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.summary import Summary
@@ -39,23 +38,13 @@ EPILOG = """\
 examples:
   python -m fastindex /data                          index /data with all CPUs
   python -m fastindex /data --workers 16 --hash      and compute XXH3-128 digests
-  python -m fastindex /data                          from then on the digests stay: each run goes on as before
-  python -m fastindex /data --hash=xxh128,md5        MD5 too, which the ONE client checks at each load
+  python -m fastindex /data                          from then on the digests stay
+  python -m fastindex /data --hash=xxh128,md5        MD5 too, which the client checks
   python -m fastindex /mnt/read-only --out ~/index   leave the tree as it is
   python -m fastindex /data --dry-run -v             what would be left out, and why
-  python -m fastindex /shared/data --dask head:8786  on a Dask cluster, whose machines all have /shared/data
+  python -m fastindex /shared/data --dask head:8786  on a Dask cluster
   python -m fastindex /data --check --quiet          exit 1 where the index is stale
   python -m fastindex /data --only lab/Subjects/s1   what is new in one subject; all else as it was
-
-commands (python -m fastindex COMMAND --help):
-  build      this one, also where no command is named
-  validate   judge the names of all folders and files, with reasons and fixes
-  verify     compare a tree with its index: counts, files and sizes, or contents
-  search     find sessions and datasets
-  info       what is in an index
-  report     the same and more as one HTML file
-  release    write index and datasets into one archive
-  example    write an example tree of 74,000 files
 
 exit codes:
   0  done
@@ -75,10 +64,11 @@ def make_parser() -> argparse.ArgumentParser:
         'Index the ONE sessions below ROOT: write sessions.pqt and datasets.pqt, which the ONE client opens. '
         'Running it again is the update: an index that is there goes on as it was made.',
         EPILOG,
+        list_commands(),
     )
     add = parser.add_argument
     share(parser, 'root')
-    share(parser, '--out', help='existing folder for the tables (default: ROOT)')
+    add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
     share(parser, '--endpoint', '--anonymous', '--workers', '--dask')
     add(
         '--hash',
@@ -276,7 +266,8 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
     verb = 'would index' if options.dry_run or options.check else 'indexed'
     yield (
         f'{verb} {escape(summary.root)}: '
-        f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {megabytes(summary.bytes)} '
+        f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}, '
+        f'{to_size(summary.bytes)} '
         f'in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
     )
     if options.only is not None or options.only_from is not None:
@@ -295,7 +286,10 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
     if summary.changes is not None:
         changes = summary.changes.to_dict().items()
         counts = [f'{name.replace("_", " ")}: {count:,}' for name, count in changes if count]
-        yield f'since the last index: {", ".join(counts) or "nothing has changed"}'
+        changed = f'since the last index: {", ".join(counts) or "nothing has changed"}'
+        if options.check:
+            changed = f'stale: {", ".join(counts)}' if counts else 'up to date'
+        yield changed
     elif options.check:
         yield 'there is no index of fastindex that is whole: run it without --check'
     if summary.skipped:
@@ -307,7 +301,7 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
             names = ' --uuid-filenames' if summary.recipe.uuid_filenames else ''
             yield f'  to list them: python -m fastindex {quote(options.root)}{links}{names} --dry-run -v'
     if summary.problem_count:
-        yield f'{summary.problem_count:,} problems: paths that could not be indexed'
+        yield f'{to_count(summary.problem_count, "problem")}: paths that could not be indexed'
         for problem in summary.problems[:MAX_PROBLEMS]:
             yield f'  {problem}'
         if summary.problems_path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from fastindex.commands.options import Parser, positive, share
-from fastindex.commands.output import megabytes, print_json, quote, show
+from fastindex.commands.output import print_json, quote, show
 from fastindex.errors import EXIT_DONE, UsageError
-from fastindex.text import escape
+from fastindex.text import escape, to_count, to_size
 
 __all__ = ['make_parser']
 
@@ -65,8 +65,8 @@ def _run(options: argparse.Namespace) -> int:
         print_json({name: getattr(summary, name) for name in summary.__slots__})
     elif not options.quiet:
         state = f'written in {summary.seconds:.1f} s' if summary.written else 'there already'
-        size = megabytes(summary.bytes)
-        counts = f'{summary.sessions:,} sessions, {summary.datasets:,} datasets, {size}'
+        size = to_size(summary.bytes)
+        counts = f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}, {size}'
         show(
             f'{escape(summary.root)}: {counts}, {state}\n'
             f'index it: python -m fastindex {quote(options.folder)}'

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import IO, Self
 
+from fastindex.commands.output import paint
 from fastindex.names.findings import Finding
 from fastindex.names.rules import RULES, Severity
 
@@ -60,7 +62,7 @@ class Groups:
         """Iterate over the lines of all groups, in the order of the codes."""
         for code in sorted(self._counts):
             rule, count = RULES[code], self._counts[code]
-            yield f'{code} {rule.severity}: {rule.title} ({count:,})'
+            yield f'{code} {paint(rule.severity, sys.stdout)}: {rule.title} ({count:,})'
             file = self._lines[code]
             file.seek(0)
             for line in file:
@@ -75,7 +77,7 @@ class Groups:
         for code, count in self._counts.items():
             counts[RULES[code].severity] += count
         shown = [
-            f'{count:,} {severity}{"s" if count > 1 and severity != Severity.INFO else ""}'
+            f'{count:,} {paint(severity, sys.stdout)}{"s" if count > 1 and severity != Severity.INFO else ""}'
             for severity, count in counts.items()
             if count
         ]

@@ -6,13 +6,34 @@ import argparse
 import gc
 import re
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
+from textwrap import fill
 from typing import Any, NoReturn
 from uuid import UUID
 
+from fastindex.commands import COMMANDS
 from fastindex.commands.output import as_typed
 from fastindex.errors import UsageError
 
-__all__ = ['Parser', 'parse_size', 'positive', 'prepare', 'share']
+__all__ = ['Parser', 'list_commands', 'parse_size', 'positive', 'prepare', 'share', 'suggest']
+
+WIDTH = 80
+"""Columns of a help page."""
+
+
+def _fit(line: str) -> str:
+    """Break a line that is too long: the words about an example stand below it then."""
+    if len(line) <= WIDTH:
+        return line
+    if match := re.match(r'(  (?:python|fastindex) .*?) {2,}(\S.*)', line):
+        return f'{match[1]}\n{fill(match[2], WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)}'
+    return fill(line, WIDTH, subsequent_indent=' ' * 5 if line[:1] == ' ' else '')
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=WIDTH)
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,30 +47,60 @@ class Parser(argparse.ArgumentParser):
         What follows the command.
     description, epilog
         What stands above and below the options.
+    before
+        What stands between the description and the options, as it is.
     add_help
         Whether it has --help.
     """
 
     def __init__(
-        self, command: str, usage: str = '', description: str = '', epilog: str = '', *, add_help: bool = True
+        self,
+        command: str,
+        usage: str = '',
+        description: str = '',
+        epilog: str = '',
+        before: str = '',
+        *,
+        add_help: bool = True,
     ) -> None:
         prog = as_typed(f'python -m fastindex {command}').rstrip()
         super().__init__(
             prog=prog,
             usage=as_typed(f'{prog} {usage}'),
-            description=description,
-            epilog=as_typed(epilog),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            description='\n\n'.join(filter(None, (fill(description, WIDTH), before))),
+            epilog='\n'.join(map(_fit, as_typed(epilog).split('\n'))),
+            formatter_class=_Formatter,
             allow_abbrev=False,
             add_help=add_help,
         )
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # -0 is an option of search: to argparse, -1 would be one too, and no value of --limit.
+        self._has_negative_number_optionals.clear()
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
+        if match := re.match(r'argument --hash: ignored explicit argument (.*)', message):
+            message = f'--hash takes no {match[1]}: the digests that the index has are compared'
         if message.startswith('unrecognized arguments') and '--hash' in self._option_string_actions:
             message += ' (only one folder is expected; a digest is named with =, as in --hash=md5)'
         elif message == 'the following arguments are required: ROOT' and self.prog.endswith('search'):
             message += ' (ROOT comes before the options, some of which take many words)'
-        raise UsageError(f'{message}. See {self.prog} --help')
+        elif match := re.match(r'unrecognized arguments: (--[\w-]+)', message):
+            message += suggest(match[1], [name for name in self._option_string_actions if name[:2] == '--'])
+        raise UsageError(f'{message}{"" if message[-1] == "?" else "."} See {self.prog} --help')
+
+
+def suggest(word: str, words: Iterable[str]) -> str:
+    """Ask whether another word was meant; '' where none is near."""
+    near = get_close_matches(word, list(words), 1)
+    return f': did you mean {near[0]}?' if near else ''
+
+
+def list_commands() -> str:
+    """List the commands, a line each."""
+    lines = [f'  {name:<12}{text}' for name, text in COMMANDS.items()]
+    return as_typed('\n'.join(['commands (python -m fastindex help COMMAND explains one):', *lines]))
 
 
 def positive(text: str) -> int:
@@ -74,13 +125,11 @@ def positive_or_auto(text: str) -> int | None:
     return None if text == 'auto' else positive(text)
 
 
-_TABLES = {'metavar': 'DIR', 'help': 'where the tables are, if not in ROOT'}
 _SWITCH = {'action': 'store_true'}
 
 _SHARED: dict[str, dict[str, Any]] = {
     'root': {'metavar': 'ROOT', 'help': 'folder that has the labs or the subjects in it'},
-    '--out': _TABLES,
-    '--index': _TABLES,
+    '--index': {'metavar': 'DIR', 'help': 'where the tables are, if not in ROOT'},
     '--endpoint': {
         'metavar': 'URL',
         'help': 'of s3://bucket/prefix: where it is, if not as the environment says',
@@ -106,15 +155,26 @@ _SHARED: dict[str, dict[str, Any]] = {
     '--dry-run': _SWITCH,
     '--force': _SWITCH,
     '--json': {**_SWITCH, 'help': 'print the summary as one JSON object'},
+    '--jsonl': {**_SWITCH, 'help': 'print a JSON object a line, the summary last'},
     '--quiet': {**_SWITCH, 'help': 'print nothing but errors'},
 }
 """The options that more than one command has."""
 
 
-def share(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
-    """Add options that several commands have; `changes` are what is special here, most often the help."""
+def share(parser: argparse.ArgumentParser, *names: str, old: str = '', **changes: Any) -> None:
+    """Add options that several commands have.
+
+    Parameters
+    ----------
+    old
+        The name that an option had before: it still works, and is not shown.
+    changes
+        What is special here, most often the help.
+    """
     for name in names:
-        parser.add_argument(name, **{**_SHARED[name], **changes})
+        action = parser.add_argument(name, **{**_SHARED[name], **changes})
+        if old:
+            parser.add_argument(old, dest=action.dest, help=argparse.SUPPRESS)
 
 
 def prepare(*, dask: str | None = None) -> None:

@@ -6,16 +6,18 @@ import os
 import re
 import sys
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
+from typing import Any, TextIO
 
 from fastindex.files import is_stdout
 from fastindex.text import escape
 
 __all__ = [
     'MAX_PROBLEMS',
+    'JsonItems',
     'as_typed',
     'beside',
     'complain',
-    'megabytes',
+    'paint',
     'print_json',
     'quote',
     'show',
@@ -33,24 +35,39 @@ def as_typed(text: str) -> str:
     return text if is_module else text.replace('python -m fastindex', 'fastindex')
 
 
+_COLOURS = {'error': 31, 'warning': 33, 'info': 34}
+
+
+def paint(word: str, stream: TextIO) -> str:
+    """Colour a severity where a terminal shows it, unless NO_COLOR is set (https://no-color.org)."""
+    if word not in _COLOURS or os.environ.get('NO_COLOR') or not stream.isatty():
+        return word
+    return f'\x1b[{_COLOURS[word]}m{word}\x1b[0m'
+
+
 def complain(message: str) -> None:
     """Print to standard error."""
     text = '\n'.join(map(escape, as_typed(message).split('\n')))
+    severity, colon, rest = text.partition(':')
     with suppress(OSError):
-        print(f'fastindex: {text}', file=sys.stderr, flush=True)
+        print(f'fastindex: {paint(severity, sys.stderr)}{colon}{rest}', file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
-    """Print what was asked for. The work is done: that nobody takes the text does not undo it."""
+    """Print what was asked for, to people. The work is done: that nobody takes the text does not undo it."""
+    _print(as_typed(text))
+
+
+def _print(text: str, end: str = '\n') -> None:
     try:
-        print(as_typed(text), flush=True)
+        print(text, end=end, flush=True)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             complain(f'warning: the summary could not be written ({error.strerror})')
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-_FLAGS = {'split_bytes': 'split'}
+_FLAGS = {'split_bytes': 'split', 'tables': 'index'}
 """Options that have another name on the command line."""
 
 
@@ -80,7 +97,44 @@ def print_json(value: object) -> None:
     """Print one JSON object in a line."""
     import json
 
-    show(json.dumps(value, default=str))
+    _print(json.dumps(value, default=str))
+
+
+class JsonItems:
+    """Many objects and a summary, printed as they come: one JSON document, or lines with the summary last.
+
+    Parameters
+    ----------
+    name
+        Of the array in the document.
+    lines
+        Whether to write lines.
+    """
+
+    def __init__(self, name: str, *, lines: bool) -> None:
+        self._before = '' if lines else f'{{"{name}": ['
+        self._after = '' if lines else ',\n'
+        self._lines = lines
+
+    def add(self, item: dict[str, Any]) -> None:
+        """Write an object."""
+        self._write(item)
+        self._before = self._after
+
+    def close(self, summary: dict[str, Any]) -> None:
+        """Write the summary: the end."""
+        if self._lines:
+            print_json({'summary': summary})
+        else:
+            import json
+
+            start = self._before if self._before != self._after else ''
+            _print(f'{start}], "summary": {json.dumps(summary, default=str)}}}')
+
+    def _write(self, item: dict[str, Any]) -> None:
+        import json
+
+        _print(self._before + json.dumps(item, default=str), '\n' if self._lines else '')
 
 
 def quote(path: str) -> str:
@@ -88,8 +142,3 @@ def quote(path: str) -> str:
     import shlex
 
     return shlex.quote(escape(path))
-
-
-def megabytes(count: int) -> str:
-    """Write a number of bytes for people."""
-    return f'{count / 1e6:,.1f} MB' if count < 1e9 else f'{count / 1e9:,.1f} GB'

@@ -23,12 +23,12 @@ __all__ = ['make_parser']
 EPILOG = """\
 examples:
   python -m fastindex release /data --out my-data.zip
-  python -m fastindex release /data --out my-data.tar.zst --manifest sha256 --name "My data, 2024"
-  python -m fastindex release /data --out one-lab.zip --select --lab zador --dataset trials.intervals.npy
+  python -m fastindex release /data --out my-data.tar.zst --manifest sha256
+  python -m fastindex release /data --out z.zip --select --lab zador
   python -m fastindex release /data --out my-data.zip --split 50GB --split-by subject
 
-After --select stands nothing but options of search (python -m fastindex search --help), which choose the
-sessions; each comes with all of its datasets.
+After --select stands nothing but options of search, which choose the sessions;
+each comes with all of its datasets. See: python -m fastindex help search
 
 A .zip needs the package deflate, a .tar.zst nothing more.
 
@@ -45,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex release`."""
     parser = Parser(
         'release',
-        'ROOT --out FILE [options] [--select OPTIONS OF SEARCH]',
+        'ROOT --out FILE [options] [--select ...]',
         'Publish the tree below ROOT: validate it, index it, and write index and datasets into '
         'one archive. Unpacked, it is a tree that the ONE client opens. The same tree gives the same bytes.',
         EPILOG,
@@ -64,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
         help='release what links lead to; --no-follow-symlinks leaves it out (default: as the index was made '
         'where that left them out, else links are errors)',
     )
-    add('--tables', metavar='DIR', help='where the index of the tree is, if not in ROOT')
+    share(parser, '--index', old='--tables', help='where the index of the tree is, if not in ROOT')
     share(parser, '--namespace', '--ids-from')
     share(parser, '--workers', help='tasks at once that validate, scan and compress (default: auto)')
     share(parser, '--dask', help='validate and scan on a Dask cluster, and compress here')
@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
         manifest=options.manifest,
         split_bytes=options.split,
         split_by=options.split_by,
-        tables=options.tables,
+        tables=options.index,
         namespace=options.namespace,
         ids_from=options.ids_from,
         follow_symlinks=options.follow_symlinks,

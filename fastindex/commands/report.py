@@ -19,7 +19,8 @@ examples:
   python -m fastindex report /data --out report.html --no-validate      the index alone, without a walk
   python -m fastindex report /mnt/tree --index ~/index --out r.html     tables that --out put elsewhere
 
-It needs the packages vl-convert-python, itables and jinja2. The same index gives the same bytes.
+It needs the packages vl-convert-python, itables and jinja2.
+The same index gives the same bytes.
 
 exit codes:
   0  done, also where the names have findings

@@ -184,17 +184,23 @@ def iter_csv(frame: pl.DataFrame) -> Iterator[str]:
         yield _escape_columns(rows).write_csv(include_header=False)
 
 
-def iter_json(frame: pl.DataFrame) -> Iterator[str]:
-    """Write rows as a JSON array, an object a line, in ASCII; piece by piece."""
+def iter_json(frame: pl.DataFrame, *, lines: bool = False) -> Iterator[str]:
+    """Write rows as a JSON array, an object a line, in ASCII; piece by piece; or as the lines alone."""
+    if lines:
+        yield from (_to_plain(rows.write_ndjson()) for rows in frame.iter_slices(SLICE_ROWS))
+        return
     before = '['
     for rows in frame.iter_slices(SLICE_ROWS):
-        lines = rows.write_ndjson().rstrip('\n').replace('\n', ',\n')
-        if not lines.isascii() or '\x7f' in lines:
-            # JSON lets DEL and what turns the direction of text stand as they are; a terminal obeys.
-            lines = _NOT_PLAIN.sub(lambda match: _to_ascii(match[0]), lines)
-        yield before + lines
+        yield before + _to_plain(rows.write_ndjson().rstrip('\n').replace('\n', ',\n'))
         before = ',\n'
     yield ']\n' if before != '[' else '[]\n'
+
+
+def _to_plain(text: str) -> str:
+    """Escape what JSON lets stand and a terminal obeys: DEL, and what turns the direction of text."""
+    if text.isascii() and '\x7f' not in text:
+        return text
+    return _NOT_PLAIN.sub(lambda match: _to_ascii(match[0]), text)
 
 
 def _to_ascii(character: str) -> str:

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 __all__ = ['add_terms', 'make_parser', 'open_index', 'to_query']
 
 EPILOG = """\
-Names are regular expressions, in the case as it is written; (?i)nyu is in any case. Several values of an
-option are joined by "or", options by "and"; but each name of --dataset must be there.
+Names are regular expressions, in the case as it is written; (?i)nyu is in any
+case. Several values of an option are joined by "or", options by "and"; but each
+name of --dataset must be there.
 
 examples:
   python -m fastindex search /data --subject NYU-01
   python -m fastindex search /data --lab zador angelaki --date-range 2019-08-01 -
-  python -m fastindex search /data --dataset trials.intervals.npy '.*goCue_times.*' --eids
-  python -m fastindex search /data --object spikes --attribute times --datasets --paths -0 | xargs -0 ls -l
+  python -m fastindex search /data --dataset '.*goCue_times.*' --eids
+  python -m fastindex search /data --object spikes --datasets --paths
   python -m fastindex search /data --min-size 1GB --datasets --limit 20
 
 exit codes:
@@ -57,13 +58,15 @@ def make_parser() -> argparse.ArgumentParser:
         'paths': 'their paths, below ROOT',
         'eids': 'the eids of the sessions',
         'json': 'an array of JSON objects',
+        'jsonl': 'a JSON object a line',
         'csv': 'comma-separated values with a header',
         'count': 'how many there are',
     }.items():
         shown.add_argument(f'--{name}', action='store_const', const=name, dest='form', help=text)
     add('-0', action='store_true', dest='null', help='end paths with NUL, and do not escape them (xargs -0)')
     add('--limit', metavar='N', type=positive, help='the first N alone')
-    share(parser, '--out', '--endpoint', '--anonymous')
+    share(parser, '--index', old='--out')
+    share(parser, '--endpoint', '--anonymous')
     parser.set_defaults(run=_run, form='table')
     return parser
 
@@ -111,7 +114,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError('--eids are of sessions: leave --datasets out')
     query = to_query(options)
     prepare()
-    index = open_index(options.root, options.out, options.endpoint, options.anonymous)
+    index = open_index(options.root, options.index, options.endpoint, options.anonymous)
     from fastindex.commands.rows import iter_csv, iter_json, to_path_bytes, to_paths
     from fastindex.jobs.read.search import file_path, find_datasets, find_sessions
 
@@ -127,6 +130,8 @@ def _run(options: argparse.Namespace) -> int:
             found = found.with_columns(index.session_paths(found))
         found = found.rename({'id': 'eid'})
     rows = found if options.limit is None else found.head(options.limit)
+    if not found.height:
+        complain(_say_nothing(index, query, 'datasets' if options.of_datasets else 'sessions'))
     if form == 'table':
         _show_table(rows, found.height)
     elif form == 'count':
@@ -134,7 +139,7 @@ def _run(options: argparse.Namespace) -> int:
     elif form == 'eids':
         _give(f'{eid}\n' for eid in rows['eid'].to_list())
     elif form != 'paths':
-        _give(iter_csv(rows) if form == 'csv' else iter_json(rows))
+        _give(iter_csv(rows) if form == 'csv' else iter_json(rows, lines=form == 'jsonl'))
     elif options.null:
         _give((to_path_bytes(options.root, to_paths(rows)),))
     else:
@@ -150,6 +155,14 @@ COLUMNS = {
 """What of datasets is read."""
 
 
+def _say_nothing(index: Index, query: Query, what: str) -> str:
+    """Say that nothing was found, why, and what may help."""
+    from fastindex.jobs.read.nothing import explain_nothing
+
+    why = explain_nothing(index, query) or 'the index has none'
+    return f'no {what} found: {why}\n  (names are taken in the case as written: (?i)nyu finds NYU)'
+
+
 def _show_table(rows: pl.DataFrame, found: int) -> None:
     """Print rows as a table that fits the terminal; how many there are goes to stderr."""
     from shutil import get_terminal_size
@@ -161,7 +174,6 @@ def _show_table(rows: pl.DataFrame, found: int) -> None:
     if 'rel_path' in rows.columns:
         noun, to_rows = 'dataset', to_dataset_table
     if not found:
-        complain(f'no {noun}s found (names are taken in the case as written: (?i)nyu finds NYU)')
         return
     _give((to_rows(rows, width=get_terminal_size().columns if sys.stdout.isatty() else None), '\n'))
     shown = f'{rows.height:,} of ' if rows.height < found else ''
@@ -197,5 +209,7 @@ def to_query(options: argparse.Namespace) -> Query:
     date_range = options.date
     if options.date_range:
         date_range = [None if text in ('', '-') else text for text in options.date_range]
+        if None not in date_range and date_range[1] < date_range[0]:
+            raise UsageError(f'--date-range ends on {date_range[1]}, before it begins on {date_range[0]}')
     names = [field.name for field in fields(Query) if field.name != 'date_range']
     return Query(date_range=date_range, **{name: getattr(options, name) for name in names})

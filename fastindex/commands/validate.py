@@ -7,9 +7,9 @@ import time
 from contextlib import closing
 
 from fastindex.commands.options import Parser, prepare, share
-from fastindex.commands.output import print_json, show, with_flags
+from fastindex.commands.output import JsonItems, show, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, UsageError
-from fastindex.text import escape
+from fastindex.text import escape, to_count
 
 __all__ = ['make_parser']
 
@@ -19,7 +19,7 @@ examples:
   python -m fastindex validate /data --all                    with every path
   python -m fastindex validate /data --min-severity error     only what costs data
   python -m fastindex validate /data --ignore ALF301,ALF308   but for notes and temporary files
-  python -m fastindex validate /data --json                   one object a line: code, path, fix ...
+  python -m fastindex validate /data --jsonl                  one object a line: code, path, fix ...
   python -m fastindex validate --explain ALF117               what a code means
 
 exit codes:
@@ -55,7 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
     share(parser, '--workers', help='tasks at once that check (default: auto)')
     share(parser, '--dask', help='check on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file')
     share(parser, '--follow-symlinks')
-    share(parser, '--json', help='print each finding as a JSON object on a line of its own')
+    share(parser, '--json', help='print one JSON object: the findings, and a summary')
+    share(parser, '--jsonl')
     share(parser, '--quiet', help='print nothing but errors: the exit code tells')
     parser.set_defaults(run=_run)
     return parser
@@ -88,21 +89,34 @@ def _run(options: argparse.Namespace) -> int:
         uuid_filenames=options.uuid_filenames,
         progress=not options.quiet,
     )
-    has_errors = False
+    counts = dict.fromkeys(Severity, 0)
+    is_json = options.json or options.jsonl
+    items = JsonItems('findings', lines=options.jsonl)
     with closing(findings), Groups(keep_all=options.all) as groups:
         for finding in findings:
-            has_errors |= finding.severity is Severity.ERROR
-            if options.json:
-                print_json(finding.to_dict())
+            counts[finding.severity] += 1
+            if is_json:
+                items.add(finding.to_dict())
             elif not options.quiet:
                 groups.add(finding)
-        if not (options.json or options.quiet):
+        seconds = round(time.monotonic() - started, 3)
+        if is_json:
+            items.close(
+                {
+                    **{str(severity): count for severity, count in counts.items()},
+                    'sessions': findings.sessions,
+                    'files': findings.files,
+                    'seconds': seconds,
+                }
+            )
+        elif not options.quiet:
             for line in groups.iter_lines():
                 show(line)
             show(
-                f'checked {escape(options.root)}: {findings.sessions:,} sessions, {findings.files:,} files '
-                f'in {time.monotonic() - started:.2f} s: {groups.summary()}'
+                f'checked {escape(options.root)}: {to_count(findings.sessions, "session")}, '
+                f'{to_count(findings.files, "file")} '
+                f'in {seconds:.2f} s: {groups.summary()}'
             )
             if groups:
                 show('what a code means: python -m fastindex validate --explain CODE')
-    return EXIT_DIFFERENCES if has_errors else EXIT_DONE
+    return EXIT_DIFFERENCES if counts[Severity.ERROR] else EXIT_DONE

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastindex.commands.options import Parser, positive, prepare, share
-from fastindex.commands.output import MAX_PROBLEMS, megabytes, print_json, show, with_flags
+from fastindex.commands.output import MAX_PROBLEMS, JsonItems, show, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
-from fastindex.text import escape, to_count
+from fastindex.text import escape, to_count, to_size
 
 if TYPE_CHECKING:
     from fastindex.jobs.verify.differences import Difference, Kind
@@ -73,7 +73,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     share(parser, '--endpoint', '--anonymous')
     add('--all', action='store_true', help=f'name all differences, not the first {MAX_PROBLEMS} of each kind')
-    share(parser, '--json', help='print each difference as a JSON object in a line, a summary last')
+    share(parser, '--json', help='print one JSON object: the differences, and a summary')
+    share(parser, '--jsonl')
     share(parser, '--quiet', help='print nothing but errors: the exit code tells')
     parser.set_defaults(run=_run)
     return parser
@@ -81,6 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _part(text: str) -> tuple[int, int]:
     number, _, total = text.partition('/')
+    if not total:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected which of how many, as in 3/10')
     return positive(number), positive(total)
 
 
@@ -107,15 +110,17 @@ def _run(options: argparse.Namespace) -> int:
         anonymous=options.anonymous,
     )
     shown: dict[Kind, list[Difference]] = {}
+    is_json = options.json or options.jsonl
+    items = JsonItems('differences', lines=options.jsonl)
     for difference in verification:
-        if options.json:
-            print_json(difference.to_dict())
+        if is_json:
+            items.add(difference.to_dict())
             continue
         first = shown.setdefault(difference.kind, [])
         if options.all or len(first) < MAX_PROBLEMS:
             first.append(difference)
-    if options.json:
-        print_json({'summary': _to_json_of(verification)})
+    if is_json:
+        items.close(_to_json_of(verification))
     elif not options.quiet:
         show('\n'.join(_iter_verify_lines(verification, shown, options)))
     if verification.differences:
@@ -144,16 +149,15 @@ def _iter_verify_lines(
     if any(verification.differences[kind] > len(first) for kind, first in shown.items()):
         yield f'the first {MAX_PROBLEMS} of each kind: --all names all of them'
     if verification.problem_count:
-        yield f'{verification.problem_count:,} problems: paths that could not be looked into'
+        yield f'{to_count(verification.problem_count, "problem")}: paths that could not be looked into'
         yield from (f'  {problem}' for problem in verification.problems[:MAX_PROBLEMS])
     total = verification.differences.total()
     part = f', part {options.part[0]}/{options.part[1]}' if options.part else ''
     level = 'counted' if options.fast else 'contents read' if options.hash else 'names and sizes'
     yield (
-        f'verified {escape(options.root)}{part} ({level}): {verification.sessions:,} sessions, '
-        f'{verification.datasets:,} datasets, {megabytes(verification.bytes)} in '
-        f'{verification.seconds:.2f} s: {f"{total:,}" if total else "no"} '
-        f'difference{"s" * (total != 1)}'
+        f'verified {escape(options.root)}{part} ({level}): {to_count(verification.sessions, "session")}, '
+        f'{to_count(verification.datasets, "dataset")}, {to_size(verification.bytes)} in '
+        f'{verification.seconds:.2f} s: {to_count(total, "difference") if total else "no differences"}'
     )
 
 
@@ -163,16 +167,20 @@ def _run_verify_index(options: argparse.Namespace) -> int:
     if wrong := [name for name in ('fast', 'hash', 'part', 'index') if getattr(options, name)]:
         raise UsageError(f'--index-only looks at no dataset: leave --{wrong[0]} out')
     faults: list[Fault] = []
+    is_json = options.json or options.jsonl
+    items = JsonItems('faults', lines=options.jsonl)
     for fault in verify_index(options.index_only):
         faults.append(fault)
-        if options.json:
+        if is_json:
             record = {**fault.to_dict(), 'consequence': fault.consequence}
-            print_json({**record, 'remedy': with_flags(fault.remedy)})
-    if not (options.json or options.quiet):
+            items.add({**record, 'remedy': with_flags(fault.remedy)})
+    counts = Counter('fault' if fault.severity == 'error' else 'warning' for fault in faults)
+    if is_json:
+        items.close({'faults': counts['fault'], 'warnings': counts['warning']})
+    elif not options.quiet:
         for fault in faults:
             what = f'{fault.code}: {"warning: " * (fault.severity == "warning")}{fault}'
             show(f'{what}\n  {fault.consequence}\n  do: {with_flags(fault.remedy)}')
-        counts = Counter('fault' if fault.severity == 'error' else 'warning' for fault in faults)
-        count = ', '.join(to_count(counts[noun], noun) for noun in sorted(counts)) or 'no fault'
+        count = ', '.join(to_count(counts[noun], noun) for noun in sorted(counts)) or 'no faults'
         show(f'verified the index in {escape(options.index_only)}: {count}')
     return EXIT_DIFFERENCES if any(fault.severity == 'error' for fault in faults) else EXIT_DONE

@@ -56,8 +56,12 @@ def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
             fd = open_below(below, path)
         file = os.fdopen(fd, 'rb')
     except FileNotFoundError:
+        folder = os.path.dirname(path) or '.'
+        if not os.path.isdir(folder):
+            raise InvalidIndexError(f'{escape(folder)}: there is no such folder') from None
         raise InvalidIndexError(
-            f'{escape(os.fspath(path))}: there is no such table: python -m fastindex makes it'
+            f'{escape(os.fspath(path))}: there is no such table: '
+            f'python -m fastindex {escape(folder)} makes it'
         ) from None
     except OSError as error:
         raise InvalidIndexError(

@@ -27,7 +27,7 @@ def test_a_folder_is_all_that_is_needed(make_tree, run):
     root = make_tree({SPIKES: b'1234'})
     code, out, err = run(root, '--workers', 1)
     assert (code, err) == (0, '')
-    assert re.match(rf'indexed {root}: 1 sessions, 1 datasets, 0\.0 MB in [\d.]+ s', out)
+    assert re.match(rf'indexed {root}: 1 session, 1 dataset, 4 B in [\d.]+ s', out)
     assert f'wrote sessions.pqt and datasets.pqt in {root}' in out
 
 
@@ -137,7 +137,17 @@ def test_a_warning_about_the_root_goes_to_stderr(make_tree, run):
 @pytest.mark.parametrize(
     ('words', 'says'),
     [
-        ([], 'required: ROOT'),
+        ([], 'verify      compare a tree with its index'),
+        (['--json'], 'required: ROOT'),
+        (['serach', 'x'], "no command and no folder 'serach': did you mean search?"),
+        (['nope'], "no command and no folder 'nope'"),
+        (['verify', 'ROOT', '--part', '3'], 'expected which of how many, as in 3/10'),
+        (['verify', 'ROOT', '--hash=md5'], "--hash takes no 'md5'"),
+        (['search', 'ROOT', '--limit', '-1'], "'-1': expected a whole number, 1 or more"),
+        (['search', 'ROOT', '--sbject', 'a'], 'did you mean --subject?'),
+        (['search', 'ROOT', '--date-range', '2020-01-02', '2020-01-01'], 'before it begins on 2020-01-02'),
+        (['info', '/nowhere/at/all'], '/nowhere/at/all: there is no such folder'),
+        (['help', 'serach'], "invalid choice: 'serach'"),
         (['/nowhere'], 'no such folder'),
         (['ROOT', '--workers', '0'], 'expected a whole number'),
         (['ROOT', '--workers', 'many'], 'expected a whole number'),
@@ -346,7 +356,7 @@ def indexed(make_tree, run) -> Path:
 def test_verify_says_that_nothing_differs(indexed, run):
     code, out, err = run('verify', indexed, '--hash', '--workers', 1)
     assert (code, err) == (0, '')
-    assert out.startswith(f'verified {indexed} (contents read): 1 sessions, 2 datasets, 0.0 MB in ')
+    assert out.startswith(f'verified {indexed} (contents read): 1 session, 2 datasets, 6 B in ')
     assert out.endswith(': no differences\n')
 
 
@@ -372,7 +382,7 @@ def test_verify_names_the_first_of_many_or_all(indexed, run):
 
 def test_verify_prints_a_json_object_a_line(indexed, run):
     (indexed / SPIKES).write_bytes(b'4321')
-    code, out, _ = run('verify', indexed, '--hash', '--json', '--workers', 1)
+    code, out, _ = run('verify', indexed, '--hash', '--jsonl', '--workers', 1)
     difference, summary = map(json.loads, out.splitlines())
     assert code == 1
     assert (difference['kind'], difference['path'], difference['measure']) == ('altered', SPIKES, 'xxh128')
@@ -386,7 +396,7 @@ def test_verify_of_what_cannot_be_looked_into_exits_3(indexed, run):
     os.mkfifo(indexed / SESSION / 'new.file.npy')
     code, out, _ = run('verify', indexed, '--workers', 1)
     assert code == 3
-    assert '1 problems: paths that could not be looked into' in out
+    assert '1 problem: paths that could not be looked into' in out
     assert 'new.file.npy: not-a-regular-file' in out
 
 
@@ -400,7 +410,7 @@ def test_verify_takes_tables_from_elsewhere(make_tree, tmp_path, run):
 
 def test_verify_of_a_part_says_which(indexed, run):
     outs = [run('verify', indexed, '--hash', '--part', f'{i}/2', '--workers', 1)[1] for i in (1, 2)]
-    assert sorted(re.findall(r'([\d]) sessions', ''.join(outs))) == ['0', '1']
+    assert sorted(re.findall(r'([\d]) sessions?\b', ''.join(outs))) == ['0', '1']
     assert 'part 1/2' in outs[0]
 
 
@@ -427,15 +437,16 @@ def test_verify_that_cannot_be_done_exits_2(indexed, run, words):
 
 
 def test_verify_of_an_index_alone_names_its_faults(indexed, run):
-    assert run('verify', '--index-only', indexed) == (0, f'verified the index in {indexed}: no fault\n', '')
+    assert run('verify', '--index-only', indexed) == (0, f'verified the index in {indexed}: no faults\n', '')
     shutil.copy(indexed / 'sessions.pqt', indexed / 'old.pqt')
     code, out, _ = run('verify', '--index-only', indexed)
     assert code == 1
     assert 'foreign-table: old.pqt: ' in out
     assert out.endswith(': 1 fault\n')
     code, out, _ = run('verify', '--index-only', indexed, '--json')
-    assert json.loads(out)['code'] == 'foreign-table'
-    assert json.loads(out)['remedy']
+    [fault] = json.loads(out)['faults']
+    assert fault['code'] == 'foreign-table'
+    assert fault['remedy']
 
 
 def test_verify_loads_neither_polars_nor_tqdm_nor_numpy(indexed):

@@ -454,9 +454,11 @@ def test_nothing_found_is_no_error(search):
     code, out, err = search('awkward', '--subject', 'NYU')
     assert (code, out) == (0, '')
     assert 'no sessions found' in err
-    assert search('awkward', '--subject', 'NYU', '--count') == (0, '0\n', '')
-    assert search('awkward', '--subject', 'NYU', '--json') == (0, '[]\n', '')
-    assert search('awkward', '--subject', 'NYU', '--paths') == (0, '', '')
+    code, out, err = search('awkward', '--subject', 'NYU', '--count')
+    assert (code, out) == (0, '0\n')
+    assert "no session has subject 'NYU'" in err
+    assert search('awkward', '--subject', 'NYU', '--json')[:2] == (0, '[]\n')
+    assert search('awkward', '--subject', 'NYU', '--paths')[:2] == (0, '')
 
 
 def test_eids_and_their_number(search, awkward):

@@ -681,7 +681,7 @@ def test_text_is_grouped_by_code_with_counts_and_first_paths(make_tree, run):
         '  ... and 2 more',
         '',
     ]
-    assert re.fullmatch(rf'checked {root}: 1 sessions, 7 files in [\d.]+ s: 1 error, 5 warnings', last)
+    assert re.fullmatch(rf'checked {root}: 1 session, 7 files in [\d.]+ s: 1 error, 5 warnings', last)
     assert '--explain' in hint
     _, out, _ = run('validate', root, '--workers', 1, '--all')
     assert out.count('notes') == 5
@@ -692,11 +692,12 @@ def test_a_fix_in_another_folder_is_shown_in_full(make_tree, run):
     assert ' -> lab/Subjects/s2\n' in run('validate', root, '--workers', 1)[1]
 
 
-def test_json_is_one_finding_a_line(make_tree, run):
+def test_json_is_the_findings_and_a_summary(make_tree, run):
     root = make_tree({**GOOD, f'{DATE}/2/a.b.npy': b''})
     code, out, _ = run('validate', root, '--workers', 1, '--json')
     assert code == 1
-    assert [json.loads(line) for line in out.splitlines()] == [
+    document = json.loads(out)
+    assert document['findings'] == [
         {
             'code': 'ALF117',
             'severity': 'error',
@@ -705,6 +706,8 @@ def test_json_is_one_finding_a_line(make_tree, run):
             'fix': f'{DATE}/002',
         }
     ]
+    assert (document['summary']['error'], document['summary']['warning']) == (1, 0)
+    assert document['summary']['sessions'] == 2
 
 
 def test_exit_code_is_1_for_errors_alone(make_tree, run):

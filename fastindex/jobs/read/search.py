@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fastindex.jobs.read.index import Index
 
-__all__ = ['Query', 'file_path', 'find_datasets', 'find_sessions', 'select_sessions']
+__all__ = ['Query', 'file_path', 'find_datasets', 'find_sessions', 'parts_of', 'select_sessions']
 
 Patterns = str | Sequence[str]
 Moment = str | Date | None
@@ -240,13 +240,13 @@ def _path_judge(query: Query) -> Callable[[str], bool] | None:
     def judge(path: str) -> bool:
         if patterns and not any(_is_named(pattern, path) for pattern in patterns):
             return False
-        found = _parts_of(path) if parts else {}
+        found = parts_of(path) if parts else {}
         return all(pattern.fullmatch(found.get(part, '')) for part, pattern in parts.items())
 
     return judge
 
 
-def _parts_of(path: str) -> dict[str, str]:
+def parts_of(path: str) -> dict[str, str]:
     """Split a rel_path into the parts that can be asked for; what another program wrote may have none."""
     without, revision = split_revision(path)
     found = {'collection': without.rpartition('/')[0], 'revision': revision}

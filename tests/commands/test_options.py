@@ -1,0 +1,48 @@
+"""The parsers of all commands: one style, and one name for one thing."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from fastindex.commands import COMMANDS, make_parser
+
+
+@pytest.mark.parametrize('program', ['/usr/bin/fastindex', '/site-packages/fastindex/__main__.py'])
+@pytest.mark.parametrize('command', COMMANDS)
+def test_help_fits_a_terminal_of_80_columns(command, program, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [program])
+    lines = make_parser(command).format_help().splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    assert all(line[:1] != ' ' or len(line) - len(line.lstrip()) >= 2 for line in lines)
+
+
+def test_help_names_the_commands_before_the_options():
+    text = make_parser('build').format_help()
+    assert all(text.index(f'\n  {name} ') < text.index('options:') for name in COMMANDS)
+
+
+@pytest.mark.parametrize('command', ['verify', 'search', 'info', 'report', 'release'])
+def test_the_tables_that_are_read_are_named_by_one_option(command, tmp_path):
+    parser = make_parser(command)
+    out = [] if command not in ('report', 'release') else ['--out', 'x.zip']
+    assert parser.parse_args(['root', '--index', 'tables', *out]).index == 'tables'
+    assert '--index DIR' in parser.format_help()
+
+
+@pytest.mark.parametrize(
+    ('command', 'old'), [('search', '--out'), ('info', '--out'), ('release', '--tables')]
+)
+def test_the_old_name_of_an_option_works_and_is_not_shown(command, old):
+    parser = make_parser(command)
+    out = ['--out', 'x.zip'] if command == 'release' else []
+    assert parser.parse_args(['root', old, 'tables', *out]).index == 'tables'
+    assert f'{old} DIR' not in parser.format_help()
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_help_of_a_command_is_its_page(command, run):
+    code, page, _ = run('help', command)
+    assert code == 0
+    assert page == run(command, '--help')[1]
