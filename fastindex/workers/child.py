@@ -3,6 +3,10 @@
 It is forked where this process has no other threads, as it then inherits what is imported. Else (a notebook;
 OpenBLAS) it is a new interpreter, which knows nothing of the script that called, so that a script needs no
 `if __name__ == '__main__'`.
+
+It has nothing of its parent but its own pipes, and nothing waits for the end of a pipe alone: who else may
+hold an end of it, be it a process that a caller forks, nobody knows. A worker is told to end, and looks
+whether its parent still lives; who does not end in time is killed.
 """
 
 from __future__ import annotations
@@ -19,16 +23,18 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from stat import S_ISDIR
 from typing import Any, NoReturn
 
 from fastindex.workers import Task
 
 __all__ = [
-    'STOP_SECONDS',
+    'END',
     'enlarge',
-    'is_reaped',
+    'kill_child',
     'may_fork',
     'read_message',
+    'reap',
     'serve',
     'start_child',
     'to_message',
@@ -36,7 +42,11 @@ __all__ = [
 
 STOP_SECONDS = 2.0  # for an orderly end, before another one is made
 PIPE_BYTES = 2**20  # a result fits, so that a worker need not wait until it is read
+LOOK_SECONDS = 0.5  # how often a worker looks whether its parent still lives
 _LENGTH = struct.Struct('=Q')
+
+END = None
+"""What is sent in place of a task, for a worker to end."""
 
 
 def may_fork() -> bool:
@@ -62,25 +72,24 @@ def _iter_thread_names() -> Iterator[str]:
             yield file.read().strip()
 
 
-def start_child(pipes: list[tuple[int, int]], close: list[int]) -> int:
+def start_child(pipes: list[tuple[int, int]]) -> int:
     """Start a process that serves.
 
     Parameters
     ----------
     pipes
         For each of its threads: where its tasks are read from, and its results are written to.
-    close
-        Descriptors of this process that are not its business.
 
     Returns
     -------
     pid
         The number of the process, which the caller is to reap.
     """
-    return _fork(pipes, close) if may_fork() else _spawn(pipes)
+    return _fork(pipes) if may_fork() else _spawn(pipes)
 
 
-def _fork(pipes: list[tuple[int, int]], close: list[int]) -> int:
+def _fork(pipes: list[tuple[int, int]]) -> int:
+    parent = os.getpid()
     # A signal between the fork and our handlers would run the parent's clean-up in the child.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -88,28 +97,39 @@ def _fork(pipes: list[tuple[int, int]], close: list[int]) -> int:
             warnings.simplefilter('ignore', DeprecationWarning)  # Python 3.12 counts jemalloc's thread
             pid = os.fork()
         if pid == 0:
-            _run_child(pipes, close, mask)
+            _run_child(pipes, parent, mask)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
 
 
-def _run_child(pipes: list[tuple[int, int]], close: list[int], mask: set[Any]) -> NoReturn:
+def _run_child(pipes: list[tuple[int, int]], parent: int, mask: set[Any]) -> NoReturn:
     try:
-        for fd in close:
-            os.close(fd)
+        _let_go_of_all_but({0, 1, 2}.union(*pipes))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        serve(pipes)
+        serve(pipes, parent)
     finally:
         os._exit(0)
+
+
+def _let_go_of_all_but(kept: set[int]) -> None:
+    """Let go of what the parent has open: pipes, locks, tables. Their numbers stay taken by `/dev/null`.
+
+    Folders may be shared: nothing waits for their end, and names are opened relative to them.
+    """
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in map(int, os.listdir('/proc/self/fd')):
+        with suppress(OSError):  # the listing itself
+            if fd not in kept and not S_ISDIR(os.fstat(fd).st_mode):
+                os.dup2(null, fd, inheritable=False)
 
 
 def _spawn(pipes: list[tuple[int, int]]) -> int:
     import subprocess
 
-    code = f'from fastindex.workers.child import serve; serve({pipes})'
+    code = f'from fastindex.workers.child import serve; serve({pipes}, {os.getpid()})'
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, '-P', '-c', code],
@@ -121,14 +141,19 @@ def _spawn(pipes: list[tuple[int, int]]) -> int:
     return process.pid
 
 
-def serve(pipes: list[tuple[int, int]]) -> None:
+def serve(pipes: list[tuple[int, int]], parent: int) -> None:
     """Run tasks until there are no more: what a worker process does, with a thread for each pair of pipes.
 
     Ends with its parent, even during a task.
+
+    Parameters
+    ----------
+    parent
+        The number of the process that started this one.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     gc.disable()  # a scan makes many objects and no cycles: collections cost it 8 %
-    threading.Thread(target=_exit_with_parent, args=(pipes[0][0],), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(pipes[0][0], parent), daemon=True).start()
     threads = [threading.Thread(target=_serve_or_die, args=pipe, daemon=True) for pipe in pipes[1:]]
     for thread in threads:
         thread.start()
@@ -140,7 +165,9 @@ def serve(pipes: list[tuple[int, int]]) -> None:
 def _serve(task_fd: int, result_fd: int) -> None:
     with suppress(EOFError, BrokenPipeError):
         while True:
-            task: Task = read_message(task_fd)
+            task: Task | None = read_message(task_fd)
+            if task is END:
+                return
             started = time.perf_counter(), time.thread_time()
             try:
                 message = (False, task.run())
@@ -159,17 +186,34 @@ def _serve_or_die(task_fd: int, result_fd: int) -> None:
         os._exit(1)
 
 
-def _exit_with_parent(task_fd: int) -> None:
+def _exit_with_parent(task_fd: int, parent: int) -> None:
     poll = select.poll()
-    poll.register(task_fd, 0)  # nothing but the end of the pipe, which is the end of the parent
-    poll.poll()
+    poll.register(task_fd, 0)  # nothing but the end of the pipe: seen at once, where nobody else holds it
+    while not poll.poll(LOOK_SECONDS * 1000) and os.getppid() == parent:
+        pass
     if threading.main_thread().is_alive():
         time.sleep(STOP_SECONDS)  # an orderly end comes first
         os._exit(1)
 
 
-def is_reaped(pid: int) -> bool:
-    """Tell whether a child is gone, and nothing is left of it."""
+def reap(pids: list[int]) -> None:
+    """Wait for the end of children, kill those that do not end in time, and wait no longer for anybody."""
+    left = pids
+    for is_last in (False, True):
+        deadline = time.monotonic() + STOP_SECONDS
+        while (left := [pid for pid in left if not _is_reaped(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        for pid in left if not is_last else ():
+            kill_child(pid)
+
+
+def kill_child(pid: int) -> None:
+    """Kill a child that nobody has waited for."""
+    with suppress(ProcessLookupError):  # where the caller ignores SIGCHLD
+        os.kill(pid, signal.SIGKILL)
+
+
+def _is_reaped(pid: int) -> bool:
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:

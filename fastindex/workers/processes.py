@@ -16,7 +16,6 @@ import math
 import os
 import select
 import signal
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 
 from fastindex.errors import WorkerError
 from fastindex.workers import Task
-from fastindex.workers.child import STOP_SECONDS, enlarge, is_reaped, read_message, start_child, to_message
+from fastindex.workers.child import END, enlarge, kill_child, read_message, reap, start_child, to_message
 
 __all__ = ['DEATHS', 'MAX_DEATHS', 'Workers', 'count_cpus']
 
@@ -63,10 +62,6 @@ class _Worker(NamedTuple):
     result_fd: int
     tasks: deque[_Sent]
     unsent: bytearray
-
-
-_open_pipes: set[int] = set()
-"""Our ends of the pipes of all workers. A child must hold none of another, or its end would never be seen."""
 
 
 class Workers:
@@ -246,12 +241,13 @@ class Workers:
         processes = {worker.process.pid: worker.process for worker in self._all()}
         for process in processes.values():
             if kill:
-                os.kill(process.pid, signal.SIGKILL)
+                kill_child(process.pid)
+            else:
+                for task_fd, _ in process.pipes:
+                    with suppress(BlockingIOError, BrokenPipeError):  # it is dead, or does not read
+                        os.write(task_fd, to_message(END))
             _close(process)
-        deadline = time.monotonic() + STOP_SECONDS
-        for pid in processes:
-            while not is_reaped(pid) and (not kill or time.monotonic() < deadline):
-                time.sleep(0.0005)
+        reap(list(processes))
         self._workers.clear()
         self._cell = None
 
@@ -263,8 +259,8 @@ class Workers:
         self._workers = [worker for worker in self._workers if worker.process is not process]
         if self._cell is not None and self._cell.process is process:
             self._cell = None
-        while not is_reaped(process.pid):
-            time.sleep(0.0005)
+        kill_child(process.pid)  # it may have closed a pipe, and nothing else
+        reap([process.pid])
 
     def _add_process(self, threads: int, *, is_cell: bool = False) -> None:
         with ExitStack() as theirs, ExitStack() as failed:
@@ -280,11 +276,9 @@ class Workers:
                 os.set_blocking(task_write, False)
                 their_pipes.append((task_read, result_write))
                 our_pipes.append((task_write, result_read))
-            ours = [*_open_pipes, *(fd for pipe in our_pipes for fd in pipe)]
-            pid = start_child(their_pipes, ours)
+            pid = start_child(their_pipes)
             failed.pop_all()
         process = _Process(pid, our_pipes)
-        _open_pipes.update(fd for pipe in our_pipes for fd in pipe)
         added = [_Worker(process, *pipe, deque(), bytearray()) for pipe in our_pipes]
         for worker in added:
             self._poll.register(worker.result_fd, select.POLLIN)
@@ -301,7 +295,6 @@ def _position(worker: _Worker) -> int:
 
 def _close(process: _Process) -> None:
     for fd in [fd for pipe in process.pipes for fd in pipe]:
-        _open_pipes.discard(fd)
         os.close(fd)
 
 

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import fastindex
 from fastindex import WorkerError
-from fastindex.workers import processes as workers_module
+from fastindex.workers import child
 from fastindex.workers.child import may_fork
 from fastindex.workers.pool import Pool
 from fastindex.workers.processes import MAX_DEATHS, Workers
-from tests.support.patience import wait_until
+from tests.support.patience import PATIENCE_SECONDS, wait_until
+from tests.support.trees import grow
 
 
 class Call(NamedTuple):
@@ -279,7 +281,7 @@ def test_a_stopped_worker_is_gone(workers):
 
 def test_a_busy_worker_is_gone_at_once_where_it_is_killed(monkeypatch):
     monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)
-    monkeypatch.setattr(workers_module, 'STOP_SECONDS', 3600)  # neither for the end of its task nor for this
+    monkeypatch.setattr(child, 'STOP_SECONDS', 3600)  # neither for the end of its task nor for this
     workers = Workers(1)
     [worker] = workers._workers
     workers.submit(None, Call(time.sleep, 3600), is_long=True)
@@ -382,3 +384,103 @@ def test_workers_that_compute_or_were_counted_stay_as_many(monkeypatch):
         assert len(workers) == 10
     finally:
         workers.stop(kill=True)
+
+
+def open_files_of(pid: int) -> list[str]:
+    """What a process has open, but for folders: where each descriptor leads."""
+    fds = Path('/proc', str(pid), 'fd')
+    return sorted(os.readlink(fd) for fd in fds.iterdir() if not fd.is_dir())
+
+
+def test_a_worker_has_nothing_of_its_parent_open_but_its_own_pipes(tmp_path):
+    ours = {os.readlink(f'/proc/self/fd/{fd}') for fd in (0, 1, 2)} | {os.devnull}
+    read, write = os.pipe()
+    with (tmp_path / 'table').open('wb'), Pool(2) as one, Pool(2) as other:
+        seen: list[str] = []
+        for pool in (one, other):  # the second is forked where the first has its pipes
+            pids = {pid for pid, _ in pool.run(calls(whoami, range(20)))}
+            for pid in pids:
+                pipes = [path for path in open_files_of(pid) if path not in ours]
+                assert len(pipes) == 2, pipes
+                seen += pipes
+        assert len(seen) == len(set(seen))
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize('kill', [False, True])
+def test_pools_of_one_process_end_in_any_order(kill):
+    one, other = Workers(2), Workers(2)
+    one.stop(kill=kill)
+    third = Workers(2)
+    third.stop(kill=kill)
+    other.stop(kill=kill)
+
+
+TWO_AT_ONCE = """
+import sys
+import fastindex
+a, b, job = sys.argv[1:]
+ends = zip if job[0] == '<' else lambda one, other: zip(other, one)
+work = getattr(fastindex, job[1:])
+print(sum(1 for _ in ends(work(a, workers=2), work(b, workers=2))))
+"""
+
+
+@pytest.mark.parametrize('job', ['<validate', '>verify'])
+def test_two_runs_in_step_end_whichever_ends_first(tmp_path, job):
+    names = {'a': 1, 'b': 60}
+    for name, sessions in names.items():
+        root = grow(tmp_path / name, {f's{i}/2024-01-01/001/a.b.npy': b'' for i in range(sessions)})
+        fastindex.build(root, workers=1)
+        grow(root, {f's{i}/2024-01-01/001/bad name.npy': b'' for i in range(sessions)})
+        grow(root, {f's{i}/2024-01-01/001/c.d.npy': b'' for i in range(sessions)})
+    command = [sys.executable, '-c', TWO_AT_ONCE, tmp_path / 'a', tmp_path / 'b', job]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
+    assert int(done.stdout) > 0
+
+
+def block_everything(_: object) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+    time.sleep(3600)
+
+
+def test_a_worker_that_does_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(child, 'STOP_SECONDS', 0.05)
+    workers = Workers(2)
+    pids = {worker.process.pid for worker in workers._workers}
+    workers.submit('', Call(block_everything, None), is_long=True)
+    workers.stop(kill=False)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+ORPHANS = """
+import os, signal, sys
+from fastindex.workers.processes import Workers
+workers = Workers(2)
+stranger = os.fork()  # as a caller may: it has an end of each of our pipes
+if not stranger:
+    signal.pause()
+print(stranger, *{worker.process.pid for worker in workers._workers}, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_their_parent_whoever_holds_the_ends_of_their_pipes():
+    with subprocess.Popen([sys.executable, '-c', ORPHANS], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        stranger, *pids = map(int, parent.stdout.readline().split())  # the stranger has its end too
+    try:
+        wait_until(lambda: not any(is_running(pid) for pid in pids))
+    finally:
+        os.kill(stranger, signal.SIGKILL)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        stat = Path('/proc', str(pid), 'stat').read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(')')[2].split()[0] != 'Z'  # nobody may be there who reaps orphans
