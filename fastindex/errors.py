@@ -4,6 +4,7 @@
     ├── UsageError (ValueError)                  an option that makes no sense
     ├── RootError (NotADirectoryError)           ROOT is no folder that can be listed
     ├── EmptyTreeError (ValueError)              nothing to index below ROOT
+    ├── LossError (ValueError)                   much of what the index has would go, and nobody said it may
     ├── LabConflictError (AssertionError)        the tree names another lab than was asked for
     ├── IdClashError (ValueError)                one id for two sessions or datasets, by the tables it is from
     ├── LockedError (BlockingIOError)            another run is writing this index
@@ -44,6 +45,7 @@ __all__ = [
     'InvalidIndexError',
     'LabConflictError',
     'LockedError',
+    'LossError',
     'MissingExtraError',
     'OutputError',
     'PublishError',
@@ -95,6 +97,10 @@ class RootError(FastindexError, NotADirectoryError):
 
 class EmptyTreeError(FastindexError, ValueError):
     """There is nothing to index: the wrong folder, or a disk that is not mounted."""
+
+
+class LossError(FastindexError, ValueError):
+    """Labs, subjects, or a great part of what the index has are not there; it still is as it was."""
 
 
 class LabConflictError(FastindexError, AssertionError):

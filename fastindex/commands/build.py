@@ -134,6 +134,17 @@ def make_parser() -> argparse.ArgumentParser:
     add('--fresh', action='store_true', help='start from the defaults, however the index there was made')
     add('--rehash', action='store_true', help='read all files again, also those that are as they were')
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
+    add(
+        '--allow-removal',
+        action='store_true',
+        help='go on though much of what the index has is not there now',
+    )
+    add(
+        '--max-removed',
+        metavar='N|N%',
+        help='how much may go unasked: sessions, or a part of the sessions or datasets (default: 10%%, or '
+        'less than ten sessions)',
+    )
     share(parser, '--force', help='replace tables of another program, or that are links')
     share(parser, '--json', '--quiet')
     add('-v', dest='verbose', action='count', default=0, help='name all that is left out; -vv: trace errors')
@@ -178,6 +189,8 @@ def _run(options: argparse.Namespace) -> int:
             only=_read_only(options),
             rehash=options.rehash,
             allow_empty=options.allow_empty,
+            allow_removal=options.allow_removal,
+            max_removed=options.max_removed,
             force=options.force,
             dry_run=options.dry_run,
             check=options.check,

@@ -43,7 +43,7 @@ def changes_of(build):
 
     def changes_of(root, **options):
         found = []
-        summary = build(root, on_change=found.append, **options)
+        summary = build(root, on_change=found.append, **{'allow_removal': True, **options})
         paths = [f'{one.path}/{one.rel_path}' if one.rel_path else one.path for one in found]
         return (
             tuple(summary.changes.to_dict().values()),
@@ -123,7 +123,8 @@ def test_any_two_indexes_differ_as_their_trees_do(tmp_path_factory, old, new, bl
         for name, tree in (('old', old), ('new', new)):
             grow(folder / name, {path: bytes(size) for path, size in tree.items()})
             found.clear()
-            fastindex.build(folder / name, out=folder / 'out', workers=1, on_change=found.append)
+            options = {'workers': 1, 'on_change': found.append, 'allow_removal': True}
+            fastindex.build(folder / name, out=folder / 'out', **options)
     finally:
         changes_module.CHUNK_ROWS = before
     datasets = {(one.kind, f'{one.path}/{one.rel_path}') for one in found if one.rel_path}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from fastindex.errors import EmptyTreeError, InvalidIndexError, UsageError
+from fastindex.errors import EmptyTreeError, UsageError
 from fastindex.jobs.build.carried import Wish, carry_on
+from fastindex.jobs.build.guard import refuse_to_lose
 from fastindex.jobs.build.options import Options, check_lab, check_usage
 from fastindex.jobs.build.summary import Report, Summary
 from fastindex.jobs.build.update import Scope, Selection, select
@@ -20,13 +21,13 @@ from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.tables.check import Published
-from fastindex.tables.file import TableFile, open_table
+from fastindex.tables.losses import DEFAULT_LIMIT, Limit
 from fastindex.tables.metadata import REVISIONS, Recipe, date_created_now, to_facts
 from fastindex.tables.publish import open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
 from fastindex.tables.splice import Splice
 from fastindex.tables.stage import Stage
-from fastindex.text import escape, to_text
+from fastindex.text import to_text
 from fastindex.trees import ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import check_algorithms
 from fastindex.trees.roots import explain_empty
@@ -60,6 +61,8 @@ def build(
     only: Collection[str | os.PathLike[str]] | None = None,
     rehash: bool = False,
     allow_empty: bool = False,
+    allow_removal: bool = False,
+    max_removed: int | str | None = None,
     force: bool = False,
     dry_run: bool = False,
     check: bool = False,
@@ -124,6 +127,12 @@ def build(
         size, mtime, ctime and inode are as they were, and both times were older than that scan by a minute.
     allow_empty
         Whether an empty index may be written, also over one that has rows.
+    allow_removal
+        Whether the index may lose whatever is not there any more.
+    max_removed
+        How much may go where nobody said so: a number of sessions, or a part of the sessions or datasets as
+        in '5%'. If None, 10 %, or less than ten sessions. A lab that had rows and has none now, and a subject
+        that had more than three sessions, are asked about in any case.
     force
         Whether tables may be replaced that another program wrote, or that are links; what a link leads to is
         left alone.
@@ -143,6 +152,8 @@ def build(
     ------
     ForeignTableError
         If another program wrote the tables that are there, and nobody said what to do with them.
+    LossError
+        If more than that would go.
     UsageError, RootError, EmptyTreeError, IdClashError, LockedError, PublishError, StoreError, WorkerError,
     ClusterError
         See `fastindex.errors`. The index that was there still is.
@@ -154,6 +165,7 @@ def build(
     (4933, 73995)
     """
     check_usage(root, out, check=check, dry_run=dry_run)
+    limit = DEFAULT_LIMIT if max_removed is None else Limit.parse(max_removed)
     tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
     if default_revision not in (None, *REVISIONS):
         raise UsageError(f'default_revision={default_revision!r}: expected one of {", ".join(REVISIONS)}')
@@ -198,6 +210,7 @@ def build(
                 carries=True,
                 reuse=not rehash,
                 allow_empty=allow_empty,
+                max_removed=None if allow_removal else limit,
                 progress=progress,
                 on_skip=on_skip,
                 on_change=on_change,
@@ -286,7 +299,7 @@ def run_stages(
         with open_draft() if stage is None else stage.open() as staged:
             generation = _write(scanned, staged, report, date_created, published, selection)
             pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
-            _refuse_to_lose(published.folder, report)
+            refuse_to_lose(published.folder, report)
             report.compare(published, staged, generation)
             if stage is not None:
                 stage.publish()
@@ -378,24 +391,3 @@ def _write(
         return writer.close(facts)
     finally:
         writer.abort()
-
-
-def _refuse_to_lose(out: Path, report: Report) -> None:
-    """Refuse to publish what a disk leaves that goes away: no session, or no dataset where some were."""
-    if report.datasets or report.options.allow_empty:
-        return
-    if not report.sessions:
-        raise EmptyTreeError(f'{escape(report.tree.root)}: all sessions vanished. Was the disk unmounted?')
-    path = out / 'datasets.pqt'
-    rows = 0
-    with (
-        suppress(InvalidIndexError),
-        open_table(path, below=out) as file,
-    ):  # what nobody can read is nothing to lose
-        rows = TableFile(path, file).footer.num_rows
-    if rows:
-        raise EmptyTreeError(
-            f'{escape(report.tree.root)}: {report.sessions} sessions without a dataset. Is a disk not '
-            f'mounted? The index in {escape(os.fspath(out))} has datasets and still is there; ',
-            hint='`allow_empty` replaces it',
-        )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastindex.jobs.build.adopt import AdoptedIds
     from fastindex.jobs.build.update import Scope
     from fastindex.tables.changes import Change
+    from fastindex.tables.losses import Limit
 
 __all__ = ['Options', 'check_lab', 'check_usage']
 
@@ -46,6 +47,8 @@ class Options(NamedTuple):
         data frames.
     lab
         Fills the lab column; what the tree says if None.
+    max_removed
+        How much the index may lose; None allows all.
     reuse
         Whether digests of the published index are reused where they still hold; not where paths are ids.
     """
@@ -59,6 +62,7 @@ class Options(NamedTuple):
     lab: str | None = None
     reuse: bool = False
     allow_empty: bool = False
+    max_removed: Limit | None = None
     progress: bool = False
     on_skip: Callable[[Skip], None] | None = None
     on_change: Callable[[Change], None] | None = None

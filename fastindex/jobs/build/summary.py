@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from fastindex.errors import InvalidIndexError
+from fastindex.jobs.build.guard import refuse_losses
 from fastindex.jobs.build.options import Options
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Problem, Tally
@@ -24,6 +25,7 @@ from fastindex.progress import open_bar
 from fastindex.records import Record
 from fastindex.tables.check import Published
 from fastindex.tables.file import AGAIN
+from fastindex.tables.losses import Losses
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.splice import Counts
 from fastindex.tables.stage import PROBLEMS
@@ -221,10 +223,13 @@ class Report:
                 namespace=recipe.namespace,
                 root=Path(self.tree.root),
             )
+            losses = Losses()
             for change in changes if tables.generation != generation else ():
                 counts[change.rel_path is None, change.kind] += 1
+                losses.add(change)
                 if self.options.on_change is not None:
                     self.options.on_change(change)
+            refuse_losses(losses, tables, self)
         self.changes = Changes(
             counts[True, ChangeKind.ADDED],
             counts[True, ChangeKind.REMOVED],

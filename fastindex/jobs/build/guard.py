@@ -1,0 +1,68 @@
+"""Refuse what looks like a disk that is not mounted, or like the wrong tree, before it replaces an index.
+
+Each function looks at one thing, and raises where nobody has said that it may be so.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastindex.errors import EmptyTreeError, InvalidIndexError, LossError
+from fastindex.tables.check import Tables
+from fastindex.tables.file import TableFile, open_table
+from fastindex.tables.losses import Losses
+from fastindex.text import escape, to_count
+
+if TYPE_CHECKING:
+    from fastindex.jobs.build.summary import Report
+
+__all__ = ['refuse_losses', 'refuse_to_lose']
+
+MAX_MISSING = 10
+"""Labs and subjects that are named where much would go."""
+
+
+def refuse_to_lose(out: Path, report: Report) -> None:
+    """Refuse to publish what a disk leaves that goes away: no session, or no dataset where some were."""
+    if report.datasets or report.options.allow_empty:
+        return
+    if not report.sessions:
+        raise EmptyTreeError(f'{escape(report.tree.root)}: all sessions vanished. Was the disk unmounted?')
+    path = out / 'datasets.pqt'
+    rows = 0
+    # What nobody can read is nothing to lose.
+    with suppress(InvalidIndexError), open_table(path, below=out) as file:
+        rows = TableFile(path, file).footer.num_rows
+    if rows:
+        raise EmptyTreeError(
+            f'{escape(report.tree.root)}: {report.sessions} sessions without a dataset. Is a disk not '
+            f'mounted? The index in {escape(os.fspath(out))} has datasets and still is there; ',
+            hint='`allow_empty` replaces it',
+        )
+
+
+def refuse_losses(losses: Losses, before: Tables, report: Report) -> None:
+    """Refuse to publish what a disk leaves that goes away in part. See `fastindex.tables.losses`."""
+    limit = report.options.max_removed
+    if limit is None or not report.datasets:  # the latter is asked about by another option
+        return
+    missing = losses.find_missing(before)
+    if not (missing or losses.exceed(limit, before)):
+        return
+    sessions, datasets = (table.footer.num_rows for table in before.both)
+    lost = f'{losses.sessions:,} of {to_count(sessions, "session")}'
+    lost += f' and {losses.datasets:,} of {to_count(datasets, "dataset")}'
+    lines = [f'{escape(report.tree.root)}: {lost} would go. Is a disk not mounted?']
+    for one in missing[:MAX_MISSING]:
+        has = f'all {to_count(one.datasets, "dataset")}' if one.has_sessions else 'all'
+        lines.append(f'missing: {escape(one.path)}, {has} of {to_count(one.sessions, "session")}')
+    if len(missing) > MAX_MISSING:
+        lines.append(f'and {len(missing) - MAX_MISSING:,} more labs and subjects')
+    lines += [f'problem: {problem}' for problem in report.problems[:3]]
+    raise LossError(
+        '\n  '.join([*lines, f'The index in {escape(os.fspath(before.folder))} is as it was; ']),
+        hint='`allow_removal` goes on without them (with `check` and `changes` FILE it lists them)',
+    )

@@ -1,0 +1,177 @@
+"""What an index would lose if a new one took its place: whole labs and subjects, or a great part of it.
+
+A disk that is not mounted looks like an empty folder, and a folder that may not be read like none at all:
+what would go is counted. Knows nothing of why rows are gone, nor of what becomes of the run.
+
+A subject that has lost some sessions and got as many has lost none: folders that get other names are no loss,
+nor is an index that gets other ids.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastindex.errors import UsageError
+from fastindex.tables.changes import Change, ChangeKind
+from fastindex.tables.check import Tables
+
+__all__ = ['DEFAULT_LIMIT', 'Limit', 'Losses', 'Missing']
+
+FEW_SESSIONS = 3
+"""A subject with more than these is missed when it is empty; a lab with any."""
+
+
+class Limit(NamedTuple):
+    """How much may go unasked: a number of sessions, or a part of the sessions or of the datasets.
+
+    Parameters
+    ----------
+    number
+        Of sessions, or percent.
+    is_percent
+        Which of the two.
+    at_least
+        Sessions that must have lost something before a part of all counts.
+    """
+
+    number: float
+    is_percent: bool = False
+    at_least: int = 1
+
+    @classmethod
+    def parse(cls, value: int | str) -> Limit:
+        """Parse `20` or `5%`.
+
+        Raises
+        ------
+        UsageError
+            If it is neither.
+
+        Examples
+        --------
+        >>> Limit.parse('2.5%')
+        Limit(number=2.5, is_percent=True, at_least=1)
+        """
+        match = re.fullmatch(r'(\d+)|(\d+(?:\.\d+)?)%', str(value), re.ASCII)
+        if match is None:
+            raise UsageError(
+                f'max_removed={value!r}: expected a number of sessions, or percent, as in 20 or 5%'
+            )
+        return cls(float(match[1] or match[2]), is_percent=match[1] is None)
+
+
+DEFAULT_LIMIT = Limit(10, is_percent=True, at_least=10)
+
+
+class Missing(NamedTuple):
+    """A lab or a subject that had rows and has none any more."""
+
+    path: str
+    """Relative to the root."""
+    sessions: int
+    datasets: int
+    has_sessions: bool
+    """Whether its sessions still are there, without a dataset."""
+
+
+class _Count(NamedTuple):
+    """Rows of a lab or a subject."""
+
+    sessions: int = 0
+    datasets: int = 0
+
+    def plus(self, other: _Count) -> _Count:
+        return _Count(self.sessions + other.sessions, self.datasets + other.datasets)
+
+
+class Losses:
+    """Counts what goes, by subject, while changes are told."""
+
+    def __init__(self) -> None:
+        self._sessions: Counter[str] = Counter()
+        self._datasets: Counter[str] = Counter()
+        self._losing_sessions = 0
+        self._last_path = ''
+
+    def add(self, change: Change) -> None:
+        """Count one change; those of datasets come session by session."""
+        sign = {ChangeKind.REMOVED: 1, ChangeKind.ADDED: -1}.get(change.kind, 0)
+        counts = self._sessions if change.rel_path is None else self._datasets
+        counts[change.path.rsplit('/', 2)[0]] += sign
+        if sign > 0 and change.rel_path is not None and change.path != self._last_path:
+            self._last_path = change.path
+            self._losing_sessions += 1
+
+    @property
+    def sessions(self) -> int:
+        """How many go."""
+        return sum(count for count in self._sessions.values() if count > 0)
+
+    @property
+    def datasets(self) -> int:
+        """How many go."""
+        return sum(count for count in self._datasets.values() if count > 0)
+
+    def exceed(self, limit: Limit, before: Tables) -> bool:
+        """Tell whether more goes than may go unasked."""
+        sessions, datasets = (table.footer.num_rows for table in before.both)
+        if not limit.is_percent:
+            return self.sessions > limit.number
+        return (self.sessions >= limit.at_least and self.sessions * 100 > limit.number * sessions) or (
+            max(self._losing_sessions, self.sessions) >= limit.at_least
+            and self.datasets * 100 > limit.number * datasets
+        )
+
+    def find_missing(self, before: Tables) -> list[Missing]:
+        """Find the labs, and the subjects with more than a few sessions, that have lost all they had."""
+        if not (self.sessions or self.datasets):
+            return []
+        subjects = _count_by_subject(before)
+        labs: dict[str, _Count] = {}
+        lost_of_labs: dict[str, _Count] = {}
+        missing: list[Missing] = []
+        for path, had in subjects.items():
+            lost = _Count(self._sessions[path], self._datasets[path])
+            lab, is_in_lab, _ = path.partition('/Subjects/')
+            if is_in_lab:
+                labs[lab] = labs.get(lab, _Count()).plus(had)
+                lost_of_labs[lab] = lost_of_labs.get(lab, _Count()).plus(lost)
+            if had.sessions > FEW_SESSIONS:
+                missing += _iter_missing(path, had, lost)
+        gone = [one for lab, had in labs.items() for one in _iter_missing(lab, had, lost_of_labs[lab])]
+        whole = {one.path for one in gone}
+        missing = [one for one in missing if one.path.partition('/Subjects/')[0] not in whole]
+        return sorted([*gone, *missing], key=lambda one: (-one.sessions, one.path))
+
+
+def _iter_missing(path: str, had: _Count, lost: _Count) -> Iterator[Missing]:
+    if lost.sessions >= had.sessions or (had.datasets and lost.datasets >= had.datasets):
+        yield Missing(path, had.sessions, had.datasets, lost.sessions < had.sessions)
+
+
+def _count_by_subject(tables: Tables) -> dict[str, _Count]:
+    """Count the rows of each subject, in step: both tables are sorted by the eid."""
+    import pyarrow.compute as pc
+
+    def iter_sessions() -> Iterator[tuple[str, str]]:
+        for _, found in tables.sessions.iter_batches(['id', 'lab', 'subject']):
+            columns = (found[name].to_pylist() for name in ('id', 'lab', 'subject'))
+            for eid, lab, subject in zip(*columns, strict=True):
+                yield eid, f'{lab}/Subjects/{subject}' if lab else subject
+
+    sessions: Counter[str] = Counter()
+    datasets: Counter[str] = Counter()
+    rows = iter_sessions()
+    current, path = '', ''
+    for _, found in tables.datasets.iter_batches(['eid']):
+        counts = pc.value_counts(found['eid'])
+        for eid, count in zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True):
+            while current < eid:
+                current, path = next(rows)
+                sessions[path] += 1
+            datasets[path] += count
+    sessions.update(path for _, path in rows)
+    return {path: _Count(count, datasets[path]) for path, count in sessions.items()}
