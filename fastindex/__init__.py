@@ -14,10 +14,17 @@ Everything public is loaded on first use, as start-up is part of the job.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastindex._version import __version__ as __version__
+
+if not getattr(sys, '_is_gil_enabled', lambda: True)():
+    raise ImportError(
+        'fastindex was not tried with a Python whose threads share no lock (a free-threaded one): '
+        'set PYTHON_GIL=1 in the environment, which gives it one'
+    )
 
 if TYPE_CHECKING:
     from fastindex.errors import (

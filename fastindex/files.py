@@ -37,6 +37,7 @@ from fastindex.text import escape
 __all__ = [
     'Target',
     'find_target',
+    'find_temporary',
     'hold_lock',
     'is_stdout',
     'new_folder',
@@ -100,6 +101,18 @@ def find_target(path: str | os.PathLike[str], *, error: type[FastindexError] = O
     if not os.path.isdir(os.path.dirname(target.path)):
         raise refusal('its folder does not exist: make it first, or choose another')
     return target
+
+
+def find_temporary() -> str:
+    """Find the folder for temporary files; OutputError if there is none (a container)."""
+    import tempfile
+
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise OutputError(
+            'there is no folder for temporary files: expected TMPDIR to name one that can be written to'
+        ) from error
 
 
 def is_stdout(path: str) -> bool:

@@ -6,6 +6,8 @@ import ast
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -178,3 +180,17 @@ def test_no_test_file_imports_from_another():
                 names = [getattr(node, 'module', '') or '', *(alias.name for alias in node.names)]
                 parts = {part for name in names for part in name.split('.')}
                 assert not any(part == 'conftest' or part.startswith('test_') for part in parts), path
+
+
+def test_each_temporary_file_says_where_so_that_a_container_without_such_a_folder_gets_a_sentence():
+    makers = {'TemporaryDirectory', 'TemporaryFile', 'NamedTemporaryFile', 'mkdtemp', 'mkstemp'}
+    for path in PACKAGE.rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition('.')[2] in makers:
+                assert 'dir' in {keyword.arg for keyword in node.keywords}, (path, node.lineno)
+
+
+def test_a_free_threaded_python_is_told_how_to_go_on():
+    code = 'import sys; sys._is_gil_enabled = lambda: False; import fastindex'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert 'PYTHON_GIL=1' in done.stderr

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Protocol
 
+from fastindex.files import find_temporary
 from fastindex.names.ids import Identity
 
 __all__ = ['MAX_SESSIONS', 'Listed', 'iter_shards']
@@ -63,7 +64,7 @@ class Listed:
         from tempfile import TemporaryFile
 
         self._identity = identity
-        self._file = TemporaryFile(prefix='fastindex-')  # noqa: SIM115 - open as long as this is
+        self._file = TemporaryFile(prefix='fastindex-', dir=find_temporary())  # noqa: SIM115 - open as long as this is
         self._parts: list[tuple[_Sessions, int]] = []
         self._rest: Iterator[tuple[bytes, bytes]] | None = None
 

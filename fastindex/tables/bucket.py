@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from fastindex.errors import InvalidIndexError, LockedError, PublishError
-from fastindex.files import hold_lock, open_output
+from fastindex.files import find_temporary, hold_lock, open_output
 from fastindex.folders import patiently
 from fastindex.text import escape
 from fastindex.trees.s3 import Location
@@ -117,6 +117,8 @@ def open_mirror(url: str, *, endpoint: str | None = None, anonymous: bool = Fals
     name = re.sub(r'[^\w.-]+', '-', f'{location.bucket}-{location.prefix}')[:80]
     folder = Path(home, 'fastindex', f'{name}-{digest[:12]}')
     try:
+        if home.startswith('~'):  # HOME is not set, and this user is in no list
+            raise FileNotFoundError(errno.ENOENT, 'HOME is not set')
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / 'lock').open('ab')
     except OSError as error:
@@ -204,7 +206,7 @@ def open_bucket(
 ) -> tuple[Path, Mirror | None]:
     """Open the index in a bucket as a folder on this disk; as a mere copy where nothing is to be written."""
     if dry_run:
-        copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-')))
+        copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-', dir=find_temporary())))
         location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
         fetch_tables(location, copy, list(look_at_tables(location)))
         return copy, None

@@ -23,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fastindex.errors import PublishError
+from fastindex.files import find_temporary
 from fastindex.folders import OpenFolder
 from fastindex.tables.stage import STAGE, Stage
 from fastindex.text import escape
@@ -101,7 +102,10 @@ def open_stage(out: Path, *, force: bool = False, overwrite: bool = False) -> It
 @contextmanager
 def open_draft() -> Iterator[Stage]:
     """Open a stage that is never published, away from every index."""
-    with TemporaryDirectory(prefix='fastindex-') as folder, open_stage(Path(folder)) as stage:
+    with (
+        TemporaryDirectory(prefix='fastindex-', dir=find_temporary()) as folder,
+        open_stage(Path(folder)) as stage,
+    ):
         yield stage
 
 

@@ -26,11 +26,14 @@ from contextlib import suppress
 from stat import S_ISDIR
 from typing import Any, NoReturn
 
+from fastindex.errors import WorkerError
+from fastindex.text import escape
 from fastindex.workers import Task
 
 __all__ = [
     'END',
     'enlarge',
+    'find_interpreter',
     'kill_child',
     'may_fork',
     'read_message',
@@ -126,13 +129,26 @@ def _let_go_of_all_but(kept: set[int]) -> None:
                 os.dup2(null, fd, inheritable=False)
 
 
+def find_interpreter() -> str | None:
+    """Find the interpreter that runs this; None inside another program, which nobody wants to start again."""
+    name = os.path.basename(sys.executable or '').lower()
+    is_python = name.startswith(('python', 'pypy', 'graalpy')) and not getattr(sys, 'frozen', False)
+    return sys.executable if is_python else None
+
+
 def _spawn(pipes: list[tuple[int, int]]) -> int:
     import subprocess
 
+    interpreter = find_interpreter()
+    if interpreter is None:
+        raise WorkerError(
+            f'Python runs inside another program ({escape(sys.executable or "no name")}), which is not '
+            'started again for workers: workers=1 does all in this process; an `executor` has its own'
+        )
     code = f'from fastindex.workers.child import serve; serve({pipes}, {os.getpid()})'
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, '-P', '-c', code],
+        [interpreter, '-P', '-c', code],
         pass_fds=[fd for pipe in pipes for fd in pipe],
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from fastindex.errors import UsageError, WorkerError
 from fastindex.workers import Branches, Rescuable, Subtask, Task
-from fastindex.workers.child import may_fork
-from fastindex.workers.processes import DEATHS, MAX_DEATHS, TASKS_PER_WORKER, Workers, count_cpus
+from fastindex.workers.child import find_interpreter, may_fork
+from fastindex.workers.cpus import count_cpus
+from fastindex.workers.processes import DEATHS, MAX_DEATHS, TASKS_PER_WORKER, Workers
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -41,8 +42,8 @@ MAX_RENEWED = 8  # worker processes: to start one takes 4 ms of a CPU, to import
 
 
 def default_workers() -> int:
-    """Count the workers where nobody says how many: one a CPU."""
-    return count_cpus()
+    """Count the workers where nobody says how many: one a CPU; inside another program one, which is this."""
+    return 1 if find_interpreter() is None else count_cpus()
 
 
 def check_workers(workers: int | None, executor: Executor | None = None, dask: Dask | None = None) -> None:

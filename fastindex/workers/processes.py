@@ -22,10 +22,12 @@ from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 from fastindex.errors import WorkerError
+from fastindex.text import escape
 from fastindex.workers import Task
 from fastindex.workers.child import END, enlarge, kill_child, read_message, reap, start_child, to_message
+from fastindex.workers.cpus import count_cpus
 
-__all__ = ['DEATHS', 'MAX_DEATHS', 'Workers', 'count_cpus']
+__all__ = ['DEATHS', 'MAX_DEATHS', 'Workers']
 
 TASKS_PER_WORKER = 4
 """Tasks that a worker has at once: enough that none waits while this process is busy for 30 ms."""
@@ -89,10 +91,13 @@ class Workers:
         try:
             for position in range(processes):
                 self._add_process(len(range(position, count, processes)))
+        except WorkerError:
+            self.stop(kill=True)
+            raise
         except OSError as error:
             self.stop(kill=True)
             raise WorkerError(
-                f'{count} workers cannot be started ({error.strerror}): nothing was changed; '
+                f'{count} workers cannot be started ({_explain(error)}): nothing was changed; '
                 'try fewer workers, or more open files and processes (ulimit -n, ulimit -u)'
             ) from error
 
@@ -298,6 +303,6 @@ def _close(process: _Process) -> None:
         os.close(fd)
 
 
-def count_cpus() -> int:
-    """Count the CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+def _explain(error: OSError) -> str:
+    where = f'{escape(error.filename)}: ' if isinstance(error.filename, str) else ''
+    return f'{where}{error.strerror}'

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError
 from fastindex.extras import require
+from fastindex.files import find_temporary
 from fastindex.jobs.read.search import Moment, Patterns, Query, find_sessions, select_sessions
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import Stamp, open_table, stamp_of
@@ -257,7 +258,7 @@ def _open_copy(url: str, root: str | os.PathLike[str] | None, endpoint: str | No
     from fastindex.tables.bucket import fetch_tables
     from fastindex.trees.s3 import Location
 
-    copy = Path(tempfile.mkdtemp(prefix='fastindex-'))
+    copy = Path(tempfile.mkdtemp(prefix='fastindex-', dir=find_temporary()))
     try:
         fetch_tables(Location.parse(url, endpoint=endpoint, anonymous=anonymous), copy)
         pair = check_pair(copy)

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from fastindex.errors import FastindexError, ReleaseError
-from fastindex.files import open_output
+from fastindex.files import find_temporary, open_output
 from fastindex.jobs.build.build import build, recover
 from fastindex.jobs.build.summary import Summary
 from fastindex.jobs.read.index import Index, open_unlinked
@@ -278,7 +278,7 @@ def _open_index_folder(folder: Path, *, is_apart: bool) -> Iterator[Path]:
     if not is_apart:
         yield folder
         return
-    with TemporaryDirectory(prefix='fastindex-') as scratch:
+    with TemporaryDirectory(prefix='fastindex-', dir=find_temporary()) as scratch:
         yield Path(scratch)
 
 
@@ -358,7 +358,7 @@ class _Plan(NamedTuple):
         return archives
 
     def _write_part(self, file: IO[bytes], folder: Path, part: Part, pool: Pool, bar: Bar) -> None:
-        with TemporaryDirectory(prefix='fastindex-') as scratch:
+        with TemporaryDirectory(prefix='fastindex-', dir=find_temporary()) as scratch:
             date_created = self.moment.isoformat(sep=' ', timespec='minutes')
             write_tables(self.opened, part, Path(scratch), origin=self.name, date_created=date_created)
             paths = [Path(scratch, name) for name in ('sessions.pqt', 'datasets.pqt')]

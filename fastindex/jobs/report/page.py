@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastindex.extras import require
@@ -105,7 +107,8 @@ def _read_libraries() -> Mapping[str, str]:
     import vl_convert
     from markupsafe import Markup
 
-    html = resources.files('itables').joinpath('html')
+    # Its files alone: to import it takes a while, and a HOME.
+    html = Path(getattr(find_spec('itables'), 'origin', '')).with_name('html')
     return {
         'vega': _to_script_text(vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')),
         'datatables': _to_script_text(html.joinpath('dt_bundle.js').read_text('utf-8')),

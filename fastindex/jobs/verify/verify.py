@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fastindex.errors import UsageError
+from fastindex.files import find_temporary
 from fastindex.jobs.verify.comparison import Comparison, choose_algorithm
 from fastindex.jobs.verify.differences import Difference, Judge, Kind
 from fastindex.jobs.verify.expected import Share, expect
@@ -155,7 +156,7 @@ def _fetch(location: Location, stack: ExitStack) -> Path:
 
     from fastindex.tables.bucket import fetch_tables
 
-    copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-')))
+    copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-', dir=find_temporary())))
     fetch_tables(location, copy)
     return copy
 
