@@ -109,6 +109,20 @@ class Tables(NamedTuple):
         with refusing_damage(self.folder):
             check_datasets(self.datasets, check_sessions(self.sessions))
 
+    def check_order(self) -> None:
+        """Check that the rows ascend by their ids, as ours do, whatever program wrote them.
+
+        Raises
+        ------
+        InvalidIndexError
+            If they do not.
+        """
+        last: tuple[str, str] = ('', '')
+        for table, names in ((self.sessions, ('id', 'id')), (self.datasets, ('eid', 'id'))):
+            for _, found in table.iter_batches(sorted(set(names))):
+                last = _check_order(table, last, *(found[name] for name in names))
+            last = ('', '')
+
 
 class Published:
     """The index in a folder as a run finds it: opened and checked to the bit once, and closed again.

@@ -15,12 +15,15 @@ from typing import IO, NamedTuple
 
 from fastindex import limits
 from fastindex.errors import ForeignTableError, InvalidIndexError
+from fastindex.names.ids import eid
 from fastindex.tables.file import find_footer, open_table
 from fastindex.tables.metadata import Recipe
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 
-__all__ = ['Foreign', 'find_foreign', 'read_recipes', 'refuse_foreign']
+__all__ = ['Foreign', 'find_foreign', 'read_edited', 'read_recipes', 'refuse_foreign']
+
+_TABLES = ('sessions.pqt', 'datasets.pqt')
 
 _OUR_KEY = b'\x18\x09fastindex\x18'
 """Our metadata in a footer: a key of nine bytes, and that a value follows (Thrift's compact protocol)."""
@@ -45,7 +48,7 @@ def find_foreign(folder: Path) -> Foreign | None:
     """
     strangers = []
     is_our_folder = os.path.isfile(folder / STATE_FOLDER / 'lock')
-    for name in ('sessions.pqt', 'datasets.pqt'):
+    for name in _TABLES:
         path = folder / name
         if not os.path.exists(path):  # nor a link that leads nowhere
             continue
@@ -79,14 +82,54 @@ def read_recipes(folder: Path) -> set[Recipe]:
 
     Two where they say different things; none where nothing of ours is there, or can be read.
     """
-    found = set()
-    for name in ('sessions.pqt', 'datasets.pqt'):
-        with suppress(InvalidIndexError, ValueError, RecursionError), open_table(folder / name) as file:
-            _, key, rest = _read_footer(file).partition(_OUR_KEY)
-            if key:
-                facts = json.loads(_read_string(rest))
-                found.add(Recipe.from_json(facts if isinstance(facts, dict) else {}))
+    found = {recipe for name in _TABLES if (recipe := _read_recipe(folder / name)) is not None}
+    if not found and (edited := read_edited(folder)) is not None:
+        return {edited}
     return found
+
+
+def read_edited(folder: Path) -> Recipe | None:
+    """Read how an index of ours was made over which the ONE client has written, as its `save_cache` does.
+
+    What people have changed there is to be kept, and all else is as we wrote it: the next run goes on with
+    it.
+    None where the tables are not that: where no run of ours has written into this folder, where one of the
+    two is missing or no table, or where their ids are not ours.
+    """
+    state = folder / STATE_FOLDER
+    if not os.path.isfile(state / 'lock') or not all(os.path.exists(folder / name) for name in _TABLES):
+        return None
+    from fastindex.tables.check import open_tables
+    from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
+    from fastindex.tables.reuse import FINGERPRINTS
+
+    with suppress(InvalidIndexError), open_tables(folder) as tables:
+        recipe = _read_recipe(state / FINGERPRINTS) or Recipe()
+        if tables.generation is not None:
+            return None
+        if recipe.ids_from:  # which nobody can compute: of another database they would say so
+            origins = tables.sessions.read_one_metadata().get('origin')
+            return recipe if any(map(os.path.isabs, _list_texts(origins))) else None
+        for _, found in tables.sessions.iter_batches(SESSION_COLUMNS):
+            rows = list(zip(*(found[name].to_pylist() for name in SESSION_COLUMNS), strict=True))
+            paths = list_session_paths(rows, recipe.namespace)
+            eids = {str(eid(path, namespace=recipe.namespace)) for path in paths}
+            if not eids.isdisjoint(row[0] for row in rows):
+                return recipe
+    return None
+
+
+def _list_texts(value: object) -> list[str]:
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+
+
+def _read_recipe(path: Path) -> Recipe | None:
+    with suppress(InvalidIndexError, ValueError, RecursionError), open_table(path) as file:
+        _, key, rest = _read_footer(file).partition(_OUR_KEY)
+        if key:
+            facts = json.loads(_read_string(rest))
+            return Recipe.from_json(facts if isinstance(facts, dict) else {})
+    return None
 
 
 def _read_string(data: bytes) -> bytes:
@@ -113,7 +156,7 @@ def refuse_foreign(folder: Path, *, url: str | None = None) -> None:
         If there is one.
     """
     found = find_foreign(folder)
-    if found is None:
+    if found is None or (found.is_table and read_edited(folder) is not None):
         return
     shown = escape(url or os.fspath(folder))
     lines = []

@@ -15,6 +15,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
@@ -22,6 +23,7 @@ from fastindex.errors import InvalidIndexError
 from fastindex.names.ids import UuidIdentity
 from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES, open_table, stamp_of
+from fastindex.tables.merge import LAST
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.schema import fingerprints_schema, from_ipc, to_ipc
 from fastindex.text import escape
@@ -73,14 +75,17 @@ class KnownIndex:
             Whether the index has sessions between those of a shard, which are not scanned.
         """
         pair, folder = published.pair, published.folder
-        if isinstance(pair, InvalidIndexError) or pair.generation is None:
+        if isinstance(pair, InvalidIndexError):
             return None
         with suppress(*DAMAGES):
-            if not set(algorithms) <= set(Recipe.from_json(pair.facts).algorithms):
-                return None
             datasets = GroupTable(folder / 'datasets.pqt', below=folder, repeated=['eid'])
-            fingerprints = open_fingerprints(folder, datasets)
-            if datasets.generation == pair.generation and fingerprints is not None:
+            is_edited = pair.generation is None
+            fingerprints = open_fingerprints(folder, datasets, is_edited=is_edited)
+            if (
+                fingerprints is not None
+                and datasets.generation == pair.generation
+                and set(algorithms) <= set(Recipe.from_json(fingerprints.facts).algorithms)
+            ):
                 return cls(datasets, fingerprints, algorithms, is_sparse=is_sparse)
         return None
 
@@ -138,33 +143,45 @@ class KnownIndex:
         return rows
 
     def _read_group(self, group: int) -> pa.Table:
+        import pyarrow as pa
+
         rows = self._datasets.read(group, self._columns)
-        fingerprints = self._fingerprints.read(group)
+        for i, field in enumerate(rows.schema):  # as pandas writes it
+            if field.type == pa.large_string():
+                rows = rows.set_column(i, field.name, rows.column(i).cast(pa.string()))
+        start = sum(self._datasets.group_rows[:group])
+        fingerprints = self._fingerprints.read_rows(start, rows.num_rows)
         for name in fingerprints.schema.names:
             rows = rows.append_column(name, fingerprints.column(name))
         return rows.replace_schema_metadata(None)
 
 
-def open_fingerprints(folder: Path, datasets: GroupTable) -> GroupTable | None:
-    """Open the fingerprints of a published table; None where they are not those of its rows."""
+def open_fingerprints(folder: Path, datasets: GroupTable, *, is_edited: bool = False) -> GroupTable | None:
+    """Open the fingerprints of a published table; None where they are not those of its rows.
+
+    Parameters
+    ----------
+    is_edited
+        Whether another program wrote the table, as the client does with ours when it saves. Then a row and
+        its fingerprint may be of different files: but where they are, no file has that size and that inode.
+    """
     with suppress(*DAMAGES):
         found = GroupTable(folder / STATE_FOLDER / FINGERPRINTS, below=folder)
-        if (
-            found.generation == datasets.generation
-            and found.schema.remove_metadata().equals(fingerprints_schema())
-            and found.group_rows == datasets.group_rows
-        ):
+        is_of_these = found.generation == datasets.generation and found.group_rows == datasets.group_rows
+        if is_edited:
+            is_of_these = sum(found.group_rows) == sum(datasets.group_rows)
+        if is_of_these and found.schema.remove_metadata().equals(fingerprints_schema()):
             return found
     return None
 
 
-def _generation_of(footer: Any) -> str | None:
+def _facts_of(footer: Any) -> dict[str, Any]:
     """Read what a table says; damaged, it may say anything, or have no metadata at all."""
     try:
         facts = json.loads((footer.metadata or {}).get(b'fastindex', b'{}'))
     except (ValueError, RecursionError):  # the latter: arrays in arrays, 10,000 deep
-        return None
-    return facts.get('generation') if isinstance(facts, dict) else None
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 class GroupTable:
@@ -183,7 +200,8 @@ class GroupTable:
             table = self._parse(file)
         self.footer = table.metadata
         self.schema: pa.Schema = table.schema_arrow
-        self.generation = _generation_of(self.footer)
+        self.facts = _facts_of(self.footer)
+        self.generation: str | None = self.facts.get('generation')
         self.group_rows = [self.footer.row_group(i).num_rows for i in range(self.footer.num_row_groups)]
 
     def _parse(self, file: IO[bytes], footer: Any = None) -> Any:
@@ -200,7 +218,19 @@ class GroupTable:
     def last_of(self, group: int, column: str) -> str:
         """Get the last value of a sorted column in a row group, as the footer has it."""
         statistics = self.footer.row_group(group).column(self.schema.get_field_index(column)).statistics
-        return str(statistics.max)
+        return str(statistics.max) if statistics is not None and statistics.has_min_max else LAST
+
+    def read_rows(self, start: int, count: int) -> pa.Table:
+        """Read some rows, in whatever row groups they are."""
+        import pyarrow as pa
+
+        parts = []
+        for group, end in enumerate(accumulate(self.group_rows)):
+            first = max(start, end - self.group_rows[group])
+            if first < min(start + count, end):
+                rows = self.read(group)
+                parts.append(rows.slice(first - end + rows.num_rows, min(start + count, end) - first))
+        return pa.concat_tables(parts) if parts else self.schema.empty_table()
 
     def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a row group; InvalidIndexError where the file is not the one that was opened."""

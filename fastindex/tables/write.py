@@ -40,6 +40,9 @@ class PairWriter:
         Whether `id` and (`eid`, `id`) are the index of the data frames, as the client expects.
     further
         Further columns of sessions.pqt and of datasets.pqt, after those of every index.
+    keeps_facts
+        Whether the table of fingerprints is there also without digests, to say how the index was made when
+        another program has written over it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class PairWriter:
         date_created: str,
         with_index: bool = True,
         further: tuple[Iterable[pa.Field], Iterable[pa.Field]] = ((), ()),
+        keeps_facts: bool = False,
     ) -> None:
         import pyarrow as pa
 
@@ -72,7 +76,7 @@ class PairWriter:
             ['eid', 'rel_path', 'qc'],  # qc: only a dictionary keeps the categories that no row has
         )
         self._fingerprints = None
-        if algorithms:
+        if algorithms or keeps_facts:
             self._fingerprints = _TableWriter(folder, FINGERPRINTS, fingerprints_schema(), None, [], [])
         self._tables = [table for table in (self._sessions, self._datasets, self._fingerprints) if table]
 

@@ -15,7 +15,7 @@ from one.alf.cache import make_parquet_db
 from one.api import One
 
 import fastindex
-from fastindex import Changes, IdClashError, InvalidIndexError, UsageError
+from fastindex import Changes, ForeignTableError, IdClashError, InvalidIndexError, UsageError
 from fastindex.tables.carry import KeptIds
 from fastindex.trees import digests
 from tests.support.strangers import of_a_database
@@ -424,3 +424,70 @@ def test_a_release_has_what_the_tables_of_a_database_know(database, run, tmp_pat
     assert list(fastindex.verify(tmp_path / 'x')) == []
     assert list(database.glob('.*')) == []
     assert {name: read(database, name) for name in before} == before
+
+
+def save(root, project, bad):
+    """Let the client write over the index: a project and a column for all sessions, and one bad dataset."""
+    one = One(cache_dir=root, mode='local')
+    one._cache['sessions'] = one._cache.sessions.assign(projects=project, cost=1.5)
+    datasets = one._cache.datasets
+    one._cache['datasets'] = datasets.assign(qc=datasets['qc'].where(datasets['rel_path'] != bad, 'CRITICAL'))
+    one.save_cache(clobber=True)
+
+
+RECIPES = {
+    'plain': [],
+    'digests': ['--hash=xxh128,md5'],
+    'namespace': ['--namespace', str(uuid.uuid4())],
+    'names': ['--uuid-filenames'],
+    'links': ['--no-follow-symlinks'],
+    'kept ids': ['--ids-from'],
+}
+
+
+@pytest.mark.filterwarnings('ignore:The copy keyword is deprecated:DeprecationWarning:one.api')
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_an_index_that_the_client_saved_is_gone_on_with_by_plain_runs(
+    make_tree, run, tmp_path, monkeypatch, recipe
+):
+    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
+    names = ('a.b.npy', 'alf/c.d.npy')
+    if recipe == 'names':
+        names = tuple(name.replace('.npy', f'.{uuid.uuid4()}.npy') for name in names)
+    root = make_tree({f's1/2024-01-01/001/{name}': b'x' for name in names})
+    words = RECIPES[recipe]
+    if recipe == 'kept ids':
+        (tmp_path / 'alyx').mkdir()
+        of_a_database(root, tmp_path / 'alyx')
+        words = [*words, tmp_path / 'alyx']
+    assert run(root, *words)[0] == 0
+    facts = fastindex.open(root).recipe
+    before = {name: {row['id'] for row in read(root, name)} for name in ('sessions', 'datasets')}
+    save(root, 'projA', 'a.b.npy')
+    assert fastindex.open(root).generation is None
+    for new in (None, f's1/2024-01-01/002/e.f.{uuid.uuid4()}.npy'):
+        if new is not None:
+            grow(root, {new: b'x'})
+        code, out, err = run(root)
+        assert (code, err) == (0, '')
+        assert 'since the last index: ' in out
+        assert ('sessions added: 1' in out) == (new is not None)
+        if recipe == 'digests':
+            assert f'digests: {0 if new is None else 1} computed, 2 reused' in out
+        assert fastindex.open(root).recipe == facts
+        rows = {name: {row['id']: row for row in read(root, name)} for name in before}
+        assert all(rows[name].keys() >= before[name] for name in before)
+        assert {rows['sessions'][eid]['projects'] for eid in before['sessions']} == {'projA'}
+        assert {rows['sessions'][eid]['cost'] for eid in before['sessions']} == {1.5}
+        assert [row['rel_path'] for row in rows['datasets'].values() if row['qc'] == 'CRITICAL'] == [
+            'a.b.npy'
+        ]
+    one = One(cache_dir=root, mode='local')
+    assert {str(eid) for eid in one.search(project='projA')} == before['sessions']
+
+
+def test_tables_of_the_builder_over_an_index_of_ours_are_not_taken_for_it(root, build):
+    build(root)
+    make_parquet_db(root)
+    with pytest.raises(ForeignTableError):
+        build(root)

@@ -83,13 +83,13 @@ def pipe(root: Path, folder: Path) -> None:
 STRANGERS: dict[str, Callable[[Path, Path], None]] = {
     make.__name__: make
     for make in (
-        *(by_the_builder, saved_by_the_client, of_a_database, by_pandas),
+        *(by_the_builder, of_a_database, by_pandas),
         *(one_alone, beside_ours, no_table, empty_file, links, pipe),
     )
 }
 """By name: put tables of this kind into a folder, for a tree."""
 
-SERVED = ('of_a_database', 'saved_by_the_client')
+SERVED = ('of_a_database',)
 """Those that are an index with ids that can be kept."""
 
 COMMANDS = [

@@ -21,6 +21,7 @@ from fastindex.names.identity import AdoptedIdentity
 from fastindex.pipeline.discover import Discovery
 from fastindex.tables.carry import Carrier
 from fastindex.tables.check import Published
+from fastindex.tables.foreign import read_edited
 from fastindex.tables.known import KnownTables
 from fastindex.tables.metadata import REVISIONS
 from fastindex.text import escape
@@ -137,8 +138,10 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
 def _knows(published: Published, options: Options) -> bool:
     """Tell whether the published index knows what no tree tells."""
     pair = published.pair
-    if isinstance(pair, InvalidIndexError) or pair.generation is None:
+    if isinstance(pair, InvalidIndexError):
         return False
+    if pair.generation is None:
+        return read_edited(published.folder) is not None
     return bool(pair.facts.get('kept')) or options.recipe.default_revision != REVISIONS[0]
 
 

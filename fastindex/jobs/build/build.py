@@ -372,6 +372,7 @@ def _write(
         date_created=date_created,
         with_index=not options.path_ids,
         further=carrier.fields if carrier else ((), ()),
+        keeps_facts=options.carries and options.recipe != Recipe(),
     )
     rows = selection.open_splice(writer, published) if selection else writer
     try:

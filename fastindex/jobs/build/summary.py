@@ -25,6 +25,7 @@ from fastindex.progress import open_bar
 from fastindex.records import Record
 from fastindex.tables.check import Published
 from fastindex.tables.file import AGAIN
+from fastindex.tables.foreign import read_edited
 from fastindex.tables.losses import Losses
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.splice import Counts
@@ -203,9 +204,11 @@ class Report:
             try:
                 tables = files.enter_context(published.open())
                 if tables.generation is None:
-                    raise InvalidIndexError(
-                        f'{escape(os.fspath(published.folder))}: tables of another program'
-                    )
+                    if not self.options.carries or read_edited(published.folder) is None:
+                        raise InvalidIndexError(
+                            f'{escape(os.fspath(published.folder))}: tables of another program'
+                        )
+                    tables.check_order()
                 if tables.generation != generation:  # else all rows are as they are now
                     tables.check_rows()
             except InvalidIndexError as error:
