@@ -58,7 +58,7 @@ class Changes(Record):
 
 
 class Summary(Record):
-    """What a build did.
+    """What a build did. Of many fields: each is in the lines that the command prints.
 
     Parameters
     ----------
@@ -120,7 +120,10 @@ class Summary(Record):
 
 
 class Report:
-    """Counts what the stages yield, and shows progress while it is open."""
+    """Counts what the stages yield, and shows progress while it is open.
+
+    Of many fields: it is the `Summary` while it grows.
+    """
 
     def __init__(self, tree: Tree, options: Options, found: Discovery, carrier: Carrier | None) -> None:
         self.tree = tree

@@ -56,7 +56,7 @@ class BigDataset:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What is in an index.
+    """What is in an index. Of many fields: each is in the lines that the command prints.
 
     Parameters
     ----------

@@ -42,6 +42,8 @@ _NUMBERS = range(1000)
 class Query:
     """What is known of the sessions and datasets that are wanted; None is no question.
 
+    Of many fields: they are the client's terms.
+
     Three answers differ from those of ONE-api 3.6, which does not find what it documents: a dataset outside
     of all collections, where the session also has one in a collection; `dataset_qc_lte` without `datasets`
     (nothing at all); and sessions before 1677 or after 2262, by an open range of dates.

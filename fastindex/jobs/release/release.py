@@ -25,6 +25,7 @@ from fastindex.jobs.release.formats import Format
 from fastindex.jobs.release.pack import MANIFESTS
 from fastindex.jobs.release.plan import SPLITS, Part, find_twins, select_rows, split_rows
 from fastindex.jobs.release.preflight import (
+    ArchiveFormat,
     check_choice,
     check_place,
     choose_making,
@@ -76,7 +77,7 @@ class Archive(Record):
 
 
 class Release(Record):
-    """What was released.
+    """What was released. Of many fields: each is in what a page about the data needs.
 
     Parameters
     ----------
@@ -237,24 +238,14 @@ def release(
             if not dry_run:
                 pool.run(())  # forks the workers, before polars starts threads
             rows = select_rows(index := open_unlinked(folder, root=Path(root)), select)
-            moment = _choose_moment(rows)
-            plan = _Plan(
-                tree=tree,
-                opened=index,
-                name=os.path.basename(tree.root) if name is None else name,
-                format=kind(moment),
-                moment=moment,
-                manifest=manifest,
-                sources=tuple(starmap(Source, find_descriptions(tree))),
-            )
+            plan = _Plan.make(tree, index, rows, kind, name=name, manifest=manifest)
             parts = {path: rows}
             if split_bytes is not None:
                 parts = plan.split(path, rows, split_bytes, split_by)
             for part_path in parts:
                 check_place(part_path, tree.root, overwrite=overwrite)
-            if dry_run:
-                archives = [_describe(part_path, part) for part_path, part in parts.items()]
-            else:
+            archives = [_describe(*part) for part in parts.items()]
+            if not dry_run:
                 archives = plan.write(parts, pool, overwrite=overwrite, progress=progress)
     return Release(
         root=to_text(tree.root),
@@ -320,6 +311,16 @@ class _Plan(NamedTuple):
     moment: datetime
     manifest: str
     sources: tuple[Source, ...]
+
+    @classmethod
+    def make(
+        cls, tree: Tree, index: Index, rows: Part, kind: ArchiveFormat, *, name: str | None, manifest: str
+    ) -> _Plan:
+        """Choose what is the same whatever goes into which archive."""
+        moment = _choose_moment(rows)
+        sources = tuple(starmap(Source, find_descriptions(tree)))
+        name = os.path.basename(tree.root) if name is None else name
+        return cls(tree, index, name, kind(moment), moment, manifest, sources)
 
     def split(self, path: Path, rows: Part, max_bytes: int, by: str) -> dict[Path, Part]:
         """Cut a release into parts, and name them."""
