@@ -194,3 +194,33 @@ def test_a_free_threaded_python_is_told_how_to_go_on():
     code = 'import sys; sys._is_gil_enabled = lambda: False; import fastindex'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
     assert 'PYTHON_GIL=1' in done.stderr
+
+
+def count_fields(of: ast.ClassDef) -> int:
+    """The fields that a class names, or gives to `self`."""
+    named = {one.target.id for one in of.body if isinstance(one, ast.AnnAssign)}
+    given = {
+        one.attr
+        for one in ast.walk(of)
+        if isinstance(one, ast.Attribute)
+        and isinstance(one.ctx, ast.Store)
+        and ast.unparse(one.value) == 'self'
+    }
+    return len(named | given)
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_nothing_is_too_long_to_be_read_at_once(module):
+    """Modules of 400 lines, functions of 60 below their docstring, classes of 12 fields, or with a reason."""
+    path = PACKAGE / Path(*module.split('.'))
+    path = path / '__init__.py' if path.is_dir() else path.with_suffix('.py')
+    too_long = [module] if len(path.read_text().splitlines()) > 400 else []
+    for one in ast.walk(ast.parse(path.read_text())):
+        if isinstance(one, ast.FunctionDef):
+            body = one.body[1:] if ast.get_docstring(one) else one.body
+            if body and body[-1].end_lineno - body[0].lineno >= 60:
+                too_long.append(one.name)
+        elif isinstance(one, ast.ClassDef) and count_fields(one) > 12:
+            reason = re.search(r'\bOf many fields: \w[^.]{10,}\.', ast.get_docstring(one) or '')
+            too_long += [] if reason else [one.name]
+    assert too_long == [], 'divide it; of a class say in its docstring why: Of many fields: …'

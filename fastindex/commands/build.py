@@ -66,6 +66,14 @@ def make_parser() -> argparse.ArgumentParser:
         EPILOG,
         list_commands(),
     )
+    _add_questions(parser)
+    _add_memory(parser)
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    """Add what is read and written, by whom, and what is asked of it."""
     add = parser.add_argument
     share(parser, 'root')
     add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
@@ -105,6 +113,11 @@ def make_parser() -> argparse.ArgumentParser:
         help='write what has changed since the last index, one JSON object a line; - is standard output',
     )
     share(parser, '--dry-run', help='find out what would be indexed; write nothing')
+
+
+def _add_memory(parser: argparse.ArgumentParser) -> None:
+    """Add what is kept of tables that are there, and what is not; and how the answer is told."""
+    add = parser.add_argument
     share(
         parser,
         '--ids-from',
@@ -149,8 +162,6 @@ def make_parser() -> argparse.ArgumentParser:
     share(parser, '--json', '--quiet')
     add('-v', dest='verbose', action='count', default=0, help='name all that is left out; -vv: trace errors')
     add('--version', action=_Version, nargs=0, help='show the version, and which kernel runs')
-    parser.set_defaults(run=_run)
-    return parser
 
 
 class _Version(argparse.Action):

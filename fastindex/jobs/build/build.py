@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from fastindex.errors import EmptyTreeError, UsageError
+from fastindex.errors import EmptyTreeError
 from fastindex.jobs.build.carried import Wish, carry_on
 from fastindex.jobs.build.guard import refuse_to_lose
 from fastindex.jobs.build.options import Options, check_lab, check_usage
@@ -22,7 +22,7 @@ from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.tables.check import Published
 from fastindex.tables.losses import DEFAULT_LIMIT, Limit
-from fastindex.tables.metadata import REVISIONS, Recipe, date_created_now, to_facts
+from fastindex.tables.metadata import Recipe, date_created_now, to_facts
 from fastindex.tables.publish import open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
 from fastindex.tables.splice import Splice
@@ -164,11 +164,9 @@ def build(
     >>> summary.sessions, summary.datasets  # doctest: +SKIP
     (4933, 73995)
     """
-    check_usage(root, out, check=check, dry_run=dry_run)
+    check_usage(root, out, check=check, dry_run=dry_run, default_revision=default_revision)
     limit = DEFAULT_LIMIT if max_removed is None else Limit.parse(max_removed)
     tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
-    if default_revision not in (None, *REVISIONS):
-        raise UsageError(f'default_revision={default_revision!r}: expected one of {", ".join(REVISIONS)}')
     wish = Wish(
         namespace=namespace,
         ids_from=None if ids_from is None else bool(tables),

@@ -12,7 +12,7 @@ from fastindex.names.alf import parse_session_path
 from fastindex.names.ids import Identity, PathIdentity
 from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.metadata import REVISIONS, Recipe
 from fastindex.text import escape, is_utf8
 from fastindex.trees import is_url
 
@@ -28,7 +28,7 @@ __all__ = ['Options', 'check_lab', 'check_usage']
 class Options(NamedTuple):
     """How an index is built, beyond what `fastindex.build` offers; see there.
 
-    One field for each thing that a caller may wish.
+    Of many fields: each is a thing that a caller may wish.
 
     Parameters
     ----------
@@ -85,9 +85,16 @@ def check_lab(found: Discovery, identity: Identity, lab: str) -> None:
 
 
 def check_usage(
-    root: str | os.PathLike[str], out: str | os.PathLike[str] | None, *, check: bool, dry_run: bool
+    root: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None,
+    *,
+    check: bool,
+    dry_run: bool,
+    default_revision: str | None,
 ) -> None:
-    """Refuse questions that exclude each other, and tables in a bucket that nobody asked for."""
+    """Refuse questions that exclude each other or have no answer, and tables in a bucket nobody named."""
+    if default_revision not in (None, *REVISIONS):
+        raise UsageError(f'default_revision={default_revision!r}: expected one of {", ".join(REVISIONS)}')
     if out is not None and not os.fspath(out):
         raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
     if check and dry_run:
