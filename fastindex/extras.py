@@ -23,6 +23,8 @@ EXTRAS = {
 def require(extra: str, what: str, *, otherwise: str = '') -> None:
     """Check that all packages of an extra are installed.
 
+    Raises MissingExtraError if one is not there; the message names the packages, as pip takes them.
+
     Parameters
     ----------
     extra
@@ -31,11 +33,6 @@ def require(extra: str, what: str, *, otherwise: str = '') -> None:
         What needs them: the subject of the message.
     otherwise
         What to do without them.
-
-    Raises
-    ------
-    MissingExtraError
-        If one is not there; the message names the packages, as pip takes them.
     """
     missing = [package for package, module in EXTRAS[extra].items() if find_spec(module) is None]
     if missing:

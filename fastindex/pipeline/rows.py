@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Rows', 'SessionRows', 'datasets_rows', 'sessions_rows', 'sort_rows', 'to_hex_digests']
 
-NO_DIGEST = bytes(16)
-"""In the place of a digest that is to be filled in later: that of a big file."""
-
+NO_DIGEST = bytes(16)  # in the place of a digest that is to be filled in later: that of a big file
 _EPOCH = Date(1970, 1, 1).toordinal()
 
 
@@ -41,12 +39,8 @@ class SessionRows(NamedTuple):
     """A session that was scanned, and which of the rows are its own: those after the session's before it."""
 
     key: bytes
-    datasets: int
-    """How many it has."""
-
-    problem_end: int
-    """Where its problems end in the tally of the shard."""
-
+    datasets: int  # how many it has
+    problem_end: int  # where its problems end in the tally of the shard
     has_revisions: bool
 
 

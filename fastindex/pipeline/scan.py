@@ -28,8 +28,7 @@ from fastindex.workers.pool import Pool
 
 __all__ = ['HashResult', 'HashTask', 'PartTask', 'ScanResult', 'ScanTask', 'hash_file', 'scan']
 
-PART_ROWS = 2**14
-"""Datasets of a session that are measured by one task, where they are shared."""
+PART_ROWS = 2**14  # datasets of a session that are measured by one task, where they are shared
 
 
 class ScanTask(NamedTuple):
@@ -66,14 +65,11 @@ class ScanTask(NamedTuple):
 class PartTask(NamedTuple):
     """Datasets of one session that is too large for one task: a range in the order of the table."""
 
-    shard: ScanTask
-    """Of this one session."""
-
+    shard: ScanTask  # of this one session
     paths: list[bytes]
     """Of files that are to be measured, relative to the session, as the file system has them."""
 
-    measured: Rows
-    """Those that are measured already."""
+    measured: Rows  # those that are measured already
 
     def run(self) -> ScanResult:
         """Measure the files. Gives no row of the session itself."""
@@ -90,10 +86,8 @@ class HashTask(NamedTuple):
     tree: Tree
     path: str
     algorithms: tuple[str, ...]
-    row: int = 0
-    """Of the dataset, in the rows of its shard."""
-    cost: int = 0
-    """Its size in bytes."""
+    row: int = 0  # of the dataset, in the rows of its shard
+    cost: int = 0  # its size in bytes
 
     def run(self) -> HashResult:
         """Hash it. Never raises for what is on the disk."""
@@ -123,13 +117,10 @@ class ScanResult(NamedTuple):
     session_count: int
     dataset_count: int
     total_bytes: int
-    reused: int
-    """Datasets whose digests are those of the published index."""
+    reused: int  # datasets whose digests are those of the published index
     tally: Tally
-    subtasks: list[HashTask]
-    """Datasets whose digests are to be computed by tasks of their own."""
-    continuation: list[Task]
-    """What is left to be scanned, and comes after these rows in the table."""
+    subtasks: list[HashTask]  # datasets whose digests are to be computed by tasks of their own
+    continuation: list[Task]  # what is left to be scanned, and comes after these rows in the table
 
     @property
     def held_bytes(self) -> int:

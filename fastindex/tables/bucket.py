@@ -47,12 +47,8 @@ class Mirror(NamedTuple):
     def update(self) -> None:
         """Make it the index that is in the bucket; finish first what a run before has started.
 
-        Raises
-        ------
-        InvalidIndexError
-            If the tables cannot be read.
-        PublishError
-            If what is left from a run before cannot be put in place.
+        Raises InvalidIndexError if the tables cannot be read. Raises PublishError if what is left from a run
+        before cannot be put in place.
         """
         there = look_at_tables(self.location)
         before = _read(self.folder / PENDING)
@@ -73,13 +69,7 @@ class Mirror(NamedTuple):
         return all(there.get(name) in (before.get(name), _md5(self.folder / name)) for name in REMOTE_TABLES)
 
     def publish(self) -> None:
-        """Put both tables into the bucket.
-
-        Raises
-        ------
-        PublishError
-            If that fails: then the next run does it.
-        """
+        """Put both tables into the bucket. Raises PublishError if that fails: then the next run does it."""
         pending = self.folder / PENDING
         if not pending.exists():
             _write(pending, look_at_tables(self.location))
@@ -100,14 +90,8 @@ class Mirror(NamedTuple):
 def open_mirror(url: str, *, endpoint: str | None = None, anonymous: bool = False) -> Iterator[Mirror]:
     """Open the mirror of an index in a bucket, and keep other runs of this user out.
 
-    Raises
-    ------
-    UsageError
-        If the URL is none of a bucket.
-    LockedError
-        If another run publishes there.
-    PublishError
-        If there is no room for it on this disk.
+    Raises UsageError if the URL is none of a bucket. Raises LockedError if another run publishes there.
+    Raises PublishError if there is no room for it on this disk.
     """
     location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
     home = os.environ.get('XDG_STATE_HOME') or os.path.expanduser('~/.local/state')
@@ -151,17 +135,13 @@ def _md5(path: Path) -> str | None:
     return None
 
 
-REMOTE_TABLES = ('datasets.pqt', 'sessions.pqt')
-"""In the order in which they are put in place."""
+REMOTE_TABLES = ('datasets.pqt', 'sessions.pqt')  # in the order in which they are put in place
 
 
 def look_at_tables(location: Location) -> dict[str, str]:
     """Get the ETags of the tables that are there, by name.
 
-    Raises
-    ------
-    InvalidIndexError
-        If that cannot be found out.
+    Raises InvalidIndexError if that cannot be found out.
     """
     found = {}
     for name in REMOTE_TABLES:
@@ -177,10 +157,7 @@ def look_at_tables(location: Location) -> dict[str, str]:
 def fetch_tables(location: Location, folder: Path, names: Sequence[str] = REMOTE_TABLES) -> dict[str, str]:
     """Copy the tables into a folder, in the place of what is there; get their ETags by name.
 
-    Raises
-    ------
-    InvalidIndexError
-        If one is not there, or cannot be read.
+    Raises InvalidIndexError if one is not there, or cannot be read.
     """
     etags = {}
     for name in names:

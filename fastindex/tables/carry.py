@@ -30,9 +30,7 @@ _REVISION = r'#[^/#]+#/([^/]*)\z'
 class KeptIds(Record):
     """How many of the ids of some tables are those of the new index."""
 
-    tables: str
-    """Where they are."""
-
+    tables: str  # where they are
     sessions: int
     sessions_known: int
     datasets: int
@@ -42,17 +40,14 @@ class KeptIds(Record):
 class Carrier:
     """Fills rows with what tables know of them.
 
+    Raises UsageError if two of them have a further column of different types.
+
     Parameters
     ----------
     sources
         Tables; where two know a value, that of the first counts.
     default_revision
         `newest`, or `known`: the revision that the tables say is the default one stays it while it is there.
-
-    Raises
-    ------
-    UsageError
-        If two of them have a further column of different types.
     """
 
     def __init__(self, sources: Sequence[KnownTables], *, default_revision: str = 'newest') -> None:

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 __all__ = ['DATASET_VALUES', 'SESSION_VALUES', 'KnownTables', 'is_default', 'list_further']
 
 SESSION_VALUES = ('task_protocol', 'projects')
-DATASET_VALUES = ('qc',)
-"""What people put into the columns that every index has."""
-
+DATASET_VALUES = ('qc',)  # what people put into the columns that every index has
 _PANDAS_INDEX = re.compile(r'__index_level_\d+__')
 
 
@@ -62,6 +60,9 @@ def is_default(column: pa.ChunkedArray | pa.Array, name: str) -> bool:
 class KnownTables:
     """What one pair of tables knows, 20 bytes a dataset in memory, and 40 for its id.
 
+    Raises InvalidIndexError if they are not fit to be read. See `fastindex.open`; a null `file_size` does not
+    matter. Raises IdClashError if ids are to be kept, and one stands for two datasets.
+
     Parameters
     ----------
     path
@@ -71,13 +72,6 @@ class KnownTables:
         Whether its ids are kept, not only its values.
     namespace
         Of the eids that are made of paths.
-
-    Raises
-    ------
-    InvalidIndexError
-        If they are not fit to be read. See `fastindex.open`; a null `file_size` does not matter.
-    IdClashError
-        If ids are to be kept, and one stands for two datasets.
     """
 
     def __init__(self, path: Path, *, with_ids: bool = True, namespace: UUID = NAMESPACE) -> None:

@@ -54,7 +54,9 @@ def open_target(
     """Open the place of an index for a run that will replace it, before anything is discovered.
 
     Takes the lock, deals with what an earlier run left, and tries whether the folder can be written to: what
-    stands in the way of a run of hours is told at its start.
+    stands in the way of a run of hours is told at its start. Raises LockedError if another run writes the
+    same index. Raises ForeignTableError if another program wrote the tables that are there. Raises
+    PublishError if the folder cannot be written to, or has something else in the place of a table.
 
     Parameters
     ----------
@@ -69,15 +71,6 @@ def open_target(
     -------
     stage
         To be opened, when there is something to write. See `Stage.open`.
-
-    Raises
-    ------
-    LockedError
-        If another run writes the same index.
-    ForeignTableError
-        If another program wrote the tables that are there.
-    PublishError
-        If the folder cannot be written to, or has something else in the place of a table.
     """
     with _open_out(out) as folder, ExitStack() as held:
         stage = Stage(folder, force=force, overwrite=overwrite)

@@ -100,10 +100,7 @@ class PairWriter:
     def close(self, facts: Mapping[str, Any]) -> str:
         """Complete the files; `facts` go into their metadata, with the generation, which is returned.
 
-        Raises
-        ------
-        PublishError
-            If they are beyond what readers take. See `fastindex.limits`.
+        Raises PublishError if they are beyond what readers take. See `fastindex.limits`.
         """
         from xxhash import xxh3_128
 

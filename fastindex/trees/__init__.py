@@ -35,12 +35,8 @@ __all__ = [
 ]
 
 SCHEME = 's3://'
-
-STATE_FOLDER = '.fastindex'
-"""Our own folder in the root: the one dot folder that is not counted as skipped."""
-
-BLOCK_NAMES = 2**15
-"""Names of a folder that are listed at once, at most."""
+STATE_FOLDER = '.fastindex'  # our own folder in the root: the one dot folder that is not counted as skipped
+BLOCK_NAMES = 2**15  # names of a folder that are listed at once, at most
 
 
 class Kind:
@@ -49,13 +45,11 @@ class Kind:
     Plain integers: to look up a member of an enumeration takes a tenth of the time that a file takes.
     """
 
-    UNKNOWN: Final = 0
-    """The listing did not tell, and a look at the entry failed."""
+    UNKNOWN: Final = 0  # the listing did not tell, and a look at the entry failed
     FILE: Final = 1
     FOLDER: Final = 2
     LINK: Final = 3
-    OTHER: Final = 4
-    """No file, folder or link: never opened."""
+    OTHER: Final = 4  # no file, folder or link: never opened
     FIFO: Final = 5
     SOCKET: Final = 6
     DEVICE: Final = 7
@@ -64,15 +58,11 @@ class Kind:
 class Measures(NamedTuple):
     """What was measured of the files of a folder: columns with an element a file, in the order of names."""
 
-    sizes: list[int]
-    """In bytes."""
-
+    sizes: list[int]  # in bytes
     digests: list[Digests | None]
     """None for a file that is too large for this call. Empty where no algorithm was given."""
 
-    fingerprints: list[Fingerprint]
-    """By which to know each file again. Empty where nobody asked for them."""
-
+    fingerprints: list[Fingerprint]  # by which to know each file again. Empty where nobody asked for them
     wrong: dict[int, OSError | Reason]
     """By position, what stands in the way of a file: it has no element in the columns."""
 
@@ -87,19 +77,13 @@ class Folder(Protocol):
     def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
         """List the folder: blocks of names, and a `Kind` a byte for each; a link is a link.
 
-        Raises
-        ------
-        OSError
-            If the listing breaks off; what it gave before has been yielded.
+        Raises OSError if the listing breaks off; what it gave before has been yielded.
         """
 
     def kind_of(self, name: str, *, follow: bool = True) -> int:
         """Tell the `Kind` of an entry; where `follow` says so, of what a link leads to.
 
-        Raises
-        ------
-        OSError
-            If it is not there, or cannot be looked at.
+        Raises OSError if it is not there, or cannot be looked at.
         """
 
     def measure(
@@ -157,24 +141,18 @@ class Tree(Protocol):
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         """Walk the folders of a session, parents first. Each is open until the next one is asked for.
 
-        Raises
-        ------
-        OSError
-            If the session's own folder cannot be opened; a folder below it is a problem instead.
+        Raises OSError if the session's own folder cannot be opened; a folder below it is a problem instead.
         """
 
     def open_folder(self, path: str, tally: Tally) -> AbstractContextManager[Folder]:
         """Open one folder, above the sessions or below one.
 
+        Raises OSError if it cannot be opened.
+
         Parameters
         ----------
         tally
             For what is met on the way that is no entry of a folder.
-
-        Raises
-        ------
-        OSError
-            If it cannot be opened.
         """
 
 
@@ -213,6 +191,8 @@ def open_tree(
 ) -> Tree:
     """Open the tree below `root`.
 
+    Raises RootError if there is no such folder, or it cannot be listed. Raises UsageError if it has no name.
+
     Parameters
     ----------
     root
@@ -225,13 +205,6 @@ def open_tree(
         profile say.
     anonymous
         Whether a public bucket is read without credentials.
-
-    Raises
-    ------
-    RootError
-        If there is no such folder, or it cannot be listed.
-    UsageError
-        If it has no name.
     """
     from fastindex.trees.disk import LocalTree
 

@@ -40,11 +40,8 @@ _LENGTH_BYTES = 8
 class _Listing(NamedTuple):
     """All that is below a subject's folder."""
 
-    folders: dict[str, dict[str, None]]
-    """Names of the folders in it (`''`), and of those in its dates."""
-
-    sessions: dict[str, bytes]
-    """For each session, by its path relative to the root, its objects, packed."""
+    folders: dict[str, dict[str, None]]  # names of the folders in it (`''`), and of those in its dates
+    sessions: dict[str, bytes]  # for each session, by its path relative to the root, its objects, packed
 
 
 class _Listings(threading.local):
@@ -61,8 +58,7 @@ class ObjectTree(NamedTuple):
     """A tree in a bucket. See `fastindex.trees.Tree`."""
 
     location: Location
-    listed: dict[str, bytes] | None = None
-    """Packed listings of sessions, by their paths."""
+    listed: dict[str, bytes] | None = None  # packed listings of sessions, by their paths
 
     @classmethod
     def open(

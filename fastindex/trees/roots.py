@@ -26,9 +26,7 @@ __all__ = [
     'judge_root',
 ]
 
-MAX_FOLDERS = 500
-"""Folders that are listed at most in search of the right root below."""
-
+MAX_FOLDERS = 500  # folders that are listed at most in search of the right root below
 _SESSION = re.compile(r'/[\w.-]+/\d{4}-\d{2}-\d{2}/\d{1,3}(?=/|$)')
 
 

@@ -33,50 +33,35 @@ ATTEMPTS = 6
 
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
-
-BLOCK_BYTES = 2**20
-"""Of an object that are in memory at once while it is read."""
-
+BLOCK_BYTES = 2**20  # of an object that are in memory at once while it is read
 _BUCKET = re.compile(r'[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]')
 
 _ERRNO_OF_STATUS = {404: errno.ENOENT, 403: errno.EACCES, 401: errno.EACCES, 412: errno.ESTALE}
 
 
 class Object(NamedTuple):
-    """What a listing says of an object.
+    """What a listing says of an object."""
 
-    Parameters
-    ----------
-    key
-        Its whole name; bytes that are not UTF-8 as Python's file names carry them.
-    etag
-        Without quotation marks: the MD5 of an object that was uploaded in one part and is not encrypted with
-        a key of the user's.
-    modified
-        Time of the upload as the store writes it, `2024-01-01T12:00:00.000Z`.
-    """
-
-    key: str
+    key: str  # its whole name; bytes that are not UTF-8 as Python's file names carry them
     size_bytes: int
+    # without quotation marks: the MD5 of an object that was uploaded in one part and is not encrypted with a
+    # key of the user's
     etag: str
-    modified: str
+    modified: str  # time of the upload as the store writes it, `2024-01-01T12:00:00.000Z`
 
 
 class Page(NamedTuple):
     """A page of a listing: up to a thousand keys."""
 
     objects: list[Object]
-    prefixes: list[str]
-    """What the keys begin with that were folded at a delimiter, which is their end."""
+    prefixes: list[str]  # what the keys begin with that were folded at a delimiter, which is their end
 
 
 class Location(NamedTuple):
     """A bucket, and the prefix in it that stands for a folder. Picklable; has no secret."""
 
     bucket: str
-    prefix: str
-    """Without a slash at its end; `''` is the whole bucket."""
-
+    prefix: str  # without a slash at its end; `''` is the whole bucket
     endpoint: str | None = None
     anonymous: bool = False
 
@@ -84,10 +69,7 @@ class Location(NamedTuple):
     def parse(cls, url: str, *, endpoint: str | None = None, anonymous: bool = False) -> Location:
         """Parse `s3://bucket/prefix`.
 
-        Raises
-        ------
-        UsageError
-            If it is not of this form, or there is a password in it or in the endpoint.
+        Raises UsageError if it is not of this form, or there is a password in it or in the endpoint.
 
         Examples
         --------
@@ -120,17 +102,14 @@ class Location(NamedTuple):
     def iter_pages(self, path: str, *, is_deep: bool) -> Iterator[Page]:
         """List what is in a folder: a request a page, each when it is asked for.
 
+        Raises StoreError if a page cannot be had. What came before it is not the whole.
+
         Parameters
         ----------
         path
             Of the folder, relative to this location; `''` is the location itself.
         is_deep
             Whether all below it are listed, in whatever folders. Where not, folders are folded to prefixes.
-
-        Raises
-        ------
-        StoreError
-            If a page cannot be had. What came before it is not the whole.
         """
         prefix = self.key(f'{path}/' if path else '')
         wanted = {'Bucket': self.bucket, 'Prefix': prefix, **({} if is_deep else {'Delimiter': '/'})}
@@ -161,10 +140,7 @@ class Location(NamedTuple):
     def look(self, path: str) -> Object:
         """Look at one object.
 
-        Raises
-        ------
-        FileNotFoundError, PermissionError, OSError
-            If it cannot be looked at.
+        Raises FileNotFoundError, PermissionError, OSError if it cannot be looked at.
         """
         answer = self._ask_of(path, 'head_object')
         return _to_object(self.key(path), answer)
@@ -199,10 +175,7 @@ class Location(NamedTuple):
     def write(self, path: str, source: Path) -> None:
         """Put a file in the place of an object: it is the old one or the new one at every instant.
 
-        Raises
-        ------
-        OSError
-            If it cannot be written.
+        Raises OSError if it cannot be written.
         """
         with source.open('rb') as file:
             self._ask_of(path, 'put_object', Body=file)
@@ -317,8 +290,7 @@ class _Client(NamedTuple):
 
 
 _clients: dict[tuple[str | None, bool], _Client] = {}
-_sessions: list[Any] = []
-"""One at most: what it has read from files is inherited by the workers."""
+_sessions: list[Any] = []  # one at most: what it has read from files is inherited by the workers
 
 
 def _client_of(location: Location) -> Any:

@@ -35,17 +35,14 @@ __all__ = ['AdoptedIds', 'open_carrier']
 class AdoptedIds:
     """The ids of tables.
 
+    Raises IdClashError if an id stands for one thing in one of them, and for another in another.
+
     Parameters
     ----------
     sources
         The tables. Where several know one session or dataset, the first of them names it.
     namespace
         Of the eids of sessions that are not in them.
-
-    Raises
-    ------
-    IdClashError
-        If an id stands for one thing in one of them, and for another in another.
     """
 
     def __init__(self, sources: Sequence[KnownTables], namespace: bytes) -> None:
@@ -87,12 +84,7 @@ class AdoptedIds:
 
         Tables know the number alone: of the folders `001` and `1` the one that the client looks for keeps the
         id, or the one that is most like it. Where a lab is not known, and there is more than one, none does.
-        The others get ours.
-
-        Raises
-        ------
-        IdClashError
-            If two other sessions have one eid.
+        The others get ours. Raises IdClashError if two other sessions have one eid.
         """
         ours: set[str] = set()
         for id, keys in groupby(found.iter_keys(), key=lambda key: key[:16]):

@@ -38,6 +38,9 @@ def carry_on(
 ) -> tuple[Recipe, tuple[str, ...]]:
     """Choose the recipe of a run.
 
+    Raises UsageError if both tables and names are to give the ids of datasets, or nobody can tell how the
+    index was made.
+
     Parameters
     ----------
     folder
@@ -51,11 +54,6 @@ def carry_on(
     -------
     recipe, as_before
         The latter are the options that the index has decided, in backticks, as a hint has them.
-
-    Raises
-    ------
-    UsageError
-        If both tables and names are to give the ids of datasets, or nobody can tell how the index was made.
     """
     asked = {name: value for name, value in wish._asdict().items() if value is not None}
     known = set() if fresh or None not in wish else read_recipes(folder)

@@ -44,21 +44,15 @@ from fastindex.workers.pool import Pool
 __all__ = ['Source', 'seal', 'write_archive']
 
 TASK_BYTES = 2 * 2**20
-TASK_FILES = 512
-"""What a worker gets at once, at most; tar is compressed in such portions."""
+TASK_FILES = 512  # what a worker gets at once, at most; tar is compressed in such portions
 
 
 class Source(NamedTuple):
-    """A file that is no dataset: what it is called in the archive, and where it is.
-
-    Parameters
-    ----------
-    path
-        In a folder of our own; None where it is in the root of the tree, under its name.
-    """
+    """A file that is no dataset: what it is called in the archive, and where it is."""
 
     name: str
     size_bytes: int
+    # in a folder of our own; None where it is in the root of the tree, under its name
     path: Path | None = None
 
 
@@ -76,6 +70,9 @@ def write_archive(
 ) -> None:
     """Write the archive of a part.
 
+    Raises ReleaseError if a file cannot be read, or is not what the index says. Raises OSError if the archive
+    cannot be written.
+
     Parameters
     ----------
     folder
@@ -86,13 +83,6 @@ def write_archive(
         The digest of `manifest-….txt`.
     sources
         What comes before the datasets.
-
-    Raises
-    ------
-    ReleaseError
-        If a file cannot be read, or is not what the index says.
-    OSError
-        If the archive cannot be written.
     """
     with TemporaryFile(dir=folder) as directory, TemporaryFile(dir=folder) as lines:
         writer = format.open_writer(file, directory)

@@ -117,10 +117,8 @@ _is_ordinary = re.compile(ORDINARY_NAME.replace(r'\z', r'\Z')).match
 def to_member(name: str) -> str:
     """Let the name of a member pass, whatever it is a member for: the one gate into an archive.
 
-    Raises
-    ------
-    ReleaseError
-        If it would not be unpacked to this path, below the folder that is unpacked into, on every system.
+    Raises ReleaseError if it would not be unpacked to this path, below the folder that is unpacked into, on
+    every system.
     """
     if not _is_ordinary(name) and ('\\' in name or not name.isprintable()):
         raise ReleaseError(

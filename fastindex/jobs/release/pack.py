@@ -33,13 +33,9 @@ __all__ = [
     'raise_unreadable',
 ]
 
-MANIFESTS = ('md5', 'xxh128', 'sha256')
-"""Digests that a manifest can be of."""
-
+MANIFESTS = ('md5', 'xxh128', 'sha256')  # digests that a manifest can be of
 PIECE_BYTES = 2 * 2**20
-
-BIG_BYTES = 4 * 2**20
-"""A file of this size or more is no worker's task as a whole."""
+BIG_BYTES = 4 * 2**20  # a file of this size or more is no worker's task as a whole
 
 
 class FileTask(NamedTuple):
@@ -59,13 +55,7 @@ class PackTask(NamedTuple):
     folders: list[tuple[str, list[FileTask]]]
 
     def run(self) -> PackResult:
-        """Read and pack them.
-
-        Raises
-        ------
-        ReleaseError
-            If one cannot be read, or is not what the index says.
-        """
+        """Read and pack them. Raises ReleaseError if one cannot be read, or is not what the index says."""
         packer = self.format.open_packer()
         lines = []
         total_bytes = 0
@@ -144,6 +134,8 @@ def manifest_line(hex_digest: str, path: str) -> bytes:
 class SteadyFile:
     """An open file that must stay as it is while it is read, and be what the index says.
 
+    Raises ReleaseError if it is no regular file, or not as it was.
+
     Parameters
     ----------
     fd
@@ -161,11 +153,6 @@ class SteadyFile:
         Its size.
     crc, hex_digest
         CRC-32 and digest, once all was read.
-
-    Raises
-    ------
-    ReleaseError
-        If it is no regular file, or not as it was.
     """
 
     def __init__(self, fd: int, path: str, manifest: str, expected: FileTask | None = None) -> None:
