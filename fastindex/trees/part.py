@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from fastindex.names.problems import Tally
+from fastindex.records import Record
 from fastindex.trees import Folder, Kind, Tree
 
-__all__ = ['PartTree', 'is_below']
+__all__ = ['PartTree', 'TreeOver', 'is_below']
 
 
 def is_below(path: str, folder: str) -> bool:
@@ -47,12 +48,10 @@ class _PartFolder:
         return getattr(self._folder, name)
 
 
-class PartTree(NamedTuple):
-    """A tree of which only some folders are discovered. See `fastindex.trees.Tree`."""
+class TreeOver(Record):
+    """Base of a tree that stands for another one in all but what it says of a folder: see `Tree`."""
 
     tree: Tree
-    paths: tuple[str, ...]
-    """Of the folders, relative to the root."""
 
     @property
     def root(self) -> str:
@@ -67,6 +66,12 @@ class PartTree(NamedTuple):
 
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         return self.tree.walk(session_path, tally)
+
+
+class PartTree(TreeOver):
+    """A tree of which only some folders are discovered."""
+
+    paths: tuple[str, ...]  # of these folders, relative to the root
 
     @contextmanager
     def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
-from typing import NamedTuple
 
 from fastindex.jobs.validate.sessions import beside, choose_fixes, make_finding
 from fastindex.names.alf import SessionPath, SkipReason, is_dataset_name, judge_date, split_session_path
@@ -27,6 +26,7 @@ from fastindex.names.diagnose import (
 from fastindex.names.findings import Finding
 from fastindex.names.problems import Skip, Tally
 from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees.part import TreeOver
 from fastindex.trees.roots import find_right_root, judge_root
 from fastindex.trees.sift import list_folders
 
@@ -36,27 +36,8 @@ MAX_FOLDERS = 500  # folders that are listed at most to say what is wrong with o
 TABLES = ('sessions.pqt', 'datasets.pqt')
 
 
-class NotingTree(NamedTuple):
-    """A tree that notes the files above the sessions too, where one has a name that belongs into a session.
-
-    See `fastindex.trees.Tree`: all else is the tree's that it stands for.
-    """
-
-    tree: Tree
-
-    @property
-    def root(self) -> str:
-        return self.tree.root
-
-    @property
-    def follow_links(self) -> bool:
-        return self.tree.follow_links
-
-    def close(self) -> None:
-        self.tree.close()
-
-    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
-        return self.tree.walk(session_path, tally)
+class NotingTree(TreeOver):
+    """A tree that notes the files above the sessions too, if their names belong into a session."""
 
     @contextmanager
     def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:

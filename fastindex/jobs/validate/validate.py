@@ -22,7 +22,7 @@ from fastindex.pipeline.discover import discover
 from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import open_bar
 from fastindex.text import escape
-from fastindex.trees import Tree, is_url, open_tree
+from fastindex.trees import is_url, open_tree
 from fastindex.workers.pool import check_workers, open_pool
 
 if TYPE_CHECKING:
@@ -93,16 +93,8 @@ def validate(
         raise UsageError(f'{escape(os.fspath(root))}: validate looks at folders on a disk, not into a bucket')
     codes = _choose_codes(ignore, min_severity)
     tree = open_tree(root, follow_links=follow_symlinks)
-    return Findings(
-        tree,
-        codes,
-        workers=workers,
-        executor=executor,
-        dask=dask,
-        deep=deep,
-        uuid_filenames=uuid_filenames,
-        progress=progress,
-    )
+    task = CheckTask(tree, [], codes, deep, uuid_filenames)
+    return Findings(task, (workers, executor, dask), progress=progress)
 
 
 def _choose_codes(ignore: Collection[str], min_severity: str) -> frozenset[str]:
@@ -127,26 +119,12 @@ class Findings(Iterator[Finding]):
     """
 
     def __init__(
-        self,
-        tree: Tree,
-        codes: frozenset[str],
-        *,
-        workers: int | None,
-        executor: Executor | None,
-        dask: Dask | None,
-        deep: bool,
-        uuid_filenames: bool,
-        progress: bool,
+        self, task: CheckTask, workers: tuple[int | None, Executor | None, Dask | None], *, progress: bool
     ) -> None:
-        self.sessions = 0
-        self.folders = 0
-        self.files = 0
-        self._tree = tree
-        self._codes = codes
-        self._deep = deep
-        self._has_uuids = uuid_filenames
+        self.sessions = self.folders = self.files = 0
+        self._codes = task.codes
         self._progress = progress
-        self._findings = self._find(workers, executor, dask)
+        self._findings = self._find(task, workers)
 
     def __iter__(self) -> Self:
         return self
@@ -159,19 +137,16 @@ class Findings(Iterator[Finding]):
         self._findings.close()
 
     def _find(
-        self, workers: int | None, executor: Executor | None, dask: Dask | None
+        self, task: CheckTask, workers: tuple[int | None, Executor | None, Dask | None]
     ) -> Generator[Finding, None, None]:
         identity = PathIdentity()
-        with closing(self._tree), open_pool(self._tree, workers, executor, dask) as pool:
-            noting = NotingTree(self._tree)
-            found = discover(noting, identity, pool, list_skips=True)
+        tree = task.tree
+        with closing(tree), open_pool(tree, *workers) as pool:
+            found = discover(NotingTree(tree), identity, pool, list_skips=True)
             sessions = sorted(map(identity.session_path, found.iter_keys()))
             shards = iter_shards((path.encode() for path in sessions), len(sessions), pool.workers)
-            tasks = (
-                CheckTask(self._tree, shard, self._codes, self._deep, self._has_uuids) for shard in shards
-            )
-            results = check(pool, tasks)  # the workers start here
-            above = [f for f in survey(self._tree, sessions, found.tally) if f.code in self._codes]
+            results = check(pool, (task._replace(paths=shard) for shard in shards))  # the workers start here
+            above = [f for f in survey(tree, sessions, found.tally) if f.code in task.codes]
             below = self._iter_below(results, len(sessions))
             # Both are sorted by path, and so is what comes out.
             yield from heapq.merge(above, below, key=lambda finding: (finding.path, finding))
