@@ -45,6 +45,7 @@ examples:
   python -m fastindex /shared/data --dask head:8786  on a Dask cluster
   python -m fastindex /data --check --quiet          exit 1 where the index is stale
   python -m fastindex /data --only lab/Subjects/s1   what is new in one subject; all else as it was
+  python -m fastindex /data --new                    sessions that are new or gone; all others as they were
 
 exit codes:
   0  done
@@ -102,6 +103,11 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         help='scan these labs, subjects, dates or sessions, and take all others from the index that is there',
     )
     add('--only-from', metavar='FILE', help='the same: one PATH a line; - is standard input')
+    add(
+        '--new',
+        action='store_true',
+        help='scan the sessions that the index does not have, drop those that are gone, keep all others',
+    )
     add(
         '--check',
         action='store_true',
@@ -198,6 +204,7 @@ def _run(options: argparse.Namespace) -> int:
             uuid_filenames=options.uuid_filenames,
             fresh=options.fresh,
             only=_read_only(options),
+            new=options.new,
             rehash=options.rehash,
             allow_empty=options.allow_empty,
             allow_removal=options.allow_removal,
@@ -294,7 +301,7 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
         f'{to_size(summary.bytes)} '
         f'in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
     )
-    if options.only is not None or options.only_from is not None:
+    if options.only is not None or options.only_from is not None or options.new:
         looked = to_count(summary.sessions - summary.sessions_carried, 'session')
         yield f'looked at {looked}; {summary.sessions_carried:,} are as in the index before'
     if summary.as_before:

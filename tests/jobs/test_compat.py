@@ -21,7 +21,7 @@ from one.api import One
 from pandas.testing import assert_frame_equal
 
 import fastindex
-from tests.support.tables import read
+from tests.support.tables import read, read_paths
 from tests.support.trees import SESSION, grow, npy
 
 TREE = {
@@ -343,3 +343,33 @@ def test_script_without_a_main_guard_runs_once(tmp_path):
     )
     assert (done.returncode, done.stdout) == (0, 'once\n'), done.stderr
     assert len(read(root, 'datasets')) == 2
+
+
+PARTS = (
+    'lab',
+    'lab/Subjects',
+    'lab/Subjects/s1',
+    'lab/Subjects/s1/2024-01-01',
+    SESSION,
+    's3',
+    's3/2024-01-01',
+)
+
+
+@pytest.mark.parametrize('part', PARTS)
+def test_part_of_a_tree_has_the_rows_of_the_whole(make_tree, out, part):
+    subjects = ('lab/Subjects/s1', 'lab/Subjects/s2', 's3')
+    paths = [f'{subject}/2024-01-01/{number}/a.b.npy' for subject in subjects for number in ('001', '002')]
+    root = make_tree(dict.fromkeys([*paths, 'lab2/Subjects/s1/2024-01-01/001/a.b.npy'], b'1'))
+    folders = [out / name for name in ('ours', 'theirs', 'whole')]
+    for folder in folders:
+        folder.mkdir()
+    fastindex.make_parquet_db(root / part, out_dir=folders[0])
+    one.alf.cache.make_parquet_db(root / part, out_dir=folders[1])
+    fastindex.make_parquet_db(root, out_dir=folders[2])
+    assert read_paths(folders[0]) == read_paths(folders[1]) != set()
+    rows = {row['id']: row for row in read(folders[2], 'datasets')}
+    assert all(rows[row['id']] == row for row in read(folders[0], 'datasets'))
+    client = One(cache_dir=root, tables_dir=folders[0], mode='local')
+    for eid in client.search():
+        assert client.load_dataset(eid, 'a.b.npy', download_only=True).exists()

@@ -14,13 +14,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import fastindex
-from fastindex import EmptyTreeError, InvalidIndexError, LockedError, Summary, UsageError
+from fastindex import EmptyTreeError, InvalidIndexError, LockedError, LossError, Summary, UsageError
 from fastindex.jobs.build.update import parse_only
 from fastindex.tables.publish import open_target
 from fastindex.trees import kernel
 from tests.support.cases import cases
 from tests.support.tables import read_paths, tables_digest
 from tests.support.trees import SESSION, Link, grow
+
+REMOVING = {'allow_empty': True, 'allow_removal': True}
 
 OTHER = 'lab/Subjects/s2/2024-01-01/001'
 
@@ -119,14 +121,66 @@ def test_a_part_is_what_a_full_run_writes(
             for one in done:
                 change(root, *one)
             try:
-                fastindex.build(root, workers=1, hash=hash, only=only, allow_empty=True)
+                fastindex.build(root, workers=1, hash=hash, only=only, **REMOVING)
             except UsageError:  # neither there nor known
                 assert not all((root / one).exists() for one in only)
-                fastindex.build(root, workers=1, hash=hash, allow_empty=True)
+                fastindex.build(root, workers=1, hash=hash, **REMOVING)
             assert read_index(root) == build_all(root, hash=hash)
         summary = fastindex.build(root, workers=1, hash=hash)
         assert summary.changes is not None
         assert not any(summary.changes.to_dict().values())
+
+
+comings_and_goings = st.lists(
+    st.lists(st.tuples(st.sampled_from(SESSIONS), st.sampled_from(FILES)), min_size=1, max_size=4), max_size=3
+)
+
+
+@settings(max_examples=cases(24), phases=[Phase.generate])
+@given(history=comings_and_goings, hash=st.sampled_from([(), ('md5',)]))
+def test_new_sessions_are_what_a_full_run_writes(
+    history: list[list[tuple[str, str]]], hash: tuple[str, ...]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 3)
+        root = grow(Path(folder), dict.fromkeys([f'{one}/f.g.npy' for one in SESSIONS[::5]], b''))
+        fastindex.build(root, workers=1, hash=hash, new=True)  # no index: all are new
+        for step in history:
+            for session, name in step:
+                if (root / session).exists():
+                    shutil.rmtree(root / session)
+                else:
+                    grow(root, {f'{session}/{name}': b'x' * len(step), f'{session}/l.m.npy': Link('nowhere')})
+            try:
+                fastindex.build(root, workers=1, hash=hash, new=True, allow_removal=True)
+            except EmptyTreeError:
+                assert not any((root / session).exists() for session in SESSIONS)
+                continue
+            assert read_index(root) == build_all(root, hash=hash)
+
+
+def test_new_lists_no_more_than_dates_and_looks_at_nothing(
+    root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(root / 's3/2024-01-01/1')
+    grow(root, {'s3/2024-01-03/001/alf/a.b.npy': b''})
+    listed, looked = spy(monkeypatch)
+    summary = build(root, new=True)
+    assert (summary.sessions_carried, summary.sessions) == (6, 7)
+    inside = {'s3/2024-01-03/001', 's3/2024-01-03/001/alf'}
+    folders = [str(path.relative_to(root)) for path in listed]
+    assert len(set(folders)) == len(folders)
+    known = [path for path in folders if path not in inside]
+    assert all(path.count('/') <= 3 for path in known)
+    assert not any(path.endswith(('/001', '/002', '/1')) for path in known)
+    assert looked == {root / 's3/2024-01-03/001/alf/a.b.npy'}
+
+
+def test_new_sees_nothing_inside_a_session_that_is_known(root: Path, build: Callable[..., Summary]) -> None:
+    grow(root, {f'{SESSION}/n.e.npy': b''})
+    assert build(root, new=True).datasets_carried == len(TREE)
+    with pytest.raises(UsageError, match='expected one'):
+        build(root, new=True, only=[SESSION])
 
 
 @pytest.fixture
@@ -141,7 +195,7 @@ def root(make_tree: Callable[..., Path], build: Callable[..., Summary]) -> Path:
 )
 def test_what_is_gone_leaves_the_index(root: Path, build: Callable[..., Summary], gone: str) -> None:
     shutil.rmtree(root / gone)
-    summary = build(root, only=[gone])
+    summary = build(root, only=[gone], allow_removal=True)
     assert summary.changes is not None
     assert summary.changes.sessions_removed == len(list_sessions(gone))
     assert read_index(root) == build_all(root)
@@ -253,6 +307,10 @@ def test_there_must_be_an_index_to_carry_over(
 def test_locks_and_guards_are_those_of_a_full_run(root: Path, build: Callable[..., Summary]) -> None:
     with open_target(root), pytest.raises(LockedError):
         build(root, only=[SESSION])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('fastindex.trees.kernel.list_folder', lambda fd: iter(()))
+        with pytest.raises(LossError, match='all of 4'):
+            build(root, only=['lab'])
     out = root.parent / 'out'
     out.mkdir()
     build(root, out=out)

@@ -13,7 +13,7 @@ from uuid import UUID
 from fastindex.errors import EmptyTreeError
 from fastindex.jobs.build.carried import Wish, carry_on
 from fastindex.jobs.build.guard import refuse_to_lose
-from fastindex.jobs.build.options import Options, check_lab, check_usage
+from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage
 from fastindex.jobs.build.summary import Report, Summary
 from fastindex.jobs.build.update import Scope, Selection, select
 from fastindex.names.problems import Skip
@@ -36,7 +36,6 @@ from fastindex.workers.pool import Pool, open_pool
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from fastindex.jobs.build.adopt import AdoptedIds
     from fastindex.tables.changes import Change
     from fastindex.workers.pool import Dask
 
@@ -59,6 +58,7 @@ def build(
     uuid_filenames: bool | None = None,
     fresh: bool = False,
     only: Collection[str | os.PathLike[str]] | None = None,
+    new: bool = False,
     rehash: bool = False,
     allow_empty: bool = False,
     allow_removal: bool = False,
@@ -122,6 +122,9 @@ def build(
     only
         Folders of labs, subjects, dates or sessions, relative to the root or with it: what is in these is
         scanned, and all else is taken from the published index as it is.
+    new
+        Whether only those sessions are scanned that the published index does not have; it knows which are
+        there and which are gone, and nothing of what has changed in a session.
     rehash
         Whether all files are read again. Where not, a digest of the published index is reused if the file's
         size, mtime, ctime and inode are as they were, and both times were older than that scan by a minute.
@@ -203,8 +206,8 @@ def build(
             options=Options(
                 recipe=recipe,
                 as_before=as_before,
-                scope=None if only is None else Scope.parse(only, tree.root, root),
-                adopted=_adopt(tables or [folder], recipe) if recipe.ids_from else None,
+                scope=Scope.parse(tree.root, root, only=only, new=new),
+                adopted=adopt(tables or [folder], recipe) if recipe.ids_from else None,
                 carries=True,
                 reuse=not rehash,
                 allow_empty=allow_empty,
@@ -224,12 +227,6 @@ def build(
                 datasets_path=f'{mirror.location.url}/datasets.pqt',
             )
     return summary
-
-
-def _adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe) -> AdoptedIds:
-    from fastindex.jobs.build.adopt import AdoptedIds
-
-    return AdoptedIds.open(map(Path, tables), recipe.namespace.bytes)
 
 
 def build_index(

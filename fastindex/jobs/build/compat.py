@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 
+from fastindex.errors import EmptyTreeError, UsageError
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
+from fastindex.jobs.build.update import parse_only
 from fastindex.tables.metadata import Recipe
-from fastindex.trees import open_tree
+from fastindex.trees import Tree, open_tree
+from fastindex.trees.part import PartTree
+from fastindex.trees.roots import find_right_root, judge_root
 
 __all__ = ['make_parquet_db']
 
@@ -29,7 +34,8 @@ def make_parquet_db(
     Parameters
     ----------
     root_dir
-        The folder to index.
+        The folder to index. It may be a part of a tree (a lab, its `Subjects`, a subject, a date, a session):
+        then the rows are those that an index of the whole tree has of it, for a client on the whole tree.
     out_dir
         Existing folder for the tables; `root_dir` if None.
     hash_ids
@@ -60,20 +66,32 @@ def make_parquet_db(
     out = Path(out_dir) if out_dir else root
     if not out.is_dir():
         raise AssertionError(f'{out} is no folder: expected one that exists')
-    summary = build_index(
-        open_tree(root),
-        out=out.resolve(),
-        options=Options(
-            recipe=Recipe(algorithms=('md5',) if hash_files else ()),
-            path_ids=not hash_ids,
-            lab=lab or None,
-            allow_empty=True,
-        ),
-        overwrite=True,
+    options = Options(
+        recipe=Recipe(algorithms=('md5',) if hash_files else ()), path_ids=not hash_ids, lab=lab or None
     )
+    build = partial(build_index, out=out.resolve(), overwrite=True)
+    tree = open_tree(root)
+    try:
+        summary = build(_open_part(tree) if root.name == 'Subjects' else tree, options=options)
+    except EmptyTreeError:
+        summary = build(_open_part(tree), options=options._replace(allow_empty=True))
     if summary.problem_count:
         _logger.warning('%d paths could not be indexed: %s', summary.problem_count, summary.problems_path)
     if not (summary.sessions and summary.datasets):
         missing = 'datasets' if summary.sessions else 'sessions'
         warnings.warn(f'No {missing} found', RuntimeWarning, stacklevel=2)
     return out / 'sessions.pqt', out / 'datasets.pqt'
+
+
+def _open_part(tree: Tree) -> Tree:
+    """Open the tree of which another one is a part, so that only this part is seen; itself if it is none."""
+    wrong = find_right_root(tree)
+    if os.path.basename(tree.root) == 'Subjects':
+        wrong = judge_root(tree)
+    if wrong is None or wrong.is_too_high:
+        return tree
+    try:
+        (part,) = parse_only([tree.root], [wrong.right])
+    except UsageError:  # it is in a session
+        return tree
+    return PartTree(open_tree(wrong.right), (part,))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastindex import limits
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from fastindex.tables.changes import Change
     from fastindex.tables.losses import Limit
 
-__all__ = ['Options', 'check_lab', 'check_usage']
+__all__ = ['Options', 'adopt', 'check_lab', 'check_usage']
 
 
 class Options(NamedTuple):
@@ -73,6 +74,13 @@ class Options(NamedTuple):
         if self.path_ids:
             return PathIdentity()
         return self.recipe.identity(self.adopted.identity if self.adopted else None)
+
+
+def adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe) -> AdoptedIds:
+    """Take the ids of tables, by their folders or files."""
+    from fastindex.jobs.build.adopt import AdoptedIds
+
+    return AdoptedIds.open(map(Path, tables), recipe.namespace.bytes)
 
 
 def check_lab(found: Discovery, identity: Identity, lab: str) -> None:

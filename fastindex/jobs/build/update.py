@@ -57,12 +57,18 @@ class Scope(NamedTuple):
     @classmethod
     def parse(
         cls,
-        only: Collection[str | os.PathLike[str]],
         root: str,
         given: str | os.PathLike[str],
-    ) -> Self:
-        """Parse folders that are relative to the root, or begin with it as it is or as it was given."""
-        return cls(parse_only(only, [root, os.path.abspath(given)]))
+        *,
+        only: Collection[str | os.PathLike[str]] | None,
+        new: bool,
+    ) -> Self | None:
+        """Parse what was asked for; a folder may begin with the root, also as it was given."""
+        if only is not None and new:
+            raise UsageError('only and new are two ways to choose sessions: expected one of them')
+        if only is not None:
+            return cls(parse_only(only, [root, os.path.abspath(given)]))
+        return cls() if new else None
 
     def narrow(self, tree: Tree) -> Tree:
         """Get the tree as the discovery is to see it."""
