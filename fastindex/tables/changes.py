@@ -113,7 +113,7 @@ def _iter_pairs(
     old: TableFile, new: TableFile, columns: Sequence[str], key_columns: int
 ) -> Iterator[tuple[Row | None, Row | None]]:
     """Iterate over the rows that are not the same in both, side by side; None where one has no such row."""
-    rows = SortedRows(_iter_tables(old, columns), lambda row: row[:key_columns])
+    rows = SortedRows(_iter_tables(old, columns), lambda row: row[:key_columns], old.path)
     for table in _iter_tables(new, columns):
         for start in range(0, table.num_rows, CHUNK_ROWS):
             part = table.slice(start, CHUNK_ROWS)
@@ -133,7 +133,7 @@ class _Paths:
     """The paths of the sessions of an index, which must be asked for in the order of their eids."""
 
     def __init__(self, sessions: TableFile, to_paths: _ToPaths) -> None:
-        self._rows = SortedRows(_iter_tables(sessions, SESSION_COLUMNS), lambda row: row[:1])
+        self._rows = SortedRows(_iter_tables(sessions, SESSION_COLUMNS), lambda row: row[:1], sessions.path)
         self._to_paths = to_paths
         self._eid = self._path = ''
 

@@ -4,17 +4,36 @@ Gives the rows that only one of the two has, or that differ. Leaves what became 
 `fastindex.jobs.verify.verify`. Where a shard is as the index says, which is nearly always, its columns are
 compared as a whole, by Arrow; only where they differ are they gone through row by row. Memory is that of one
 shard and one row group.
+
+That rows are in order is checked as they pass: that a table is as it was written says its digest, and not who
+wrote it, and of rows in another order some would be passed over, or waited for without an end.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from fastindex.errors import InvalidIndexError
+from fastindex.tables.file import AGAIN
+from fastindex.text import escape
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['CEILING', 'CHUNK_ROWS', 'FLOOR', 'LAST', 'Row', 'SortedRows', 'iter_rows', 'iter_unequal']
+__all__ = [
+    'CEILING',
+    'CHUNK_ROWS',
+    'FLOOR',
+    'LAST',
+    'Row',
+    'SortedRows',
+    'iter_in_order',
+    'iter_rows',
+    'iter_unequal',
+]
 
 LAST = '\U0010ffff'  # after every eid, be it a path
 FLOOR, CEILING = b'', b'\xff' * 17
@@ -33,13 +52,22 @@ class SortedRows:
     tables
         Of the same columns, one after the other.
     key
-        Gives the key of a row, by which the table is sorted.
+        Gives the key of a row, by which the table is sorted. It begins with the first column.
+    path
+        The table, for messages.
+
+    Raises
+    ------
+    InvalidIndexError
+        From its methods, if the rows are not in the order of their keys.
     """
 
-    def __init__(self, tables: Iterator[pa.Table], key: Callable[[Row], Row]) -> None:
-        self._tables = tables
+    def __init__(self, tables: Iterator[pa.Table], key: Callable[[Row], Row], path: Path) -> None:
+        self._tables = iter_in_order(tables, 0, path)
         self.key = key
+        self._path = path
         self._rest: pa.Table | None = None
+        self._last: Row = ()
 
     def peek(self, count: int) -> pa.Table | None:
         """Look at the next `count` rows, or as many as there are; None where there is none."""
@@ -60,6 +88,8 @@ class SortedRows:
         if ahead is None or any(not ahead.column(i).equals(column) for i, column in enumerate(found.columns)):
             return False
         self._skip(found.num_rows)
+        (last,) = iter_rows(ahead.slice(found.num_rows - 1))
+        self._pass(self.key(last))
         return True
 
     def take_until(self, end: Row) -> Iterator[Row]:
@@ -68,16 +98,48 @@ class SortedRows:
         while (chunk := self.peek(count)) is not None:
             rows = list(iter_rows(chunk))
             for i, row in enumerate(rows):
-                if self.key(row) > end:
+                key = self.key(row)
+                if key > end:
                     self._skip(i)
                     return
+                self._pass(key)
                 yield row
             self._skip(len(rows))
             count = min(2 * count, CHUNK_ROWS)  # at most as many rows are looked at in vain as are taken
 
+    def _pass(self, key: Row) -> None:
+        if key < self._last:
+            _refuse_order(self._path)
+        self._last = key
+
     def _skip(self, count: int) -> None:
         if self._rest is not None:
             self._rest = self._rest.slice(count)
+
+
+def iter_in_order(tables: Iterator[pa.Table], column: int | str, path: Path) -> Iterator[pa.Table]:
+    """Iterate over tables whose rows are to ascend by a column, also from one to the next.
+
+    Raises
+    ------
+    InvalidIndexError
+        If they do not; `path` names the table.
+    """
+    import pyarrow.compute as pc
+
+    last = None
+    for table in tables:
+        if table.num_rows:
+            values = table.column(column)
+            is_descent = pc.greater(values[:-1], values[1:])
+            if (last is not None and values[0].as_py() < last) or pc.any(is_descent, min_count=0).as_py():
+                _refuse_order(path)
+            last = values[-1].as_py()
+        yield table
+
+
+def _refuse_order(path: Path) -> NoReturn:
+    raise InvalidIndexError(f'{escape(os.fspath(path))}: its rows are not in the order of their ids. {AGAIN}')
 
 
 def iter_rows(table: pa.Table) -> Iterator[Row]:

@@ -192,7 +192,7 @@ class GroupTable:
     """
 
     def __init__(self, path: Path, *, below: Path, repeated: Sequence[str] = ()) -> None:
-        self._path = path
+        self.path = path
         self._below = below
         self._repeated = repeated
         with open_table(path, below=below) as file:
@@ -234,9 +234,9 @@ class GroupTable:
 
     def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a row group; InvalidIndexError where the file is not the one that was opened."""
-        with open_table(self._path, below=self._below) as file:
+        with open_table(self.path, below=self._below) as file:
             if stamp_of(file) != self._stamp:
-                raise InvalidIndexError(f'{escape(os.fspath(self._path))}: this table was replaced meanwhile')
+                raise InvalidIndexError(f'{escape(os.fspath(self.path))}: this table was replaced meanwhile')
             return self._parse(file, self.footer).read_row_group(group, columns=columns, use_threads=False)
 
 

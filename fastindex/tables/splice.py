@@ -16,6 +16,7 @@ from fastindex.errors import IdClashError, InvalidIndexError, UsageError
 from fastindex.names.identity import SeenIds
 from fastindex.tables.check import Published
 from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, is_default
+from fastindex.tables.merge import iter_in_order
 from fastindex.tables.reuse import GroupTable, open_fingerprints
 from fastindex.tables.schema import fingerprints_schema
 
@@ -69,8 +70,9 @@ class Splice:
         sessions, datasets = tables
         self._marks = [name for names in writer.columns[2:] for name in names]
         fingerprints = open_fingerprints(folder, datasets) if self._marks else None
-        self._sessions = _Rows(_iter_groups(sessions), 'id', left_out)
-        self._datasets = _Rows(_iter_groups(datasets, fingerprints, self._marks), 'eid', left_out)
+        self._sessions = _Rows(iter_in_order(_iter_groups(sessions), 'id', sessions.path), 'id', left_out)
+        groups = _iter_groups(datasets, fingerprints, self._marks)
+        self._datasets = _Rows(iter_in_order(groups, 'eid', datasets.path), 'eid', left_out)
         pair = published.pair
         known = () if isinstance(pair, InvalidIndexError) else pair.facts.get('kept', ())
         self._kept = {name for name in known if name not in (*SESSION_VALUES, *DATASET_VALUES)}

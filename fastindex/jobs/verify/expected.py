@@ -154,9 +154,10 @@ class _InOrder:
 
     def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
         columns = ['eid', 'rel_path', 'file_size', *([digest] if digest else [])]
+        sessions, datasets = self._tables.both
         return (
-            SortedRows(self._iter_tables(self._tables.sessions, SESSION_COLUMNS), _session_key),
-            SortedRows(self._iter_tables(self._tables.datasets, columns), self._key),
+            SortedRows(self._iter_tables(sessions, SESSION_COLUMNS), _session_key, sessions.path),
+            SortedRows(self._iter_tables(datasets, columns), self._key, datasets.path),
         )
 
     def _key(self, row: Row) -> Row:
@@ -247,7 +248,11 @@ class _ByPath:
         sizes = datasets['file_size']
         size_bytes = None if sizes.null_count else pc.sum(sizes).as_py() or 0
         self._totals = Totals(sessions.num_rows, datasets.num_rows, size_bytes)
-        return SortedRows(iter([sessions]), _session_key), SortedRows(iter([datasets]), _path_key)
+        paths = [table.path for table in self._tables.both]
+        return (
+            SortedRows(iter([sessions]), _session_key, paths[0]),
+            SortedRows(iter([datasets]), _path_key, paths[1]),
+        )
 
     def _iter_sessions(self) -> Iterator[tuple[str, str]]:
         """Iterate over the id of each session, and its path as its folder is called."""
