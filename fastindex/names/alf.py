@@ -62,6 +62,7 @@ class SkipReason(StrEnum):
     COLLECTION = 'collection-not-representable'
     REVISION = 'revision-not-representable'
     REVISION_NOT_LAST = 'revision-not-last-folder'
+    AGGREGATES = 'aggregates'
 
 
 EXPECTED = {
@@ -77,6 +78,7 @@ EXPECTED = {
     SkipReason.OUTSIDE_SESSION: 'a dataset lies in a session',
     SkipReason.COLLECTION: 'a collection may have letters, digits, _ . - only: the client cannot name it',
     SkipReason.REVISION: 'a revision is #letters, digits, _ . -#: the client cannot name it',
+    SkipReason.AGGREGATES: "ONE's files over many sessions, which are no datasets; a release has them",
     SkipReason.REVISION_NOT_LAST: 'a #revision# folder must be the last one above the file',
 }
 """What was expected where a name was left out: one sentence a reason."""

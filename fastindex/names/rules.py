@@ -103,7 +103,8 @@ _RULES = [
     Rule(
         *('ALF104', _ERROR, 'foreign table', _BY_LAYOUT),
         'The client opens every *.pqt that lies directly in the root, as if it were a part of the index, '
-        'and refuses all of them if one is not. Only sessions.pqt and datasets.pqt belong there.',
+        'and refuses all of them if one is not. Only sessions.pqt and datasets.pqt belong there, and what '
+        'the client itself saved, as insertions.pqt.',
         'trials.pqt',
     ),
     Rule(

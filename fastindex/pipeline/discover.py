@@ -28,9 +28,12 @@ from fastindex.trees import ListsAhead, Tree
 from fastindex.trees.sift import list_folders
 from fastindex.workers.pool import Pool
 
-__all__ = ['Discovery', 'Sessions', 'discover']
+__all__ = ['AGGREGATES', 'Discovery', 'Sessions', 'discover']
 
 TASKS_PER_WORKER = 4
+
+AGGREGATES = 'aggregates'
+"""A folder in the root in which ONE keeps files over many sessions, as `aggregates/Subjects/lab/…`."""
 
 BLOCK_SESSIONS = 1024
 """Sessions that are unpacked at once."""
@@ -206,11 +209,11 @@ class FoldersTask(NamedTuple):
                 found.subjects.extend(f'{above}/{name}' for name in subjects)
                 sessions += _iter_sessions(self.tree, path, dates, found.tally)
                 for name in sorted(set(names).difference(dates, ['Subjects'])):
-                    found.tally.skip(f'{path}/{name}', SkipReason.NOT_LAB_OR_SUBJECT)
+                    _skip(found.tally, f'{path}/{name}', SkipReason.NOT_LAB_OR_SUBJECT)
             elif dates:
                 sessions += _iter_sessions(self.tree, path, names, found.tally)
             else:
-                found.tally.skip(path, SkipReason.NOT_LAB_OR_SUBJECT)
+                _skip(found.tally, path, SkipReason.NOT_LAB_OR_SUBJECT)
         found.sessions.append(_pack(self.tree, self.identity, sessions))
         return found
 
@@ -245,7 +248,7 @@ def _iter_sessions(tree: Tree, subject: str, dates: Iterable[str], tally: Tally)
     for date in dates:
         path = f'{subject}/{date}'
         if reason := judge_date(date):
-            tally.skip(path, reason)
+            _skip(tally, path, reason)
             continue
         for number in _list_folders(tree, path, tally):
             session = f'{path}/{number}'
@@ -255,6 +258,12 @@ def _iter_sessions(tree: Tree, subject: str, dates: Iterable[str], tally: Tally)
                 tally.problem(session, Reason.TOO_LONG)
             else:
                 yield session
+
+
+def _skip(tally: Tally, path: str, reason: SkipReason) -> None:
+    """Skip a folder above the sessions: what is no session among the aggregates is not meant to be one."""
+    is_aggregate = path == AGGREGATES or path.startswith(f'{AGGREGATES}/')
+    tally.skip(path, SkipReason.AGGREGATES if is_aggregate else reason)
 
 
 def _list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from fastindex.errors import InvalidIndexError
 from fastindex.names.alf import judge_file, judge_folder, split_revision
 from fastindex.tables.check import DIGEST, UNSAFE, UUID, check_pair, refusing_damage
 from fastindex.tables.file import TableFile, open_table
-from fastindex.tables.foreign import find_foreign
+from fastindex.tables.foreign import find_foreign, is_of_client
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 
@@ -57,8 +57,13 @@ def verify_index(folder: str | os.PathLike[str]) -> Iterator[Fault]:
 
 
 def _iter_table_faults(path: Path, files: list[IO[bytes]]) -> Iterator[Fault]:
+    others = []
     for other in sorted(path.glob('*.pqt')):
         if other.name not in TABLES:
+            with suppress(InvalidIndexError), open_table(other) as file:
+                if is_of_client(other.name, file):
+                    others.append(other)
+                    continue
             yield Fault.of_rule('foreign-table', other.name, 'neither sessions.pqt nor datasets.pqt')
     try:
         sessions, datasets = (
@@ -66,12 +71,35 @@ def _iter_table_faults(path: Path, files: list[IO[bytes]]) -> Iterator[Fault]:
         )
         yield from _iter_damages(path, sessions.table, datasets.table)
         with refusing_damage(path):
-            _audit_datasets(datasets, _audit_sessions(sessions))
+            eids = _audit_sessions(sessions)
+            _audit_datasets(datasets, eids)
     except InvalidIndexError as error:
         yield Fault.of_rule('damaged', path.name, str(error))
         return
     yield from sessions.iter_faults()
     yield from datasets.iter_faults()
+    for other in others if eids is not None else ():
+        yield from _iter_other_faults(other, eids)
+
+
+def _iter_other_faults(path: Path, eids: pa.ChunkedArray) -> Iterator[Fault]:
+    """Check the sessions of another table of the client against those of the index."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        with refusing_damage(path), open_table(path) as file:
+            table = TableFile(path, file)
+            columns = [name for name in table.schema.names if name == 'eid']
+            owners = [found['eid'] for _, found in table.iter_batches(columns)] if columns else []
+    except InvalidIndexError as error:
+        yield Fault.of_rule('damaged', path.name, str(error))
+        return
+    lost = [pc.unique(owner.filter(pc.invert(pc.is_in(owner, eids.combine_chunks())))) for owner in owners]
+    unknown = pc.unique(pa.chunked_array(lost, pa.string()))
+    if len(unknown):
+        what = f'{len(unknown):,} sessions that are not in sessions.pqt, the first {unknown[0].as_py()!r}'
+        yield Fault.of_rule('unknown-session', path.name, what)
 
 
 def _iter_damages(folder: Path, sessions: TableFile, datasets: TableFile) -> Iterator[Fault]:

@@ -54,6 +54,9 @@ RULES = {
     'orphan': TableRule(
         'datasets of a session that is not in sessions.pqt: the client finds no path to them'
     ),
+    'unknown-session': TableRule(
+        'the client finds these rows, and no session of theirs', 'index their sessions, or remove the rows'
+    ),
     'unsafe-path': TableRule('the path leads out of its session'),
     'not-alf': TableRule(
         'the client can neither list nor load it', 'rename the file, or leave it out: fastindex does'

@@ -21,7 +21,7 @@ from fastindex.tables.metadata import Recipe
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 
-__all__ = ['Foreign', 'find_foreign', 'read_edited', 'read_recipes', 'refuse_foreign']
+__all__ = ['Foreign', 'find_foreign', 'is_of_client', 'read_edited', 'read_recipes', 'refuse_foreign']
 
 _TABLES = ('sessions.pqt', 'datasets.pqt')
 
@@ -65,6 +65,12 @@ def find_foreign(folder: Path) -> Foreign | None:
         else:
             strangers.append(Foreign(path, 'no table, as far as can be told', is_table=False))
     return strangers[0] if strangers and not is_our_folder else None
+
+
+def is_of_client(name: str, file: IO[bytes]) -> bool:
+    """Tell whether a table beside the index is one that the ONE client saved there, as insertions.pqt."""
+    footer = b'' if name.startswith('.') else _read_footer(file)
+    return b'one_metadata' in footer and b'date_created' in footer and _OUR_KEY not in footer
 
 
 def _read_footer(file: IO[bytes]) -> bytes:

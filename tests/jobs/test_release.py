@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 import zipfile
 import zlib
 from contextlib import suppress
@@ -21,6 +22,7 @@ from typing import Any
 
 import deflate
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -701,3 +703,59 @@ def _one_stream(data: bytes) -> bytes:
     """Unpack and pack again by the program, as frames in a row are one stream to it."""
     plain = subprocess.run(['zstd', '-dqc'], input=data, capture_output=True, check=True).stdout
     return subprocess.run(['zstd', '-qc'], input=plain, capture_output=True, check=True).stdout
+
+
+AGGREGATE = 'aggregates/Subjects/lab/s1/_ibl_subjectTrials.table.pqt'
+
+
+@pytest.fixture
+def served(make_tree):
+    """A tree with what ONE has beside the sessions: insertions, as the client saves them, and aggregates."""
+    names = ('lab/Subjects/s1/2024-01-01/001', 'lab/Subjects/s2/2024-01-02/001')
+    root = make_tree({**{f'{name}/alf/a.b.npy': b'x' for name in names}, AGGREGATE: b'over all'})
+    fastindex.build(root, workers=1)
+    one = One(cache_dir=root, mode='local')
+    eids = [str(fastindex.eid(name)) for name in names]
+    rows = {'eid': eids, 'id': [str(uuid.uuid4()) for _ in eids], 'name': ['probe00', 'probe01']}
+    one._cache['insertions'] = pd.DataFrame(rows).set_index(['eid', 'id'])
+    one._cache['_meta']['raw']['insertions'] = {'date_created': '2024-01-01 00:00', 'origin': str(root)}
+    one.save_cache(clobber=True)
+    assert (root / 'insertions.pqt').exists()
+    return root
+
+
+def probes(folder):
+    return pd.read_parquet(folder / 'insertions.pqt')['name'].tolist()
+
+
+def test_what_one_has_beside_the_sessions_is_no_finding(served):
+    assert list(fastindex.validate(served)) == []
+    assert fastindex.build(served, workers=1).skipped == {'aggregates': 1}
+    assert list(fastindex.verify_index(served)) == []
+    shutil.rmtree(served / 'lab/Subjects/s2')
+    fastindex.build(served, workers=1, allow_removal=True)
+    (fault,) = fastindex.verify_index(served)
+    assert (fault.code, fault.table) == ('unknown-session', 'insertions.pqt')
+    grow(served, {'trials.pqt': b'', 'aggregates/Subjects/lab/2024-1-1/': None})
+    (finding,) = fastindex.validate(served)
+    assert (finding.code, finding.path) == ('ALF104', 'trials.pqt')
+
+
+def test_what_one_has_beside_the_sessions_is_released_with_them(served, tmp_path):
+    fastindex.release(served, tmp_path / 'x.tar.zst')
+    found = unpack(tmp_path / 'x.tar.zst')
+    assert (found / AGGREGATE).read_bytes() == b'over all'
+    assert {'insertions.pqt', AGGREGATE} <= set((found / 'manifest-md5.txt').read_text().split())
+    one = One(cache_dir=found, mode='local')
+    assert probes(found) == probes(served) == ['probe00', 'probe01']
+    assert str(served) not in str(one._cache['_meta'])
+    assert one._cache.insertions.loc[one.search(subject='s2'), 'name'].tolist() == ['probe01']
+    fastindex.release(served, tmp_path / 'y.tar.zst', select=Query(subject='s1'))
+    found = unpack(tmp_path / 'y.tar.zst')
+    assert not (found / 'aggregates').exists()
+    assert probes(found) == ['probe00']
+    limit = 102_000 + 2 * (served / 'insertions.pqt').stat().st_size
+    fastindex.release(served, tmp_path / 'z.zip', split_bytes=limit, split_by='subject')
+    parts = [unpack(tmp_path / f'z.part{part}.zip') for part in (1, 2)]
+    assert [(part / AGGREGATE).exists() for part in parts] == [True, False]
+    assert list(map(probes, parts)) == [['probe00'], ['probe01']]

@@ -237,6 +237,7 @@ def test_the_faults_of_the_clients_own_builder_are_named(make_tree, monkeypatch,
 
 def test_each_rule_is_tried():
     others = {'damaged', 'mixed-pair', 'foreign-table', 'other-id-column', 'no-arrow-schema', 'null-size'}
+    others |= {'unknown-session'}
     assert set(RULES) == {code for code, _, _ in CASES} | others
 
 

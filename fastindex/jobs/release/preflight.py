@@ -34,6 +34,7 @@ from fastindex.names.findings import Finding
 from fastindex.names.ids import NAMESPACE
 from fastindex.names.problems import Tally
 from fastindex.names.rules import Severity
+from fastindex.pipeline.discover import AGGREGATES
 from fastindex.tables.check import open_tables, refusing_damage
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.foreign import find_foreign
@@ -41,6 +42,7 @@ from fastindex.tables.metadata import Recipe
 from fastindex.text import escape, to_count
 from fastindex.trees import Tree
 from fastindex.trees.digests import ALGORITHMS
+from fastindex.trees.sift import list_folders
 
 if TYPE_CHECKING:
     from fastindex.workers.pool import Dask
@@ -51,6 +53,7 @@ __all__ = [
     'check_place',
     'choose_making',
     'count_findings',
+    'find_aggregates',
     'find_descriptions',
     'parse_out',
 ]
@@ -140,7 +143,6 @@ class Making(NamedTuple):
 
 def choose_making(
     folder: Path,
-    *,
     namespace: UUID | None,
     ids_from: str | os.PathLike[str] | None,
     follow_symlinks: bool | None,
@@ -295,6 +297,30 @@ def count_findings(
             hint='`follow_symlinks` releases what they lead to, `follow_symlinks=False` leaves them out',
         )
     return dict(counts)
+
+
+def find_aggregates(tree: Tree) -> list[tuple[str, int]]:
+    """Find the files below `aggregates/`, which ONE makes of many sessions: their paths, and sizes in bytes.
+
+    Raises
+    ------
+    ReleaseError
+        If one has a name that does not unpack everywhere.
+    """
+    found: list[tuple[str, int]] = []
+    paths = [AGGREGATES]
+    while paths:
+        path = paths.pop()
+        try:
+            paths += [f'{path}/{name}' for name in list_folders(tree, path, Tally())]
+            with tree.open_folder(path, Tally()) as folder:
+                names = [name for names, _ in folder.iter_names() for name in names if name[:1] != '.']
+                measures = folder.measure(names)
+        except OSError:  # most often there is none
+            continue
+        files = [name for position, name in enumerate(names) if position not in measures.wrong]
+        found += zip((to_member(f'{path}/{name}') for name in files), measures.sizes, strict=True)
+    return sorted(found)
 
 
 def find_descriptions(tree: Tree) -> list[tuple[str, int]]:

@@ -30,10 +30,11 @@ from fastindex.jobs.release.preflight import (
     check_place,
     choose_making,
     count_findings,
+    find_aggregates,
     find_descriptions,
     parse_out,
 )
-from fastindex.jobs.release.tables import write_tables
+from fastindex.jobs.release.tables import list_client_tables, write_client_tables, write_tables
 from fastindex.progress import Bar, open_bar
 from fastindex.records import Record
 from fastindex.text import escape, to_count, to_text
@@ -213,9 +214,7 @@ def release(
         target = Path(tree.root if tables is None else tables)
         if not dry_run:
             recover(target)  # before it is asked how it was made
-        recipe, kept, is_apart = choose_making(
-            target, namespace=namespace, ids_from=ids_from, follow_symlinks=follow_symlinks
-        )
+        recipe, kept, is_apart = choose_making(target, namespace, ids_from, follow_symlinks)
         findings = count_findings(
             tree, follow_symlinks, recipe, force=force, workers=workers, dask=dask, progress=progress
         )
@@ -238,7 +237,8 @@ def release(
             if not dry_run:
                 pool.run(())  # forks the workers, before polars starts threads
             rows = select_rows(index := open_unlinked(folder, root=Path(root)), select)
-            plan = _Plan.make(tree, index, rows, kind, name=name, manifest=manifest)
+            plan = _Plan.make(tree, index, rows, kind, name=name, manifest=manifest, beside=target)
+            plan = plan if select is None else plan._replace(aggregates=())
             parts = {path: rows}
             if split_bytes is not None:
                 parts = plan.split(path, rows, split_bytes, split_by)
@@ -311,20 +311,35 @@ class _Plan(NamedTuple):
     moment: datetime
     manifest: str
     sources: tuple[Source, ...]
+    aggregates: tuple[Source, ...]
+    """Files over many sessions: in the first archive."""
+    beside: Path
+    """Where other tables of the client may be."""
 
     @classmethod
     def make(
-        cls, tree: Tree, index: Index, rows: Part, kind: ArchiveFormat, *, name: str | None, manifest: str
+        cls,
+        tree: Tree,
+        index: Index,
+        rows: Part,
+        kind: ArchiveFormat,
+        *,
+        name: str | None,
+        manifest: str,
+        beside: Path,
     ) -> _Plan:
         """Choose what is the same whatever goes into which archive."""
         moment = _choose_moment(rows)
         sources = tuple(starmap(Source, find_descriptions(tree)))
         name = os.path.basename(tree.root) if name is None else name
-        return cls(tree, index, name, kind(moment), moment, manifest, sources)
+        aggregates = tuple(starmap(Source, find_aggregates(tree)))
+        return cls(tree, index, name, kind(moment), moment, manifest, sources, aggregates, beside)
 
     def split(self, path: Path, rows: Part, max_bytes: int, by: str) -> dict[Path, Part]:
         """Cut a release into parts, and name them."""
-        extra_bytes = TABLE_BYTES + sum(source.size_bytes for source in self.sources)
+        others = sum(2 * path.stat().st_size for path in list_client_tables(self.beside))
+        files = (*self.sources, *self.aggregates)
+        extra_bytes = TABLE_BYTES + others + sum(source.size_bytes for source in files)
         parts = split_rows(
             rows, by, max_bytes=max_bytes, member_bytes=self.format.member_bytes, extra_bytes=extra_bytes
         )
@@ -343,9 +358,11 @@ class _Plan(NamedTuple):
         try:
             with closing(bar), ExitStack() as files:  # which end when the last is complete
                 archives = []
+                first, *_ = parts
                 for path, part in parts.items():
                     file = files.enter_context(open_output(path, error=ReleaseError, overwrite=overwrite))
-                    self._write_part(file, path.parent, part, pool, bar)
+                    sources = [*self.sources, *(self.aggregates if path == first else ())]
+                    self._write_part(file, path.parent, part, sources, pool, bar)
                     size_bytes, digest = seal(file)
                     archives.append(_describe(path, part).replace(bytes=size_bytes, sha256=digest))
         except FastindexError:
@@ -358,11 +375,15 @@ class _Plan(NamedTuple):
             ) from error
         return archives
 
-    def _write_part(self, file: IO[bytes], folder: Path, part: Part, pool: Pool, bar: Bar) -> None:
+    def _write_part(
+        self, file: IO[bytes], folder: Path, part: Part, sources: list[Source], pool: Pool, bar: Bar
+    ) -> None:
         with TemporaryDirectory(prefix='fastindex-', dir=find_temporary()) as scratch:
             date_created = self.moment.isoformat(sep=' ', timespec='minutes')
-            write_tables(self.opened, part, Path(scratch), origin=self.name, date_created=date_created)
+            about = {'origin': self.name, 'date_created': date_created}
+            write_tables(self.opened, part, Path(scratch), **about)
             paths = [Path(scratch, name) for name in ('sessions.pqt', 'datasets.pqt')]
+            paths += write_client_tables(self.beside, part, Path(scratch), **about)
             tables = [Source(path.name, path.stat().st_size, path) for path in paths]
             write_archive(
                 part,
@@ -371,7 +392,7 @@ class _Plan(NamedTuple):
                 tree=self.tree,
                 format=self.format,
                 manifest=self.manifest,
-                sources=[*self.sources, *tables],
+                sources=[*sources, *tables],
                 pool=pool,
                 bar=bar,
             )

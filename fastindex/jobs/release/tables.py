@@ -6,15 +6,17 @@ Gives a pair of tables as a build writes it, with its own generation.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from fastindex.errors import InvalidIndexError
 from fastindex.folders import OpenFolder
 from fastindex.jobs.release.plan import Part
-from fastindex.tables.file import open_table, stamp_of
-from fastindex.tables.metadata import to_facts
+from fastindex.tables.check import TABLES, refusing_damage
+from fastindex.tables.file import TableFile, open_table, stamp_of
+from fastindex.tables.foreign import is_of_client
+from fastindex.tables.metadata import one_metadata, to_facts
 from fastindex.tables.schema import datasets_schema, sessions_schema
 from fastindex.tables.write import PairWriter
 from fastindex.text import escape
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from fastindex.jobs.read.index import Index
 
-__all__ = ['write_tables']
+__all__ = ['list_client_tables', 'write_client_tables', 'write_tables']
 
 
 def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_created: str) -> None:
@@ -107,3 +109,44 @@ def _iter_rows(index: Index, name: str, column: str, eids: pa.Array) -> Iterator
         for group in range(parquet.num_row_groups):
             rows = parquet.read_row_group(group, use_threads=False).replace_schema_metadata(None)
             yield rows.filter(pc.is_in(rows[column], value_set=eids))
+
+
+def list_client_tables(folder: Path) -> list[Path]:
+    """List the tables that the client saved beside an index, as insertions.pqt."""
+    found = []
+    for path in sorted(folder.glob('*.pqt')):
+        if path.name not in TABLES:
+            with suppress(InvalidIndexError), open_table(path) as file:
+                found += [path] * is_of_client(path.name, file)
+    return found
+
+
+def write_client_tables(
+    beside: Path, part: Part, folder: Path, *, origin: str, date_created: str
+) -> list[Path]:
+    """Write what the tables that the client saved beside an index have of the sessions of a part.
+
+    Those without a column `eid` are of no session, and stay out.
+
+    Returns
+    -------
+    paths
+        Of the tables that were written, in `folder`.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    eids = pa.array(part.sessions['id'].to_list(), pa.string())
+    written = []
+    for path in list_client_tables(beside):
+        with refusing_damage(path), open_table(path) as file:
+            if 'eid' not in TableFile(path, file).schema.names:
+                continue
+            rows = pq.ParquetFile(pa.PythonFile(file, 'r'), page_checksum_verification=True).read()
+        rows = rows.filter(pc.is_in(rows['eid'].cast(pa.string()), value_set=eids))
+        about = one_metadata(date_created=date_created, origin=origin)
+        rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), b'one_metadata': about})
+        pq.write_table(rows, folder / path.name, compression='zstd', write_page_checksum=True)
+        written.append(folder / path.name)
+    return written

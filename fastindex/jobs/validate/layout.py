@@ -6,9 +6,11 @@ problems become findings, with the nearest valid name.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import UnsupportedOperation
 from itertools import groupby
 
 from fastindex.jobs.validate.sessions import beside, choose_fixes, make_finding
@@ -25,6 +27,8 @@ from fastindex.names.diagnose import (
 )
 from fastindex.names.findings import Finding
 from fastindex.names.problems import Skip, Tally
+from fastindex.pipeline.discover import AGGREGATES
+from fastindex.tables.foreign import is_of_client
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.part import TreeOver
 from fastindex.trees.roots import find_right_root, judge_root
@@ -42,7 +46,7 @@ class NotingTree(TreeOver):
     @contextmanager
     def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
         with self.tree.open_folder(path, tally) as folder:
-            if path:
+            if path and path.split('/')[0] != AGGREGATES:
                 for name in _iter_files(folder):
                     if is_dataset_name(name):
                         tally.skip(f'{path}/{name}', SkipReason.OUTSIDE_SESSION)
@@ -86,8 +90,19 @@ def _iter_foreign_tables(tree: Tree) -> Iterator[Finding]:
     with tree.open_folder('', Tally()) as folder:
         for names, _ in folder.iter_names():
             for name in names:
-                if name.endswith('.pqt') and name not in TABLES:
+                if name.endswith('.pqt') and name not in TABLES and not _is_of_client(folder, name):
                     yield Finding.make('ALF104', name, 'the client will open it as a part of the index')
+
+
+def _is_of_client(folder: Folder, name: str) -> bool:
+    """Tell whether a table belongs beside the index, as the client saves others there: insertions.pqt."""
+    try:
+        with folder.open(name) as fd, os.fdopen(os.dup(fd), 'rb') as file:
+            return is_of_client(name, file)
+    except UnsupportedOperation:  # in a bucket
+        return name == 'insertions.pqt'
+    except OSError:
+        return False
 
 
 def _iter_skip_findings(tree: Tree, skips: Iterable[Skip]) -> Iterator[Finding]:
@@ -96,6 +111,8 @@ def _iter_skip_findings(tree: Tree, skips: Iterable[Skip]) -> Iterator[Finding]:
     for above, left_out in by_folder:
         diagnoses = []
         for skip in left_out:
+            if skip.reason is SkipReason.AGGREGATES:
+                continue
             if skip.reason is SkipReason.NOT_LAB_OR_SUBJECT:
                 yield from _explain_folder(tree, skip.path)
             else:
