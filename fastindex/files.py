@@ -27,11 +27,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from stat import S_IMODE, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG
 from typing import IO, Any, NamedTuple
 
 from fastindex.errors import FastindexError, OutputError
-from fastindex.folders import patiently
+from fastindex.folders import OpenFolder
 from fastindex.text import escape
 
 __all__ = [
@@ -163,14 +164,14 @@ def open_output(
 
 @contextmanager
 def _grow_file(target: Target, refusal: _Refusal, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    folder, name = os.path.split(target.path)
+    above, name = os.path.split(target.path)
     with ExitStack() as stack:
         with refusal.of_the_system():
-            folder_fd = stack.enter_context(_open_folder(folder))
-            sibling = _choose_sibling(name, folder_fd)
-            fd, has_name = _open_sibling(sibling, folder_fd)
+            folder = stack.enter_context(OpenFolder.open(Path(above)))
+            sibling = _choose_sibling(name, folder)
+            fd, has_name = _open_sibling(sibling, folder)
             file = io.BufferedRandom(_Raw(fd, 'r+', refusal), _BUFFER_BYTES)
-            stack.callback(_give_up, file, sibling, folder_fd)
+            stack.callback(_give_up, file, sibling, folder)
             _hold(fd)
             if target.mode is not None:
                 os.fchmod(fd, S_IMODE(target.mode) & 0o777)
@@ -180,30 +181,29 @@ def _grow_file(target: Target, refusal: _Refusal, *, overwrite: bool) -> Iterato
             os.fsync(fd)
             if not has_name:
                 # Only where a folder is given does Python follow the link (CPython issue 81793).
-                os.link(f'/proc/self/fd/{fd}', sibling, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-            with suppress(FileNotFoundError):
-                is_file = S_ISREG(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)
-                if not (is_file and overwrite):
-                    raise refusal('something has come there meanwhile: choose another name')
-            patiently(lambda: os.replace(sibling, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd))
-            os.fsync(folder_fd)
+                os.link(f'/proc/self/fd/{fd}', sibling, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+            there = folder.look(name)
+            if there is not None and not (S_ISREG(there.st_mode) and overwrite):
+                raise refusal('something has come there meanwhile: choose another name')
+            folder.replace(sibling, folder, name)
+            folder.sync()
 
 
-def _open_sibling(name: str, folder_fd: int) -> tuple[int, bool]:
+def _open_sibling(name: str, folder: OpenFolder) -> tuple[int, bool]:
     """Open a new file; tell whether it has its name. NFS and macOS have no files without one."""
     flags = os.O_RDWR | os.O_CLOEXEC
     if os.path.isdir('/proc/self/fd'):
         with suppress(OSError):
-            return os.open('.', flags | os.O_TMPFILE, 0o666, dir_fd=folder_fd), False
-    return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=folder_fd), True
+            return os.open('.', flags | os.O_TMPFILE, 0o666, dir_fd=folder.fd), False
+    return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=folder.fd), True
 
 
-def _give_up(file: IO[bytes], sibling: str, folder_fd: int) -> None:
+def _give_up(file: IO[bytes], sibling: str, folder: OpenFolder) -> None:
     """Close a file, and remove what has not taken its place."""
     with suppress(OSError, FastindexError):  # that the disk is full was said already
         file.close()
     with suppress(OSError):
-        os.unlink(sibling, dir_fd=folder_fd)
+        folder.remove(sibling, is_patient=False)
 
 
 class _Raw(io.FileIO):
@@ -254,28 +254,19 @@ def new_folder(path: str, *, error: type[FastindexError] = OutputError) -> Itera
     error
         What is raised if it cannot be written.
     """
-    parent, name = os.path.split(path)
+    above, name = os.path.split(path)
     with _Refusal(escape(path), error).of_the_system(), ExitStack() as stack:
-        os.makedirs(parent, exist_ok=True)
-        parent_fd = stack.enter_context(_open_folder(parent))
-        sibling = _choose_sibling(name, parent_fd)
-        os.mkdir(sibling, dir_fd=parent_fd)
+        os.makedirs(above, exist_ok=True)
+        folder = stack.enter_context(OpenFolder.open(Path(above)))
+        sibling = _choose_sibling(name, folder)
+        folder.make(sibling)
         import shutil  # imports three compressors: 10 ms at each start
 
-        stack.callback(shutil.rmtree, sibling, ignore_errors=True, dir_fd=parent_fd)
-        _hold(stack.enter_context(_open_folder(os.path.join(parent, sibling))))
-        yield os.path.join(parent, sibling)
+        stack.callback(shutil.rmtree, sibling, ignore_errors=True, dir_fd=folder.fd)
+        _hold(stack.enter_context(folder.enter(sibling)).fd)
+        yield os.path.join(above, sibling)
         # It fails if anything but an empty folder has come there meanwhile.
-        os.rename(sibling, name, src_dir_fd=parent_fd, dst_dir_fd=parent_fd)
-
-
-@contextmanager
-def _open_folder(path: str) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+        os.rename(sibling, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
 
 
 def _hold(fd: int) -> None:
@@ -284,28 +275,28 @@ def _hold(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _choose_sibling(name: str, folder_fd: int) -> str:
+def _choose_sibling(name: str, folder: OpenFolder) -> str:
     """Choose a name for what grows; remove what killed runs of this user have left of the same output."""
     prefix = f'.{name[:40]}.partial-'  # a name may have 255 bytes
     pattern = re.compile(re.escape(prefix) + '[0-9a-f]{16}')
     with suppress(OSError):
-        for left in filter(pattern.fullmatch, os.listdir(folder_fd)):
+        for left in filter(pattern.fullmatch, folder.names()):
             with suppress(OSError):
-                _remove_if_dead(left, folder_fd)
+                _remove_if_dead(left, folder)
     return f'{prefix}{os.urandom(8).hex()}'
 
 
-def _remove_if_dead(name: str, folder_fd: int) -> None:
-    info = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-    if info.st_uid != os.geteuid():
+def _remove_if_dead(name: str, folder: OpenFolder) -> None:
+    info = folder.look(name)
+    if info is None or info.st_uid != os.geteuid():
         return
     import shutil  # imports three compressors: 10 ms at each start
 
     access, remove = (os.O_RDONLY, shutil.rmtree) if S_ISDIR(info.st_mode) else (os.O_RDWR, os.unlink)
-    fd = os.open(name, access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder_fd)
+    fd = folder.open_fd(name, access)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # on NFS it takes a file that is open for writing
-        remove(name, dir_fd=folder_fd)
+        remove(name, dir_fd=folder.fd)
     finally:
         os.close(fd)
 

@@ -178,15 +178,21 @@ def _refuse(location: Location, name: str, error: OSError) -> InvalidIndexError:
     return InvalidIndexError(f'{path}: the table cannot be read ', hint=f'({error.strerror or error})')
 
 
+@contextmanager
+def open_copy(location: Location, names: Sequence[str] = REMOTE_TABLES) -> Iterator[Path]:
+    """Copy the tables into a folder for the time of a block, as `fetch_tables` does."""
+    with TemporaryDirectory(prefix='fastindex-', dir=find_temporary(), ignore_cleanup_errors=True) as folder:
+        fetch_tables(location, Path(folder), names)
+        yield Path(folder)
+
+
 def open_bucket(
     stack: ExitStack, url: str, endpoint: str | None, anonymous: bool, *, dry_run: bool
 ) -> tuple[Path, Mirror | None]:
     """Open the index in a bucket as a folder on this disk; as a mere copy where nothing is to be written."""
     if dry_run:
-        copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-', dir=find_temporary())))
         location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
-        fetch_tables(location, copy, list(look_at_tables(location)))
-        return copy, None
+        return stack.enter_context(open_copy(location, list(look_at_tables(location)))), None
     mirror = stack.enter_context(open_mirror(url, endpoint=endpoint, anonymous=anonymous))
     mirror.update()
     return mirror.folder, mirror

@@ -18,7 +18,6 @@ from uuid import UUID
 
 from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError
 from fastindex.extras import require
-from fastindex.files import find_temporary
 from fastindex.jobs.read.search import Moment, Patterns, Query, find_sessions, select_sessions
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import Stamp, open_table, stamp_of
@@ -251,26 +250,20 @@ def _open_pair(folder: Path, root: Path, *, below: Path | None = None) -> Index:
 
 def _open_copy(url: str, root: str | os.PathLike[str] | None, endpoint: str | None, anonymous: bool) -> Index:
     """Open an index in a bucket: a copy of it, which is gone with the index."""
-    import shutil
-    import tempfile
     import weakref
+    from contextlib import ExitStack
 
-    from fastindex.tables.bucket import fetch_tables
+    from fastindex.tables.bucket import open_copy
     from fastindex.trees.s3 import Location
 
-    copy = Path(tempfile.mkdtemp(prefix='fastindex-', dir=find_temporary()))
-    try:
-        fetch_tables(Location.parse(url, endpoint=endpoint, anonymous=anonymous), copy)
+    with ExitStack() as stack:
+        location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
+        copy = stack.enter_context(open_copy(location))
         pair = check_pair(copy)
-    except BaseException:
-        shutil.rmtree(copy)
-        raise
-    is_local = root is not None and not is_url(root)
-    index = Index(
-        copy, pair.generation, pair.stamps, pair.facts, Path(root if is_local and root else copy), url
-    )
-    weakref.finalize(index, shutil.rmtree, copy, ignore_errors=True)
-    return index
+        tree = copy if root is None or is_url(root) else Path(root)
+        index = Index(copy, pair.generation, pair.stamps, pair.facts, tree, url)
+        weakref.finalize(index, stack.pop_all().close)
+        return index
 
 
 def open_for_command(

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fastindex.errors import UsageError
-from fastindex.files import find_temporary
 from fastindex.jobs.verify.comparison import Comparison, choose_algorithm
 from fastindex.jobs.verify.differences import Difference, Judge, Kind
 from fastindex.jobs.verify.expected import Share, expect
@@ -150,17 +149,6 @@ def _locate(folder: str | os.PathLike[str], endpoint: str | None, anonymous: boo
     return Location.parse(os.fspath(folder), endpoint=endpoint, anonymous=anonymous)
 
 
-def _fetch(location: Location, stack: ExitStack) -> Path:
-    """Copy an index out of a bucket, for as long as `stack` is open."""
-    from tempfile import TemporaryDirectory
-
-    from fastindex.tables.bucket import fetch_tables
-
-    copy = Path(stack.enter_context(TemporaryDirectory(prefix='fastindex-', dir=find_temporary())))
-    fetch_tables(location, copy)
-    return copy
-
-
 class Verification(Iterator[Difference]):
     """The differences between a tree and its index, and counts of them. Made by `fastindex.verify`.
 
@@ -226,7 +214,11 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
         opened: list[Tables] = []
 
         def open_index() -> None:  # starts no thread, so that workers can be forked after it
-            folder = task.folder if isinstance(task.folder, Path) else _fetch(task.folder, stack)
+            folder = task.folder
+            if not isinstance(folder, Path):
+                from fastindex.tables.bucket import open_copy
+
+                folder = stack.enter_context(open_copy(folder))
             opened.append(stack.enter_context(open_tables(folder)))
 
         discovery = discover(tree, UuidIdentity(), pool, load=open_index)
