@@ -69,12 +69,13 @@ INPUTS = {
         'verify root',
         'verify --index',
     ),
+    *('build --only', 'build --only-from', 'search --index', 'info --index', 'release --index'),
     *('verify --index-only', 'search root', 'search --out', 'info root', 'info --out', 'report root'),
     *('report --index', 'release root', 'release --tables', 'release --ids-from', 'example --zip'),
 }
 NO_PATHS = {
     *('N', 'I/N', 'S', 'UUID', 'NAMES', 'NAME', 'URL', 'TEXT', 'DIGEST', 'SIZE', 'WHAT', 'SEVERITY'),
-    *('CODE', 'CODES', 'DAY', ('FROM', 'TO'), 'QC', '...'),
+    *('CODE', 'CODES', 'DAY', ('FROM', 'TO'), 'QC', '...', 'COMMAND', 'SHELL', 'N|N%'),
 }
 """What options take that name no path."""
 
@@ -83,7 +84,12 @@ def test_every_option_that_may_name_an_output_is_tried_here():
     found = set()
     for command in COMMANDS:
         for action in make_parser(command)._actions:
-            if action.nargs != 0 and action.metavar not in NO_PATHS and action.dest != 'name':
+            if (
+                action.nargs != 0
+                and not action.choices
+                and action.metavar not in NO_PATHS
+                and action.dest != 'name'
+            ):
                 found.add(f'{command} {(action.option_strings or [action.dest])[0]}')
     assert found == {*FILES, *FOLDERS, *INPUTS}
 
