@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index, open
     from fastindex.jobs.read.search import Query
     from fastindex.jobs.release.release import Archive, Release, release
+    from fastindex.jobs.restore.restore import Restored, restore
     from fastindex.jobs.validate.validate import Findings, validate
     from fastindex.jobs.verify.differences import Difference, Kind
     from fastindex.jobs.verify.verify import Verification, verify
@@ -99,6 +100,7 @@ __all__ = [
     'Release',
     'ReleaseError',
     'ReportError',
+    'Restored',
     'RootError',
     'Rule',
     'Severity',
@@ -115,6 +117,7 @@ __all__ = [
     'make_parquet_db',
     'open',
     'release',
+    'restore',
     'validate',
     'verify',
     'verify_index',
@@ -134,6 +137,7 @@ _MODULES = {
     'fastindex.jobs.verify.differences': ['Difference', 'Kind'],
     'fastindex.jobs.verify.verify': ['Verification', 'verify'],
     'fastindex.names.problems': ['Problem', 'Reason', 'Skip'],
+    'fastindex.jobs.restore.restore': ['Restored', 'restore'],
     'fastindex.jobs.release.release': ['Archive', 'Release', 'release'],
     'fastindex.names.findings': ['Finding'],
     'fastindex.names.rules': ['RULES', 'Rule', 'Severity'],

@@ -116,12 +116,17 @@ class OpenFolder:
             patiently(lambda: os.unlink(name, dir_fd=self.fd), is_patient=is_patient)
 
     def replace(self, name: str, target: OpenFolder, new_name: str, *, is_patient: bool = True) -> None:
-        """Rename a file in it over one in another folder."""
+        """Rename a file in it over one in another folder, or a folder to where nothing is."""
         with target._naming(new_name):
             patiently(
                 lambda: os.replace(name, new_name, src_dir_fd=self.fd, dst_dir_fd=target.fd),
                 is_patient=is_patient,
             )
+
+    def link(self, name: str, target: OpenFolder, new_name: str) -> None:
+        """Give a file in it a second name in another folder, where nothing is."""
+        with target._naming(new_name):
+            os.link(name, new_name, src_dir_fd=self.fd, dst_dir_fd=target.fd, follow_symlinks=False)
 
     def sync(self) -> None:
         """Bring the names in it to the disk."""

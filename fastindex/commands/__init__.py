@@ -13,6 +13,7 @@ COMMANDS = {
     'verify': 'compare a tree with its index: sizes, or contents',
     'search': 'find sessions and datasets',
     'info': 'tell what is in an index',
+    'restore': 'put back the index that a run has replaced',
     'report': 'the same and more as one HTML file',
     'release': 'write index and datasets into one archive',
     'example': 'write an example tree of 74,000 files',

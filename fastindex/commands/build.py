@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastindex._version import __version__
-from fastindex.commands.options import Parser, list_commands, prepare, share
+from fastindex.commands.options import Parser, list_commands, positive, prepare, share
 from fastindex.commands.output import (
     MAX_PROBLEMS,
     beside,
@@ -164,6 +164,13 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
         help='how much may go unasked: sessions, or a part of the sessions or datasets (default: 10%%, or '
         'less than ten sessions)',
     )
+    add(
+        '--keep',
+        metavar='N',
+        type=positive,
+        help='indexes that were replaced and are kept for `fastindex restore` (default: as there are, '
+        'but one at least)',
+    )
     share(parser, '--force', help='replace tables of another program, or that are links')
     share(parser, '--json', '--quiet')
     add('-v', dest='verbose', action='count', default=0, help='name all that is left out; -vv: trace errors')
@@ -209,6 +216,7 @@ def _run(options: argparse.Namespace) -> int:
             allow_empty=options.allow_empty,
             allow_removal=options.allow_removal,
             max_removed=options.max_removed,
+            keep=options.keep,
             force=options.force,
             dry_run=options.dry_run,
             check=options.check,

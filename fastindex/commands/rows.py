@@ -87,6 +87,10 @@ def _iter_summary(info: Info) -> Iterator[str]:
     yield f'{escape(info.path)}: index by {by}{made and ", "}{made}'
     if info.generation:
         yield f'generation {info.generation}'
+    for kept in info.previous:
+        had = f'{to_count(kept.sessions, "session")}, {to_count(kept.datasets, "dataset")}'
+        number = f' --number {kept.number}' if kept.number > 1 else ''
+        yield f'before it: {had}, made {escape(str(kept.date_created))} (fastindex restore{number})'
     yield ''
     days = f', {info.first_date} to {info.last_date}' if info.sessions else ''
     subjects, labs = to_count(info.subjects, 'subject'), to_count(info.labs, 'lab')

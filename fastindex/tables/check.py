@@ -143,6 +143,10 @@ class Published:
         except InvalidIndexError as error:
             return error
 
+    def is_another(self, generation: str) -> bool:
+        """Tell whether there are tables that can be read, with other rows than those of a generation."""
+        return isinstance(self.pair, Pair) and self.pair.generation != generation
+
     def open(self) -> AbstractContextManager[Tables]:
         """Open the tables again, whose bytes are only digested if they are not those that were checked.
 

@@ -18,7 +18,7 @@ from fastindex.errors import UsageError
 from fastindex.tables.changes import Change, ChangeKind
 from fastindex.tables.check import Tables
 
-__all__ = ['DEFAULT_LIMIT', 'Limit', 'Losses', 'Missing']
+__all__ = ['Limit', 'Losses', 'Missing']
 
 FEW_SESSIONS = 3
 """A subject with more than these is missed when it is empty; a lab with any."""
@@ -42,8 +42,8 @@ class Limit(NamedTuple):
     at_least: int = 1
 
     @classmethod
-    def parse(cls, value: int | str) -> Limit:
-        """Parse `20` or `5%`.
+    def parse(cls, value: int | str | None) -> Limit:
+        """Parse `20` or `5%`; None is 10 %, and ten sessions at least.
 
         Raises
         ------
@@ -55,15 +55,14 @@ class Limit(NamedTuple):
         >>> Limit.parse('2.5%')
         Limit(number=2.5, is_percent=True, at_least=1)
         """
+        if value is None:
+            return cls(10, is_percent=True, at_least=10)
         match = re.fullmatch(r'(\d+)|(\d+(?:\.\d+)?)%', str(value), re.ASCII)
         if match is None:
             raise UsageError(
                 f'max_removed={value!r}: expected a number of sessions, or percent, as in 20 or 5%'
             )
         return cls(float(match[1] or match[2]), is_percent=match[1] is None)
-
-
-DEFAULT_LIMIT = Limit(10, is_percent=True, at_least=10)
 
 
 class Missing(NamedTuple):

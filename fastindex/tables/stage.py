@@ -10,17 +10,18 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from stat import S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISLNK, S_ISREG
 from typing import IO, Self
 
 from xxhash import xxh3_128
 
-from fastindex.errors import FastindexError, LockedError, PublishError
-from fastindex.files import hold_lock
+from fastindex.errors import FastindexError, PublishError
 from fastindex.folders import HELD, OpenFolder
 from fastindex.names.problems import Problem
 from fastindex.tables.check import TABLES
 from fastindex.tables.foreign import refuse_foreign
+from fastindex.tables.kept import count_kept, link_files, put_by
+from fastindex.tables.lock import LOCK, lock_index
 from fastindex.tables.reuse import FINGERPRINTS
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
@@ -35,8 +36,6 @@ EXTRAS = (PROBLEMS, FINGERPRINTS)
 STAGE = 'stage'
 
 SEAL = 'ready'
-
-LOCK = 'lock'
 
 MAX_SEAL_BYTES = 4096
 """A seal has three lines' worth of digests; what is longer is none of ours."""
@@ -83,23 +82,18 @@ class Stage:
         if is_new:
             with suppress(FileExistsError):
                 self.out.make(STATE_FOLDER)
-        with (
-            _enter(self.out, STATE_FOLDER) as self.state,
-            _open_lock(self.state) as lock,
-            hold_lock(lock.fileno()) as is_ours,
-        ):
-            if not is_ours:
-                out, holder = escape(os.fspath(self.out.path)), _read_holder(lock.fileno())
-                raise LockedError(f'{out}: {holder} is writing this index: wait for it, or end it')
-            _write_holder(lock.fileno())
-            self._is_held = True
-            try:
-                yield
-            finally:
-                if is_new and not self.was_opened:
-                    with suppress(OSError):
-                        self.state.remove(LOCK)
-                        self.out.remove_folder(STATE_FOLDER)
+        with _enter(self.out, STATE_FOLDER) as self.state:
+            _share(self.out, self.state.fd)
+            with lock_index(self.state) as lock:
+                _share(self.out, lock)
+                self._is_held = True
+                try:
+                    yield
+                finally:
+                    if is_new and not self.was_opened:
+                        with suppress(OSError):
+                            self.state.remove(LOCK)
+                            self.out.remove_folder(STATE_FOLDER)
 
     def check_places(self) -> None:
         """Refuse to replace what is no file of an index.
@@ -155,10 +149,7 @@ class Stage:
     def drop(self) -> None:
         """Remove the stage and what is in it, if it is there."""
         if self.state.look(STAGE) is not None:
-            with _enter(self.state, STAGE) as folder:
-                for name in folder.names():
-                    folder.remove(name, is_patient=False)
-            self.state.remove_folder(STAGE)
+            _drop_folder(self.state, STAGE)
         self.is_sealed = False
 
     def write_problems(self, problems: Sequence[Problem]) -> None:
@@ -194,6 +185,7 @@ class Stage:
                 self.state.make(STAGE)
                 self.was_opened = True
                 self.folder = opened.enter_context(_enter(self.state, STAGE))
+                _share(self.out, self.folder.fd)
                 yield self
             except BaseException as error:
                 if self.is_sealed and not isinstance(error, Exception):
@@ -225,21 +217,68 @@ class Stage:
                 hint='`out` DIR writes it elsewhere',
             ) from error
 
-    def publish(self) -> None:
-        """Put the pair in place; it must be complete."""
+    def publish(self, *, keep: int | None = 0, swap: int | None = None) -> None:
+        """Put the pair in place; it must be complete.
+
+        Parameters
+        ----------
+        keep
+            How many of the pairs that were replaced are kept, with the one that is replaced now; None is as
+            many as there are, but one at least. 0 keeps those that there are, and not this one.
+        swap
+            The number of a kept pair whose place the one that is replaced takes. See `fastindex.tables.kept`.
+        """
         self.check_places()  # again: the scan took its time
         self.check_owner()
-        for name in self.folder.names():
+        names = self.folder.names()
+        for name in names:
+            self._keep_access(name)
             self.folder.sync_file(name)
-        sealed = self._seal()
+        if swap is not None:
+            self._put_aside(f'swap-{swap}')
+        elif keep != 0:
+            self._put_aside(f'keep-{keep or max(1, count_kept(self.state))}')
+        sealed = self._seal(names)
         self._move(sealed)
         with suppress(OSError):  # the index is in place: what is left here, the next run removes
             self.drop()
 
-    def _seal(self) -> dict[str, str]:
+    def _put_aside(self, name: str) -> None:
+        """Link the published pair into a folder of the stage. See `fastindex.tables.kept`."""
+        self.folder.make(name)
+        with _enter(self.folder, name) as aside:
+            _share(self.out, aside.fd)
+            link_files(TABLES, self.out, aside)
+            link_files(EXTRAS, self.state, aside)
+            aside.sync()
+
+    def _keep_access(self, name: str) -> None:
+        """Give a staged file the mode and group of the one that it replaces, and its owner where it may."""
+        info = self._target_of(name).look(name)
+        if name not in (*TABLES, *EXTRAS) or (info is not None and not S_ISREG(info.st_mode)):
+            return
+        fd = self.folder.open_fd(name)
+        try:
+            if info is None:
+                if name in EXTRAS:
+                    _share(self.out, fd)
+                return
+            mode = S_IMODE(info.st_mode) & 0o777
+            try:
+                os.fchown(fd, info.st_uid, info.st_gid)
+            except OSError:
+                try:
+                    os.fchown(fd, -1, info.st_gid)
+                except OSError:  # this user is not of the group: no other group gets its rights
+                    mode = mode & ~0o070 | (mode & 0o007) << 3
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+
+    def _seal(self, names: Sequence[str]) -> dict[str, str]:
         """Say that the stage is complete, and how to tell that it still is."""
         try:
-            sealed = {name: _digest(self.folder, name) for name in self.folder.names()}
+            sealed = {name: _digest(self.folder, name) for name in names}
         except ValueError as error:
             raise PublishError(
                 f'{escape(os.fspath(self.path))}: {error}: somebody else changes what is in it; the index '
@@ -281,6 +320,29 @@ class Stage:
                 else:
                     self.state.remove(name, is_patient=is_patient)
         self.state.sync()
+        put_by(self.folder, self.state, is_patient=is_patient)
+
+
+def _drop_folder(above: OpenFolder, name: str) -> None:
+    """Remove a folder of ours and what is in it."""
+    with _enter(above, name) as folder:
+        for entry in folder.names():
+            info = folder.look(entry)
+            if info is not None and S_ISDIR(info.st_mode):
+                _drop_folder(folder, entry)
+            else:
+                folder.remove(entry, is_patient=False)
+    above.remove_folder(name)
+
+
+def _share(out: OpenFolder, fd: int) -> None:
+    """Let the group of a folder that is meant to be shared (setgid) write to what is made below it."""
+    folder, info = os.fstat(out.fd), os.fstat(fd)
+    wanted = S_IMODE(info.st_mode) | (0o2070 if S_ISDIR(info.st_mode) else 0o060)
+    if folder.st_mode & S_ISGID and (info.st_gid, S_IMODE(info.st_mode)) != (folder.st_gid, wanted):
+        with suppress(OSError):  # it is of somebody else, who may have done it
+            os.fchown(fd, -1, folder.st_gid)
+            os.fchmod(fd, wanted)
 
 
 def _enter(folder: OpenFolder, name: str) -> OpenFolder:
@@ -317,27 +379,3 @@ def _digest(folder: OpenFolder, name: str) -> str:
         while data := file.read(2**20):
             digest.update(data)
     return digest.hexdigest()
-
-
-def _open_lock(state: OpenFolder) -> IO[bytes]:
-    # A link, be it a hard one, or a FIFO that a stranger put there: nothing is written to it.
-    lock = os.fdopen(state.open_fd(LOCK, os.O_RDWR | os.O_CREAT), 'r+b', buffering=0)
-    info = os.fstat(lock.fileno())
-    if not S_ISREG(info.st_mode) or info.st_nlink != 1:
-        lock.close()
-        raise PublishError(
-            f'{escape(os.fspath(state.path / LOCK))}: this is no plain file of ours: remove it'
-        )
-    return lock
-
-
-def _read_holder(fd: int) -> str:
-    holder = b''
-    with suppress(OSError):  # an SMB share lets nobody else read what is locked
-        holder = os.pread(fd, 200, 0)
-    return escape(holder.decode('utf-8', 'replace').strip()) or 'an unknown process'
-
-
-def _write_holder(fd: int) -> None:
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f'process {os.getpid()} on {os.uname().nodename}\n'.encode(), 0)

@@ -21,7 +21,7 @@ from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.tables.check import Published
-from fastindex.tables.losses import DEFAULT_LIMIT, Limit
+from fastindex.tables.losses import Limit
 from fastindex.tables.metadata import Recipe, date_created_now, to_facts
 from fastindex.tables.publish import open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
@@ -63,6 +63,7 @@ def build(
     allow_empty: bool = False,
     allow_removal: bool = False,
     max_removed: int | str | None = None,
+    keep: int | None = None,
     force: bool = False,
     dry_run: bool = False,
     check: bool = False,
@@ -136,6 +137,9 @@ def build(
         How much may go where nobody said so: a number of sessions, or a part of the sessions or datasets as
         in '5%'. If None, 10 %, or less than ten sessions. A lab that had rows and has none now, and a subject
         that had more than three sessions, are asked about in any case.
+    keep
+        How many of the indexes that were replaced are kept, to be put back by `fastindex.restore`; as many as
+        there are if None, but one at least.
     force
         Whether tables may be replaced that another program wrote, or that are links; what a link leads to is
         left alone.
@@ -167,8 +171,7 @@ def build(
     >>> summary.sessions, summary.datasets  # doctest: +SKIP
     (4933, 73995)
     """
-    check_usage(root, out, check=check, dry_run=dry_run, default_revision=default_revision)
-    limit = DEFAULT_LIMIT if max_removed is None else Limit.parse(max_removed)
+    check_usage(root, out, check=check, dry_run=dry_run, default_revision=default_revision, keep=keep)
     tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
     wish = Wish(
         namespace=namespace,
@@ -211,7 +214,8 @@ def build(
                 carries=True,
                 reuse=not rehash,
                 allow_empty=allow_empty,
-                max_removed=None if allow_removal else limit,
+                max_removed=None if allow_removal else Limit.parse(max_removed),
+                keep=keep,
                 progress=progress,
                 on_skip=on_skip,
                 on_change=on_change,
@@ -297,7 +301,8 @@ def run_stages(
             refuse_to_lose(published.folder, report)
             report.compare(published, staged, generation)
             if stage is not None:
-                stage.publish()
+                keeps = options.keep != 0 and published.is_another(generation)
+                stage.publish(keep=options.keep if keeps else 0)
     return report.summary(started, out=None if stage is None else out, generation=generation)
 
 

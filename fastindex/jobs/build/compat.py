@@ -67,7 +67,10 @@ def make_parquet_db(
     if not out.is_dir():
         raise AssertionError(f'{out} is no folder: expected one that exists')
     options = Options(
-        recipe=Recipe(algorithms=('md5',) if hash_files else ()), path_ids=not hash_ids, lab=lab or None
+        recipe=Recipe(algorithms=('md5',) if hash_files else ()),
+        path_ids=not hash_ids,
+        lab=lab or None,
+        keep=0,
     )
     build = partial(build_index, out=out.resolve(), overwrite=True)
     tree = open_tree(root)

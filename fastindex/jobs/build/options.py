@@ -50,6 +50,9 @@ class Options(NamedTuple):
         Fills the lab column; what the tree says if None.
     max_removed
         How much the index may lose; None allows all.
+    keep
+        How many indexes that were replaced are kept; None is as many as there are, but one at least. 0 keeps
+        those that there are, and not this one.
     reuse
         Whether digests of the published index are reused where they still hold; not where paths are ids.
     """
@@ -64,6 +67,7 @@ class Options(NamedTuple):
     reuse: bool = False
     allow_empty: bool = False
     max_removed: Limit | None = None
+    keep: int | None = None
     progress: bool = False
     on_skip: Callable[[Skip], None] | None = None
     on_change: Callable[[Change], None] | None = None
@@ -99,10 +103,13 @@ def check_usage(
     check: bool,
     dry_run: bool,
     default_revision: str | None,
+    keep: int | None,
 ) -> None:
     """Refuse questions that exclude each other or have no answer, and tables in a bucket nobody named."""
     if default_revision not in (None, *REVISIONS):
         raise UsageError(f'default_revision={default_revision!r}: expected one of {", ".join(REVISIONS)}')
+    if keep is not None and keep < 1:
+        raise UsageError(f'keep={keep}: expected 1 or more')
     if out is not None and not os.fspath(out):
         raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
     if check and dry_run:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastindex.jobs.read.search import select_sessions
 from fastindex.names.alf import parse_dataset_name
 from fastindex.names.uuids import add_uuid
+from fastindex.tables.kept import KeptIndex, iter_kept
 from fastindex.text import to_text
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Info:
         As it is in the tables, without a time zone; None where it is not there.
     age_seconds
         Since then, to the minute.
+    previous
+        The indexes that it has replaced and that can be put back, the last one first; of a bucket none.
     labs, subjects
         How many there are; a subject of two labs is two.
     sessions_without_datasets
@@ -97,6 +100,7 @@ class Info:
     version: str | None
     date_created: str | None
     age_seconds: int | None
+    previous: tuple[KeptIndex, ...]
     labs: int
     subjects: int
     sessions: int
@@ -147,6 +151,7 @@ def summarize(index: Index) -> Info:
         generation=index.generation,
         version=index.facts.get('version'),
         **_tell_age(index.facts.get('date_created')),
+        previous=() if index.url else tuple(iter_kept(index.folder)),
         labs=sum(1 for count in by_lab if count.lab),
         subjects=sum(count.subjects for count in by_lab),
         sessions=sessions.height,

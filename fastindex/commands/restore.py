@@ -1,0 +1,65 @@
+"""`fastindex restore ROOT`: put back the index that a run has replaced."""
+
+from __future__ import annotations
+
+import argparse
+
+from fastindex.commands.options import Parser, positive, prepare, share
+from fastindex.commands.output import print_json, show
+from fastindex.errors import EXIT_DONE
+from fastindex.text import escape
+
+__all__ = ['make_parser']
+
+EPILOG = """\
+examples:
+  python -m fastindex restore /data              the index that was replaced last; again: back to this one
+  python -m fastindex restore /data --number 2   the one before it, where a build has kept more (--keep 2)
+
+exit codes:
+  0  done
+  2  wrong usage, no index that was replaced, or a damaged one: the one that is published stays
+  4  another run is writing this index
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of `fastindex restore`."""
+    parser = Parser(
+        'restore',
+        'ROOT [options]',
+        'Put back the index that a run has replaced. The one that is there is kept in its place, to be put '
+        'back too. `fastindex info` names both.',
+        EPILOG,
+    )
+    share(parser, 'root', help='folder that was indexed')
+    share(parser, '--index')
+    parser.add_argument(
+        '--number', metavar='N', type=positive, default=1, help='1 (default) was replaced last, 2 before it'
+    )
+    share(parser, '--endpoint', '--anonymous', '--json', '--quiet')
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    prepare()
+    from dataclasses import asdict
+
+    from fastindex.jobs.restore.restore import restore
+
+    done = restore(
+        options.root,
+        out=options.index,
+        number=options.number,
+        endpoint=options.endpoint,
+        anonymous=options.anonymous,
+    )
+    if options.json:
+        print_json({**done.to_dict(), 'kept': [asdict(index) for index in done.kept]})
+    elif not options.quiet:
+        show(
+            f'{escape(done.folder)}: the index of {done.sessions:,} sessions and {done.datasets:,} datasets '
+            'is published again; the other one is kept'
+        )
+    return EXIT_DONE

@@ -1,0 +1,1 @@
+"""Put an index back that was replaced."""

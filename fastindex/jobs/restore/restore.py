@@ -1,0 +1,98 @@
+"""Put an index back that a run has replaced: the one that is there is kept in its place."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+from fastindex.errors import InvalidIndexError, UsageError
+from fastindex.records import Record
+from fastindex.tables.check import TABLES, check_pair
+from fastindex.tables.kept import KeptIndex, iter_kept, link_files, path_of_kept
+from fastindex.tables.publish import open_target
+from fastindex.tables.stage import EXTRAS
+from fastindex.text import escape, to_text
+from fastindex.trees import is_url
+
+__all__ = ['Restored', 'restore']
+
+
+class Restored(Record):
+    """What was put back.
+
+    Parameters
+    ----------
+    folder
+        Of the tables, or the URL of a bucket.
+    generation, sessions, datasets
+        Of the index that is published now; the first is None where another program made it.
+    kept
+        The indexes that can be put back now, the one that was replaced last first.
+    """
+
+    folder: str
+    generation: str | None
+    sessions: int
+    datasets: int
+    kept: tuple[KeptIndex, ...]
+
+
+def restore(
+    root: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    number: int = 1,
+    endpoint: str | None = None,
+    anonymous: bool = False,
+) -> Restored:
+    """Put an index back that a build has replaced, with its fingerprints. Twice is as before.
+
+    Parameters
+    ----------
+    root
+        The folder that was indexed.
+    out
+        Where the tables are, if not there; of `s3://bucket/prefix` that is put back which this user on this
+        machine has replaced.
+    number
+        1 is the one that was replaced last, 2 the one before it.
+    endpoint, anonymous
+        As for a build.
+
+    Raises
+    ------
+    InvalidIndexError
+        If none of this number is kept, or it is damaged: what is published stays.
+    LockedError, PublishError, UsageError
+        As for a build.
+    """
+    if number < 1:
+        raise UsageError(f'number={number}: expected 1 or more')
+    target = root if out is None else out
+    with ExitStack() as stack:
+        mirror = None
+        if is_url(target):
+            from fastindex.tables.bucket import open_bucket
+
+            target, mirror = open_bucket(stack, os.fspath(target), endpoint, anonymous, dry_run=False)
+        folder = Path(os.path.realpath(target))
+        stage = stack.enter_context(open_target(folder, overwrite=True))  # what is there is kept
+        source = path_of_kept(folder, number)
+        if not source.is_dir():
+            raise InvalidIndexError(f'{escape(os.fspath(source))}: no index that was replaced is kept there')
+        check_pair(source, below=folder)
+        [index] = (index for index in iter_kept(folder) if index.number == number)
+        with stage.open():
+            with stage.state.enter(source.name) as kept:
+                link_files((*TABLES, *EXTRAS), kept, stage.folder)
+            stage.publish(swap=number)
+        if mirror is not None:
+            mirror.publish()
+        return Restored(
+            mirror.location.url if mirror else to_text(os.fspath(folder)),
+            index.generation,
+            index.sessions,
+            index.datasets,
+            tuple(iter_kept(folder)),
+        )

@@ -1,0 +1,100 @@
+"""The lock of an index: a file in the state folder, held by the run that writes, and who it is."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from stat import S_ISLNK, S_ISREG
+from typing import IO
+
+from fastindex.errors import LockedError, PublishError
+from fastindex.files import hold_lock
+from fastindex.folders import OpenFolder
+from fastindex.text import escape
+
+__all__ = ['LOCK', 'lock_index']
+
+LOCK = 'lock'
+
+TRIES = 100
+"""A lock that is another file each time is somebody's game."""
+
+
+@contextmanager
+def lock_index(state: OpenFolder) -> Iterator[int]:
+    """Hold the lock of the index that a state folder is of; gives its descriptor.
+
+    A copy of the folder (`cp -al`, datalad) has made a link of the lock, or a second name of it: that is
+    replaced by a file of its own. Nothing is ever written to a file that has another name too.
+
+    Raises
+    ------
+    LockedError
+        If another run holds it.
+    PublishError
+        If it is neither a file nor a link.
+    """
+    for _ in range(TRIES):
+        with _open_lock(state) as lock, hold_lock(lock.fileno()) as is_ours:
+            if not is_ours:
+                index, holder = escape(os.fspath(state.path.parent)), _read_holder(lock.fileno())
+                raise LockedError(f'{index}: {holder} is writing this index: wait for it, or end it')
+            if not _is_there(state, lock):  # replaced meanwhile, or removed by the run before
+                continue
+            if os.fstat(lock.fileno()).st_nlink > 1:
+                _replace(state)
+                continue
+            _write_holder(lock.fileno())
+            yield lock.fileno()
+            return
+    raise PublishError(f'{escape(os.fspath(state.path / LOCK))}: somebody replaces this file all the time')
+
+
+def _open_lock(state: OpenFolder) -> IO[bytes]:
+    try:
+        fd = state.open_fd(LOCK, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        _replace(state)
+        fd = state.open_fd(LOCK, os.O_RDWR | os.O_CREAT)
+    lock = os.fdopen(fd, 'r+b', buffering=0)
+    if S_ISREG(os.fstat(fd).st_mode):
+        return lock
+    lock.close()
+    # A FIFO that a stranger put there, for instance.
+    raise PublishError(f'{escape(os.fspath(state.path / LOCK))}: this is no plain file of ours: remove it')
+
+
+def _replace(state: OpenFolder) -> None:
+    """Put a new file in the place of a link, one run at a time: none takes away what another has made."""
+    fd = os.open('.', os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=state.fd)
+    try:
+        with suppress(OSError):  # there are file systems on which a folder has no locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        info = state.look(LOCK)
+        if info is not None and (S_ISLNK(info.st_mode) or info.st_nlink > 1):
+            state.remove(LOCK, is_patient=False)
+            state.open_new(LOCK).close()
+    finally:
+        os.close(fd)
+
+
+def _is_there(state: OpenFolder, lock: IO[bytes]) -> bool:
+    info, ours = state.look(LOCK), os.fstat(lock.fileno())
+    return info is not None and (info.st_dev, info.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def _read_holder(fd: int) -> str:
+    holder = b''
+    with suppress(OSError):  # an SMB share lets nobody else read what is locked
+        holder = os.pread(fd, 200, 0)
+    return escape(holder.decode('utf-8', 'replace').strip()) or 'an unknown process'
+
+
+def _write_holder(fd: int) -> None:
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f'process {os.getpid()} on {os.uname().nodename}\n'.encode(), 0)
