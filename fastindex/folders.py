@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-__all__ = ['HELD', 'OpenFolder', 'open_below', 'patiently']
+__all__ = ['HELD', 'OpenFolder', 'open_below', 'open_file', 'patiently']
 
 HELD_SECONDS = 5.0
 """Until a file that cannot be replaced is an error: readers of an index take less, and an SMB client keeps a
@@ -29,8 +29,10 @@ _PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.01, 0.5
 HELD = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY})
 """What says that a file is open somewhere, be it that this user may not replace it at all."""
 
+LEASE_SECONDS = 60.0
+"""Until a file is an error that somebody holds a lease of: the kernel takes it away after 45 s."""
+
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OpenFolder:
@@ -76,7 +78,7 @@ class OpenFolder:
     def open_fd(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a file in it, never through a link; whether it is a regular file, the caller must look."""
         with self._naming(name):
-            return os.open(name, flags | _FILE_FLAGS, 0o666, dir_fd=self.fd)
+            return open_file(name, flags | os.O_NOFOLLOW, dir_fd=self.fd)
 
     def open_new(self, name: str, *, buffering: int = -1) -> IO[bytes]:
         """Make a file in it, where nothing is, to be written and read."""
@@ -149,6 +151,27 @@ class OpenFolder:
         except OSError as error:
             error.filename, error.filename2 = os.fspath(self.path / name), None
             raise
+
+
+def open_file(name: str | os.PathLike[str], flags: int, *, dir_fd: int | None = None) -> int:
+    """Open what should be a regular file: it waits for no reader or writer of a FIFO.
+
+    It does wait for who holds a lease of the file, as Samba and NFS servers do for their clients: they give
+    it back when they are asked, or the kernel takes it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    """
+    deadline = time.monotonic() + LEASE_SECONDS
+    while True:
+        try:
+            return os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=dir_fd)
+        except BlockingIOError:  # the holder has been asked now
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_PAUSE_SECONDS)
 
 
 def open_below(folder: Path, path: Path) -> int:

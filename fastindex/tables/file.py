@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from fastindex import limits
 from fastindex.errors import InvalidIndexError
-from fastindex.folders import open_below
+from fastindex.folders import open_below, open_file
 from fastindex.text import escape
 
 if TYPE_CHECKING:
@@ -50,10 +50,7 @@ def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
         A folder from which on no link is followed. If None, one is: who reads an index may have it elsewhere.
     """
     try:
-        if below is None:
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        else:
-            fd = open_below(below, path)
+        fd = open_file(path, os.O_RDONLY) if below is None else open_below(below, path)
         file = os.fdopen(fd, 'rb')
     except FileNotFoundError:
         folder = os.path.dirname(path) or '.'

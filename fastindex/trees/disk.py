@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
 
 from fastindex.errors import RootError
+from fastindex.folders import open_file
 from fastindex.names.problems import Tally
 from fastindex.text import escape
 from fastindex.trees import Folder, Measures, kernel
@@ -92,7 +93,7 @@ class _DiskFolder:
 
     @contextmanager
     def open(self, name: str) -> Iterator[int]:
-        fd = os.open(name, kernel.file_flags(self._follow_links), dir_fd=self._fd)
+        fd = open_file(name, kernel.file_flags(self._follow_links), dir_fd=self._fd)
         try:
             yield fd
         finally:
