@@ -21,9 +21,7 @@ __all__ = ['HAS_COMPILED', 'KERNEL', 'KERNEL_VARIABLE', 'TWINS', 'compiled']
 HAS_COMPILED = compiled is not None
 
 TWINS = 'python', 'compiled'
-
-KERNEL_VARIABLE = 'FASTINDEX_KERNEL'
-"""Of the environment: which twin is to run."""
+KERNEL_VARIABLE = 'FASTINDEX_KERNEL'  # of the environment: which twin is to run
 
 
 def _choose(wanted: str) -> str:
@@ -35,5 +33,4 @@ def _choose(wanted: str) -> str:
     return wanted or ('compiled' if HAS_COMPILED else 'python')
 
 
-KERNEL = _choose(os.environ.get(KERNEL_VARIABLE, ''))
-"""The twin that runs."""
+KERNEL = _choose(os.environ.get(KERNEL_VARIABLE, ''))  # the twin that runs

@@ -15,11 +15,8 @@ from fastindex.names.rules import RULES, Severity
 
 __all__ = ['Groups']
 
-FIRST = 3
-"""Findings of each code that are shown, unless all are asked for."""
-
-MEMORY_BYTES = 2**20
-"""Text of a code's findings that is kept in memory; more goes to a temporary file."""
+FIRST = 3  # findings of each code that are shown, unless all are asked for
+MEMORY_BYTES = 2**20  # text of a code's findings that is kept in memory; more goes to a temporary file
 
 
 class Groups:

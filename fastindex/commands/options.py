@@ -18,8 +18,7 @@ from fastindex.errors import UsageError
 
 __all__ = ['Parser', 'list_commands', 'parse_size', 'positive', 'prepare', 'share', 'suggest']
 
-WIDTH = 80
-"""Columns of a help page."""
+WIDTH = 80  # columns of a help page
 
 
 def _fit(line: str) -> str:

@@ -24,8 +24,7 @@ __all__ = [
     'with_flags',
 ]
 
-MAX_PROBLEMS = 10
-"""Problems that the summary names."""
+MAX_PROBLEMS = 10  # problems that the summary names
 
 
 def as_typed(text: str) -> str:
@@ -67,8 +66,7 @@ def _print(text: str, end: str = '\n') -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-_FLAGS = {'split_bytes': 'split', 'tables': 'index'}
-"""Options that have another name on the command line."""
+_FLAGS = {'split_bytes': 'split', 'tables': 'index'}  # options that have another name on the command line
 
 
 def with_flags(text: str) -> str:

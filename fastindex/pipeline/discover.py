@@ -35,11 +35,8 @@ TASKS_PER_WORKER = 4
 AGGREGATES = 'aggregates'
 """A folder in the root in which ONE keeps files over many sessions, as `aggregates/Subjects/lab/…`."""
 
-BLOCK_SESSIONS = 1024
-"""Sessions that are unpacked at once."""
-
-MANY = 50
-"""More folders than this in the root: then they are subjects, not labs, and most of the work."""
+BLOCK_SESSIONS = 1024  # sessions that are unpacked at once
+MANY = 50  # more folders than this in the root: then they are subjects, not labs, and most of the work
 
 
 class Sessions(NamedTuple):
@@ -48,8 +45,7 @@ class Sessions(NamedTuple):
     identity: Identity
     total: int
     blocks: list[bytes]
-    listed: bytes = b''
-    """What the tree has listed of them ahead; on its way from a worker."""
+    listed: bytes = b''  # what the tree has listed of them ahead; on its way from a worker
 
     @classmethod
     def pack(cls, identity: Identity, paths: list[str]) -> Sessions:
@@ -70,16 +66,10 @@ class Sessions(NamedTuple):
 class Discovery(NamedTuple):
     """What was discovered."""
 
-    sessions: list[Sessions]
-    """Each in order, but not one after the other."""
-
-    subjects: list[str]
-    """Paths of subjects that are to be looked into yet."""
-
+    sessions: list[Sessions]  # each in order, but not one after the other
+    subjects: list[str]  # paths of subjects that are to be looked into yet
     tally: Tally
-
-    listed: Listed | None = None
-    """What the tree has listed ahead, where it does; to be closed."""
+    listed: Listed | None = None  # what the tree has listed ahead, where it does; to be closed
 
     def add(self, other: Discovery) -> None:
         """Add what a worker has found."""
@@ -125,17 +115,14 @@ def discover(
 ) -> Discovery:
     """Discover all sessions of a tree.
 
+    Raises RootError if the root cannot be listed.
+
     Parameters
     ----------
     load
         Called once: loads what the workers of the next stage are to inherit. While the workers have the
         larger part of the work, where they are few and then replaced; before there are any, where they are
         many.
-
-    Raises
-    ------
-    RootError
-        If the root cannot be listed.
     """
     if load is not None and not pool.is_renewable:
         load()

@@ -47,6 +47,8 @@ Row = tuple[Any, ...]
 class SortedRows:
     """The rows of a sorted table, which are taken away from its start.
 
+    Its methods raise InvalidIndexError if the rows are not in the order of their keys.
+
     Parameters
     ----------
     tables
@@ -55,11 +57,6 @@ class SortedRows:
         Gives the key of a row, by which the table is sorted. It begins with the first column.
     path
         The table, for messages.
-
-    Raises
-    ------
-    InvalidIndexError
-        From its methods, if the rows are not in the order of their keys.
     """
 
     def __init__(self, tables: Iterator[pa.Table], key: Callable[[Row], Row], path: Path) -> None:
@@ -120,10 +117,7 @@ class SortedRows:
 def iter_in_order(tables: Iterator[pa.Table], column: int | str, path: Path) -> Iterator[pa.Table]:
     """Iterate over tables whose rows are to ascend by a column, also from one to the next.
 
-    Raises
-    ------
-    InvalidIndexError
-        If they do not; `path` names the table.
+    Raises InvalidIndexError if they do not; `path` names the table.
     """
     import pyarrow.compute as pc
 

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ['REVISIONS', 'Recipe', 'date_created_now', 'one_metadata', 'pandas_metadata', 'to_facts']
 
-REVISIONS = ('newest', 'known')
-"""Which of the revisions of a dataset is the default one."""
+REVISIONS = ('newest', 'known')  # which of the revisions of a dataset is the default one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

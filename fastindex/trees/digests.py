@@ -92,10 +92,7 @@ class Digest(Protocol):
 def parse_algorithms(text: str) -> tuple[str, ...]:
     """Parse `xxh128`, `md5` or `xxh128,md5`.
 
-    Raises
-    ------
-    UsageError
-        If there is another name in it, or none.
+    Raises UsageError if there is another name in it, or none.
 
     Examples
     --------
@@ -130,7 +127,7 @@ def new_digest(algorithm: str) -> Digest:
 def open_buffer(size_bytes: int) -> memoryview:
     """Make memory to read files into, which begins where a page does.
 
-    An AMD EPYC copies at half its speed to where a `bytearray` of some MB begins, 16 bytes behind the begin
+    An AMD EPYC copies at half its speed to where a `bytearray` of some MB begins, 16 bytes after the start
     of a page, as `malloc` has it: a file of 8 GB takes 1.8 s there, and 0.8 s nearly everywhere else.
     """
     return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE))  # a forked process gets its own
@@ -171,17 +168,12 @@ class Hasher:
         self._max_bytes = max_bytes
 
     def measure(self, fd: int) -> Measured:
-        """Read the whole of an open file, at whose begin `fd` stands.
+        """Read the whole of an open file, at whose start `fd` stands.
 
         A file that was last changed well before this object was made did not change while it was read: one
-        `fstat` after the read shows that. Any other one is read again between two that must agree.
-
-        Raises
-        ------
-        FileChangedError
-            If the file changed while it was read, each time.
-        OSError
-            If it cannot be read, or is not a regular file.
+        `fstat` after the read shows that. Any other one is read again between two that must agree. Raises
+        FileChangedError if the file changed while it was read, each time. Raises OSError if it cannot be
+        read, or is not a regular file.
         """
         count = os.readv(fd, self._buffers)
         info = os.fstat(fd)
@@ -210,7 +202,7 @@ class Hasher:
         raise FileChangedError
 
     def digest(self, sizes: Sequence[int]) -> list[Digests]:
-        """Digest files of these sizes, which are in the buffer one behind the other."""
+        """Digest files of these sizes, which are in the buffer one after the other."""
         slices = starmap(slice, pairwise(accumulate(sizes, initial=0)))
         contents = map(self.buffer.__getitem__, slices)
         if self._is_xxh128_alone:

@@ -127,10 +127,7 @@ def list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:
     4. A folder with a dot name: a skip; that of our own in the root: nothing.
     5. A folder whose name is not UTF-8: a problem.
 
-    Raises
-    ------
-    OSError
-        If the folder cannot be listed.
+    Raises OSError if the folder cannot be listed.
     """
     found: list[str] = []
     above = f'{path}/' if path else ''

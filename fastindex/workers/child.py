@@ -47,9 +47,7 @@ STOP_SECONDS = 2.0  # for an orderly end, before another one is made
 PIPE_BYTES = 2**20  # a result fits, so that a worker need not wait until it is read
 LOOK_SECONDS = 0.5  # how often a worker looks whether its parent still lives
 _LENGTH = struct.Struct('=Q')
-
-END = None
-"""What is sent in place of a task, for a worker to end."""
+END = None  # what is sent in place of a task, for a worker to end
 
 
 def may_fork() -> bool:

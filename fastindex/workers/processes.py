@@ -35,7 +35,6 @@ TASKS_PER_WORKER = 4
 MAX_DEATHS = 3  # workers that may die of one task
 MEASURED_SECONDS = 0.02  # of each worker, before it is judged whether it waits for the disk
 MOSTLY = 3  # seconds for one of a CPU: fewer are those of a machine that has other work too
-
 DEATHS = object()
 """What `Workers.collect` gives for a task of which `MAX_DEATHS` workers died, in place of a result."""
 
@@ -79,8 +78,7 @@ class Workers:
 
     def __init__(self, count: int, most: int | None = None) -> None:
         self._most = most or count
-        self._took = [0.0, 0.0]
-        """Of the tasks that are done: seconds, and seconds of a CPU."""
+        self._took = [0.0, 0.0]  # of the tasks that are done: seconds, and seconds of a CPU
         self._workers: list[_Worker] = []
         self._poll = select.poll()
         self._retry: deque[_Sent] = deque()

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ['refuse_losses', 'refuse_to_lose']
 
-MAX_MISSING = 10
-"""Labs and subjects that are named where much would go."""
+MAX_MISSING = 10  # labs and subjects that are named where much would go
 
 
 def refuse_to_lose(out: Path, report: Report) -> None:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ['explain_nothing']
 
-MAX_NEAR = 3
-"""Names that are offered."""
+MAX_NEAR = 3  # names that are offered
 
 
 def explain_nothing(index: Index, query: Query) -> str:

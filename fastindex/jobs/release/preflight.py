@@ -58,17 +58,10 @@ __all__ = [
     'parse_out',
 ]
 
-LINK_CODE = 'ALF409'
-"""What `validate` finds where a link is not followed."""
-
-ArchiveFormat = type[ZipFormat] | type[TarZstFormat]
-"""Of archive, by its name."""
-
+LINK_CODE = 'ALF409'  # what `validate` finds where a link is not followed
+ArchiveFormat = type[ZipFormat] | type[TarZstFormat]  # of archive, by its name
 TABLES = ('sessions.pqt', 'datasets.pqt')
-
-DIGEST = 'xxh128'
-"""What every index that is released has: by it a file that has changed since is found."""
-
+DIGEST = 'xxh128'  # what every index that is released has: by it a file that has changed since is found
 _ELSEWHERE = '`tables` DIR (an empty folder) makes an index for this release alone'
 
 _KINDS: dict[str, ArchiveFormat] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
@@ -85,12 +78,8 @@ def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
 def parse_out(out: str | os.PathLike[str]) -> tuple[Path, ArchiveFormat]:
     """Find where the archive is to go, and of which kind it is.
 
-    Raises
-    ------
-    UsageError
-        If it is of no kind.
-    MissingExtraError
-        If it takes a package that is not installed.
+    Raises UsageError if it is of no kind. Raises MissingExtraError if it takes a package that is not
+    installed.
     """
     folder, name = os.path.split(os.fspath(out))
     kind = _find_kind(name, out)
@@ -102,10 +91,7 @@ def parse_out(out: str | os.PathLike[str]) -> tuple[Path, ArchiveFormat]:
 def check_place(path: Path, root: str, *, overwrite: bool) -> None:
     """Check that an archive can be written to a place; where a link is, what it leads to counts.
 
-    Raises
-    ------
-    UsageError, ReleaseError
-        If it cannot.
+    Raises UsageError, ReleaseError if it cannot.
     """
     target = find_target(path, error=ReleaseError)
     shown = escape(os.fspath(path))
@@ -134,9 +120,7 @@ class Making(NamedTuple):
     """How the index of a release is made."""
 
     recipe: Recipe
-    ids_from: tuple[Path, ...] = ()
-    """Tables whose ids are kept."""
-
+    ids_from: tuple[Path, ...] = ()  # tables whose ids are kept
     is_apart: bool = False
     """Whether it is made elsewhere, and dropped afterwards: the tables that are there are of others."""
 
@@ -149,21 +133,16 @@ def choose_making(
 ) -> Making:
     """Choose how the index of a release is made: so that ids and all else that the one there has stays.
 
+    Raises ForeignTableError if something is there that is no table. Raises InvalidIndexError if tables of
+    another program are there that are no index. Raises UsageError if the index there was made in another way
+    than what was asked for, or nobody can tell how.
+
     Parameters
     ----------
     folder
         Where the tables are, or will be.
     namespace, ids_from, follow_symlinks
         What was asked for; None is no wish.
-
-    Raises
-    ------
-    ForeignTableError
-        If something is there that is no table.
-    InvalidIndexError
-        If tables of another program are there that are no index.
-    UsageError
-        If the index there was made in another way than what was asked for, or nobody can tell how.
     """
     given = () if ids_from is None else (Path(ids_from),)
     foreign = find_foreign(folder)
@@ -259,10 +238,7 @@ def count_findings(
 ) -> dict[str, int]:
     """Count the findings by severity.
 
-    Raises
-    ------
-    FindingsError
-        If there are errors, or links of which nobody said what to do about them.
+    Raises FindingsError if there are errors, or links of which nobody said what to do about them.
     """
     counts: Counter[str] = Counter({str(severity): 0 for severity in Severity})
     first: dict[str, Finding] = {}
@@ -302,10 +278,7 @@ def count_findings(
 def find_aggregates(tree: Tree) -> list[tuple[str, int]]:
     """Find the files below `aggregates/`, which ONE makes of many sessions: their paths, and sizes in bytes.
 
-    Raises
-    ------
-    ReleaseError
-        If one has a name that does not unpack everywhere.
+    Raises ReleaseError if one has a name that does not unpack everywhere.
     """
     found: list[tuple[str, int]] = []
     paths = [AGGREGATES]
@@ -326,10 +299,7 @@ def find_aggregates(tree: Tree) -> list[tuple[str, int]]:
 def find_descriptions(tree: Tree) -> list[tuple[str, int]]:
     """Find the README and LICENSE files of the root: their names, and their sizes in bytes.
 
-    Raises
-    ------
-    ReleaseError
-        If one has a name that does not unpack everywhere.
+    Raises ReleaseError if one has a name that does not unpack everywhere.
     """
     with tree.open_folder('', Tally()) as folder:
         listed = (name for names, _ in folder.iter_names() for name in names)

@@ -32,17 +32,14 @@ __all__ = ['list_client_tables', 'write_client_tables', 'write_tables']
 def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_created: str) -> None:
     """Write sessions.pqt and datasets.pqt of a part into a folder.
 
+    Raises InvalidIndexError if the tables are not those that were opened.
+
     Parameters
     ----------
     origin
         A name for the data, in the place of the path on a machine.
     date_created
         To the minute, as the client wants it; not today, or the bytes would be others tomorrow.
-
-    Raises
-    ------
-    InvalidIndexError
-        If the tables are not those that were opened.
     """
     import pyarrow as pa
 

@@ -52,8 +52,7 @@ class Totals(NamedTuple):
 
     sessions: int
     datasets: int
-    bytes: int | None
-    """None where not all sizes are known."""
+    bytes: int | None  # None where not all sizes are known
 
 
 class Expected(Protocol):

@@ -41,9 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Verification', 'verify']
 
-MAX_PROBLEMS = 1000
-"""Problems that are kept; all are counted."""
-
+MAX_PROBLEMS = 1000  # problems that are kept; all are counted
 MAX_PARTS = 2**16
 
 
@@ -136,8 +134,7 @@ class _VerifyTask(NamedTuple):
     part: Share
     workers: tuple[int | None, Executor | None, Dask | None]
     progress: bool
-    follows_recipe: bool
-    """Whether links are followed as the index says."""
+    follows_recipe: bool  # whether links are followed as the index says
     uuid_filenames: bool | None
 
 
