@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
+from pathlib import Path
 
 from fastindex.commands.options import Parser, prepare, share
 from fastindex.commands.output import beside, print_json, show
 from fastindex.commands.search import open_index
-from fastindex.errors import EXIT_DONE
+from fastindex.errors import EXIT_DONE, UsageError
+from fastindex.files import find_temporary
 from fastindex.text import escape
 
 __all__ = ['make_parser']
@@ -16,6 +20,7 @@ __all__ = ['make_parser']
 EPILOG = """\
 examples:
   python -m fastindex report /data --out report.html
+  python -m fastindex report /data --open                               look at it
   python -m fastindex report /data --out report.html --no-validate      the index alone, without a walk
   python -m fastindex report /mnt/tree --index ~/index --out r.html     tables that --out put elsewhere
 
@@ -33,14 +38,15 @@ def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex report`."""
     parser = Parser(
         'report',
-        'ROOT --out FILE.html [options]',
+        'ROOT (--out FILE.html | --open) [options]',
         'Write one HTML file that shows what is in an index, and opens offline in any browser: '
         'sessions over time, who has what, sizes, findings of validate, and a table to search and sort.',
         EPILOG,
     )
     add = parser.add_argument
     share(parser, 'root', help='folder that was indexed')
-    add('--out', metavar='FILE', required=True, help='the file to write, in a folder that exists, or -')
+    add('--out', metavar='FILE', help='the file to write, in a folder that exists, or -')
+    add('--open', action='store_true', help='show it in the browser; without --out from a temporary file')
     share(parser, '--index')
     add('--title', metavar='TEXT', help='heading of the page (default: the name of ROOT)')
     add(
@@ -63,6 +69,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.out is None:
+        if not options.open:
+            raise UsageError('expected --out FILE.html, or --open. See python -m fastindex report --help')
+        folder = tempfile.mkdtemp(prefix='fastindex-', dir=find_temporary())
+        options.out = os.path.join(folder, 'report.html')
     started = time.monotonic()
     prepare(dask=options.dask)
     index = open_index(options.root, options.index)
@@ -91,4 +102,8 @@ def _run(options: argparse.Namespace) -> int:
                 f'wrote {escape(summary.path)} ({to_size(summary.size_bytes)}) in {seconds:.1f} s: '
                 f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}{found}'
             )
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(Path(options.out).resolve().as_uri())
     return EXIT_DONE

@@ -29,7 +29,7 @@ from fastindex.jobs.report.coverage import CoverageRow
 from fastindex.text import to_size
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.tables import read
-from tests.support.trees import SESSION, grow
+from tests.support.trees import SESSION, Link, grow
 
 TREE = {
     f'{SESSION}/alf/_ibl_trials.choice.npy': b'12345',
@@ -300,6 +300,7 @@ def test_a_browser_runs_nothing_that_is_in_a_name(browser, write):
     visit.page.hover('#lab-bytes .mark-rect path >> nth=0')
     wait_until(lambda: '<b>' in visit.page.inner_text('#vg-tooltip-element'))
     assert visit.ask('document.querySelectorAll("#vg-tooltip-element b").length') == 0
+    visit.page.click('summary')  # all have all: the matrix is folded
     assert '{{ 7 * 7 }}' in visit.page.inner_text('#coverage')
     assert '</script><script>alert(1)</y.npy' in visit.page.inner_text('#findings')
 
@@ -313,8 +314,12 @@ def test_a_browser_shows_searches_and_sorts(browser, example_tree, tmp_path):
     assert visit.messages == []
     assert [url for url in visit.requests if not url.startswith('blob:')] == [out.as_uri()]
     assert visit.ask(
-        '[...document.querySelectorAll(".chart")].map(c => c.querySelectorAll("svg").length)'
-    ) == [*(1, 1, 1, 1, 1)]
+        '[...document.querySelectorAll(".chart")].map(c => [c.id, c.querySelectorAll("svg").length])'
+    ) == [[name, 1] for name in ('timeline', 'growth', 'lab-bytes', 'session-bytes')]
+    shown = visit.page.inner_text('main')
+    assert 'All of it has one extension: .npy' in shown  # of one bar there is a sentence, no chart
+    assert 'has all of the 15 datasets' in shown
+    assert 'All names are valid.' in visit.page.inner_text('#health')
     bars = visit.ask(
         '[...document.querySelectorAll("#timeline .mark-rect path")].map(p => p.getBBox().height)'
     )
@@ -342,6 +347,40 @@ def test_a_browser_shows_searches_and_sorts(browser, example_tree, tmp_path):
     wait_until(lambda: visit.ask(background) != light)
     dark = visit.ask(background)
     assert Visit(browser, out, 'dark', 390).ask(background) == dark
+
+
+def test_a_browser_lists_the_sessions_that_lack_a_dataset(browser, write, tmp_path):
+    tree = {
+        f'lab/Subjects/s{i}/2024-01-01/001/{name}.npy': b'12' for i in (1, 2, 3) for name in ('a.b', 'c.d')
+    }
+    del tree['lab/Subjects/s2/2024-01-01/001/c.d.npy']
+    tree['lab/Subjects/s3/2024-01-02/1/c.d.npy'] = b''
+    visit = Visit(browser, write(tree))
+    assert visit.messages == []
+    table = 'document.querySelectorAll("#incomplete-table tbody tr")'
+    rows = f'[...{table}].map(r => [...r.cells].map(c => c.innerText))'
+    lacking = [
+        ['lab', 's2', '2024-01-01', '001', 'c.d', 'lab/Subjects/s2/2024-01-01/001'],
+        ['lab', 's3', '2024-01-02', '001', 'a.b', 'lab/Subjects/s3/2024-01-02/1'],
+    ]
+    assert visit.ask(rows) == lacking
+    health = visit.page.inner_text('#health')
+    assert health.splitlines()[1].startswith('error')  # the worst first: the number without zeros
+    assert '2 sessions without a dataset that most sessions have' in health
+    visit.page.click('#coverage tr:has-text("s3") td:has-text("50%")')
+    wait_until(lambda: visit.ask(rows) == lacking[1:])
+    with visit.page.expect_download() as download:
+        visit.page.click('#incomplete button:has-text("CSV")')
+    assert Path(download.value.path()).read_text().splitlines() == [
+        '"lab","subject","date","number","missing","path"',
+        '"lab","s3","2024-01-02","001","a.b","lab/Subjects/s3/2024-01-02/1"',
+    ]
+
+
+def test_problems_of_the_build_are_in_the_page(write, tmp_path):
+    text = write({**TREE, f'{SESSION}/alf/gone.times.npy': Link('nowhere')}).read_text()
+    assert '1 path could not be indexed' in text
+    assert f'{SESSION}/alf/gone.times.npy: dangling-link' in text
 
 
 @pytest.mark.parametrize(
@@ -381,6 +420,17 @@ def test_the_command_tells_what_it_wrote(make_tree, build, run, tmp_path):
     assert found['size_bytes'] == out.stat().st_size
     assert found['findings'] is None
     assert '<title>Ours</title>' in out.read_text()
+
+
+def test_open_shows_a_temporary_file_in_the_browser(make_tree, build, run, monkeypatch):
+    root, shown = make_tree(TREE), []
+    build(root)
+    monkeypatch.setattr('webbrowser.open', shown.append)
+    assert run('report', root, '--open', '--no-validate', '--quiet')[0] == 0
+    [url] = shown
+    path = Path(url.removeprefix('file://'))
+    assert '<title>' in path.read_text()
+    shutil.rmtree(path.parent)
 
 
 def test_what_cannot_be_done_is_said_and_leaves_what_was_there(make_tree, build, run, tmp_path):

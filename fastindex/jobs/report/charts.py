@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from typing import Any
 
-from fastindex.jobs.report.contents import ChartBar, Contents
+from fastindex.jobs.report.contents import ChartBar, Contents, to_bars
+from fastindex.text import to_size
 
 __all__ = ['to_charts']
 
@@ -22,6 +23,10 @@ _FAINT = 'var(--faint)'
 _RULE = 'var(--rule)'
 _BAR = 'var(--accent)'
 LEAST_BARS = 30  # bars that the time axis has room for: one day alone is no wide bar
+_FORMATS = {
+    step: f"utcFormat(datum.value, '{form}')"
+    for step, form in (('day', '%-d %b %Y'), ('week', '%b %Y'), ('month', '%b %Y'), ('year', '%Y'))
+}
 _DAYS = {'day': 1, 'week': 7, 'month': 31, 'year': 366}
 
 CONFIG: Spec = {
@@ -50,15 +55,20 @@ _COLORS = [
 
 
 def to_charts(contents: Contents) -> dict[str, Spec]:
-    """Make the specification of each chart that has a bar; the key is the id of its element in the page."""
+    """Make the specification of each chart that has several bars, by the id of its element in the page."""
+    storage = contents.storage
     charts = {
         'timeline': _draw_timeline(contents),
+        'growth': _draw_growth(storage.months),
         'lab-bytes': _draw_bars(contents.lab_bytes if contents.info.labs else (), 'Bytes by lab'),
         'object-bytes': _draw_bars(contents.object_bytes, 'Bytes by object'),
+        'extension-bytes': _draw_bars(to_bars(storage.extensions), 'Bytes by extension'),
+        'collection-bytes': _draw_bars(to_bars(storage.collections), 'Bytes by collection'),
         'session-datasets': _draw_histogram(contents.session_datasets, 'datasets in a session'),
         'session-bytes': _draw_histogram(contents.session_bytes, 'size of a session'),
     }
-    return {id: spec for id, spec in charts.items() if spec['data']['values']}
+    least = {'timeline': 1}  # of one bar, the page says what it is
+    return {id: spec for id, spec in charts.items() if len(spec['data']['values']) >= least.get(id, 2)}
 
 
 def _draw(description: str, values: list[Spec], **spec: Any) -> Spec:
@@ -105,7 +115,7 @@ def _draw_timeline(contents: Contents) -> Spec:
                 'type': 'temporal',
                 'bin': 'binned',
                 'scale': {'type': 'utc', 'padding': {'expr': f'{_choose_margin(contents):.3f} * width'}},
-                'axis': {'labelBound': True, 'labelOverlap': True},
+                'axis': {'labelBound': True, 'labelOverlap': True, 'labelExpr': _FORMATS[contents.step]},
                 'title': None,
             },
             'x2': {'field': 'end'},
@@ -166,6 +176,30 @@ def _draw_bars(bars: Sequence[ChartBar], title: str) -> Spec:
             {'mark': {'type': 'bar', 'fill': _BAR}},
             {'mark': {'type': 'text', 'align': 'left', 'dx': 4}, 'encoding': {'text': {'field': 'text'}}},
         ],
+    )
+
+
+def _draw_growth(months: Sequence[tuple[str, int]]) -> Spec:
+    return _draw(
+        'Bytes a month',
+        [{'label': month, 'value': size, 'text': to_size(size)} for month, size in months],
+        height=180,
+        mark={'type': 'bar', 'fill': _BAR, 'width': {'expr': "min(60, 0.94 * bandwidth('x'))"}},
+        encoding={
+            'x': {
+                'field': 'label',
+                'type': 'ordinal',
+                'title': None,
+                'axis': {'labelAngle': -45, 'labelOverlap': True},
+            },
+            'y': {
+                'field': 'value',
+                'type': 'quantitative',
+                'title': 'bytes a month',
+                'axis': {'domain': False, 'format': '~s'},
+            },
+            'tooltip': [{'field': 'label', 'title': 'month'}, {'field': 'text', 'title': 'size'}],
+        },
     )
 
 

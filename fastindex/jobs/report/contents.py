@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fastindex.jobs.read.info import Info, LabCount, ObjectCount, summarize
+from fastindex.jobs.read.info import Info, summarize
 from fastindex.jobs.read.search import select_sessions
 from fastindex.names.findings import Finding
 from fastindex.names.rules import RULES, Rule
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
 
 from fastindex.jobs.report.coverage import Coverage, cover, to_name
+from fastindex.jobs.report.health import Incomplete, find_incomplete, read_problems
+from fastindex.jobs.report.storage import Storage, measure_storage
 
 __all__ = [
     'MAX_TABLE_ROWS',
@@ -35,6 +37,7 @@ __all__ = [
     'TimeBin',
     'gather',
     'group_findings',
+    'to_bars',
 ]
 
 MAX_TABLE_ROWS = 10_000  # rows of the table: of more sessions it has the subjects; 10,000 take 1 MB
@@ -88,7 +91,7 @@ class FindingGroup:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that a report shows of an index."""
+    """All that a report shows of an index. Of many fields: the page has a part for each of them."""
 
     info: Info  # the counts of `fastindex.info`
     labs: tuple[str, ...]  # names that `timeline` has, the one with most sessions first
@@ -103,6 +106,11 @@ class Contents:
     # coverage, table: who has what; all that there is, row by row
     coverage: Coverage
     table: Table
+    # what is incomplete, what takes the space, what could not be indexed, and where the index says it is
+    incomplete: Incomplete
+    storage: Storage
+    problems: tuple[str, ...]
+    origin: str
 
 
 def gather(index: Index) -> Contents:
@@ -119,12 +127,16 @@ def gather(index: Index) -> Contents:
         labs=labs,
         timeline=timeline,
         step=step,
-        lab_bytes=_to_bars(info.by_lab, lambda count: count.lab),
-        object_bytes=_to_bars(info.by_object, lambda count: count.object or ''),
+        lab_bytes=to_bars([(to_name(count.lab), count.bytes) for count in info.by_lab]),
+        object_bytes=to_bars([(to_name(count.object or ''), count.bytes) for count in info.by_object]),
         session_datasets=_count_by_value(sessions['datasets'], str),
         session_bytes=_count_by_value(sessions['bytes'], to_size),
         coverage=cover(index.datasets, sessions),
         table=(_list_sessions if sessions.height <= MAX_TABLE_ROWS else _list_subjects)(sessions),
+        incomplete=find_incomplete(index, sessions),
+        storage=measure_storage(index, sessions),
+        problems=read_problems(index),
+        origin=escape(str(index.facts.get('origin') or index.url or index.root)),
     )
 
 
@@ -185,11 +197,9 @@ def _count_over_time(sessions: pl.DataFrame, info: Info) -> tuple[str, tuple[Tim
     return step, tuple(TimeBin(start, end, lab, count) for (lab, start, end), count in ordered)
 
 
-def _to_bars(
-    counts: Sequence[LabCount] | Sequence[ObjectCount], name_of: Callable[[Any], str]
-) -> tuple[ChartBar, ...]:
-    """Make bars of bytes, the longest first; those that are too many are added up."""
-    ordered = sorted(((to_name(name_of(count)), count.bytes) for count in counts), key=lambda bar: -bar[1])
+def to_bars(counts: Sequence[tuple[str, int]]) -> tuple[ChartBar, ...]:
+    """Make bars of names and their bytes, the longest first; those that are too many are added up."""
+    ordered = sorted(counts, key=lambda bar: -bar[1])
     bars = tuple(ChartBar(name, size, to_size(size)) for name, size in ordered)
     if len(bars) <= MAX_BARS:
         return bars

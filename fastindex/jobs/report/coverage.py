@@ -12,7 +12,16 @@ from fastindex.text import escape
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ['MAX_COVERAGE_COLUMNS', 'MAX_COVERAGE_ROWS', 'Coverage', 'CoverageRow', 'cover', 'to_name']
+__all__ = [
+    'MAX_COVERAGE_COLUMNS',
+    'MAX_COVERAGE_ROWS',
+    'Coverage',
+    'CoverageRow',
+    'cover',
+    'to_kinds',
+    'to_name',
+    'to_stem',
+]
 
 
 MAX_COVERAGE_ROWS = 150
@@ -56,6 +65,13 @@ def to_name(text: str) -> str:
 _STEM = r'(?:^|/)([^/.]+\.[^/.]+)\.[^/]*$'
 
 
+def to_stem() -> pl.Expr:
+    """Take from a rel_path the start of the name, `_ibl_trials.choice`: the column `stem`."""
+    import polars as pl
+
+    return pl.col('rel_path').cast(pl.String).str.extract(_STEM).fill_null('').alias('stem')
+
+
 def cover(datasets: pl.LazyFrame, sessions: pl.DataFrame) -> Coverage:
     """Count the sessions that have a dataset, by subject or lab, and by its object and attribute."""
     import polars as pl
@@ -65,9 +81,8 @@ def cover(datasets: pl.LazyFrame, sessions: pl.DataFrame) -> Coverage:
     row_of_id = sessions.join(groups, on=keys).select('id', 'row')
     if 'exists' in datasets.collect_schema():
         datasets = datasets.filter('exists')
-    stem = pl.col('rel_path').cast(pl.String).str.extract(_STEM).fill_null('').alias('stem')
-    named = datasets.select(pl.col('eid').cast(pl.String).alias('id'), stem)
-    kinds = _to_kinds(named.select(pl.col('stem').unique()).collect(engine='streaming')['stem'])
+    named = datasets.select(pl.col('eid').cast(pl.String).alias('id'), to_stem())
+    kinds = to_kinds(named.select(pl.col('stem').unique()).collect(engine='streaming')['stem'])
     counts = (
         named.join(kinds.lazy(), on='stem')
         .join(row_of_id.lazy(), on='id')
@@ -132,7 +147,7 @@ def _add_rows(name: str, rows: Sequence[CoverageRow], width: int) -> CoverageRow
     )
 
 
-def _to_kinds(stems: pl.Series) -> pl.DataFrame:
+def to_kinds(stems: pl.Series) -> pl.DataFrame:
     """Find the `object.attribute` of the starts of names, `_ibl_trials.choice`; '' where they are not ALF."""
     import polars as pl
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +22,8 @@ from fastindex.extras import require
 from fastindex.jobs.read.info import Info
 from fastindex.jobs.report.charts import to_charts
 from fastindex.jobs.report.contents import Contents, FindingGroup
-from fastindex.jobs.report.coverage import CoverageRow
+from fastindex.jobs.report.coverage import Coverage, CoverageRow
+from fastindex.jobs.report.health import check_health
 from fastindex.names.rules import Severity
 from fastindex.text import escape, to_count, to_size
 
@@ -68,13 +70,16 @@ def render(contents: Contents, findings: Sequence[FindingGroup] | None, note: st
             info=contents.info,
             title=escape(title),
             tiles=_list_tiles(contents.info),
-            facts=_list_facts(contents.info),
+            facts=_list_facts(contents),
+            health=check_health(contents.info, contents.incomplete, contents.problems, findings, note),
+            is_complete=_is_complete(contents.coverage),
             findings=findings,
             finding_counts=_count_findings(findings or ()),
             note=note,
             coverage_rows=[(row, _to_cells(row)) for row in contents.coverage.rows],
             coverage_total=_to_cells(contents.coverage.total),
             charts=to_charts(contents),
+            bars=_name_bars(contents),
             style=_read('page.css'),
             script=script,
             script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -93,7 +98,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=to_count, escape_name=escape, size=to_size)
+    environment.filters.update(count=to_count, escape_name=escape, quote=shlex.quote, size=to_size)
     return environment
 
 
@@ -131,19 +136,40 @@ def _list_tiles(info: Info) -> list[tuple[str, str]]:
     return [(number, noun) for number, noun in words] + [(to_size(info.bytes), 'in all')]
 
 
-def _list_facts(info: Info) -> list[tuple[str, str]]:
+def _name_bars(contents: Contents) -> dict[str, list[tuple[str, str]]]:
+    """Name the bars of each chart, and what each says: the page says it in a sentence where there is one."""
+    storage = contents.storage
+    bytes_of = {'growth': storage.months, 'extension': storage.extensions, 'collection': storage.collections}
+    charts = {
+        'lab': contents.lab_bytes,
+        'object': contents.object_bytes,
+        'datasets': contents.session_datasets,
+        'sizes': contents.session_bytes,
+    }
+    return {
+        **{chart: [(name, to_size(size)) for name, size in parts] for chart, parts in bytes_of.items()},
+        **{chart: [(bar.label, bar.text) for bar in bars] for chart, bars in charts.items()},
+    }
+
+
+def _is_complete(coverage: Coverage) -> bool:
+    """Tell whether each session has all: then a matrix of hundreds says less than a sentence."""
+    return all(count == row.sessions for row in coverage.rows for count in row.having)
+
+
+def _list_facts(contents: Contents) -> list[tuple[str, str]]:
     """List what is known of the index, in words; nothing of when or where the report was made."""
+    info = contents.info
     maker = f'fastindex {info.version}' if info.version else 'another program'
     facts = [('index made by', maker), ('on', info.date_created), ('generation', info.generation)]
     digests = ', '.join(f'{name} ({count:,})' for name, count in info.digests.items())
     facts.append(('digests', digests or 'none'))
-    if info.sessions_without_datasets:
-        facts.append(('sessions without a dataset', f'{info.sessions_without_datasets:,}'))
-    if info.missing:
-        facts.append(('datasets not on disk', f'{info.missing:,}'))
     if info.revised:
         facts.append(('datasets in a revision', f'{info.revised:,}'))
         facts.append(('datasets that have a later revision', f'{info.superseded:,}'))
+    if info.revisions:
+        facts.append(('revisions', ', '.join(list(info.revisions)[:5])))
+    facts += contents.storage.values
     return [(name, escape(text)) for name, text in facts if text is not None]
 
 
@@ -163,9 +189,9 @@ def _to_cell(count: int, sessions: int) -> _Cell:
     """Write a share in percent: 0 is none and 100 is all, whatever rounding would say.
 
     >>> [_to_cell(count, 1000).text for count in (0, 1, 500, 999, 1000)]
-    ['', '1', '50', '99', '100']
+    ['', '1%', '50%', '99%', '100%']
     """
     if not count:
         return _Cell('', 0)
     percent = max(1, count * 100 // sessions)
-    return _Cell(str(percent), max(1, percent // 10))
+    return _Cell(f'{percent}%', max(1, percent // 10))
