@@ -125,20 +125,25 @@ def test_the_ratio_is_the_median_of_the_pairs():
     assert ratio_of([1], []) is None
 
 
-@pytest.mark.parametrize('program', ['waiting.py', 'calls.py'])
+@pytest.mark.parametrize('program', ['waiting', 'calls'])
 def test_a_program_without_its_tools_says_what_is_missing(spread_tree, tmp_path, program):
     (tmp_path / 'bin').mkdir()
-    copy = shutil.copytree(BENCHMARKS, tmp_path / 'benchmarks')  # that keeps its results elsewhere
+    shutil.copytree(BENCHMARKS, tmp_path / 'benchmarks')  # that keeps its results elsewhere
+    results = RESULTS / f'{program}.json'
+    before = results.read_bytes()
     (spread_tree.parent / 'example').symlink_to(spread_tree)
     done = subprocess.run(
-        [sys.executable, copy / program, '--data', spread_tree.parent],
-        env={**os.environ, 'PATH': str(tmp_path / 'bin'), 'PYTHONPATH': str(BENCHMARKS.parent)},
+        [sys.executable, '-m', f'benchmarks.{program}', '--data', spread_tree.parent],
+        cwd=tmp_path,
+        env={**os.environ, 'PATH': str(tmp_path / 'bin'), 'PYTHONPATH': f'{tmp_path}:{BENCHMARKS.parent}'},
         capture_output=True,
         text=True,
         check=True,
     )
     assert 'missing: ' in done.stdout
     assert 'met' not in done.stdout
+    assert 'missing' in (tmp_path / 'benchmarks/results' / results.name).read_text()
+    assert results.read_bytes() == before
 
 
 def test_text_between_markers_is_replaced():

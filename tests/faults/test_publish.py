@@ -203,13 +203,13 @@ def test_a_run_that_is_killed_at_any_time_leaves_the_old_index_or_the_new_and_no
     root = grow(
         tmp_path / 'root', {f's{i}/2024-01-01/001/a.b.{j}': b'x' for i in range(300) for j in range(5)}
     )
-    fastindex.build(root, workers=1)
+    fastindex.build(root, workers=1, hash=())
     old = digests(root)
     started = time.monotonic()
     assert run(root, '--hash', '--workers', '2').returncode == 0
     seconds = time.monotonic() - started
     new = digests(root)
-    fastindex.build(root, workers=1)
+    fastindex.build(root, workers=1, hash=())
     rounds, published = scaled(20, 200), 0
     chance = random.Random(1)
     for _ in range(rounds):
@@ -227,7 +227,7 @@ def test_a_run_that_is_killed_at_any_time_leaves_the_old_index_or_the_new_and_no
             assert found in (old, new)
         fastindex.open(root)
         published += found == new
-        fastindex.build(root, workers=1)
+        fastindex.build(root, workers=1, hash=())
         assert digests(root) == old
     figure('P1', f'{rounds} of {rounds} runs killed at random times old-or-new ({published} new)')
     figure('P10', f'no child outlived {rounds} killed parents')
