@@ -83,12 +83,14 @@ def _read_footer(file: IO[bytes]) -> bytes:
     return file.read(limits.MAX_FOOTER_BYTES)
 
 
-def read_recipes(folder: Path) -> set[Recipe]:
+def read_recipes(folder: Path, *, follow_links: bool = True) -> set[Recipe]:
     """Read how the tables of ours in a folder were made, of as many as say it.
 
-    Two where they say different things; none where nothing of ours is there, or can be read.
+    Two where they say different things; none where nothing of ours is there, or can be read. Who is about to
+    replace the tables follows no link to them: it is the link that is replaced.
     """
-    found = {recipe for name in _TABLES if (recipe := _read_recipe(folder / name)) is not None}
+    below = None if follow_links else folder
+    found = {recipe for name in _TABLES if (recipe := _read_recipe(folder / name, below=below)) is not None}
     if not found and (edited := read_edited(folder)) is not None:
         return {edited}
     return found
@@ -129,8 +131,8 @@ def _list_texts(value: object) -> list[str]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
-def _read_recipe(path: Path) -> Recipe | None:
-    with suppress(InvalidIndexError, ValueError, RecursionError), open_table(path) as file:
+def _read_recipe(path: Path, *, below: Path | None = None) -> Recipe | None:
+    with suppress(InvalidIndexError, ValueError, RecursionError), open_table(path, below=below) as file:
         _, key, rest = _read_footer(file).partition(_OUR_KEY)
         if key:
             facts = json.loads(_read_string(rest))

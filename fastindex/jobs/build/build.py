@@ -198,7 +198,7 @@ def build(
         if not (check or dry_run):
             url = mirror and mirror.location.url
             stage = stack.enter_context(open_target(folder, force=force, overwrite=overwrite, url=url))
-        recipe, as_before = carry_on(folder, wish, fresh=fresh, force=force)
+        recipe, as_before = carry_on(folder, wish, replaces=stage is not None, fresh=fresh, force=force)
         if recipe.follow_symlinks != tree.follow_links and not isinstance(tree, ListsAhead):
             tree.close()
             tree = open_tree(root, follow_links=recipe.follow_symlinks)

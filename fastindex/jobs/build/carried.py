@@ -34,7 +34,7 @@ class Wish(NamedTuple):
 
 
 def carry_on(
-    folder: Path, wish: Wish, *, fresh: bool = False, force: bool = False
+    folder: Path, wish: Wish, *, replaces: bool, fresh: bool = False, force: bool = False
 ) -> tuple[Recipe, tuple[str, ...]]:
     """Choose the recipe of a run.
 
@@ -45,6 +45,8 @@ def carry_on(
     ----------
     folder
         Where the published index is, or will be.
+    replaces
+        Whether the run will put another in its place.
     fresh
         Whether it makes no difference how that one was made.
     force
@@ -56,7 +58,7 @@ def carry_on(
         The latter are the options that the index has decided, in backticks, as a hint has them.
     """
     asked = {name: value for name, value in wish._asdict().items() if value is not None}
-    known = set() if fresh or None not in wish else read_recipes(folder)
+    known = set() if fresh or None not in wish else read_recipes(folder, follow_links=not replaces)
     recipes = {replace(recipe, **asked) for recipe in known or {Recipe()}}
     if not (fresh or force) and None in wish and (len(recipes) > 1 or (not known and _has_tables(folder))):
         raise UsageError(
