@@ -190,6 +190,7 @@ static PyObject *list_names(PyObject *Py_UNUSED(module), PyObject *arguments)
 
 typedef struct {
     int wrong; /* 0, an errno, LEFT or NO_ROOM */
+    bool is_fresh; /* changed of late: nobody can know it again by its times */
     struct stat info;
 } measure;
 
@@ -260,8 +261,11 @@ static PyObject *to_nanoseconds(struct timespec time)
     return sum;
 }
 
-static PyObject *make_fingerprint(const struct stat *info)
+static PyObject *make_fingerprint(const measure *one)
 {
+    const struct stat *info = &one->info;
+    if (one->is_fresh)
+        return Py_BuildValue("iii", 0, 0, 0);
     PyObject *mtime = to_nanoseconds(info->st_mtim), *ctime = to_nanoseconds(info->st_ctim);
     PyObject *inode = PyLong_FromUnsignedLongLong(info->st_ino);
     PyObject *fingerprint = mtime && ctime && inode ? PyTuple_Pack(3, mtime, ctime, inode) : NULL;
@@ -290,7 +294,7 @@ static PyObject *make_columns(files *these, bool with_fingerprints)
             is_done = append(left, Py_BuildValue("ni", these->start + i, one->wrong == LEFT ? 0 : one->wrong));
         else
             is_done = append(sizes, PyLong_FromLongLong(one->info.st_size)) &&
-                      (!with_fingerprints || append(fingerprints, make_fingerprint(&one->info)));
+                      (!with_fingerprints || append(fingerprints, make_fingerprint(one)));
     }
     if (is_done)
         columns = Py_BuildValue("nOOO", these->end, sizes, fingerprints, left);
@@ -328,6 +332,7 @@ static PyObject *stat_files(PyObject *Py_UNUSED(module), PyObject *arguments)
     unlocked me = unlock();
     for (Py_ssize_t i = 0; start + i < these.end && !me.raised; i++) {
         measure *one = &these.measures[i];
+        one->is_fresh = false;
         one->wrong = stat_file(fd, these.names[i], follow_links, &one->info, &me);
     }
     if (lock_again(&me))
@@ -351,14 +356,37 @@ static bool is_before(struct timespec one, struct timespec other)
     return one.tv_sec < other.tv_sec || (one.tv_sec == other.tv_sec && one.tv_nsec < other.tv_nsec);
 }
 
+static bool is_at(struct timespec one, struct timespec other)
+{
+    return one.tv_sec == other.tv_sec && one.tv_nsec == other.tv_nsec;
+}
+
+/* Read a file again that may have changed since it was looked at. */
+static int read_again(int fd, char *into, const struct stat *before, unlocked *me)
+{
+    struct stat info;
+    ssize_t count;
+    int failed;
+    RETRY(count, pread(fd, into, before->st_size, 0));
+    if (count < 0)
+        return errno;
+    RETRY(failed, fstat(fd, &info));
+    if (failed)
+        return errno;
+    bool is_same = count == info.st_size && info.st_size == before->st_size &&
+                   is_at(info.st_mtim, before->st_mtim) && is_at(info.st_ctim, before->st_ctim);
+    return is_same ? 0 : LEFT;
+}
+
 /* Read an open file.
  *
  * A regular file that was last changed well before all this did not change while it was read: one fstat after the
- * read shows that. No file is longer than it says, so no further read asks for its end. A file of more than
- * FIRST_BYTES costs another read and another fstat.
+ * read shows that. Any other one is read again between two that must agree. No file is longer than it says, so no
+ * further read asks for its end. A file of more than FIRST_BYTES costs another read and another fstat.
  */
-static int read_file(const reader *how, int fd, char *into, Py_ssize_t room, struct stat *info, unlocked *me)
+static int read_file(const reader *how, int fd, char *into, Py_ssize_t room, measure *one, unlocked *me)
 {
+    struct stat *info = &one->info;
     ssize_t count, more;
     int failed;
     RETRY(count, read(fd, into, room < FIRST_BYTES ? room : FIRST_BYTES));
@@ -378,9 +406,10 @@ static int read_file(const reader *how, int fd, char *into, Py_ssize_t room, str
     }
     if (failed)
         return errno;
-    bool is_plain = S_ISREG(info->st_mode) && count == info->st_size && count < how->max_bytes &&
-                    is_before(info->st_mtim, how->settled) && is_before(info->st_ctim, how->settled);
-    return is_plain ? 0 : LEFT;
+    if (!S_ISREG(info->st_mode) || count != info->st_size || count >= how->max_bytes)
+        return LEFT;
+    one->is_fresh = !(is_before(info->st_mtim, how->settled) && is_before(info->st_ctim, how->settled));
+    return one->is_fresh ? read_again(fd, into, info, me) : 0;
 }
 
 /* Read files, one behind the other in the buffer, until there is no room for another. */
@@ -392,9 +421,10 @@ static void read_all(const reader *how, files *these, unlocked *me)
         Py_ssize_t room = how->buffer_bytes - used;
         int fd;
         one->wrong = NO_ROOM;
+        one->is_fresh = false;
         if (room >= FIRST_BYTES || !used) {
             RETRY(fd, openat(how->folder, these->names[i], how->flags));
-            one->wrong = fd < 0 ? errno : read_file(how, fd, how->buffer + used, room, &one->info, me);
+            one->wrong = fd < 0 ? errno : read_file(how, fd, how->buffer + used, room, one, me);
             if (fd >= 0)
                 close(fd);
         }
@@ -411,8 +441,8 @@ PyDoc_STRVAR(read_files_doc,
 "read_files(fd, names, start, follow_links, buffer, max_bytes, settled) -> (end, sizes, fingerprints, left)\n\n"
 "Read files of an open folder, from position `start` to position `end`, until the buffer is full. It has then the\n"
 "bytes of those that are in `sizes`, one behind the other. Of what could not be read `left` has position and\n"
-"errno; position and 0 of what is no regular file, has `max_bytes` or more, or was changed since `settled`, which\n"
-"is in seconds and nanoseconds since 1970.");
+"errno; position and 0 of what is no regular file, has `max_bytes` or more, or changes. What was changed since\n"
+"`settled`, in seconds and nanoseconds since 1970, is read twice, and has a fingerprint of zeros.");
 
 static PyObject *read_files(PyObject *Py_UNUSED(module), PyObject *arguments)
 {

@@ -11,7 +11,7 @@ name means to `fastindex.names`, and which folder to `fastindex.trees.disk`.
 4. What stands in the way of a file is told by its position, and stands in the way of no other file.
 
 The compiled twin does what is plain, a folder at a time and without the interpreter's lock. It leaves what is
-not to the other one: a file that is large, unsettled, leased to somebody, or no file any more. Measured on
+not to the other one: a file that is large, changes, is leased to somebody, or no file any more. Measured on
 the example, a file costs it 2.8 us where the other takes 4.4, and 7.1 us with its digest where the other
 takes 9.7.
 """
