@@ -150,6 +150,12 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
         help='the names carry the UUIDs of the datasets, name.<uuid>.ext: these are the ids; '
         '--no-uuid-filenames gives that up',
     )
+    add(
+        '--qc',
+        metavar='FILE',
+        help='put outcomes of quality control into the column qc, which later runs carry on: a CSV file with '
+        'the path or eid of a session, the rel_path or id of a dataset, and the outcome in each line',
+    )
     add('--fresh', action='store_true', help='start from the defaults, however the index there was made')
     add('--rehash', action='store_true', help='read all files again, also those that are as they were')
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
@@ -209,6 +215,7 @@ def _run(options: argparse.Namespace) -> int:
             ids_from=options.ids_from,
             default_revision=options.default_revision,
             uuid_filenames=options.uuid_filenames,
+            qc=options.qc,
             fresh=options.fresh,
             only=_read_only(options),
             new=options.new,

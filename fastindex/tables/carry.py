@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from fastindex.errors import UsageError
 from fastindex.names.alf import SessionParts
+from fastindex.names.ids import NAMESPACE
 from fastindex.records import Record
 from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, KnownTables, is_default
-from fastindex.tables.paths import SESSION_COLUMNS
+from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
+from fastindex.tables.quality import Outcomes
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema
 from fastindex.text import escape
 
@@ -48,10 +51,24 @@ class Carrier:
         Tables; where two know a value, that of the first counts.
     default_revision
         `newest`, or `known`: the revision that the tables say is the default one stays it while it is there.
+    outcomes
+        What is to be in the column qc, whatever the tables say.
+    namespace
+        Of the eids, by which paths of sessions are told.
     """
 
-    def __init__(self, sources: Sequence[KnownTables], *, default_revision: str = 'newest') -> None:
+    def __init__(
+        self,
+        sources: Sequence[KnownTables],
+        *,
+        default_revision: str = 'newest',
+        outcomes: Outcomes | None = None,
+        namespace: UUID = NAMESPACE,
+    ) -> None:
         self.sources = sources
+        self.outcomes = outcomes
+        self._namespace = namespace
+        self._names: dict[str, tuple[str, str]] = {}  # of the last sessions: their eids and paths
         self.newer = 0
         """Datasets that were the default revision by tables whose ids are kept, and are it no longer."""
         self._keeps_revisions = default_revision == 'known'
@@ -81,7 +98,11 @@ class Carrier:
         rows = list(zip(*(sessions[name].to_pylist() for name in SESSION_COLUMNS), strict=True))
         if rows:
             self._owners = {eid: self._find(eid, SessionParts(*parts)) for eid, *parts in rows}
-        return self._fill_sessions(sessions), self._fill_datasets(datasets)
+            if self.outcomes is not None:
+                paths = list_session_paths(rows, self._namespace)
+                self._names = {row[0]: (row[0], path) for row, path in zip(rows, paths, strict=True)}
+        datasets = self._fill_datasets(datasets)
+        return self._fill_sessions(sessions), self._judge(datasets)
 
     def _find(self, eid: str, parts: SessionParts) -> list[str]:
         """Find what the sources call a session; '' where they do not know it."""
@@ -115,6 +136,36 @@ class Carrier:
             found.append((known, rows))
         filled = self._set(datasets, found, DATASET_VALUES, self.fields[1])
         return self._mark_revisions(filled, _take(found, 'default_revision'))
+
+    def _judge(self, datasets: pa.Table) -> pa.Table:
+        """Put the outcomes of quality control in."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        place = datasets.schema.get_field_index('qc')
+        if self.outcomes is None or place < 0:
+            return datasets
+        parts, eids = [], []
+        for eid in pc.unique(datasets['eid']).to_pylist():
+            for name in self._names[eid]:
+                if (lines := self.outcomes.find(name)) is not None:
+                    parts.append(lines)
+                    eids.append(pa.repeat(pa.scalar(eid), lines.num_rows))
+        if not parts:
+            return datasets
+        known = pa.concat_tables(parts)
+        keys = pc.binary_join_element_wise(pa.chunked_array(eids), known['dataset'], '/').combine_chunks()
+        found = [
+            pc.index_in(pc.binary_join_element_wise(datasets['eid'], datasets[name], '/'), value_set=keys)
+            for name in ('id', 'rel_path')
+        ]
+        for rows in found:
+            self.outcomes.use(known['line'].take(rows.drop_null()).to_pylist())
+        outcomes = known['outcome'].take(pc.coalesce(*found))
+        if outcomes.null_count < len(outcomes):
+            self._filled.add('qc')
+        column = _to_qc(pc.coalesce(outcomes, datasets['qc'].cast(pa.string())))
+        return datasets.set_column(place, datasets.schema.field(place), column)
 
     def _mark_revisions(self, datasets: pa.Table, marks: list[pa.ChunkedArray]) -> pa.Table:
         """Mark the default revisions as they are known, or count those that are no longer one."""

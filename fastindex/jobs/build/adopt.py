@@ -122,9 +122,15 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
         if folder not in {os.path.realpath(source.path) for source in sources} and _knows(published, options):
             with suppress(InvalidIndexError):  # then it is not compared either, which is said
                 sources.append(KnownTables(published.folder, with_ids=False))
-    if not sources:
+    if not sources and options.outcomes is None:
         return None
-    return Carrier(sources, default_revision=options.recipe.default_revision)
+    recipe = options.recipe
+    return Carrier(
+        sources,
+        default_revision=recipe.default_revision,
+        outcomes=options.outcomes,
+        namespace=recipe.namespace,
+    )
 
 
 def _knows(published: Published, options: Options) -> bool:

@@ -13,7 +13,7 @@ from uuid import UUID
 from fastindex.errors import EmptyTreeError
 from fastindex.jobs.build.carried import Wish, carry_on
 from fastindex.jobs.build.guard import refuse_to_lose
-from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage
+from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, open_outcomes
 from fastindex.jobs.build.summary import Report, Summary
 from fastindex.jobs.build.update import Scope, Selection, select
 from fastindex.names.problems import Skip
@@ -56,6 +56,7 @@ def build(
     ids_from: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Literal[False] | None = None,
     default_revision: str | None = None,
     uuid_filenames: bool | None = None,
+    qc: str | os.PathLike[str] | None = None,
     fresh: bool = False,
     only: Collection[str | os.PathLike[str]] | None = None,
     new: bool = False,
@@ -117,6 +118,10 @@ def build(
         Whether the names of the files carry the UUIDs of the datasets, `name.<uuid>.ext`: these are the ids,
         and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two. Not in a
         first run.
+    qc
+        CSV file of outcomes of quality control for the column qc, which later runs carry on: in each line the
+        path or eid of a session, the rel_path or id of a dataset, and the outcome (NOT_SET, PASS, WARNING,
+        FAIL or CRITICAL).
     fresh
         Whether it makes no difference how the index that is there was made: what is None is as in a first
         run.
@@ -202,27 +207,24 @@ def build(
         if recipe.follow_symlinks != tree.follow_links and not isinstance(tree, ListsAhead):
             tree.close()
             tree = open_tree(root, follow_links=recipe.follow_symlinks)
+        options = Options(
+            recipe=recipe,
+            as_before=as_before,
+            scope=Scope.parse(tree.root, root, only=only, new=new),
+            adopted=adopt(tables or [folder], recipe) if recipe.ids_from else None,
+            carries=True,
+            outcomes=open_outcomes(qc, is_part=new or only is not None),
+            reuse=not rehash,
+            allow_empty=allow_empty,
+            max_removed=None if allow_removal else Limit.parse(max_removed),
+            keep=keep,
+            progress=progress,
+            on_skip=on_skip,
+            on_change=on_change,
+        )
+        known = None if dry_run else folder
         summary = run_stages(
-            tree,
-            None if dry_run else folder,
-            stage,
-            options=Options(
-                recipe=recipe,
-                as_before=as_before,
-                scope=Scope.parse(tree.root, root, only=only, new=new),
-                adopted=adopt(tables or [folder], recipe) if recipe.ids_from else None,
-                carries=True,
-                reuse=not rehash,
-                allow_empty=allow_empty,
-                max_removed=None if allow_removal else Limit.parse(max_removed),
-                keep=keep,
-                progress=progress,
-                on_skip=on_skip,
-                on_change=on_change,
-            ),
-            workers=workers,
-            executor=executor,
-            dask=dask,
+            tree, known, stage, options=options, workers=workers, executor=executor, dask=dask
         )
         if mirror is not None and not check:
             mirror.publish()
@@ -278,7 +280,7 @@ def run_stages(
             selection = select(options, tree, found, published)
             found = selection.found if selection else found
         carrier = None
-        if options.adopted is not None or (options.carries and published is not None and published.is_there):
+        if options.carries and (options.adopted or options.outcomes or (published and published.is_there)):
             from fastindex.jobs.build.adopt import open_carrier
 
             carrier = open_carrier(published, options)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from fastindex.jobs.build.update import Scope
     from fastindex.tables.changes import Change
     from fastindex.tables.losses import Limit
+    from fastindex.tables.quality import Outcomes
 
-__all__ = ['Options', 'adopt', 'check_lab', 'check_usage']
+__all__ = ['Options', 'adopt', 'check_lab', 'check_usage', 'open_outcomes']
 
 
 class Options(NamedTuple):
@@ -41,6 +42,8 @@ class Options(NamedTuple):
         The ids of other tables, where these are kept.
     carries
         Whether the new rows get what the published index knows of them, and no tree tells: qc, projects.
+    outcomes
+        What is to be in the column qc, whatever is known.
     scope
         Which sessions are scanned, and the rows of the others carried over; None scans all.
     path_ids
@@ -61,6 +64,7 @@ class Options(NamedTuple):
     as_before: tuple[str, ...] = ()
     adopted: AdoptedIds | None = None
     carries: bool = False
+    outcomes: Outcomes | None = None
     scope: Scope | None = None
     path_ids: bool = False
     lab: str | None = None
@@ -78,6 +82,19 @@ class Options(NamedTuple):
         if self.path_ids:
             return PathIdentity()
         return self.recipe.identity(self.adopted.identity if self.adopted else None)
+
+
+def open_outcomes(path: str | os.PathLike[str] | None, *, is_part: bool) -> Outcomes | None:
+    """Read the outcomes of quality control; None where there is no file of them."""
+    if path is None:
+        return None
+    if is_part:
+        raise UsageError(
+            hint='the file of `qc` is about all sessions: expected neither `only` nor `new` with it'
+        )
+    from fastindex.tables.quality import Outcomes
+
+    return Outcomes(path)
 
 
 def adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe) -> AdoptedIds:

@@ -252,6 +252,12 @@ class Report:
         for kept in self._list_kept():
             if kept.sessions_known and not kept.sessions:
                 yield f'{escape(kept.tables)}: no session of these tables is in this tree, so no id is kept'
+        outcomes = None if self.carrier is None else self.carrier.outcomes
+        if outcomes is not None and (unused := outcomes.list_unused()):
+            yield (
+                f'{escape(os.fspath(outcomes.path))}: {to_count(len(unused), "line")} of no dataset of this '
+                f'tree, or of one that a later line is of too; the first is line {unused[0]}'
+            )
         if self.carrier is not None and self.carrier.newer:
             yield (
                 f'the client will load a newer revision of {to_count(self.carrier.newer, "dataset")} than by '

@@ -1,0 +1,102 @@
+"""The outcomes of quality control in a CSV file: session, dataset and outcome in each line.
+
+A session is its path or its eid, a dataset its rel_path or its id. Leaves to `fastindex.tables.carry` what
+becomes of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastindex.errors import UsageError
+from fastindex.tables.schema import QC_CATEGORIES
+from fastindex.text import escape
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ['Outcomes']
+
+_COLUMNS = ('session', 'dataset', 'outcome')
+
+
+class Outcomes:
+    """The outcomes in a CSV file, 100 bytes a line in memory. The last line about a dataset counts.
+
+    Parameters
+    ----------
+    path
+        Of the file: three columns, maybe with a header.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, or is not such a file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        import pyarrow.compute as pc
+
+        self.path = Path(path)
+        rows = self._read().sort_by([('session', 'ascending'), ('line', 'descending')])
+        self._used = bytearray((pc.max(rows['line']).as_py() or 0) + 1)
+        self._lines = rows['line'].combine_chunks()
+        sessions = rows['session'].combine_chunks().dictionary_encode()
+        counts = pc.value_counts(sessions.indices).field('counts').to_pylist()
+        self._rows = rows.drop_columns(['session']).combine_chunks()
+        self._spans: dict[str, tuple[int, int]] = {}
+        start = 0
+        for session, count in zip(sessions.dictionary.to_pylist(), counts, strict=True):
+            self._spans[session] = start, count
+            start += count
+
+    def _read(self) -> pa.Table:
+        """Read the three columns, and the number of each line."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        from pyarrow import csv
+
+        where = escape(os.fspath(self.path))
+        try:
+            with self.path.open('rb') as file:
+                rows = csv.read_csv(
+                    pa.PythonFile(file, 'r'),
+                    csv.ReadOptions(use_threads=False, column_names=list(_COLUMNS)),
+                    convert_options=csv.ConvertOptions(column_types=dict.fromkeys(_COLUMNS, pa.string())),
+                )
+        except OSError as error:
+            raise UsageError(f'{where}: the file cannot be read ({error.strerror or error})') from error
+        except pa.ArrowInvalid as error:
+            raise UsageError(f'{where}: {error}: expected lines of {", ".join(_COLUMNS)}') from error
+        lines = pc.add(pc.indices_nonzero(pc.is_valid(rows['session'])), 1)
+        rows = rows.append_column('line', lines)
+        outcomes = pc.utf8_upper(pc.utf8_trim_whitespace(rows['outcome']))
+        is_known = pc.is_in(outcomes, value_set=pa.array(QC_CATEGORIES, pa.string()))
+        if rows.num_rows and not is_known[0].as_py():  # a header
+            rows, outcomes, is_known = rows.slice(1), outcomes.slice(1), is_known.slice(1)
+        if not pc.all(is_known, min_count=0).as_py():
+            wrong = rows.filter(pc.invert(is_known)).slice(0, 1).to_pylist()[0]
+            raise UsageError(
+                f'{where}, line {wrong["line"]}: the outcome is {wrong["outcome"]!r}: expected one of '
+                f'{", ".join(QC_CATEGORIES)}'
+            )
+        sessions = pc.utf8_trim(pc.utf8_trim_whitespace(rows['session']), '/')
+        rows = rows.set_column(0, 'session', sessions)
+        return rows.set_column(2, 'outcome', outcomes)
+
+    def find(self, session: str) -> pa.Table | None:
+        """Get the lines of a session, by its path or its eid: `dataset`, `outcome`, `line`."""
+        span = self._spans.get(session)
+        return None if span is None else self._rows.slice(*span)
+
+    def use(self, lines: Iterable[int]) -> None:
+        """Take note that these lines are of datasets that there are."""
+        for line in lines:
+            self._used[line] = True
+
+    def list_unused(self) -> list[int]:
+        """List the lines that are of no dataset, or that a later line about the same one overrides."""
+        return sorted(line for line in self._lines.to_pylist() if not self._used[line])

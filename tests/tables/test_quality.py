@@ -1,0 +1,80 @@
+"""Outcomes of quality control in a file: what is in it is in the index, and stays there."""
+
+from __future__ import annotations
+
+import pytest
+from one.api import One
+
+import fastindex
+from fastindex import UsageError
+from tests.support.tables import read
+
+PATHS = ('lab/Subjects/s1/2024-01-01/001', 's2/2024-01-02/001', 's2/2024-01-02/002')
+NAMES = ('alf/a.b.npy', 'c.d.npy')
+
+
+@pytest.fixture
+def root(make_tree):
+    return make_tree({f'{path}/{name}': b'x' for path in PATHS for name in NAMES})
+
+
+def outcomes(root):
+    """All outcomes but NOT_SET, by eid and rel_path."""
+    rows = read(root, 'datasets')
+    return {(row['eid'], row['rel_path']): row['qc'] for row in rows if row['qc'] != 'NOT_SET'}
+
+
+@pytest.mark.filterwarnings('ignore:The copy keyword is deprecated:DeprecationWarning:one.api')
+def test_sessions_and_datasets_are_named_by_path_or_by_id_and_reruns_keep_the_outcome(root, tmp_path, run):
+    eids = [fastindex.eid(path) for path in PATHS]
+    ids = [str(fastindex.dataset_id(eids[1], name)) for name in NAMES]
+    (tmp_path / 'qc.csv').write_text(
+        'session,dataset,qc\n'
+        f'{PATHS[0]},alf/a.b.npy,FAIL\n'
+        f'/{PATHS[0]}/,alf/a.b.npy,Critical\n'
+        f'{eids[0]},"c.d.npy", pass\n'
+        f'{PATHS[1]},{ids[0]},WARNING\n'
+        f'{eids[1]},{ids[1]},PASS\n'
+        's9/2024-01-01/001,a.b.npy,PASS\n'
+    )
+    expected = {
+        (str(eids[0]), NAMES[0]): 'CRITICAL',
+        (str(eids[0]), NAMES[1]): 'PASS',
+        (str(eids[1]), NAMES[0]): 'WARNING',
+        (str(eids[1]), NAMES[1]): 'PASS',
+    }
+    code, _, err = run(root, '--qc', tmp_path / 'qc.csv')
+    assert (code, outcomes(root)) == (0, expected)
+    assert 'qc.csv: 2 lines of no dataset of this tree, or of one that a later line is of too' in err
+    assert 'the first is line 2' in err
+    for words in ([], ['--hash'], ['--workers', 2]):
+        assert run(root, *words)[0::2] == (0, '')
+        assert outcomes(root) == expected
+    one = One(cache_dir=root, mode='local')
+    assert one._cache.datasets['qc'].value_counts()['CRITICAL'] == 1
+    (tmp_path / 'qc.csv').write_text(f'{PATHS[0]},alf/a.b.npy,NOT_SET\n')
+    assert run(root, '--qc', tmp_path / 'qc.csv')[0] == 0
+    assert outcomes(root) == {key: value for key, value in expected.items() if value != 'CRITICAL'}
+
+
+@pytest.mark.parametrize(
+    ('content', 'what'),
+    [
+        (b'a,b\n', 'expected lines of session, dataset, outcome'),
+        (b'a,b,PASS\nc,d,good\n', "line 2: the outcome is 'good': expected one of NOT_SET, PASS"),
+        (b'', 'expected lines of'),
+        (b'a,\xff,PASS\n', 'expected lines of'),
+    ],
+)
+def test_a_file_that_is_none_of_outcomes_is_refused_before_anything_is_scanned(
+    root, build, tmp_path, monkeypatch, content, what
+):
+    (tmp_path / 'qc.csv').write_bytes(content)
+    monkeypatch.setattr('fastindex.jobs.build.build.discover', None)
+    with pytest.raises(UsageError, match=what):
+        build(root, qc=tmp_path / 'qc.csv')
+    with pytest.raises(UsageError, match='cannot be read'):
+        build(root, qc=tmp_path / 'nowhere.csv')
+    with pytest.raises(UsageError, match='expected neither'):
+        build(root, qc=tmp_path / 'qc.csv', only=['s2'])
+    assert not (root / 'sessions.pqt').exists()
