@@ -25,14 +25,9 @@ def require(extra: str, what: str, *, otherwise: str = '') -> None:
 
     Raises MissingExtraError if one is not there; the message names the packages, as pip takes them.
 
-    Parameters
-    ----------
-    extra
-        A key of `EXTRAS`.
-    what
-        What needs them: the subject of the message.
-    otherwise
-        What to do without them.
+    extra: a key of `EXTRAS`
+    what: what needs them: the subject of the message
+    otherwise: what to do without them
     """
     missing = [package for package, module in EXTRAS[extra].items() if find_spec(module) is None]
     if missing:

@@ -40,18 +40,11 @@ class _NoBar:
 def open_bar(*, total: int | None, unit: str, description: str, enabled: bool, bytes: bool = False) -> Bar:
     """Open a progress bar; the caller closes it.
 
-    Parameters
-    ----------
-    total
-        Number of units expected, None where nobody knows.
-    unit
-        Name of one unit, in the singular.
-    description
-        What is going on, one word.
-    enabled
-        Whether progress is wanted at all; it is shown only if stderr is a terminal.
-    bytes
-        Whether the units are bytes, to be shown as kB, MB, GB.
+    total: number of units expected, None where nobody knows
+    unit: name of one unit, in the singular
+    description: what is going on, one word
+    enabled: whether progress is wanted at all; it is shown only if stderr is a terminal
+    bytes: whether the units are bytes, to be shown as kB, MB, GB
     """
     if not enabled or not sys.stderr.isatty():
         return _NoBar()

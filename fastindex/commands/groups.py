@@ -22,10 +22,7 @@ MEMORY_BYTES = 2**20  # text of a code's findings that is kept in memory; more g
 class Groups:
     """Collects findings, and gives lines. A context: leaving it removes its temporary files.
 
-    Parameters
-    ----------
-    keep_all
-        Whether to show every finding; the first few of each code if not.
+    keep_all: whether to show every finding; the first few of each code if not
     """
 
     def __init__(self, *, keep_all: bool = False) -> None:

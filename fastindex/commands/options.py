@@ -38,18 +38,11 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """The parser of a command. Raises where argparse would exit.
 
-    Parameters
-    ----------
-    command
-        Its name; '' for the one that needs none.
-    usage
-        What follows the command.
-    description, epilog
-        What stands above and below the options.
-    before
-        What stands between the description and the options, as it is.
-    add_help
-        Whether it has --help.
+    command: its name; '' for the one that needs none
+    usage: what follows the command
+    description, epilog: what stands above and below the options
+    before: what stands between the description and the options, as it is
+    add_help: whether it has --help
     """
 
     def __init__(
@@ -163,12 +156,8 @@ _SHARED: dict[str, dict[str, Any]] = {
 def share(parser: argparse.ArgumentParser, *names: str, old: str = '', **changes: Any) -> None:
     """Add options that several commands have.
 
-    Parameters
-    ----------
-    old
-        The name that an option had before: it still works, and is not shown.
-    changes
-        What is special here, most often the help.
+    old: the name that an option had before: it still works, and is not shown
+    changes: what is special here, most often the help
     """
     for name in names:
         action = parser.add_argument(name, **{**_SHARED[name], **changes})

@@ -101,12 +101,8 @@ def print_json(value: object) -> None:
 class JsonItems:
     """Many objects and a summary, printed as they come: one JSON document, or lines with the summary last.
 
-    Parameters
-    ----------
-    name
-        Of the array in the document.
-    lines
-        Whether to write lines.
+    name: of the array in the document
+    lines: whether to write lines
     """
 
     def __init__(self, name: str, *, lines: bool) -> None:

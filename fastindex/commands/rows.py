@@ -144,14 +144,9 @@ def _name_some(names: list[str]) -> str:
 def to_table(frame: pl.DataFrame, *, width: int | None = None, cut: Sequence[str] = ()) -> str:
     """Write rows below a header, numbers to the right.
 
-    Parameters
-    ----------
-    frame
-        Rows; the columns are named as the header is to be.
-    width
-        Characters of the terminal; None for as many as it takes.
-    cut
-        Columns that may lose their end where a line would be wider: the widest first.
+    frame: rows; the columns are named as the header is to be
+    width: characters of the terminal; None for as many as it takes
+    cut: columns that may lose their end where a line would be wider: the widest first
     """
     import polars as pl
 

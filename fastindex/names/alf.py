@@ -178,10 +178,7 @@ def judge_file(name: str) -> SkipReason | None:
 def judge_folder(path: str) -> SkipReason | None:
     """Judge the path of a folder relative to its session, whether the client can name the files in it.
 
-    Parameters
-    ----------
-    path
-        `''` for the session itself, else `alf`, `alf/probe00`, `alf/#2024-05-06#`.
+    path: `''` for the session itself, else `alf`, `alf/probe00`, `alf/#2024-05-06#`
 
     Examples
     --------

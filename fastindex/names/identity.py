@@ -59,10 +59,7 @@ def uuids_of(paths: list[bytes]) -> list[bytes]:
 def find_twins(paths: list[bytes]) -> list[tuple[int, Reason]]:
     """Find the files of a session that have the UUID or the rel_path of another one.
 
-    Parameters
-    ----------
-    paths
-        Relative to the session, with the UUIDs.
+    paths: relative to the session, with the UUIDs
 
     Returns
     -------
@@ -110,10 +107,7 @@ class SeenIds:
 def find_by_parts(known: Mapping[SessionParts, T], parts: SessionParts) -> T | None:
     """Find a session by what it is of.
 
-    Parameters
-    ----------
-    known
-        By the parts; where one side has no lab, the lab is `ANY_LAB` or `SOME_LAB`.
+    known: by the parts; where one side has no lab, the lab is `ANY_LAB` or `SOME_LAB`
     """
     found = known.get(parts)
     return known.get(parts._replace(lab=ANY_LAB if parts.lab else SOME_LAB)) if found is None else found

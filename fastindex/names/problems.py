@@ -95,10 +95,7 @@ class Skip(Record):
 class Tally:
     """What was left out: skips counted by reason, and problems in full.
 
-    Parameters
-    ----------
-    list_skips
-        Whether to keep the path of each skip in `skips` too. There may be millions.
+    list_skips: whether to keep the path of each skip in `skips` too. There may be millions.
     """
 
     __slots__ = ('problems', 'skipped', 'skips')

@@ -31,10 +31,7 @@ _DATASETS = {bytes}
 class Verdicts(dict[str, Verdict]):
     """The verdicts on names in folders of one path. Look a name up to have it judged.
 
-    Parameters
-    ----------
-    path
-        Of the folder, relative to its session; `''` for the session itself.
+    path: of the folder, relative to its session; `''` for the session itself
     """
 
     __slots__ = ('_of_folders', 'above', 'is_revision', 'reason')
@@ -85,10 +82,7 @@ class UuidVerdicts:
     No two of these names are the same: what is remembered is what was thought of them without the UUIDs. The
     verdict on a dataset is its path with the UUID, by which the file is found; the identity takes it out.
 
-    Parameters
-    ----------
-    path
-        As of `Verdicts`.
+    path: as of `Verdicts`
     """
 
     __slots__ = ('_above', '_plain', 'is_revision')

@@ -125,12 +125,8 @@ def iter_unique(
 ) -> Iterator[tuple[ScanResult, list[HashResult]]]:
     """Iterate over what shards gave, without the datasets whose id was there before: these are problems.
 
-    Parameters
-    ----------
-    scanned
-        In the order of the table; the datasets of a session together.
-    namespace
-        Of the eids.
+    scanned: in the order of the table; the datasets of a session together
+    namespace: of the eids
     """
     seen = SeenIds()
     for result, hashed in scanned:

@@ -117,10 +117,7 @@ def discover(
 
     Raises RootError if the root cannot be listed.
 
-    Parameters
-    ----------
-    load
-        Called once: loads what the workers of the next stage are to inherit. While the workers have the
+    load: called once: loads what the workers of the next stage are to inherit. While the workers have the
         larger part of the work, where they are few and then replaced; before there are any, where they are
         many.
     """

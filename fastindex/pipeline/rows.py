@@ -47,12 +47,8 @@ class SessionRows(NamedTuple):
 class Rows:
     """Columns with an element a dataset; those of digests and fingerprints may be empty.
 
-    Parameters
-    ----------
-    paths
-        Relative to their sessions, as the file system has them: with the UUID where names carry one.
-    sizes
-        In bytes.
+    paths: relative to their sessions, as the file system has them: with the UUID where names carry one
+    sizes: in bytes
     """
 
     __slots__ = ('digests', 'fingerprints', 'paths', 'sizes')

@@ -26,10 +26,7 @@ def iter_shards(
 ) -> Iterator[list[bytes]]:
     """Cut `keys` into contiguous shards for `workers`, large ones first.
 
-    Parameters
-    ----------
-    count
-        Number of the keys, or a little more.
+    count: number of the keys, or a little more
 
     Examples
     --------
@@ -54,10 +51,7 @@ class _Sessions(Protocol):
 class Listed:
     """What was listed of sessions. To be closed.
 
-    Parameters
-    ----------
-    identity
-        What the keys of the sessions are made with.
+    identity: what the keys of the sessions are made with
     """
 
     def __init__(self, identity: Identity) -> None:
@@ -80,10 +74,7 @@ class Listed:
     def for_shard(self, keys: Iterable[bytes]) -> dict[str, bytes]:
         """Take what is known of the sessions of a shard, by their paths.
 
-        Parameters
-        ----------
-        keys
-            Of its sessions, after those of all shards before.
+        keys: of its sessions, after those of all shards before
         """
         if self._rest is None:
             self._file.flush()

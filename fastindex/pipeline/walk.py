@@ -35,14 +35,10 @@ def tell_wrong(tally: Tally, path: str, wrong: OSError | Reason) -> None:
 class SessionWalk:
     """One session while it is walked; its datasets go into the rows of the shard.
 
-    Parameters
-    ----------
-    path
-        Of the session, relative to the root.
-    rows, tally
-        Take what is found.
-    is_known
-        Whether the index has digests that may still hold: then fingerprints are taken, and nothing is read.
+    path: of the session, relative to the root
+    rows, tally: take what is found
+    is_known: whether the index has digests that may still hold: then fingerprints are taken, and nothing is
+        read
     """
 
     def __init__(

@@ -145,10 +145,7 @@ class _Audit:
     def check_schema(self, expected: pa.Schema, optional: dict[str, str]) -> list[str]:
         """Check metadata, columns and types; return the columns whose rows can be looked at.
 
-        Parameters
-        ----------
-        optional
-            For some columns the code of the fault if they are not there, '' for none.
+        optional: for some columns the code of the fault if they are not there, '' for none
         """
         import pyarrow as pa
 

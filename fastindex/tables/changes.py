@@ -65,16 +65,10 @@ def iter_changes(
 ) -> Iterator[Change]:
     """Iterate over what has changed from one index to that in a folder, in the order of the ids.
 
-    Parameters
-    ----------
-    old
-        Of ours, with rows that were checked.
-    new
-        Folder with sessions.pqt and datasets.pqt of ours.
-    below
-        A folder from which on no link is followed.
-    namespace, root
-        Of the paths that are told. See `fastindex.tables.paths`.
+    old: of ours, with rows that were checked
+    new: folder with sessions.pqt and datasets.pqt of ours
+    below: a folder from which on no link is followed
+    namespace, root: of the paths that are told. See `fastindex.tables.paths`.
     """
     with open_tables(new, below=below) as after:
         to_paths = partial(list_session_paths, namespace=namespace, root=root)

@@ -75,10 +75,7 @@ def check_pair(folder: Path, *, below: Path | None = None) -> Pair:
     Raises InvalidIndexError if a table is missing, no table of an index, or damaged, or the two are not of
     one generation.
 
-    Parameters
-    ----------
-    below
-        A folder from which on no link is followed. See `open_table`.
+    below: a folder from which on no link is followed. See `open_table`.
     """
     with open_tables(folder, below=below) as tables:
         tables.check_rows()
@@ -170,12 +167,8 @@ def open_tables(
     another program have the columns that the client needs. Raises InvalidIndexError if a table is missing, no
     table of an index, or damaged, or the two are not of one generation.
 
-    Parameters
-    ----------
-    below
-        A folder from which on no link is followed. See `open_table`.
-    checked
-        Stamps of files, by name, whose bytes this run has digested already.
+    below: a folder from which on no link is followed. See `open_table`.
+    checked: stamps of files, by name, whose bytes this run has digested already
     """
     with ExitStack() as stack:
         with refusing_damage(folder):

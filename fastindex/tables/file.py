@@ -44,10 +44,8 @@ def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
 
     Raises InvalidIndexError if it cannot be opened, or is not a regular file.
 
-    Parameters
-    ----------
-    below
-        A folder from which on no link is followed. If None, one is: who reads an index may have it elsewhere.
+    below: a folder from which on no link is followed. If None, one is: who reads an index may have it
+        elsewhere.
     """
     try:
         fd = open_file(path, os.O_RDONLY) if below is None else open_below(below, path)
@@ -89,12 +87,8 @@ class TableFile:
 
     Raises InvalidIndexError if it is no Parquet file, or beyond the limits.
 
-    Parameters
-    ----------
-    path
-        Its name, for messages.
-    file
-        As `open_table` opened it; it stays the caller's to close.
+    path: its name, for messages
+    file: as `open_table` opened it; it stays the caller's to close
     """
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
@@ -204,10 +198,7 @@ class TableFile:
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Iterate over batches of rows: the number of the row group, and the columns.
 
-        Parameters
-        ----------
-        nulls
-            Columns of which a null is given as it is, not refused.
+        nulls: columns of which a null is given as it is, not refused
         """
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -41,12 +41,8 @@ NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV, 
 class KeptIndex:
     """An index that was replaced, as far as its tables say; None where they do not.
 
-    Parameters
-    ----------
-    number
-        1 is the one that was replaced last.
-    path
-        The folder of its tables.
+    number: 1 is the one that was replaced last
+    path: the folder of its tables
     """
 
     number: int

@@ -63,15 +63,10 @@ class KnownTables:
     Raises InvalidIndexError if they are not fit to be read. See `fastindex.open`; a null `file_size` does not
     matter. Raises IdClashError if ids are to be kept, and one stands for two datasets.
 
-    Parameters
-    ----------
-    path
-        The folder of sessions.pqt and datasets.pqt, or one of two such files, whatever it is called. A table
-        of sessions alone knows no dataset, one of datasets needs sessions.pqt in its folder.
-    with_ids
-        Whether its ids are kept, not only its values.
-    namespace
-        Of the eids that are made of paths.
+    path: the folder of sessions.pqt and datasets.pqt, or one of two such files, whatever it is called. A
+        table of sessions alone knows no dataset, one of datasets needs sessions.pqt in its folder.
+    with_ids: whether its ids are kept, not only its values
+    namespace: of the eids that are made of paths
     """
 
     def __init__(self, path: Path, *, with_ids: bool = True, namespace: UUID = NAMESPACE) -> None:

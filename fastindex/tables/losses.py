@@ -27,14 +27,9 @@ FEW_SESSIONS = 3
 class Limit(NamedTuple):
     """How much may go unasked: a number of sessions, or a part of the sessions or of the datasets.
 
-    Parameters
-    ----------
-    number
-        Of sessions, or percent.
-    is_percent
-        Which of the two.
-    at_least
-        Sessions that must have lost something before a part of all counts.
+    number: of sessions, or percent
+    is_percent: which of the two
+    at_least: sessions that must have lost something before a part of all counts
     """
 
     number: float

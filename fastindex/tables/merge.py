@@ -49,14 +49,9 @@ class SortedRows:
 
     Its methods raise InvalidIndexError if the rows are not in the order of their keys.
 
-    Parameters
-    ----------
-    tables
-        Of the same columns, one after the other.
-    key
-        Gives the key of a row, by which the table is sorted. It begins with the first column.
-    path
-        The table, for messages.
+    tables: of the same columns, one after the other
+    key: gives the key of a row, by which the table is sorted. It begins with the first column.
+    path: the table, for messages
     """
 
     def __init__(self, tables: Iterator[pa.Table], key: Callable[[Row], Row], path: Path) -> None:
@@ -146,10 +141,7 @@ def iter_unequal(
 ) -> Iterator[tuple[Row | None, Row | None]]:
     """Compare rows up to that of the key `end`, which is no smaller than any in `found`.
 
-    Parameters
-    ----------
-    found
-        The first of the columns that `expected` has, in the same order of rows; None for no row.
+    found: the first of the columns that `expected` has, in the same order of rows; None for no row
 
     Yields
     ------

@@ -47,12 +47,8 @@ class Recipe:
     def identity(self, adopted: AdoptedIdentity | None = None, *, keeps_names: bool = False) -> UuidIdentity:
         """Choose where the ids come from: other tables, the names of the files, or the paths.
 
-        Parameters
-        ----------
-        adopted
-            That of the tables whose ids are kept.
-        keeps_names
-            Whether the rel_paths stay as the files are called, for whom looks for them on the disk.
+        adopted: that of the tables whose ids are kept
+        keeps_names: whether the rel_paths stay as the files are called, for whom looks for them on the disk
         """
         if adopted is not None:
             return adopted
@@ -95,10 +91,7 @@ def to_facts(
 ) -> dict[str, Any]:
     """Make what the tables say of themselves: how they were made, and how much is in them.
 
-    Parameters
-    ----------
-    kept
-        The columns that have what no tree tells, and the next run carries on.
+    kept: the columns that have what no tree tells, and the next run carries on
     """
     return {
         'version': __version__,
@@ -124,12 +117,8 @@ def date_created_now() -> str:
 def one_metadata(*, date_created: str, origin: str) -> bytes:
     """Build the client's own metadata: exactly these two keys.
 
-    Parameters
-    ----------
-    date_created
-        `2026-11-22 11:06`: the client raises where there is a time zone.
-    origin
-        Where the tree is, or a name for it.
+    date_created: `2026-11-22 11:06`: the client raises where there is a time zone
+    origin: where the tree is, or a name for it
     """
     return json.dumps({'date_created': date_created, 'origin': origin}).encode()
 

@@ -24,12 +24,8 @@ def list_session_paths(
 ) -> list[str]:
     """List the paths of sessions, relative to the root, by the `SESSION_COLUMNS` of their rows.
 
-    Parameters
-    ----------
-    namespace
-        Of the eids that are made of paths.
-    root
-        Where the tree is, to look for folders whose eids tell nothing; None if it cannot be looked into.
+    namespace: of the eids that are made of paths
+    root: where the tree is, to look for folders whose eids tell nothing; None if it cannot be looked into
     """
     rows = list(sessions)
     paths = [_write_path(row, 3) for row in rows]

@@ -37,10 +37,7 @@ def recover(out: Path, *, force: bool = False) -> None:
 
     What that run was allowed to replace is replaced; nothing else is.
 
-    Parameters
-    ----------
-    force
-        See `open_target`, which says what is raised.
+    force: see `open_target`, which says what is raised
     """
     if os.path.lexists(out / STATE_FOLDER / STAGE):
         with open_target(out, force=force, overwrite=True):
@@ -58,14 +55,9 @@ def open_target(
     same index. Raises ForeignTableError if another program wrote the tables that are there. Raises
     PublishError if the folder cannot be written to, or has something else in the place of a table.
 
-    Parameters
-    ----------
-    force
-        Whether a table that is a link may be replaced by a file. What it leads to is left alone.
-    overwrite
-        Whether tables that another program wrote may be replaced.
-    url
-        Of the bucket that the folder has a copy of.
+    force: whether a table that is a link may be replaced by a file. What it leads to is left alone.
+    overwrite: whether tables that another program wrote may be replaced
+    url: of the bucket that the folder has a copy of
 
     Returns
     -------

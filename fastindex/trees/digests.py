@@ -147,12 +147,8 @@ _buffer = _Buffer()
 class Hasher:
     """Reads files and computes their digests. Not for two threads at once.
 
-    Parameters
-    ----------
-    algorithms
-        Of `ALGORITHMS`; the digests are given in this order.
-    max_bytes
-        A file of this size or more gets no digests.
+    algorithms: of `ALGORITHMS`; the digests are given in this order
+    max_bytes: a file of this size or more gets no digests
     """
 
     def __init__(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> None:

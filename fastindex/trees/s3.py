@@ -104,12 +104,9 @@ class Location(NamedTuple):
 
         Raises StoreError if a page cannot be had. What came before it is not the whole.
 
-        Parameters
-        ----------
-        path
-            Of the folder, relative to this location; `''` is the location itself.
-        is_deep
-            Whether all below it are listed, in whatever folders. Where not, folders are folded to prefixes.
+        path: of the folder, relative to this location; `''` is the location itself
+        is_deep: whether all below it are listed, in whatever folders. Where not, folders are folded to
+            prefixes.
         """
         prefix = self.key(f'{path}/' if path else '')
         wanted = {'Bucket': self.bucket, 'Prefix': prefix, **({} if is_deep else {'Delimiter': '/'})}

@@ -39,16 +39,10 @@ def sift(
     6. A file, or a link to one: a dataset.
     7. What is left has the name of a dataset and is a FIFO, a socket or a device: a problem, never opened.
 
-    Parameters
-    ----------
-    names, kinds
-        A block of `Folder.iter_names`.
-    verdicts
-        On names in this folder. See `fastindex.names.verdicts`.
-    tally
-        Takes the skips and the problems.
-    above
-        Path of the folder, relative to the root.
+    names, kinds: a block of `Folder.iter_names`
+    verdicts: on names in this folder. See `fastindex.names.verdicts`.
+    tally: takes the skips and the problems
+    above: path of the folder, relative to the root
 
     Returns
     -------

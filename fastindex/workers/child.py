@@ -76,10 +76,7 @@ def _iter_thread_names() -> Iterator[str]:
 def start_child(pipes: list[tuple[int, int]]) -> int:
     """Start a process that serves.
 
-    Parameters
-    ----------
-    pipes
-        For each of its threads: where its tasks are read from, and its results are written to.
+    pipes: for each of its threads: where its tasks are read from, and its results are written to
 
     Returns
     -------
@@ -160,10 +157,7 @@ def serve(pipes: list[tuple[int, int]], parent: int) -> None:
 
     Ends with its parent, even during a task.
 
-    Parameters
-    ----------
-    parent
-        The number of the process that started this one.
+    parent: the number of the process that started this one
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     gc.disable()  # a scan makes many objects and no cycles: collections cost it 8 %

@@ -148,16 +148,10 @@ class Cluster:
 
     Raises ClusterError if there is no worker, or one that must not have a part in this run.
 
-    Parameters
-    ----------
-    client
-        A connection to the scheduler.
-    tree
-        What will be indexed.
-    is_ours
-        Whether the connection is closed at the end.
-    patience_seconds
-        How long there may be no worker at all.
+    client: a connection to the scheduler
+    tree: what will be indexed
+    is_ours: whether the connection is closed at the end
+    patience_seconds: how long there may be no worker at all
     """
 
     def __init__(

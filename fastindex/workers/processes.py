@@ -68,12 +68,8 @@ class _Worker(NamedTuple):
 class Workers:
     """A fixed number of workers.
 
-    Parameters
-    ----------
-    count
-        How many.
-    most
-        How many at most, where tasks turn out to wait for the disk: then as many as keep the CPUs busy.
+    count: how many
+    most: how many at most, where tasks turn out to wait for the disk: then as many as keep the CPUs busy
     """
 
     def __init__(self, count: int, most: int | None = None) -> None:
@@ -115,12 +111,8 @@ class Workers:
     def submit(self, token: Any, task: Task, *, is_long: bool) -> None:
         """Send a task to the worker that has the fewest.
 
-        Parameters
-        ----------
-        token
-            Comes back with the result.
-        is_long
-            Whether nothing should wait for this task.
+        token: comes back with the result
+        is_long: whether nothing should wait for this task
         """
         self._send(_Sent(token, task, is_long))
 

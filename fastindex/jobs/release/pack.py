@@ -136,16 +136,10 @@ class SteadyFile:
 
     Raises ReleaseError if it is no regular file, or not as it was.
 
-    Parameters
-    ----------
-    fd
-        Stands at its start, and stays the caller's to close.
-    path
-        Its name, for messages.
-    manifest
-        The digest that is wanted, of `MANIFESTS`.
-    expected
-        Its row in the index; None where it has none.
+    fd: stands at its start, and stays the caller's to close
+    path: its name, for messages
+    manifest: the digest that is wanted, of `MANIFESTS`
+    expected: its row in the index; None where it has none
 
     Attributes
     ----------

@@ -137,12 +137,8 @@ def choose_making(
     another program are there that are no index. Raises UsageError if the index there was made in another way
     than what was asked for, or nobody can tell how.
 
-    Parameters
-    ----------
-    folder
-        Where the tables are, or will be.
-    namespace, ids_from, follow_symlinks
-        What was asked for; None is no wish.
+    folder: where the tables are, or will be
+    namespace, ids_from, follow_symlinks: what was asked for; None is no wish
     """
     given = () if ids_from is None else (Path(ids_from),)
     foreign = find_foreign(folder)

@@ -34,12 +34,8 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
 
     Raises InvalidIndexError if the tables are not those that were opened.
 
-    Parameters
-    ----------
-    origin
-        A name for the data, in the place of the path on a machine.
-    date_created
-        To the minute, as the client wants it; not today, or the bytes would be others tomorrow.
+    origin: a name for the data, in the place of the path on a machine
+    date_created: to the minute, as the client wants it; not today, or the bytes would be others tomorrow
     """
     import pyarrow as pa
 

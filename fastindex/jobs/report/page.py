@@ -50,16 +50,10 @@ def check_extra() -> None:
 def render(contents: Contents, findings: Sequence[FindingGroup] | None, note: str, title: str) -> str:
     """Render a page.
 
-    Parameters
-    ----------
-    contents
-        What is in the index.
-    findings
-        Of `validate`; None where it did not run.
-    note
-        Why it did not.
-    title
-        Any text.
+    contents: what is in the index
+    findings: of `validate`; None where it did not run
+    note: why it did not
+    title: any text
     """
     script = _read('page.js')
     return (

@@ -34,10 +34,7 @@ class Storage:
 def measure_storage(index: Index, sessions: pl.DataFrame) -> Storage:
     """Measure what a report shows of space and of time.
 
-    Parameters
-    ----------
-    sessions
-        With the `bytes` of each.
+    sessions: with the `bytes` of each
     """
     import polars as pl
 

@@ -58,12 +58,8 @@ class NotingTree(TreeOver):
 def survey(tree: Tree, sessions: Sequence[str], tally: Tally) -> list[Finding]:
     """Survey what is above the sessions.
 
-    Parameters
-    ----------
-    sessions
-        Their paths, sorted.
-    tally
-        Of the discovery by a `NotingTree`, with its skips in full.
+    sessions: their paths, sorted
+    tally: of the discovery by a `NotingTree`, with its skips in full
 
     Returns
     -------

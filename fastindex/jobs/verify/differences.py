@@ -85,14 +85,9 @@ _GONE = frozenset({Reason.VANISHED, Reason.DANGLING_LINK, Reason.NOT_REGULAR, Re
 class Judge:
     """Tells what became of paths. Remembers what the scan met where it still may be asked about.
 
-    Parameters
-    ----------
-    tree
-        To look at a path again.
-    algorithm
-        The digest that is compared; None for none.
-    problems
-        What was met above the sessions.
+    tree: to look at a path again
+    algorithm: the digest that is compared; None for none
+    problems: what was met above the sessions
     """
 
     def __init__(self, tree: Tree, algorithm: str | None, problems: Iterable[Problem]) -> None:

@@ -67,10 +67,7 @@ class Expected(Protocol):
     def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
         """Read sessions and datasets.
 
-        Parameters
-        ----------
-        digest
-            Column of digests; None for none.
+        digest: column of digests; None for none
 
         Returns
         -------
@@ -91,12 +88,8 @@ class Expected(Protocol):
 def expect(tables: Tables, discovery: Discovery, part: Share, *, uuid_filenames: bool = False) -> Expected:
     """Prepare to read an index in the order of a scan.
 
-    Parameters
-    ----------
-    discovery
-        With ids in the published namespace.
-    uuid_filenames
-        Whether the names of the files carry the ids of the datasets.
+    discovery: with ids in the published namespace
+    uuid_filenames: whether the names of the files carry the ids of the datasets
     """
     recipe = Recipe.from_json(tables.datasets.facts)
     is_ours = tables.generation is not None and not recipe.ids_from
