@@ -86,7 +86,7 @@ lowest: $(LOWEST)/.installed  ## the light tests with the lowest versions that p
 	FASTINDEX_ALL_CASES= $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal $(LIGHT:%=tests/jobs/test_%.py) -k 'not ($(NOT_LIGHT))'
 
 faults: $(DEV)  ## prove each promise: kill, fail, fill, damage; one line with its figure for each
-	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault
+	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m fault
 
 faults-long: $(DEV)  ## the same with ten times as many tries (half an hour)
 	FASTINDEX_FAULTS=long FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault --timeout 1800

@@ -21,6 +21,8 @@ from fastindex.trees import kernel
 from tests.support.cases import cases
 from tests.support.trees import Entry, Tree, grow
 
+pytest_plugins = ['tests.support.promises']
+
 tqdm.monitor_interval = 0  # else the first bar of the client's builder leaves a thread
 
 

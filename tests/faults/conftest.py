@@ -1,75 +1,13 @@
-"""Each promise has a figure: fault tests say what they counted, and the end of the run prints it."""
+"""What the tests of faults share: calls that fail, and a date that stands still."""
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.injectors import need_tools
-
-PROMISES = {
-    'P1': 'atomic',
-    'P2': 'durable',
-    'P3': 'paired',
-    'P4': 'complete or named',
-    'P5': 'no hang',
-    'P6': 'bounded memory',
-    'P7': 'deterministic',
-    'P8': 'read-only',
-    'P9': 'confined',
-    'P10': 'survives workers',
-    'P11': 'any name',
-    'P12': 'any size and date',
-    'P13': 'rerun = rebuild',
-    'P14': 'verify is exact',
-    'P15': 'damage is noticed',
-    'P16': 'hostile input',
-    'P17': 'one writer',
-    'P18': 'clean stop',
-    'P19': 'what is known is carried on',
-    'P22': 'nothing of the index is open at a rename',
-}
-NOT_BUILT_YET: dict[str, str] = {}
-
-_figures: dict[str, list[str]] = defaultdict(list)
-
-
-@pytest.fixture
-def figure() -> Callable[[str, str], None]:
-    """Say what was counted for a promise; call it last, when all has held."""
-
-    def figure(promise: str, text: str) -> None:
-        assert promise in PROMISES
-        _figures[promise].append(text)
-
-    return figure
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print a line a promise."""
-    if not (_figures or _must_have_all()):
-        return
-    terminalreporter.section('promises')
-    for promise, name in PROMISES.items():
-        figures = _figures.get(promise) or [NOT_BUILT_YET.get(promise, 'NO FIGURE')]
-        if promise in _figures or _must_have_all():
-            terminalreporter.write_line(f'{promise} {name}: {"; ".join(figures)}')
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the run where a promise has no figure: its proof failed, or was not run."""
-    missing = set(PROMISES) - set(_figures) - set(NOT_BUILT_YET)
-    if _must_have_all() and missing and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def _must_have_all() -> bool:
-    return bool(os.environ.get('FASTINDEX_ALL_PROMISES'))
 
 
 @pytest.fixture(scope='session')
