@@ -154,7 +154,7 @@ static PyObject *make_block(const listing *list, int state)
         at += one->bytes;
         if (is_self_or_parent(one->name))
             continue;
-        PyObject *name = PyUnicode_DecodeFSDefault(one->name);
+        PyObject *name = PyUnicode_DecodeUTF8(one->name, strlen(one->name), "surrogateescape"); /* in any locale */
         PyBytes_AsString(kinds)[i] = (char)one->type;
         is_done = name && PyList_SetItem(names, i++, name) == 0;
     }
@@ -215,7 +215,7 @@ static PyObject *encode(PyObject *name, const char **text)
     } else {
         char *data = NULL;
         PyErr_Clear(); /* it has no UTF-8 where it carries bytes that are none */
-        owner = PyUnicode_EncodeFSDefault(name);
+        owner = PyUnicode_AsEncodedString(name, "utf-8", "surrogateescape");
         if (owner && PyBytes_AsStringAndSize(owner, &data, &bytes) < 0)
             Py_CLEAR(owner);
         *text = data;

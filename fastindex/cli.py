@@ -26,6 +26,8 @@ class _TerminatedError(BaseException):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    if argv is None:
+        _speak_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
     _mend_streams()
     try:
@@ -68,6 +70,17 @@ def _ignore_signals() -> None:
     """Once is enough: let the clean-up run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _speak_utf8() -> None:
+    """Start again in UTF-8 where the locale has another encoding: what is read and printed are bytes."""
+    if sys.getfilesystemencoding() == 'utf-8' or os.environ.get('PYTHONUTF8') == '1':
+        return
+    from fastindex.workers.child import find_interpreter
+
+    if interpreter := find_interpreter():
+        os.environ['PYTHONUTF8'] = '1'
+        os.execv(interpreter, [interpreter, *sys.orig_argv[1:]])  # noqa: S606 - this very command
 
 
 def _mend_streams() -> None:

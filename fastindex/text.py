@@ -1,8 +1,23 @@
-"""Words for people: names made safe to print, sizes and counts."""
+"""Names as text, whatever the locale; words for people: names made safe to print, sizes and counts."""
 
 from __future__ import annotations
 
-__all__ = ['escape', 'is_utf8', 'to_count', 'to_size', 'to_text']
+import os
+import sys
+
+__all__ = ['escape', 'from_system', 'is_utf8', 'to_count', 'to_size', 'to_system', 'to_text']
+
+_IS_SYSTEM_UTF8 = sys.getfilesystemencoding().lower() == 'utf-8'
+
+
+def from_system(name: str) -> str:
+    """Take a name as the bytes that it is, which are UTF-8: Python has decoded it as the locale says."""
+    return name if _IS_SYSTEM_UTF8 else os.fsencode(name).decode('utf-8', 'surrogateescape')
+
+
+def to_system(name: str) -> str:
+    """Give a name in a tree to Python's functions, which encode it as the locale says."""
+    return name if _IS_SYSTEM_UTF8 else os.fsdecode(name.encode('utf-8', 'surrogateescape'))
 
 
 def is_utf8(name: str) -> bool:

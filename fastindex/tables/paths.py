@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from fastindex.names.ids import to_characters, uuid3_bytes
+from fastindex.text import to_system
 
 __all__ = ['SESSION_COLUMNS', 'list_session_paths', 'write_paths']
 
@@ -45,7 +46,9 @@ def _find_path(row: tuple[Any, ...], namespace: UUID, root: Path | None) -> str:
     for path, eid in zip(paths, _eids_of(paths, namespace), strict=True):
         if eid == row[0]:
             return path
-    there = [path for path in paths if root is not None and os.path.isdir(os.path.join(root, path))]
+    there = [
+        path for path in paths if root is not None and os.path.isdir(os.path.join(root, to_system(path)))
+    ]
     return (there or paths)[0]
 
 

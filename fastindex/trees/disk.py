@@ -20,7 +20,7 @@ from typing import NamedTuple
 from fastindex.errors import RootError
 from fastindex.folders import open_file
 from fastindex.names.problems import Tally
-from fastindex.text import escape
+from fastindex.text import escape, to_system
 from fastindex.trees import Folder, Measures, kernel
 
 __all__ = ['LocalTree']
@@ -93,7 +93,7 @@ class _DiskFolder:
 
     @contextmanager
     def open(self, name: str) -> Iterator[int]:
-        fd = open_file(name, kernel.file_flags(self._follow_links), dir_fd=self._fd)
+        fd = open_file(to_system(name), kernel.file_flags(self._follow_links), dir_fd=self._fd)
         try:
             yield fd
         finally:
@@ -169,11 +169,11 @@ class LocalTree(NamedTuple):
     def _open_subfolder(self, walk: _Walk, name: str, above: list[int]) -> int:
         """Open a subfolder; through a link only where links are followed, and not in a circle."""
         try:
-            return os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=above[-1])
+            return os.open(to_system(name), _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=above[-1])
         except OSError as error:
             if not self.follow_links or error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
-        fd = os.open(name, _FOLDER_FLAGS, dir_fd=above[-1])
+        fd = os.open(to_system(name), _FOLDER_FLAGS, dir_fd=above[-1])
         if self._is_loop(walk, fd, above):
             os.close(fd)
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -183,7 +183,7 @@ class LocalTree(NamedTuple):
         """Tell whether a link leads to where the walk stands, or was too often."""
         root_fd = self._root_fd()
         ancestors = [os.fstat(root_fd), *map(os.fstat, above)]
-        parts = walk.session_path.split('/')
+        parts = to_system(walk.session_path).split('/')
         for count in range(1, len(parts)):
             with suppress(OSError):
                 ancestors.append(os.stat('/'.join(parts[:count]), dir_fd=root_fd))
@@ -195,7 +195,7 @@ class LocalTree(NamedTuple):
         )
 
     def _open_folder(self, path: str) -> int:
-        root_fd = self._root_fd()
+        root_fd, path = self._root_fd(), to_system(path)
         if (self.follow_links and len(path) <= _MAX_CHARACTERS) or not path:
             return os.open(path or '.', _FOLDER_FLAGS, dir_fd=root_fd)
         flags = _FOLDER_FLAGS | (0 if self.follow_links else os.O_NOFOLLOW)

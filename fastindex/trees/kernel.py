@@ -30,6 +30,7 @@ from typing import NamedTuple, Protocol
 
 from fastindex.folders import open_file
 from fastindex.names.problems import Reason
+from fastindex.text import from_system, to_system
 from fastindex.trees import BLOCK_NAMES, Kind, Measures
 from fastindex.trees.digests import Digests, FileChangedError, Fingerprint, Hasher, NotRegularError
 from fastindex.twins import KERNEL, compiled
@@ -63,7 +64,7 @@ def file_flags(follow_links: bool) -> int:
 
 def kind_of(fd: int, name: str, *, follow: bool) -> int:
     """Look at an entry of an open folder; where `follow` says so, at what a link leads to."""
-    info = os.stat(name, dir_fd=fd, follow_symlinks=follow)
+    info = os.stat(to_system(name), dir_fd=fd, follow_symlinks=follow)
     return _KIND_OF_TYPE[S_IFMT(info.st_mode)]
 
 
@@ -110,7 +111,7 @@ def _list_in_python(fd: int) -> Iterator[tuple[Sequence[str], bytes]]:
                 failed = error
             if not block:
                 break
-            yield [entry.name for entry in block], _kinds_of(block)
+            yield [from_system(entry.name) for entry in block], _kinds_of(block)
             if len(block) < BLOCK_NAMES:
                 break
         if failed is not None:
@@ -156,7 +157,7 @@ def _measure_in_python(
     fingerprints: list[Fingerprint] = []
     wrong: dict[int, OSError | Reason] = {}
     stat = os.stat
-    for position, name in enumerate(names):
+    for position, name in enumerate(map(to_system, names)):
         try:
             info = stat(name, dir_fd=fd, follow_symlinks=False)
             kind = info.st_mode & _TYPE_MASK
@@ -164,10 +165,10 @@ def _measure_in_python(
                 info = stat(name, dir_fd=fd)
                 kind = info.st_mode & _TYPE_MASK
         except OSError as error:
-            wrong[position] = _explain(fd, name, error)
+            wrong[position] = _explain(fd, names[position], error)
             continue
         if kind != S_IFREG:
-            wrong[position] = _explain(fd, name, Reason.NOT_REGULAR)
+            wrong[position] = _explain(fd, names[position], Reason.NOT_REGULAR)
             continue
         sizes.append(info.st_size)
         if with_fingerprints:
@@ -182,7 +183,7 @@ def _read(folder_fd: int, names: Sequence[str], flags: int, hasher: Hasher) -> M
     wrong: dict[int, OSError | Reason] = {}
     for position, name in enumerate(names):
         try:
-            fd = open_file(name, flags, dir_fd=folder_fd)
+            fd = open_file(to_system(name), flags, dir_fd=folder_fd)
             try:
                 size_bytes, found, fingerprint = hasher.measure(fd)
             finally:

@@ -143,7 +143,7 @@ def _spawn(pipes: list[tuple[int, int]]) -> int:
     code = f'from fastindex.workers.child import serve; serve({pipes}, {os.getpid()})'
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
     process = subprocess.Popen(  # noqa: S603
-        [interpreter, '-P', '-c', code],
+        [interpreter, '-X', f'utf8={sys.flags.utf8_mode}', '-P', '-c', code],
         pass_fds=[fd for pipe in pipes for fd in pipe],
         env=environment,
         stdin=subprocess.DEVNULL,

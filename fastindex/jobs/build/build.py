@@ -27,7 +27,7 @@ from fastindex.tables.publish import open_draft, open_target, recover
 from fastindex.tables.reuse import KnownIndex
 from fastindex.tables.splice import Splice
 from fastindex.tables.stage import Stage
-from fastindex.text import to_text
+from fastindex.text import from_system, to_text
 from fastindex.trees import ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import check_algorithms
 from fastindex.trees.roots import explain_empty
@@ -370,7 +370,7 @@ def _write(
     writer = PairWriter(
         stage.folder,
         algorithms=options.recipe.algorithms,
-        origin=to_text(report.tree.root),
+        origin=to_text(from_system(report.tree.root)),
         date_created=date_created,
         with_index=not options.path_ids,
         further=carrier.fields if carrier else ((), ()),

@@ -30,7 +30,7 @@ from fastindex.tables.losses import Losses
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.splice import Counts
 from fastindex.tables.stage import PROBLEMS
-from fastindex.text import escape, to_count, to_text
+from fastindex.text import escape, from_system, to_count, to_text
 from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.roots import iter_root_warnings
 
@@ -283,7 +283,7 @@ class Report:
         """Freeze the counts."""
         has_problems = out is not None and self.problem_count + self.problems_carried > 0
         return Summary(
-            root=to_text(self.tree.root),
+            root=to_text(from_system(self.tree.root)),
             recipe=self.options.recipe,
             as_before=self.options.as_before,
             sessions=self.sessions,

@@ -30,7 +30,7 @@ from fastindex.tables.metadata import Recipe
 from fastindex.tables.reuse import GroupTable
 from fastindex.tables.splice import Splice
 from fastindex.tables.stage import PROBLEMS, Stage
-from fastindex.text import escape
+from fastindex.text import escape, from_system
 from fastindex.trees import STATE_FOLDER, Kind, Tree
 from fastindex.trees.part import PartTree, is_below
 from fastindex.trees.sift import list_folders
@@ -145,9 +145,9 @@ def parse_only(paths: Iterable[str | os.PathLike[str]], roots: Sequence[str]) ->
         raise UsageError(f'only={os.fspath(paths)!r} is one path: expected a collection, such as [{paths!r}]')
     found: list[str] = []
     for one in paths:
-        given = os.fspath(one)
+        given = from_system(os.fspath(one))
         path = os.path.normpath(given) if given else ''
-        for root in roots if os.path.isabs(path) else ():
+        for root in map(from_system, roots) if os.path.isabs(path) else ():
             if is_below(path, root.rstrip('/')):
                 path = path[len(root.rstrip('/')) + 1 :] or '.'
                 break

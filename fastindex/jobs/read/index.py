@@ -23,7 +23,7 @@ from fastindex.tables.check import check_pair
 from fastindex.tables.file import Stamp, open_table, stamp_of
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
-from fastindex.text import escape
+from fastindex.text import escape, to_system
 from fastindex.trees import is_url
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Index:
             raise UnknownSessionError(
                 f'{eid}: the index in {escape(os.fspath(self.folder))} has no such session'
             )
-        return self.root / str(self.session_paths(rows)[0])
+        return self.root / to_system(str(self.session_paths(rows)[0]))
 
     def session_paths(self, sessions: pl.DataFrame) -> pl.Series:
         """Get the paths of sessions, relative to the root, by their rows."""

@@ -37,7 +37,7 @@ from fastindex.jobs.release.preflight import (
 from fastindex.jobs.release.tables import list_client_tables, write_client_tables, write_tables
 from fastindex.progress import Bar, open_bar
 from fastindex.records import Record
-from fastindex.text import escape, to_count, to_text
+from fastindex.text import escape, from_system, to_count, to_text
 from fastindex.trees import Tree, open_tree
 from fastindex.workers.pool import Pool, check_workers, count_workers
 
@@ -248,7 +248,7 @@ def release(
             if not dry_run:
                 archives = plan.write(parts, pool, overwrite=overwrite, progress=progress)
     return Release(
-        root=to_text(tree.root),
+        root=to_text(from_system(tree.root)),
         name=plan.name,
         archives=tuple(archives),
         sessions=rows.sessions.height,
@@ -331,7 +331,7 @@ class _Plan(NamedTuple):
         """Choose what is the same whatever goes into which archive."""
         moment = _choose_moment(rows)
         sources = tuple(starmap(Source, find_descriptions(tree)))
-        name = os.path.basename(tree.root) if name is None else name
+        name = from_system(os.path.basename(tree.root)) if name is None else name
         aggregates = tuple(starmap(Source, find_aggregates(tree)))
         return cls(tree, index, name, kind(moment), moment, manifest, sources, aggregates, beside)
 

@@ -1,0 +1,102 @@
+"""A name is bytes: under every locale the same tree gives the same ids, tables, findings and archives."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.trees import grow
+
+NAMES = [
+    'lab/Subjects/Müller_01/2024-01-01/001/alf/größe/a.b.npy'.encode(),
+    b'lab/Subjects/M\xfcller_01/2024-01-01/001/alf/a.b.npy',
+    'lab/Subjects/マウス/2024-01-01/001/alf/spikes.times.npy'.encode(),
+    b'lab/Subjects/s1/2024-01-01/001/alf/caf\xe9.times.npy',
+    b'lab/Subjects/s1/2024-01-01/001/alf/ok.times.npy',
+    'lab/Subjects/s1/2024-01-01/001/größe_é/ok.times.npy'.encode(),
+    b'lab/Subjects/s2/2024-01-01/1/ok.times.npy',
+]
+
+LIBRARY = """
+import hashlib, sys
+from pathlib import Path
+import fastindex
+root, out = sys.argv[1], Path(sys.argv[2])
+done = fastindex.build(root, out=out, workers=1, hash=['xxh128'])
+fastindex.release(root, out / 'x.tar.zst', tables=out, workers=1, force=True, name='x')
+index = fastindex.open(out, root=root)
+said = [
+    [(one.path, one.reason) for one in done.problems],
+    [str(one) for one in fastindex.verify(root, index=out, workers=1, hash=True)],
+    [(one.code, one.path, one.message, one.fix) for one in fastindex.validate(root, workers=1)],
+    [index.path(eid).is_dir() for eid in index.search()],
+    [str(eid) for eid in index.search(subject='M.*')],
+    [hashlib.md5((out / name).read_bytes()).hexdigest() for name in ('datasets.pqt', 'x.tar.zst')],
+]
+print(ascii(said))
+"""
+
+WORKERS = """
+import hashlib, sys, threading
+from pathlib import Path
+import fastindex
+root, out = sys.argv[1], Path(sys.argv[2])
+if sys.argv[3] == 'spawned':
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+done = fastindex.build(root, out=out, workers=1 if sys.argv[3] == 'here' else 2, hash=['xxh128'])
+print(done.problems, hashlib.md5((out / 'datasets.pqt').read_bytes()).hexdigest())
+"""
+
+
+def run(root: Path, out: Path, *arguments: str, code: str = '', **environment: str) -> bytes:
+    out.mkdir()
+    command = [sys.executable, '-c', code, root, out] if code else [sys.executable, '-m', 'fastindex']
+    done = subprocess.run(
+        [*command, *arguments],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'SOURCE_DATE_EPOCH': '1', **environment},
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+        check=bool(code),
+    )
+    return re.sub(rb'seconds": [0-9.]+', b'', done.stdout)
+
+
+ASCII = {'LC_ALL': 'C', 'PYTHONCOERCECLOCALE': '0', 'PYTHONUTF8': '0'}
+"""A locale whose encoding is not UTF-8, and which every system has."""
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return grow(tmp_path_factory.mktemp('größe') / 'root', dict.fromkeys(NAMES, b'1'))
+
+
+def test_the_library_says_and_writes_the_same_under_every_locale(root, tmp_path, twin):
+    expected = run(root, tmp_path / 'utf-8', code=LIBRARY)
+    assert b'True' in expected
+    assert run(root, tmp_path / 'ascii', code=LIBRARY, **ASCII) == expected
+
+
+def test_so_do_workers_however_they_are_started(root, tmp_path):
+    expected = run(root, tmp_path / 'utf-8', 'here', code=WORKERS)
+    for start in ('forked', 'spawned'):
+        assert run(root, tmp_path / start, start, code=WORKERS, **ASCII) == expected
+
+
+def test_the_command_line_prints_the_same_bytes_under_every_locale(root, tmp_path):
+    run(root, tmp_path / 'index', str(root), '--out', str(tmp_path / 'index'), '--workers', '1')
+    commands = [
+        ['validate', str(root), '--json', '--workers', '1'],
+        ['search', str(tmp_path / 'index'), '--paths', '--subject', 'Müller_01'],
+        ['search', str(tmp_path / 'index'), '--json'],
+        ['info', str(tmp_path / 'index'), '--json'],
+    ]
+    for i, arguments in enumerate(commands):
+        expected = run(root, tmp_path / f'{i} utf-8', *arguments)
+        assert expected
+        assert run(root, tmp_path / f'{i} ascii', *arguments, **ASCII) == expected
