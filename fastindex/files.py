@@ -31,8 +31,8 @@ from pathlib import Path
 from stat import S_IMODE, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG
 from typing import IO, Any, NamedTuple
 
-from fastindex.errors import FastindexError, OutputError
-from fastindex.folders import OpenFolder
+from fastindex.errors import FastindexError, OutputError, PublishError
+from fastindex.folders import OpenFolder, sync_file
 from fastindex.text import escape
 
 __all__ = [
@@ -178,7 +178,7 @@ def _grow_file(target: Target, refusal: _Refusal, *, overwrite: bool) -> Iterato
         yield file
         with refusal.of_the_system():
             file.flush()
-            os.fsync(fd)
+            sync_file(fd)
             if not has_name:
                 # Only where a folder is given does Python follow the link (CPython issue 81793).
                 os.link(f'/proc/self/fd/{fd}', sibling, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
@@ -302,14 +302,31 @@ def _remove_if_dead(name: str, folder: OpenFolder) -> None:
 
 
 @contextmanager
-def hold_lock(fd: int) -> Iterator[bool]:
+def hold_lock(fd: int, path: str | os.PathLike[str], *, hint: str = '') -> Iterator[bool]:
     """Lock an open file for the time of a block; gives False where another process has locked it.
 
     No forked process has a part in it: a worker that outlives a run that was killed leaves no lock behind.
+
+    Parameters
+    ----------
+    path
+        Of the file, and `hint` what to do where its disk has no locks: for the message.
+
+    Raises
+    ------
+    PublishError
+        If the disk has no locks. A file that says who writes would be none: a run that is killed leaves it,
+        and nobody can tell whether a process of another machine still lives.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise PublishError(
+                f'{escape(os.fspath(path))}: this disk has no locks ({error.strerror}), which keep two runs '
+                'from writing one index: have it mounted with them (Lustre: flock; NFS: its lock daemon), ',
+                hint=hint,
+            ) from error
         if error.errno not in (errno.EAGAIN, errno.EACCES):  # the latter on an SMB share
             raise
         yield False
@@ -321,6 +338,8 @@ def hold_lock(fd: int) -> Iterator[bool]:
         _locked.discard(fd)
         fcntl.flock(fd, fcntl.LOCK_UN)
 
+
+_NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 _locked: set[int] = set()  # descriptors of this process that hold a lock
 

@@ -10,15 +10,16 @@ On an SMB share a file that anybody has open is neither replaced nor removed: th
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-__all__ = ['HELD', 'OpenFolder', 'open_below', 'open_file', 'patiently']
+__all__ = ['HELD', 'OpenFolder', 'open_below', 'open_file', 'patiently', 'sync_file']
 
 HELD_SECONDS = 5.0
 """Until a file that cannot be replaced is an error: readers of an index take less, and an SMB client keeps a
@@ -31,6 +32,9 @@ HELD = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY})
 
 LEASE_SECONDS = 60.0
 """Until a file is an error that somebody holds a lease of: the kernel takes it away after 45 s."""
+
+_CANNOT_SYNC = frozenset({errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""What 9p, shared folders of virtual machines and some FUSE file systems answer to fsync of a folder."""
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -133,14 +137,14 @@ class OpenFolder:
     def sync(self) -> None:
         """Bring the names in it to the disk."""
         with self._naming():
-            os.fsync(self.fd)
+            sync_folder(self.fd)
 
     def sync_file(self, name: str) -> None:
         """Bring a file in it to the disk."""
         fd = self.open_fd(name)
         try:
             with self._naming(name):
-                os.fsync(fd)
+                sync_file(fd)
         finally:
             os.close(fd)
 
@@ -172,6 +176,25 @@ def open_file(name: str | os.PathLike[str], flags: int, *, dir_fd: int | None = 
             if time.monotonic() >= deadline:
                 raise
             time.sleep(_PAUSE_SECONDS)
+
+
+def sync_file(fd: int) -> None:
+    """Bring an open file to the disk, and not only into its cache: that is another call on macOS."""
+    full_sync = getattr(fcntl, 'F_FULLFSYNC', None)
+    if full_sync is not None:
+        with suppress(OSError):  # a file system that has none, as SMB
+            fcntl.fcntl(fd, full_sync)
+            return
+    os.fsync(fd)
+
+
+def sync_folder(fd: int) -> None:
+    """Bring the names in an open folder to the disk, where this is something that can be asked for."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
 
 
 def open_below(folder: Path, path: Path) -> int:

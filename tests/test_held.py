@@ -6,14 +6,20 @@ import errno
 import fcntl
 import os
 import signal
+from contextlib import suppress
+from functools import partial
 from itertools import count
+from pathlib import Path
+from stat import S_ISDIR
 from types import SimpleNamespace
 
 import pytest
 
+import fastindex
 from fastindex import folders
 from fastindex.files import hold_lock, open_output
 from fastindex.folders import HELD, OpenFolder
+from tests.support.trees import SESSION, grow
 
 
 @pytest.fixture
@@ -96,31 +102,87 @@ def test_what_is_no_matter_of_patience_is_tried_once(folder, held, number, is_pa
 
 def test_a_lock_is_held_once_and_by_no_process_that_was_forked_meanwhile(tmp_path):
     with (tmp_path / 'lock').open('ab') as one, (tmp_path / 'lock').open('ab') as other:
-        with hold_lock(one.fileno()) as is_ours:
+        with hold_lock(one.fileno(), 'lock') as is_ours:
             assert is_ours
-            with hold_lock(other.fileno()) as is_theirs:
+            with hold_lock(other.fileno(), 'lock') as is_theirs:
                 assert not is_theirs
             child = os.fork()
             if not child:
                 signal.pause()
         try:
-            with hold_lock(other.fileno()) as is_theirs:
+            with hold_lock(other.fileno(), 'lock') as is_theirs:
                 assert is_theirs
         finally:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
 
 
-@pytest.mark.parametrize('number', [errno.EAGAIN, errno.EACCES, errno.ENOLCK])
+@pytest.mark.parametrize(
+    'number', [errno.EAGAIN, errno.EACCES, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EIO]
+)
 def test_a_lock_that_another_holds_is_told_from_one_that_fails(tmp_path, monkeypatch, number):
     def fail(fd, operation):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, 'flock', fail)
     with (tmp_path / 'lock').open('ab') as file:
-        if number == errno.ENOLCK:
-            with pytest.raises(OSError, match='No locks available'), hold_lock(file.fileno()):
+        if number not in (errno.EAGAIN, errno.EACCES):
+            said = (
+                os.strerror(number) if number == errno.EIO else r'lock: this disk has no locks.* or elsewhere'
+            )
+            with pytest.raises(OSError, match=said), hold_lock(file.fileno(), 'lock', hint='or elsewhere'):
                 pass
         else:
-            with hold_lock(file.fileno()) as is_ours:
+            with hold_lock(file.fileno(), 'lock') as is_ours:
                 assert not is_ours
+
+
+CANNOT = [errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP]
+
+
+@pytest.mark.parametrize('number', [*CANNOT, errno.EIO], ids=errno.errorcode.get)
+def test_a_disk_that_cannot_sync_folders_is_written_to_and_one_that_fails_is_not(
+    tmp_path, monkeypatch, number
+):
+    """So are 9p and the shared folders of virtual machines; a file can be synced anywhere."""
+    fsync, synced = os.fsync, []
+
+    def fail_of_folders(fd):
+        if S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(number, os.strerror(number))
+        synced.append(fd)
+        fsync(fd)
+
+    def is_written(write):
+        before = len(synced)
+        with suppress(OSError):
+            write()
+            assert len(synced) > before
+            return True
+        return False
+
+    root = grow(tmp_path / 'root', {f'{SESSION}/a.b.npy': b''})
+    monkeypatch.setattr(os, 'fsync', fail_of_folders)
+    release = partial(fastindex.release, root, tmp_path / 'x.tar.zst', workers=1, force=True)
+    for write in (partial(fastindex.build, root, workers=1), release, partial(write_output, tmp_path / 'x')):
+        assert is_written(write) == (number in CANNOT)
+
+
+def write_output(path):
+    with open_output(path) as file:
+        file.write(b'x')
+
+
+def test_where_the_system_has_a_call_that_empties_the_cache_of_a_drive_files_are_synced_by_it(
+    tmp_path, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(fcntl, 'F_FULLFSYNC', 51, raising=False)
+    monkeypatch.setattr(fcntl, 'fcntl', lambda fd, call: calls.append(call))
+    write_output(tmp_path / 'x')
+    assert calls == [51]
+
+
+def test_nothing_is_synced_but_where_it_is_known_which_disks_cannot():
+    package = Path(fastindex.__file__).parent
+    assert [path.name for path in package.rglob('*.py') if 'os.fsync(' in path.read_text()] == ['folders.py']

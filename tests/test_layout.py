@@ -44,7 +44,7 @@ MODULES = [
 
 TESTS = ROOT / 'tests'
 
-OTHER_ROOMS = {'faults', 'support'}
+OTHER_ROOMS = {'faults', 'filesystems', 'support'}
 """Of the tests, those that are of no layer: what crosses them all, and what tests share."""
 
 NO_MODULE = {

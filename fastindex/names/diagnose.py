@@ -22,6 +22,7 @@ from fastindex.names.alf import (
 )
 from fastindex.names.problems import Reason
 from fastindex.names.uuids import add_uuid, is_uuid, judge_name_without_uuid, takes_uuid
+from fastindex.names.windows import judge_for_windows
 from fastindex.text import is_utf8
 
 __all__ = [
@@ -80,7 +81,7 @@ def diagnose_file(name: str) -> Diagnosis | None:
         indexed = ', and indexed as a dataset, as its name is valid' if is_dataset_name(name) else ''
         return Diagnosis('ALF308', f'left behind by a program, as it seems{indexed}')
     if is_dataset_name(name):
-        return _diagnose_namespace(name)
+        return _diagnose_namespace(name) or _diagnose_for_windows(name)
     if name.startswith('.'):
         return Diagnosis('ALF309', 'the name begins with a dot')
     parts = name.split('.')
@@ -227,7 +228,7 @@ def diagnose_folder(name: str) -> Diagnosis | None:
     ('probe_00', '#2024-05-06#')
     """
     if judge_folder(name) is None:
-        return None
+        return _diagnose_for_windows(name)
     if not is_utf8(name):
         fixed = to_latin_1(name)
         other = diagnose_folder(fixed)
@@ -292,7 +293,7 @@ def diagnose_lab(name: str) -> Diagnosis | None:
     'my_lab'
     """
     if not (strange := re.search(r'\W', name)):
-        return None
+        return _diagnose_for_windows(name)
     return Diagnosis('ALF112', _name_character('lab', name, strange), _replace(r'\W+', name))
 
 
@@ -303,8 +304,18 @@ def diagnose_subject(name: str) -> Diagnosis | None:
     'my_mouse'
     """
     if not (strange := re.search(r'[^\w.-]', name)):
-        return None
+        return _diagnose_for_windows(name)
     return Diagnosis('ALF113', _name_character('subject', name, strange), _replace(r'[^\w.-]+', name))
+
+
+def _diagnose_for_windows(name: str) -> Diagnosis | None:
+    """Judge a name that is valid here."""
+    if not (message := judge_for_windows(name)):
+        return None
+    shorter = name.rstrip('.')
+    return Diagnosis(
+        'ALF412', f'Windows has no such name: {message}', '' if judge_for_windows(shorter) else shorter
+    )
 
 
 def _replace(strange: str, name: str) -> str:

@@ -359,6 +359,12 @@ _RULES = [
         'index holds it. The file is left out; a folder is not entered.',
         f'{_SESSION}/a.../a.../..., 20 folders of 250 letters in one another',
     ),
+    Rule(
+        *('ALF412', _WARNING, 'not on Windows', _BY_DIAGNOSE),
+        'Windows cannot hold this name, or a path of more than 256 characters below the root: who unpacks a '
+        'release there, or copies the tree, does not get it.',
+        f'{_SESSION}/alf/aux.times.npy',
+    ),
     # Contents
     Rule(
         *('ALF501', _ERROR, 'attributes of different length', _BY_SESSIONS),

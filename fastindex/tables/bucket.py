@@ -110,7 +110,8 @@ def open_mirror(url: str, *, endpoint: str | None = None, anonymous: bool = Fals
             f'{escape(os.fspath(folder))}: an index is made here before it is put into a bucket, which '
             f'failed ({error.strerror}): expected XDG_STATE_HOME to name a folder that can be written to'
         ) from error
-    with lock, hold_lock(lock.fileno()) as is_ours:
+    otherwise = 'or let XDG_STATE_HOME name a folder of another disk'
+    with lock, hold_lock(lock.fileno(), folder / 'lock', hint=otherwise) as is_ours:
         if not is_ours:
             raise LockedError(f'{escape(location.url)}: another run publishes there: wait for it, or end it')
         yield Mirror(location, folder)

@@ -24,7 +24,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from fastindex.errors import InvalidIndexError
-from fastindex.folders import OpenFolder
+from fastindex.folders import OpenFolder, sync_file
 from fastindex.tables.file import TableFile, open_table
 from fastindex.text import to_text
 from fastindex.trees import STATE_FOLDER
@@ -107,7 +107,7 @@ def link_files(names: Sequence[str], source: OpenFolder, target: OpenFolder) -> 
                 while data := old.read(2**20):
                     new.write(data)
                 new.flush()
-                os.fsync(new.fileno())
+                sync_file(new.fileno())
 
 
 def put_by(stage: OpenFolder, state: OpenFolder, *, is_patient: bool = True) -> None:

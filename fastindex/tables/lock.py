@@ -35,10 +35,14 @@ def lock_index(state: OpenFolder) -> Iterator[int]:
     LockedError
         If another run holds it.
     PublishError
-        If it is neither a file nor a link.
+        If it is neither a file nor a link, or the disk has no locks.
     """
+    otherwise = 'or let `out` DIR write the index elsewhere'
     for _ in range(TRIES):
-        with _open_lock(state) as lock, hold_lock(lock.fileno()) as is_ours:
+        with (
+            _open_lock(state) as lock,
+            hold_lock(lock.fileno(), state.path / LOCK, hint=otherwise) as is_ours,
+        ):
             if not is_ours:
                 index, holder = escape(os.fspath(state.path.parent)), _read_holder(lock.fileno())
                 raise LockedError(f'{index}: {holder} is writing this index: wait for it, or end it')

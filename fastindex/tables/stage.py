@@ -16,7 +16,7 @@ from typing import IO, Self
 from xxhash import xxh3_128
 
 from fastindex.errors import FastindexError, PublishError
-from fastindex.folders import HELD, OpenFolder
+from fastindex.folders import HELD, OpenFolder, sync_file
 from fastindex.names.problems import Problem
 from fastindex.tables.check import TABLES
 from fastindex.tables.foreign import refuse_foreign
@@ -287,7 +287,7 @@ class Stage:
         with self.folder.open_new(SEAL) as file:
             file.write(json.dumps(sealed).encode('ascii'))
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         self.folder.sync()
         self.is_sealed = True
         return sealed

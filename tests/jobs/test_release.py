@@ -484,6 +484,13 @@ def test_paths_that_differ_only_in_case_are_a_warning(make_tree, tmp_path):
     assert [warning[:7] for warning in done.warnings] == ['4 paths']
 
 
+def test_paths_that_windows_cannot_hold_are_a_warning(make_tree, tmp_path):
+    names = ('a.b.c', 'aux.b.c', 'nul/a.b.c', 'nul/d.e.f', 'alf./a.b.c', f'{"x" * 100}/{"y" * 150}.b.c')
+    root = make_tree({f's1/2024-01-01/001/{name}': b'1' for name in names})
+    done = fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    assert [warning[:32] for warning in done.warnings] == ['5 paths that Windows cannot hold']
+
+
 @pytest.mark.parametrize(
     ('options', 'said'),
     [

@@ -222,6 +222,15 @@ CASES = {
         ({b'lab/Subjects/\xe9/2024-01-01/001/a.b.npy': b''}, 'lab/Subjects/\\xe9', 'lab/Subjects/\u00e9'),
     ],
     'ALF406': [({f'{SESSION}/{"d/" * 70}': None}, f'{SESSION}/{"d/" * 64}'[:-1], '')],
+    'ALF412': [
+        ({f'{SESSION}/aux.times.npy': b''}, f'{SESSION}/aux.times.npy', ''),
+        ({f'{SESSION}/nul/a.b.npy': b''}, f'{SESSION}/nul', ''),
+        ({f'{SESSION}/raw./a.b.npy': b''}, f'{SESSION}/raw.', f'{SESSION}/raw'),
+        ({f'{SESSION}/alf./a.b.npy': b''}, f'{SESSION}/alf.', ''),  # alf is there
+        ({'COM1/Subjects/s2/2024-01-01/001/a.b.npy': b''}, 'COM1', ''),
+        ({'lab/Subjects/prn.2/2024-01-01/001/a.b.npy': b''}, 'lab/Subjects/prn.2', ''),
+        ({f'{SESSION}/{"a" * 150}/{"b" * 90}.c.npy': b''}, f'{SESSION}/{"a" * 150}/{"b" * 90}.c.npy', ''),
+    ],
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from fastindex.pipeline.scan import HashResult, ScanResult
 from fastindex.progress import open_bar
 from fastindex.records import Record
 from fastindex.tables.check import Published
+from fastindex.tables.disks import FEW, ChangeTimes, are_inodes_new
 from fastindex.tables.file import AGAIN
 from fastindex.tables.foreign import read_edited
 from fastindex.tables.losses import Losses
@@ -137,6 +138,8 @@ class Report:
         self.carried = Counts()
         self.changes: Changes | None = None
         self.lost_digests: list[str] = []
+        self.change_times = ChangeTimes()
+        self.inodes_are_new = False
         self.unreadable = ''  # why the index before was not compared
         self.started = time.monotonic()
         found.tally.problems.sort()
@@ -179,6 +182,8 @@ class Report:
         from fastindex.pipeline.collect import complete
 
         sessions, datasets, fingerprints = complete(result, hashed, self.options.recipe.algorithms)
+        if fingerprints is not None:
+            self.change_times.add(fingerprints)
         if self.carrier is not None:
             sessions, datasets = self.carrier.fill(sessions, datasets)
         return sessions, datasets, fingerprints
@@ -236,6 +241,8 @@ class Report:
                 if self.options.on_change is not None:
                     self.options.on_change(change)
             refuse_losses(losses, tables, self)
+            if recipe.algorithms and self.reused <= self.datasets * FEW and tables.generation == generation:
+                self.inodes_are_new = are_inodes_new(published.folder, stage.path)
         self.changes = Changes(
             counts[True, ChangeKind.ADDED],
             counts[True, ChangeKind.REMOVED],
@@ -246,6 +253,16 @@ class Report:
         yield from iter_root_warnings(self.tree)
         if self.unreadable:
             yield f'the index before could not be compared with this one: {self.unreadable}'
+        if self.inodes_are_new:
+            yield (
+                'most files were read again, as they have other inodes than at the run before, with '
+                'the sizes and times of then: this disk gives new ones at each mount'
+            )
+        if self.change_times.are_missing:
+            yield (
+                'on this disk ctime is no time of change, as it equals mtime in all files: one that was '
+                'written again with its old size and mtime is not noticed, unless `rehash` reads all'
+            )
         if self.lost_digests:
             names = ','.join(self.lost_digests)
             yield f'the index before had digests that this one has not: `hash={names}` keeps them'

@@ -10,7 +10,6 @@ waits in files without a name.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
+from fastindex.folders import sync_file
 from fastindex.jobs.release.formats import Format, Writer, is_stored_kind
 from fastindex.jobs.release.pack import (
     BIG_BYTES,
@@ -216,7 +216,7 @@ def _iter_batches(files: Iterable[tuple[str, FileTask]]) -> Iterator[list[tuple[
 def seal(file: IO[bytes]) -> tuple[int, str]:
     """Have all of an archive on the disk; give its size and SHA-256."""
     file.flush()
-    os.fsync(file.fileno())
+    sync_file(file.fileno())
     file.seek(0)
     digest = hashlib.sha256()
     while data := file.read(2**20):

@@ -15,14 +15,15 @@ from fastindex.errors import ReleaseError
 from fastindex.jobs.read.search import Query, file_path, find_sessions
 from fastindex.jobs.release.formats import ORDINARY_NAME, to_member
 from fastindex.jobs.release.pack import FileTask
-from fastindex.text import escape, to_size
+from fastindex.names.windows import MAX_PATH_CHARACTERS, judge_for_windows
+from fastindex.text import escape, to_count, to_size
 
 if TYPE_CHECKING:
     import polars as pl
 
     from fastindex.jobs.read.index import Index
 
-__all__ = ['SPLITS', 'Part', 'find_twins', 'select_rows', 'split_rows']
+__all__ = ['SPLITS', 'Part', 'iter_warnings', 'select_rows', 'split_rows']
 
 SPLITS = ('lab', 'subject')
 
@@ -123,7 +124,21 @@ def _check_names(part: Part) -> None:
         raise ReleaseError(f'{escape(path)}: two datasets of the index have this path')
 
 
-def find_twins(part: Part) -> list[str]:
+def iter_warnings(rows: Part) -> Iterator[str]:
+    """Say of which paths some are lost where a release is unpacked on another system."""
+    if twins := _find_twins(rows):
+        yield (
+            f'{to_count(len(twins), "path")} that differ only in upper and lower case, such as '
+            f'{escape(twins[0])}: they overwrite each other where they are unpacked on macOS or Windows'
+        )
+    if lost := _find_too_much_for_windows(rows):
+        yield (
+            f'{to_count(len(lost), "path")} that Windows cannot hold, such as {escape(lost[0])}: '
+            'validate says why (ALF412)'
+        )
+
+
+def _find_twins(part: Part) -> list[str]:
     """Find paths that are one where a disk does not tell upper from lower case (macOS, Windows)."""
     import polars as pl
 
@@ -134,6 +149,22 @@ def find_twins(part: Part) -> list[str]:
     folded = pl.concat([paths.filter(is_plain).str.to_lowercase(), pl.Series(folded_rest, dtype=pl.String)])
     twins: list[str] = pl.concat([paths.filter(is_plain), rest]).filter(folded.is_duplicated()).to_list()
     return sorted(twins)
+
+
+def _find_too_much_for_windows(part: Part) -> list[str]:
+    """Find paths that Windows cannot hold, by a name in them or by their length."""
+    import polars as pl
+
+    paths = part.datasets['path']
+    names = paths.str.split('/').explode().unique()
+    wrong = [name for name in names.to_list() if judge_for_windows(name)]
+    is_wrong = paths.str.len_chars() > MAX_PATH_CHARACTERS
+    if wrong:
+        parts = pl.DataFrame({'row': range(paths.len()), 'name': paths.str.split('/')}).explode('name')
+        rows = parts.filter(pl.col('name').is_in(wrong))['row']
+        is_wrong |= pl.Series(range(paths.len())).is_in(rows.implode())
+    found: list[str] = paths.filter(is_wrong).to_list()
+    return found
 
 
 def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_bytes: int) -> list[Part]:

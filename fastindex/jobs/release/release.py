@@ -23,7 +23,7 @@ from fastindex.jobs.read.search import Query
 from fastindex.jobs.release.archive import Source, seal, write_archive
 from fastindex.jobs.release.formats import Format
 from fastindex.jobs.release.pack import MANIFESTS
-from fastindex.jobs.release.plan import SPLITS, Part, find_twins, select_rows, split_rows
+from fastindex.jobs.release.plan import SPLITS, Part, iter_warnings, select_rows, split_rows
 from fastindex.jobs.release.preflight import (
     ArchiveFormat,
     check_choice,
@@ -259,7 +259,7 @@ def release(
         first_date=rows.dates[0],
         last_date=rows.dates[1],
         findings=MappingProxyType(findings),
-        warnings=(*built.warnings, *_iter_warnings(rows)),
+        warnings=(*built.warnings, *iter_warnings(rows)),
         seconds=time.monotonic() - started,
     )
 
@@ -287,14 +287,6 @@ def _choose_moment(rows: Part) -> datetime:
     else:
         last_moment = datetime.combine(rows.dates[1], datetime.min.time())
     return min(max(last_moment, datetime(FIRST_YEAR, 1, 1)), datetime(LAST_YEAR, 12, 31))
-
-
-def _iter_warnings(rows: Part) -> Iterator[str]:
-    if twins := find_twins(rows):
-        yield (
-            f'{to_count(len(twins), "path")} that differ only in upper and lower case, such as '
-            f'{escape(twins[0])}: they overwrite each other where they are unpacked on macOS or Windows'
-        )
 
 
 def _describe(path: Path, part: Part) -> Archive:

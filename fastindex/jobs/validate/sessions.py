@@ -36,6 +36,7 @@ from fastindex.names.problems import Problem, Reason, Tally
 from fastindex.names.rules import RULES
 from fastindex.names.uuids import add_uuid, is_uuid
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
+from fastindex.names.windows import MAX_PATH_CHARACTERS
 from fastindex.text import to_text
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.sift import list_folders, sift
@@ -237,6 +238,12 @@ class _Session:
             diagnoses += self._judge_entered(folder, name)
         known = {name: self._judge(name) for name in kind_of}
         diagnoses += [(name, wrong) for name in datasets if (wrong := known[name].diagnosis)]
+        for name in datasets:
+            if len(above) + len(name) >= MAX_PATH_CHARACTERS:
+                message = (
+                    f'{len(above) + 1 + len(name)} characters: on Windows a path has no more than 260 in all'
+                )
+                self._add('ALF412', f'{above}/{name}', message)
         self.files += len(datasets)
         if len({judged.folded for judged in known.values()}) < len(known):
             self._find_twins(folder, known)

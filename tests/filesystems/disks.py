@@ -1,0 +1,51 @@
+"""The disks that are tried: how each is made and mounted, in a shell with its own mounts.
+
+`$W` is an empty folder, `$M` where it is to be mounted; $M is unmounted and mounted again in between.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ['DISKS', 'Disk']
+
+
+class Disk(NamedTuple):
+    """A disk."""
+
+    make: str
+    mount: str
+    tools: tuple[str, ...] = ()
+    is_in_every_ci: bool = True
+    """Whether what it needs is installed there, and the kernel knows it."""
+
+
+def image(make: str, size: str, mount: str, *tools: str, is_in_every_ci: bool = True) -> Disk:
+    """A disk in a file."""
+    make = f'truncate -s {size} $W/image; {make} $W/image'
+    return Disk(make, f'{mount} $W/image $M', tools, is_in_every_ci)
+
+
+LOOP = 'mount -o loop'
+TWO = 'mkdir $W/lower $W/upper $W/work'
+LAYERS = 'lowerdir=$W/lower,upperdir=$W/upper,workdir=$W/work'
+
+DISKS = {
+    'ext4': image('mkfs.ext4 -q', '64M', LOOP, 'mkfs.ext4'),
+    'ext4, names of any case': image('mkfs.ext4 -q -O casefold', '64M', LOOP, is_in_every_ci=False),
+    'xfs': image('mkfs.xfs -q', '320M', LOOP, 'mkfs.xfs'),
+    'btrfs': image('mkfs.btrfs -q', '128M', LOOP, 'mkfs.btrfs'),
+    'vfat': image('mkfs.vfat', '64M', LOOP, 'mkfs.vfat', is_in_every_ci=False),
+    'exFAT': image('mkfs.exfat', '64M', f'{LOOP} -t exfat', 'mkfs.exfat', is_in_every_ci=False),
+    'exfat-fuse': Disk(
+        'truncate -s 64M $W/image; mkfs.exfat $W/image',
+        'mount.exfat-fuse $(losetup --find --show $W/image) $M',
+        ('mkfs.exfat', 'mount.exfat-fuse'),
+    ),
+    'ntfs-3g': image('mkntfs -Q -F', '64M', 'ntfs-3g', 'mkntfs', 'ntfs-3g'),
+    'tmpfs': Disk('mount -t tmpfs x $W', 'mount --bind $W $M'),
+    'overlay': Disk(f'mount -t tmpfs x $W; {TWO}', f'mount -t overlay -o {LAYERS} x $M'),
+    'fuse-overlayfs': Disk(f'{TWO}', f'fuse-overlayfs -o {LAYERS} $M', ('fuse-overlayfs',)),
+    'mergerfs': Disk(f'{TWO}', 'mergerfs $W/lower:$W/upper $M', ('mergerfs',)),
+    'bindfs': Disk(f'{TWO}', 'bindfs $W/lower $M', ('bindfs',)),
+}
