@@ -60,11 +60,7 @@ def find_twins(paths: list[bytes]) -> list[tuple[int, Reason]]:
     """Find the files of a session that have the UUID or the rel_path of another one.
 
     paths: relative to the session, with the UUIDs
-
-    Returns
-    -------
-    twins
-        Positions in `paths`, ascending, and what is wrong: all but the first in the order of the table.
+    Returns positions in `paths`, ascending, and what is wrong: all but the first in the order of the table.
     """
     rel_paths, ids = split_uuids(paths)
     if len(set(ids)) == len(set(rel_paths)) == len(paths):

@@ -36,10 +36,7 @@ def add_uuid(path: str, id: str | UUID) -> str:
 def split_uuids(paths: list[bytes]) -> tuple[list[bytes], list[bytes]]:
     """Take the UUIDs out of the names of files, each of which has one.
 
-    Returns
-    -------
-    rel_paths, ids
-        The paths without the UUIDs; the UUIDs, 36 characters each.
+    Returns the paths without the UUIDs, and the UUIDs, 36 characters each.
 
     Examples
     --------

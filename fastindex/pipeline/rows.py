@@ -112,15 +112,9 @@ class Rows:
 
 
 def sort_rows(keys: list[bytes], counts: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Sort the datasets of each session by their keys.
+    """Sort the datasets of each session by their keys: get their rows in that order, and how many are left.
 
-    Returns
-    -------
-    order
-        The rows, in the order of the table: one of those of a session that have one key, as a folder that
-        changes may list a name twice.
-    counts
-        Of the datasets of each session that are left.
+    Of those of a session that have one key, one is left: a folder that changes may list a name twice.
     """
     order: list[int] = []
     end = 0

@@ -142,11 +142,7 @@ def iter_unequal(
     """Compare rows up to that of the key `end`, which is no smaller than any in `found`.
 
     found: the first of the columns that `expected` has, in the same order of rows; None for no row
-
-    Yields
-    ------
-    expected, found
-        Rows that differ; None where one of the two has none of that key.
+    Yields rows that differ; None where one of the two has none of that key.
     """
     if found is None or expected.take_equal(found):
         yield from ((row, None) for row in expected.take_until(end))

@@ -58,11 +58,7 @@ def open_target(
     force: whether a table that is a link may be replaced by a file. What it leads to is left alone.
     overwrite: whether tables that another program wrote may be replaced
     url: of the bucket that the folder has a copy of
-
-    Returns
-    -------
-    stage
-        To be opened, when there is something to write. See `Stage.open`.
+    Returns the stage, to be opened when there is something to write. See `Stage.open`.
     """
     with _open_out(out) as folder, ExitStack() as held:
         stage = Stage(folder, force=force, overwrite=overwrite)

@@ -43,11 +43,7 @@ def sift(
     verdicts: on names in this folder. See `fastindex.names.verdicts`.
     tally: takes the skips and the problems
     above: path of the folder, relative to the root
-
-    Returns
-    -------
-    names, rel_paths
-        Those of the datasets, which may be measured.
+    Returns names and rel_paths of the datasets, which may be measured.
     """
     if kinds.count(Kind.FILE) == len(kinds) and (all_paths := verdicts.rel_paths_of(names)) is not None:
         return names, all_paths

@@ -77,11 +77,7 @@ def start_child(pipes: list[tuple[int, int]]) -> int:
     """Start a process that serves.
 
     pipes: for each of its threads: where its tasks are read from, and its results are written to
-
-    Returns
-    -------
-    pid
-        The number of the process, which the caller is to reap.
+    Returns the number of the process, which the caller is to reap.
     """
     return _fork(pipes) if may_fork() else _spawn(pipes)
 

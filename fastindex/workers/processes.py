@@ -187,10 +187,7 @@ class Workers:
     def _replace(self, process: _Process) -> Iterator[tuple[Any, Any]]:
         """Put a new process in the place of a dead one, each of whose workers was at the first of its tasks.
 
-        Yields
-        ------
-        token, value
-            As `collect` does: of results that were sent before, and of a task that is not to be tried again.
+        Yields as `collect` does: results sent before, and that of a task that is not tried again.
         """
         os.kill(process.pid, signal.SIGKILL)  # it is not reaped yet, so the number is still its own
         workers = [worker for worker in self._all() if worker.process is process]

@@ -107,11 +107,8 @@ class Query:
 def find_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) -> pl.DataFrame:
     """Find the sessions that answer a query.
 
-    Returns
-    -------
-    polars.DataFrame
-        id, lab, subject, date, number, task_protocol, projects; the last day first, and of each day, and of
-        each subject, the last in the order of names and numbers.
+    Gives id, lab, subject, date, number, task_protocol and projects; the last day first, and of each day, and
+    of each subject, the last in the order of names and numbers.
     """
     import polars as pl
 
@@ -133,12 +130,9 @@ def find_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) 
 def find_datasets(index: Index, query: Query) -> pl.LazyFrame:
     """Find the datasets that answer a query, of the sessions that do.
 
-    Returns
-    -------
-    polars.LazyFrame
-        The columns of datasets.pqt, those of the sessions but for their id, and session_path; in the order
-        of `find_sessions`, and of rel_path in each session. Lazy: there may be many, and not all is read for
-        some columns.
+    Gives the columns of datasets.pqt, those of the sessions but for their id, and session_path; in the order
+    of `find_sessions`, and of rel_path in each session. Lazy: there may be many, and not all is read for some
+    columns.
     """
     frame = find_sessions(index.sessions, index.datasets, query)
     wanted = _filter_datasets(_of_sessions(index.datasets, frame, index.sessions), query)

@@ -121,10 +121,7 @@ def write_client_tables(
 
     Those without a column `eid` are of no session, and stay out.
 
-    Returns
-    -------
-    paths
-        Of the tables that were written, in `folder`.
+    Returns the paths of the tables that were written, in `folder`.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

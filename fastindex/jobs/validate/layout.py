@@ -60,11 +60,7 @@ def survey(tree: Tree, sessions: Sequence[str], tally: Tally) -> list[Finding]:
 
     sessions: their paths, sorted
     tally: of the discovery by a `NotingTree`, with its skips in full
-
-    Returns
-    -------
-    findings
-        Sorted by path.
+    Returns the findings, sorted by path.
     """
     wrong = judge_root(tree) if sessions else find_right_root(tree)
     found = list(map(make_finding, tally.problems))

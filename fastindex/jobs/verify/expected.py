@@ -65,17 +65,10 @@ class Expected(Protocol):
         """Iterate over the keys of what was discovered, of this part alone."""
 
     def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
-        """Read sessions and datasets.
+        """Read sessions: `id` and whatever `session_path` needs; and datasets.
 
-        digest: column of digests; None for none
-
-        Returns
-        -------
-        sessions
-            Rows of `id` and whatever `session_path` needs.
-        datasets
-            Rows of `eid`, `rel_path`, `file_size` and the digest, where one is asked for. Their keys are the
-            eid, and bytes.
+        Rows of these have `eid`, `rel_path`, `file_size`, and the digest if its column is named. Their keys
+        are the eid, and bytes.
         """
 
     def session_path(self, row: Row) -> str:
