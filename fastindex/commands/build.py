@@ -45,6 +45,7 @@ examples:
   python -m fastindex /shared/data --dask head:8786  on a Dask cluster
   python -m fastindex /data --check --quiet          exit 1 where the index is stale
   python -m fastindex /data --only lab/Subjects/s1   what is new in one subject; all else as it was
+  python -m fastindex /data --quick                  those too in which names have come or gone
   python -m fastindex /data --new                    sessions that are new or gone; all others as they were
 
 exit codes:
@@ -107,6 +108,11 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         '--new',
         action='store_true',
         help='scan the sessions that the index does not have, drop those that are gone, keep all others',
+    )
+    add(
+        '--quick',
+        action='store_true',
+        help='scan those too in which a folder was changed; files that were written in place are not seen',
     )
     add(
         '--check',
@@ -219,6 +225,7 @@ def _run(options: argparse.Namespace) -> int:
             fresh=options.fresh,
             only=_read_only(options),
             new=options.new,
+            quick=options.quick,
             rehash=options.rehash,
             allow_empty=options.allow_empty,
             allow_removal=options.allow_removal,
@@ -316,7 +323,7 @@ def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
         f'{to_size(summary.bytes)} '
         f'in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
     )
-    if options.only is not None or options.only_from is not None or options.new:
+    if options.only is not None or options.only_from is not None or options.new or options.quick:
         looked = to_count(summary.sessions - summary.sessions_carried, 'session')
         yield f'looked at {looked}; {summary.sessions_carried:,} are as in the index before'
     if summary.as_before:

@@ -17,12 +17,14 @@ from typing import NamedTuple
 from fastindex.names.identity import find_twins
 from fastindex.names.ids import Identity, Text, cut_ids
 from fastindex.names.problems import Reason, Tally
+from fastindex.pipeline.look import pack_folders
 from fastindex.pipeline.rows import Rows, SessionRows, datasets_rows, sessions_rows, sort_rows, to_hex_digests
 from fastindex.pipeline.walk import SessionWalk, tell_wrong
 from fastindex.tables.reuse import KnownRows
-from fastindex.tables.schema import fingerprint_columns, fingerprints_batch, to_ipc
+from fastindex.tables.schema import fingerprint_columns, fingerprints_batch, folders_batch, to_ipc
 from fastindex.trees import Tree
 from fastindex.trees.digests import Measured
+from fastindex.trees.part import NotedTree
 from fastindex.workers import Task
 from fastindex.workers.pool import Pool
 
@@ -45,6 +47,8 @@ class ScanTask(NamedTuple):
     uuid_filenames: bool = False
     """Whether names carry the UUIDs of the datasets. What is here called the path of a dataset is then its
     path with the UUID, until it becomes a row."""
+
+    with_folders: bool = False  # whether it is noted by what to know the folders again
 
     def run(self) -> ScanResult:
         """Scan the sessions, up to the first one that is too large for one task.
@@ -119,6 +123,7 @@ class ScanResult(NamedTuple):
     total_bytes: int
     reused: int  # datasets whose digests are those of the published index
     tally: Tally
+    folders: bytes | None  # by what to know the folders of the sessions again
     subtasks: list[HashTask]  # datasets whose digests are to be computed by tasks of their own
     continuation: list[Task]  # what is left to be scanned, and comes after these rows in the table
 
@@ -164,6 +169,8 @@ class _Scan:
         self.reused = 0
         self.sessions: list[SessionRows] = []  # in the order of the table
         self.rows = Rows()
+        self.noted = NotedTree(task.tree, {}) if task.with_folders else None
+        self.folders: dict[bytes, tuple[bytes, bytes]] = {}  # of sessions by their keys
 
     def scan_sessions(self) -> ScanResult:
         """Scan session by session, up to the first one that is too large for one task."""
@@ -188,7 +195,7 @@ class _Scan:
 
     def _walk(self, session_path: str) -> SessionWalk:
         return SessionWalk(
-            self.tree,
+            self.noted or self.tree,
             session_path,
             self.rows,
             self.tally,
@@ -208,6 +215,8 @@ class _Scan:
             self.tally.error(session.path, error)
             if isinstance(error, FileNotFoundError) and len(self.rows) == first:
                 return []  # gone since it was listed: no row
+        if self.noted is not None:
+            self.folders[key] = pack_folders(self.noted.noted)
         is_whole = session.has_revisions or self.task.uuid_filenames  # one dataset tells of another
         if session.deferred and is_whole:
             session.measure(session.deferred)
@@ -291,9 +300,15 @@ class _Scan:
             total_bytes=sum(rows.sizes),
             reused=self.reused,
             tally=self.tally,
+            folders=self._pack_folders(session_keys) if self.noted else None,
             subtasks=self._list_big_files(),
             continuation=[],
         )
+
+    def _pack_folders(self, session_keys: list[bytes]) -> bytes:
+        eids = self.task.identity.eids(session_keys)
+        paths, states = zip(*(self.folders[key] for key in session_keys), strict=True) if eids else ((), ())
+        return to_ipc(folders_batch(*(Text.join(list(column)) for column in (eids, paths, states))))
 
     def _measure_changed(self, ids: Text) -> None:
         """Read the files that are not as they are known, and take over the digests of the others."""

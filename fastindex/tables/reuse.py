@@ -25,7 +25,7 @@ from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES, open_table, stamp_of
 from fastindex.tables.merge import LAST
 from fastindex.tables.metadata import Recipe
-from fastindex.tables.schema import fingerprints_schema, from_ipc, to_ipc
+from fastindex.tables.schema import fingerprints_schema, folders_schema, from_ipc, to_ipc
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 from fastindex.trees.digests import NO_FINGERPRINT, Digests
@@ -33,10 +33,22 @@ from fastindex.trees.digests import NO_FINGERPRINT, Digests
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['FINGERPRINTS', 'GroupTable', 'KnownIndex', 'KnownRows', 'State', 'open_fingerprints']
+__all__ = [
+    'FINGERPRINTS',
+    'FOLDERS',
+    'GroupTable',
+    'KnownIndex',
+    'KnownRows',
+    'State',
+    'open_fingerprints',
+    'open_folders',
+]
 
 FINGERPRINTS = 'fingerprints.parquet'
 """In the state folder. Not `.pqt`: what ends so is the client's."""
+
+FOLDERS = 'folders.parquet'
+"""Beside them: by what to know the folders of a session again. There from the first run on that wants it."""
 
 State = tuple[int, int, int, int]
 """Size in bytes, mtime and ctime in nanoseconds, inode: what must be as it was for a digest to hold."""
@@ -154,6 +166,15 @@ class KnownIndex:
         for name in fingerprints.schema.names:
             rows = rows.append_column(name, fingerprints.column(name))
         return rows.replace_schema_metadata(None)
+
+
+def open_folders(folder: Path, generation: str | None) -> GroupTable | None:
+    """Open what is known of the folders of the sessions of an index; None where nothing is."""
+    with suppress(*DAMAGES):
+        found = GroupTable(folder / STATE_FOLDER / FOLDERS, below=folder)
+        if found.generation == generation and found.schema.remove_metadata().equals(folders_schema()):
+            return found
+    return None
 
 
 def open_fingerprints(folder: Path, datasets: GroupTable, *, is_edited: bool = False) -> GroupTable | None:

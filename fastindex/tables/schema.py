@@ -24,6 +24,8 @@ __all__ = [
     'fingerprint_columns',
     'fingerprints_batch',
     'fingerprints_schema',
+    'folders_batch',
+    'folders_schema',
     'from_ipc',
     'sessions_batch',
     'sessions_schema',
@@ -115,6 +117,21 @@ def fingerprints_batch(mtimes_ns: array[int], ctimes_ns: array[int], inodes: arr
         for field, column in zip(schema, (mtimes_ns, ctimes_ns, inodes), strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def folders_schema() -> pa.Schema:
+    """Build the schema of what tells whether a session has other names in it than when it was scanned."""
+    import pyarrow as pa
+
+    return pa.schema([('eid', pa.string()), ('folders', pa.string()), ('state', pa.string())])
+
+
+def folders_batch(eids: Text, folders: Text, states: Text) -> pa.RecordBatch:
+    """Build rows of it: the paths of all folders of a session, between NUL, and a digest of their states."""
+    import pyarrow as pa
+
+    columns = [_strings(eids), _strings(folders), _strings(states)]
+    return pa.RecordBatch.from_arrays(columns, schema=folders_schema())
 
 
 def sessions_batch(

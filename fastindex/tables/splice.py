@@ -17,8 +17,8 @@ from fastindex.names.identity import SeenIds
 from fastindex.tables.check import Published
 from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, is_default
 from fastindex.tables.merge import iter_in_order
-from fastindex.tables.reuse import GroupTable, open_fingerprints
-from fastindex.tables.schema import fingerprints_schema
+from fastindex.tables.reuse import GroupTable, open_fingerprints, open_folders
+from fastindex.tables.schema import fingerprints_schema, from_ipc
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,16 +63,19 @@ class Splice:
         self._seen = SeenIds() if are_unique else None
         folder = published.folder
         tables = [GroupTable(folder / name, below=folder) for name in ('sessions.pqt', 'datasets.pqt')]
-        for table, names in zip(tables, writer.columns, strict=False):
+        for table, names in zip(tables, writer.columns, strict=True):
             if table.footer.num_rows and table.schema.names != names:
                 new = ', '.join(sorted({*table.schema.names} ^ {*names}))
                 raise UsageError(f'column {new} is new: for it, all sessions are to be scanned once')
         sessions, datasets = tables
-        self._marks = [name for names in writer.columns[2:] for name in names]
+        self._marks = writer.marks
         fingerprints = open_fingerprints(folder, datasets) if self._marks else None
         self._sessions = _Rows(iter_in_order(_iter_groups(sessions), 'id', sessions.path), 'id', left_out)
         groups = _iter_groups(datasets, fingerprints, self._marks)
         self._datasets = _Rows(iter_in_order(groups, 'eid', datasets.path), 'eid', left_out)
+        folders = open_folders(folder, datasets.generation)
+        noted = iter_in_order(_iter_groups(folders), 'eid', folders.path) if folders else iter(())
+        self._folders = _Rows(noted, 'eid', left_out)
         pair = published.pair
         known = () if isinstance(pair, InvalidIndexError) else pair.facts.get('kept', ())
         self._kept = {name for name in known if name not in (*SESSION_VALUES, *DATASET_VALUES)}
@@ -87,6 +90,8 @@ class Splice:
     def finish(self) -> Counts:
         """Append the rest, and count what was carried over."""
         self._write(self._sessions.take_before(None), self._datasets.take_before(None))
+        for rows in self._folders.take_before(None):
+            self._writer.append_folders(rows)
         return Counts(
             self._sessions.count, self._datasets.count, self._datasets.total_bytes, frozenset(self._kept)
         )
@@ -101,6 +106,11 @@ class Splice:
                 self._refuse_twins(rows.column('id').to_pylist())
             marks = rows.select(self._marks) if self._marks else None
             self._writer.write(None, rows.drop_columns(self._marks), marks)
+
+    def write_folders(self, folders: bytes | None) -> None:
+        """Append what tells the folders of sessions from others. See `PairWriter`."""
+        for rows in self._folders.mix(from_ipc(folders)) if folders is not None else ():
+            self._writer.append_folders(rows)
 
     def _note_values(self, rows: pa.Table) -> None:
         names = self._values.intersection(rows.column_names)
@@ -155,7 +165,7 @@ class _Rows:
         import pyarrow.compute as pc
 
         self.count += rows.num_rows
-        if self._column == 'eid':
+        if 'file_size' in rows.column_names:
             self.total_bytes += pc.sum(rows.column('file_size')).as_py()
         return rows
 

@@ -22,7 +22,7 @@ from fastindex.tables.check import TABLES
 from fastindex.tables.foreign import refuse_foreign
 from fastindex.tables.kept import count_kept, link_files, put_by
 from fastindex.tables.lock import LOCK, lock_index
-from fastindex.tables.reuse import FINGERPRINTS
+from fastindex.tables.reuse import FINGERPRINTS, FOLDERS
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 
@@ -30,7 +30,7 @@ __all__ = ['PROBLEMS', 'STAGE', 'Stage']
 
 PROBLEMS = 'problems.jsonl'
 
-EXTRAS = (PROBLEMS, FINGERPRINTS)
+EXTRAS = (PROBLEMS, FINGERPRINTS, FOLDERS)
 """In the state folder; a run that has none of one removes that of the run before."""
 
 STAGE = 'stage'

@@ -12,8 +12,14 @@ from fastindex.errors import InvalidIndexError, PublishError
 from fastindex.folders import OpenFolder
 from fastindex.tables.file import TableFile
 from fastindex.tables.metadata import one_metadata, pandas_metadata
-from fastindex.tables.reuse import FINGERPRINTS
-from fastindex.tables.schema import datasets_schema, fingerprints_schema, sessions_schema
+from fastindex.tables.reuse import FINGERPRINTS, FOLDERS
+from fastindex.tables.schema import (
+    datasets_schema,
+    fingerprints_schema,
+    folders_schema,
+    from_ipc,
+    sessions_schema,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,6 +61,7 @@ class PairWriter:
         with_index: bool = True,
         further: tuple[Iterable[pa.Field], Iterable[pa.Field]] = ((), ()),
         keeps_facts: bool = False,
+        with_folders: bool = False,
     ) -> None:
         import pyarrow as pa
 
@@ -78,12 +85,14 @@ class PairWriter:
         self._fingerprints = None
         if algorithms or keeps_facts:
             self._fingerprints = _TableWriter(folder, FINGERPRINTS, fingerprints_schema(), None, [], [])
-        self._tables = [table for table in (self._sessions, self._datasets, self._fingerprints) if table]
-
-    @property
-    def columns(self) -> list[list[str]]:
-        """The names of the columns of each table: sessions, datasets, and fingerprints if there are some."""
-        return [table.schema.names for table in self._tables]
+        self._folders = None
+        if with_folders:
+            self._folders = _TableWriter(folder, FOLDERS, folders_schema(), None, [], ['folders'])
+        tables = (self._sessions, self._datasets, self._fingerprints, self._folders)
+        self._tables = [table for table in tables if table]
+        self.columns = (self._sessions.schema.names, self._datasets.schema.names)
+        self.marks = fingerprints_schema().names if algorithms else []
+        """The columns of the fingerprints of the rows."""
 
     def write(
         self,
@@ -96,6 +105,16 @@ class PairWriter:
         for table, rows in zip(tables, (sessions, datasets, fingerprints), strict=True):
             if table is not None and rows is not None:
                 table.write(rows)
+
+    def write_folders(self, folders: bytes | None) -> None:
+        """Append what tells the folders of sessions from others, as Arrow IPC, where a scan has noted it."""
+        if folders is not None:
+            self.append_folders(from_ipc(folders))
+
+    def append_folders(self, folders: pa.Table) -> None:
+        """Append the same as rows."""
+        if self._folders is not None:
+            self._folders.write(folders)
 
     def close(self, facts: Mapping[str, Any]) -> str:
         """Complete the files; `facts` go into their metadata, with the generation, which is returned.

@@ -116,6 +116,21 @@ class Folder(Protocol):
             If it cannot be opened, or is a link in a tree that follows none.
         """
 
+    def state(self, path: str = '') -> Fingerprint:
+        """Get by what to know this folder again, or one at a path below it, while no name in it changes.
+
+        Returns
+        -------
+        state
+            `fastindex.trees.digests.NO_FINGERPRINT` if it changed so lately that it may change unseen, or if
+            nothing tells.
+
+        Raises
+        ------
+        OSError
+            If it cannot be looked at.
+        """
+
     def enter(self, name: str) -> None:
         """Have a subfolder of the current block walked next."""
 

@@ -13,6 +13,7 @@ import errno
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
@@ -21,7 +22,8 @@ from fastindex.errors import RootError
 from fastindex.folders import open_file
 from fastindex.names.problems import Tally
 from fastindex.text import escape, to_system
-from fastindex.trees import Folder, Measures, kernel
+from fastindex.trees import Folder, Measures, digests, kernel
+from fastindex.trees.digests import Fingerprint
 
 __all__ = ['LocalTree']
 
@@ -98,6 +100,13 @@ class _DiskFolder:
             yield fd
         finally:
             os.close(fd)
+
+    def state(self, path: str = '') -> Fingerprint:
+        info = os.fstat(self._fd)
+        if path:
+            info = os.stat(to_system(path), dir_fd=self._fd, follow_symlinks=self._follow_links)
+        is_settled = max(info.st_mtime_ns, info.st_ctime_ns) < time.time_ns() - digests.SETTLED_NS
+        return (info.st_mtime_ns, info.st_ctime_ns, info.st_ino) if is_settled else digests.NO_FINGERPRINT
 
     def enter(self, name: str) -> None:
         self.entered[name] = None

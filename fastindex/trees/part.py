@@ -1,20 +1,21 @@
-"""A part of a tree: above the folders that are asked for nothing is listed, nor looked at beside them.
+"""Trees that stand for another one: a part of it, or one that notes by what to know its folders again.
 
-The discovery sees such a tree as any other, so that what it says of a folder does not depend on what else is
-asked for.
+Of a part, nothing is listed above the folders that are asked for, nor looked at beside them. Discovery and
+scan see such a tree as any other, so that what becomes of a folder does not depend on what else is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
 from fastindex.names.problems import Tally
 from fastindex.records import Record
 from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees.digests import NO_FINGERPRINT, Fingerprint
 
-__all__ = ['PartTree', 'TreeOver', 'is_below']
+__all__ = ['NotedTree', 'PartTree', 'TreeOver', 'is_below']
 
 
 def is_below(path: str, folder: str) -> bool:
@@ -82,3 +83,38 @@ class PartTree(TreeOver):
             else:
                 names = (one[len(above) :].partition('/')[0] for one in self.paths if one.startswith(above))
                 yield cast('Folder', _PartFolder(folder, names))
+
+
+class NotedTree(TreeOver):
+    """A tree whose walks note by what to know each folder again."""
+
+    noted: dict[str, Fingerprint]  # of the session that is walked, by the paths of its folders
+
+    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
+        self.noted.clear()
+        for folder in self.tree.walk(session_path, tally):
+            self.noted[folder.path] = folder.state()
+            links = _LinksFolder(folder)
+            yield cast('Folder', links)
+            if not links.links.issubset(folder.entered):  # no folder tells what becomes of what they lead to
+                self.noted[folder.path] = NO_FINGERPRINT
+
+    def open_folder(self, path: str, tally: Tally) -> AbstractContextManager[Folder]:
+        return self.tree.open_folder(path, tally)
+
+
+class _LinksFolder:
+    """A folder that notes which of its names are links."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self.links: set[str] = set()
+
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        for names, kinds in self._folder.iter_names():
+            if Kind.LINK in kinds:
+                self.links.update(name for name, kind in zip(names, kinds, strict=True) if kind == Kind.LINK)
+            yield names, kinds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._folder, name)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import fastindex
 from fastindex import EmptyTreeError, InvalidIndexError, LockedError, LossError, Summary, UsageError
-from fastindex.jobs.build.update import parse_only
+from fastindex.jobs.build.scope import parse_only
 from fastindex.tables.publish import open_target
 from fastindex.trees import kernel
 from tests.support.cases import cases
@@ -131,22 +131,22 @@ def test_a_part_is_what_a_full_run_writes(
         assert not any(summary.changes.to_dict().values())
 
 
-comings_and_goings = st.lists(
-    st.lists(st.tuples(st.sampled_from(SESSIONS), st.sampled_from(FILES)), min_size=1, max_size=4), max_size=3
+comings_and_goings = st.lists(  # no session goes and comes in one step: it is known
+    st.dictionaries(st.sampled_from(SESSIONS), st.sampled_from(FILES), min_size=1, max_size=4), max_size=3
 )
 
 
 @settings(max_examples=cases(24), phases=[Phase.generate])
 @given(history=comings_and_goings, hash=st.sampled_from([(), ('md5',)]))
 def test_new_sessions_are_what_a_full_run_writes(
-    history: list[list[tuple[str, str]]], hash: tuple[str, ...]
+    history: list[dict[str, str]], hash: tuple[str, ...]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 3)
         root = grow(Path(folder), dict.fromkeys([f'{one}/f.g.npy' for one in SESSIONS[::5]], b''))
         fastindex.build(root, workers=1, hash=hash, new=True)  # no index: all are new
         for step in history:
-            for session, name in step:
+            for session, name in step.items():
                 if (root / session).exists():
                     shutil.rmtree(root / session)
                 else:
@@ -174,6 +174,92 @@ def test_new_lists_no_more_than_dates_and_looks_at_nothing(
     assert all(path.count('/') <= 3 for path in known)
     assert not any(path.endswith(('/001', '/002', '/1')) for path in known)
     assert looked == {root / 's3/2024-01-03/001/alf/a.b.npy'}
+
+
+@pytest.fixture
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**15))  # nothing is young
+
+
+def age(root: Path) -> Path:
+    """Make all folders old, so that each change of one shows, however short the tick of the clock."""
+    for path in [root, *root.rglob('*')]:
+        if path.is_dir():
+            os.utime(path, (1, 1))
+    return root
+
+
+@settings(max_examples=cases(48), phases=[Phase.generate])
+@given(
+    tree=st.lists(changes, max_size=12),
+    step=st.lists(changes, max_size=4),
+    hash=st.sampled_from([(), ('md5',)]),
+)
+def test_names_are_what_a_full_run_writes_where_folders_were_looked_at(
+    tree: list[tuple[str, str, str, int]], step: list[tuple[str, str, str, int]], hash: tuple[str, ...]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 3)
+        patch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**15))
+        root = grow(Path(folder), {f'{one}/alf/probe00/': None for one in SESSIONS[::5]})
+        for one in tree:
+            change(root, *one)
+        fastindex.build(age(root), workers=1, hash=hash, quick=True)
+        for one in step:
+            change(root, *one)
+        summary = fastindex.build(root, workers=1, hash=hash, quick=True, **REMOVING)
+        assert read_index(root) == build_all(root, hash=hash)
+        touched = {session for session, *_ in step} | {Path(one.path).parent for one in summary.problems}
+        assert summary.sessions_carried >= len([one for one in SESSIONS if (root / one).exists()]) - 2 * len(
+            touched
+        )
+
+
+@pytest.mark.usefixtures('_settled')
+def test_quick_looks_at_folders_and_lists_none_that_is_as_it_was(
+    root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(age(root), quick=True)
+    assert build(root, quick=True).sessions_carried == 7
+    (root / OTHER / 'a.b.npy').write_bytes(b'in place')
+    listed, looked = spy(monkeypatch)
+    assert build(root, quick=True).sessions_carried == 7
+    sessions = {
+        root / session for session in list_sessions('lab') | list_sessions('lab2') | list_sessions('s3')
+    }
+    assert not sessions.intersection(listed)
+    assert looked == set()
+    grow(root, {f'{OTHER}/raw/': None})
+    assert build(root, quick=True).sessions_carried == 6
+    for each in (build(age(root)), build(root, only=[OTHER])):  # all runs note it from then on
+        assert each.changes is not None
+    assert build(root, new=True).sessions_carried == 7
+    assert build(root, quick=True).sessions_carried == 7
+
+
+def test_a_folder_that_was_changed_of_late_is_looked_into_again(
+    root: Path, build: Callable[..., Summary]
+) -> None:
+    build(root, quick=True)
+    assert build(root, quick=True).sessions_carried == 0
+
+
+@pytest.mark.usefixtures('_settled')
+def test_what_a_link_leads_to_is_looked_at_each_time(
+    root: Path, build: Callable[..., Summary], tmp_path: Path
+) -> None:
+    grow(tmp_path, {'elsewhere/n.e.npy': b'1', 'folder/n.e.npy': b'2'})
+    grow(root, {f'{SESSION}/n.e.npy': Link(str(tmp_path / 'elsewhere/n.e.npy'))})
+    grow(root, {f'{OTHER}/raw': Link(str(tmp_path / 'folder'))})
+    build(age(root), quick=True)
+    assert build(root, quick=True).sessions_carried == 6
+    (tmp_path / 'elsewhere/n.e.npy').unlink()
+    (tmp_path / 'folder/n.e.npy').unlink()
+    assert build(root, quick=True).sessions_carried == 5
+    assert read_index(root) == build_all(root)
+    grow(tmp_path, {'elsewhere/n.e.npy': b'1'})
+    build(root, quick=True)  # what was a problem is looked at too
+    assert read_index(root) == build_all(root)
 
 
 def test_new_sees_nothing_inside_a_session_that_is_known(root: Path, build: Callable[..., Summary]) -> None:

@@ -14,8 +14,9 @@ from fastindex.errors import EmptyTreeError
 from fastindex.jobs.build.carried import Wish, carry_on
 from fastindex.jobs.build.guard import refuse_to_lose
 from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, open_outcomes
+from fastindex.jobs.build.scope import Scope
 from fastindex.jobs.build.summary import Report, Summary
-from fastindex.jobs.build.update import Scope, Selection, select
+from fastindex.jobs.build.update import Selection, keeps_folders, select
 from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
@@ -60,6 +61,7 @@ def build(
     fresh: bool = False,
     only: Collection[str | os.PathLike[str]] | None = None,
     new: bool = False,
+    quick: bool = False,
     rehash: bool = False,
     allow_empty: bool = False,
     allow_removal: bool = False,
@@ -129,8 +131,10 @@ def build(
         Folders of labs, subjects, dates or sessions, relative to the root or with it: what is in these is
         scanned, and all else is taken from the published index as it is.
     new
-        Whether only those sessions are scanned that the published index does not have; it knows which are
-        there and which are gone, and nothing of what has changed in a session.
+        Whether only sessions are scanned that the index does not have; those that are gone leave it.
+    quick
+        Whether besides those only sessions are scanned in which names have come or gone. What was written
+        into a file that was there is not seen. The first such run scans all.
     rehash
         Whether all files are read again. Where not, a digest of the published index is reused if the file's
         size, mtime, ctime and inode are as they were, and both times were older than that scan by a minute.
@@ -189,9 +193,8 @@ def build(
     target = root if out is None else out
     overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
     with ExitStack() as stack:
-        tree = open_tree(
-            root, follow_links=follow_symlinks is not False, endpoint=endpoint, anonymous=anonymous
-        )
+        follow = follow_symlinks is not False
+        tree = open_tree(root, follow_links=follow, endpoint=endpoint, anonymous=anonymous)
         stack.callback(lambda: tree.close())
         mirror = None
         if is_url(target):
@@ -210,7 +213,7 @@ def build(
         options = Options(
             recipe=recipe,
             as_before=as_before,
-            scope=Scope.parse(tree.root, root, only=only, new=new),
+            scope=Scope.parse(tree.root, root, only=only, new=new, quick=quick),
             adopted=adopt(tables or [folder], recipe) if recipe.ids_from else None,
             carries=True,
             outcomes=open_outcomes(qc, is_part=new or only is not None),
@@ -275,17 +278,15 @@ def run_stages(
         pool = stack.enter_context(open_pool(tree, workers, executor, dask))
         published = None if out is None else Published(out)
         found, known = _discover(tree, published, options, pool, stack)
-        selection = None
-        if options.scope is not None and published is not None:
-            selection = select(options, tree, found, published)
-            found = selection.found if selection else found
+        selection = select(options, tree, found, published, pool)
+        found = selection.found if selection else found
         carrier = None
         if options.carries and (options.adopted or options.outcomes or (published and published.is_there)):
             from fastindex.jobs.build.adopt import open_carrier
 
             carrier = open_carrier(published, options)
-        report = Report(tree, options, found, carrier)
-        scanned = scan(pool, _iter_tasks(tree, found, known, options, pool))  # the workers start here
+        report = Report(tree, options, found, carrier, with_folders=keeps_folders(options, published))
+        scanned = scan(pool, _iter_tasks(tree, found, known, report, pool))  # the workers start here
         if options.recipe.uuid_filenames:
             from fastindex.pipeline.collect import iter_unique
 
@@ -309,10 +310,10 @@ def run_stages(
 
 
 def _iter_tasks(
-    tree: Tree, found: Discovery, known: KnownIndex | None, options: Options, pool: Pool
+    tree: Tree, found: Discovery, known: KnownIndex | None, report: Report, pool: Pool
 ) -> Iterator[ScanTask]:
     """Cut the sessions into shards, each with what is known of its own."""
-    adopted = options.adopted
+    options, adopted = report.options, report.options.adopted
     count, most = found.count_sessions(), MAX_SESSIONS * pool.task_size
     for keys in iter_shards(found.iter_keys(), count, pool.workers, max_sessions=most):
         yield ScanTask(
@@ -324,6 +325,7 @@ def _iter_tasks(
             options.on_skip is not None,
             known.for_shard(keys) if known else None,
             options.recipe.uuid_filenames,
+            report.with_folders,
         )
 
 
@@ -375,6 +377,7 @@ def _write(
         with_index=not options.path_ids,
         further=carrier.fields if carrier else ((), ()),
         keeps_facts=options.carries and options.recipe != Recipe(),
+        with_folders=report.with_folders,
     )
     rows = selection.open_splice(writer, published) if selection else writer
     try:
@@ -382,6 +385,7 @@ def _write(
         for result, hashed in scanned:
             stage.write_problems(report.add(result, hashed))
             rows.write(*report.complete(result, hashed))
+            rows.write_folders(result.folders)
         if selection is not None and isinstance(rows, Splice):
             report.add_carried(rows.finish(), selection.carry_problems(published, stage))
         facts = to_facts(

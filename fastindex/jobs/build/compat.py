@@ -11,7 +11,7 @@ from pathlib import Path
 from fastindex.errors import EmptyTreeError, UsageError
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
-from fastindex.jobs.build.update import parse_only
+from fastindex.jobs.build.scope import parse_only
 from fastindex.tables.metadata import Recipe
 from fastindex.trees import Tree, open_tree
 from fastindex.trees.part import PartTree

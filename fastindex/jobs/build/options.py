@@ -19,7 +19,7 @@ from fastindex.trees import is_url
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.adopt import AdoptedIds
-    from fastindex.jobs.build.update import Scope
+    from fastindex.jobs.build.scope import Scope
     from fastindex.tables.changes import Change
     from fastindex.tables.losses import Limit
     from fastindex.tables.quality import Outcomes

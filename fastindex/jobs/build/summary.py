@@ -126,8 +126,17 @@ class Report:
     Of many fields: it is the `Summary` while it grows.
     """
 
-    def __init__(self, tree: Tree, options: Options, found: Discovery, carrier: Carrier | None) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        options: Options,
+        found: Discovery,
+        carrier: Carrier | None,
+        *,
+        with_folders: bool = False,
+    ) -> None:
         self.tree = tree
+        self.with_folders = with_folders  # whether it is noted by what to know folders again
         self.carrier = carrier
         self.options = options
         self.total = found.count_sessions()

@@ -9,70 +9,44 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from heapq import merge
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastindex.errors import EmptyTreeError, InvalidIndexError, UsageError
+from fastindex.errors import InvalidIndexError, UsageError
 from fastindex.jobs.build.options import Options
-from fastindex.names.alf import judge_date, judge_number, parse_session_path
+from fastindex.jobs.build.scope import Scope, explain_none
+from fastindex.names.alf import parse_session_path
 from fastindex.names.identity import FilenameIdentity
 from fastindex.names.ids import Identity
-from fastindex.names.problems import Problem, Reason, Tally
+from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline.discover import Discovery, Sessions
+from fastindex.pipeline.look import LookTask
 from fastindex.tables.check import Published
 from fastindex.tables.file import open_table
+from fastindex.tables.merge import iter_rows
 from fastindex.tables.metadata import Recipe
-from fastindex.tables.reuse import GroupTable
+from fastindex.tables.reuse import FOLDERS, GroupTable, open_folders
 from fastindex.tables.splice import Splice
 from fastindex.tables.stage import PROBLEMS, Stage
-from fastindex.text import escape, from_system
-from fastindex.trees import STATE_FOLDER, Kind, Tree
-from fastindex.trees.part import PartTree, is_below
-from fastindex.trees.sift import list_folders
+from fastindex.text import escape
+from fastindex.trees import STATE_FOLDER, Tree
+from fastindex.trees.part import is_below
+from fastindex.workers.pool import Pool
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from fastindex.tables.write import PairWriter
 
-__all__ = ['Scope', 'Selection', 'parse_only', 'select']
+__all__ = ['Selection', 'keeps_folders', 'select']
 
-
-class Scope(NamedTuple):
-    """Which sessions are scanned: as it is, those that the index does not have.
-
-    Parameters
-    ----------
-    only
-        Those in these folders, relative to the root, whether the index has them or not.
-    """
-
-    only: tuple[str, ...] | None = None
-
-    @classmethod
-    def parse(
-        cls,
-        root: str,
-        given: str | os.PathLike[str],
-        *,
-        only: Collection[str | os.PathLike[str]] | None,
-        new: bool,
-    ) -> Self | None:
-        """Parse what was asked for; a folder may begin with the root, also as it was given."""
-        if only is not None and new:
-            raise UsageError('only and new are two ways to choose sessions: expected one of them')
-        if only is not None:
-            return cls(parse_only(only, [root, os.path.abspath(given)]))
-        return cls() if new else None
-
-    def narrow(self, tree: Tree) -> Tree:
-        """Get the tree as the discovery is to see it."""
-        return tree if self.only is None else PartTree(tree, self.only)
+LOOKS = 256  # sessions that are looked at by one task
 
 
 class Selection(NamedTuple):
@@ -123,60 +97,10 @@ class Selection(NamedTuple):
         return count
 
 
-def parse_only(paths: Iterable[str | os.PathLike[str]], roots: Sequence[str]) -> tuple[str, ...]:
-    """Parse the folders that are asked for, relative to the root or with it.
-
-    Parameters
-    ----------
-    roots
-        The root, in each way in which it may be written.
-
-    Raises
-    ------
-    UsageError
-        If one of them is no lab, subject, date or session by its name.
-
-    Examples
-    --------
-    >>> parse_only(['/data/lab/Subjects/s1/', 's2/2024-01-01/001'], ['/data'])
-    ('lab/Subjects/s1', 's2/2024-01-01/001')
-    """
-    if isinstance(paths, str | os.PathLike):
-        raise UsageError(f'only={os.fspath(paths)!r} is one path: expected a collection, such as [{paths!r}]')
-    found: list[str] = []
-    for one in paths:
-        given = from_system(os.fspath(one))
-        path = os.path.normpath(given) if given else ''
-        for root in map(from_system, roots) if os.path.isabs(path) else ():
-            if is_below(path, root.rstrip('/')):
-                path = path[len(root.rstrip('/')) + 1 :] or '.'
-                break
-        if reason := _judge(path):
-            raise UsageError(
-                f'{escape(given)!r}: {reason}; expected a lab, a subject, a date or a session below '
-                f'{escape(roots[0])}, as lab/Subjects/subject/date/number'
-            )
-        found.append(path)
-    return tuple(dict.fromkeys(found))
-
-
-def _judge(path: str) -> str:
-    """Say what a path is that nobody can ask for; '' where it may be asked for."""
-    names = path.split('/')
-    if path in ('', '.'):
-        return 'this is the root'
-    if names[0] in ('..', ''):
-        return 'this is not below the root'
-    below = names[3:] if names[1:2] == ['Subjects'] else names[1:]
-    if below and judge_date(below[0]):
-        return f'{escape(below[0])} is no date'
-    if len(below) > 1 and judge_number(below[1]):
-        return f'{escape(below[1])} is no number of a session'
-    return 'this is in a session' if len(below) > 2 else ''
-
-
-def select(options: Options, tree: Tree, found: Discovery, published: Published) -> Selection | None:
-    """Select the sessions that are scanned; None where there is no index to take others from.
+def select(
+    options: Options, tree: Tree, found: Discovery, published: Published | None, pool: Pool
+) -> Selection | None:
+    """Select the sessions that are scanned; None where all are.
 
     Parameters
     ----------
@@ -192,8 +116,8 @@ def select(options: Options, tree: Tree, found: Discovery, published: Published)
     EmptyTreeError
         If the lab or subject of such a folder is not there.
     """
-    scope, identity = options.scope or Scope(), options.identity
-    if not _can_carry(published, options.recipe, scope):
+    scope, identity = options.scope, options.identity
+    if scope is None or published is None or not _can_carry(published, options.recipe, scope):
         return None
     sessions = _read_sessions(published)
     eids = sessions.column('id')
@@ -205,17 +129,45 @@ def select(options: Options, tree: Tree, found: Discovery, published: Published)
             known = _list_below(sessions, one, identity)
             left_out.update(known)
             if not any(is_below(path, one) for path in paths):
-                _explain_none(tree, one, is_known=bool(known))
+                explain_none(tree, one, is_known=bool(known))
         return Selection(found, eids, sorted(left_out), scope, identity)
     new: list[str] = []
     gone: list[str] = []
-    for key, eid in _iter_pairs(found.iter_keys(), eids):
-        if eid is None and key is not None:
-            new.append(identity.session_path(key))
-        elif key is None and eid is not None:
-            gone.append(eid)
+
+    def iter_looks() -> Iterator[LookTask]:
+        looks: list[tuple[str, str, str]] = []
+        for key, eid, folders in _iter_beside(found.iter_keys(), eids, known_folders):
+            if key is None:
+                gone.extend(() if eid is None else [eid])
+            elif eid is None or (scope.quick and (folders is None or not folders[1] or key in doubtful)):
+                new.append(identity.session_path(key))
+            elif folders is not None:
+                looks.append((identity.session_path(key), *folders))
+            if len(looks) == LOOKS:
+                yield LookTask(tree, looks)
+                looks = []
+        if looks:
+            yield LookTask(tree, looks)
+
+    doubtful: set[bytes] = set()
+    known_folders: Iterator[tuple[str, str, str]] = iter(())
+    if scope.quick:
+        problems = _iter_problems(published.folder / STATE_FOLDER / PROBLEMS, published.folder)
+        doubtful = {_session_key(problem.path, identity) for problem in problems}
+        known_folders = _iter_folders(published)
+    for changed, _ in pool.run(iter_looks()):
+        new += changed
     packed = found._replace(sessions=[Sessions.pack(identity, new)])
-    return Selection(packed, eids, gone, scope, identity)
+    scanned = (eid.decode() for eid in identity.eids(identity.session_keys(new)))
+    return Selection(packed, eids, sorted({*gone, *scanned}), scope, identity)
+
+
+def keeps_folders(options: Options, published: Published | None) -> bool:
+    """Tell whether it is noted how the folders of sessions are: from the first run on that asks."""
+    if published is None or options.path_ids:
+        return False
+    is_asked = options.scope is not None and options.scope.quick
+    return is_asked or os.path.lexists(published.folder / STATE_FOLDER / FOLDERS)
 
 
 def _can_carry(published: Published, recipe: Recipe, scope: Scope) -> bool:
@@ -243,19 +195,29 @@ def _can_carry(published: Published, recipe: Recipe, scope: Scope) -> bool:
     return True
 
 
-def _iter_pairs(keys: Iterator[bytes], eids: pa.ChunkedArray) -> Iterator[tuple[bytes | None, str | None]]:
-    """Iterate over sorted keys and eids side by side; None where one has none."""
+def _iter_beside(
+    keys: Iterator[bytes], eids: pa.ChunkedArray, folders: Iterator[tuple[str, str, str]]
+) -> Iterator[tuple[bytes | None, str | None, tuple[str, str] | None]]:
+    """Iterate side by side over sorted keys, eids, and what is known of folders; None where one has none."""
     known = (eid for chunk in eids.chunks for eid in chunk.to_pylist())
     sources = (
-        ((key[:16].hex(), key, None) for key in keys),
-        ((eid.replace('-', ''), None, eid) for eid in known),
+        ((key[:16].hex(), 0, key) for key in keys),
+        ((eid.replace('-', ''), 1, eid) for eid in known),
+        ((eid.replace('-', ''), 2, (paths, state)) for eid, paths, state in folders),
     )
-    for _, pair in groupby(merge(*sources, key=lambda one: one[0]), key=lambda one: one[0]):
-        rows = list(pair)
-        yield (
-            next((key for _, key, _ in rows if key is not None), None),
-            next((eid for _, _, eid in rows if eid is not None), None),
-        )
+    for _, same in groupby(merge(*sources, key=itemgetter(0)), key=itemgetter(0)):
+        found: list[Any] = [None, None, None]
+        for _, source, value in same:
+            found[source] = value
+        yield found[0], found[1], found[2]
+
+
+def _iter_folders(published: Published) -> Iterator[tuple[str, str, str]]:
+    """Iterate over what is known of the folders of sessions: eid, paths, and the digest of their states."""
+    pair = published.pair
+    table = None if isinstance(pair, InvalidIndexError) else open_folders(published.folder, pair.generation)
+    for group in range(len(table.group_rows)) if table else ():
+        yield from iter_rows(table.read(group))  # type: ignore[union-attr]
 
 
 def _read_sessions(published: Published) -> pa.Table:
@@ -287,45 +249,6 @@ def _list_below(sessions: pa.Table, path: str, identity: Identity) -> list[str]:
         is_there = pc.or_(is_there, pc.equal(sessions['lab'], names[0]))
     found: list[str] = sessions['id'].filter(is_there).to_pylist()
     return found
-
-
-def _explain_none(tree: Tree, path: str, *, is_known: bool) -> None:
-    """Refuse a folder in which no session is, unless it is clear why: they are gone, or there is none yet."""
-    tally = Tally()
-    names = path.split('/')
-    for count in range(1, len(names) + 1):
-        above = '/'.join(names[:count])
-        try:
-            with tree.open_folder('/'.join(names[: count - 1]), tally) as folder:
-                kind = folder.kind_of(names[count - 1])
-        except FileNotFoundError:
-            if count == 1 and len(names) > 1 and is_known:
-                raise EmptyTreeError(
-                    f'{escape(tree.root)}: there is no {escape(above)}. Is a disk not mounted? The index '
-                    'still has what it had'
-                ) from None
-            if is_known:
-                return  # gone
-            raise UsageError(
-                f'{escape(path)}: there is no {escape(above)} in {escape(tree.root)}, and the index knows no '
-                'session there'
-            ) from None
-        except OSError:
-            return  # a problem of the discovery
-        if kind != Kind.FOLDER:
-            if is_known:
-                return
-            raise UsageError(
-                f'{escape(above)}: this is a file: expected a lab, a subject, a date or a session'
-            )
-    if len(names) > 1 or is_known:
-        return  # none yet
-    below = list_folders(tree, path, tally)
-    if 'Subjects' not in below and all(judge_date(name) for name in below):
-        raise UsageError(
-            f'{escape(path)}: this folder has neither Subjects nor a date in it: expected a lab, a '
-            'subject, a date or a session'
-        )
 
 
 def _iter_problems(path: Path, below: Path) -> Iterator[Problem]:

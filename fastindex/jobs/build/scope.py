@@ -1,0 +1,144 @@
+"""Which sessions are asked for: the folders that a caller names, parsed and explained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple, Self
+
+from fastindex.errors import EmptyTreeError, UsageError
+from fastindex.names.alf import judge_date, judge_number
+from fastindex.names.problems import Tally
+from fastindex.text import escape, from_system
+from fastindex.trees import Kind, Tree
+from fastindex.trees.part import PartTree, is_below
+from fastindex.trees.sift import list_folders
+
+__all__ = ['Scope', 'explain_none', 'parse_only']
+
+
+class Scope(NamedTuple):
+    """Which sessions are scanned: as it is, those that the index does not have.
+
+    Parameters
+    ----------
+    only
+        Those in these folders, relative to the root, whether the index has them or not.
+    quick
+        Also those in which a folder is not as it was.
+    """
+
+    only: tuple[str, ...] | None = None
+    quick: bool = False
+
+    @classmethod
+    def parse(
+        cls,
+        root: str,
+        given: str | os.PathLike[str],
+        *,
+        only: Collection[str | os.PathLike[str]] | None,
+        new: bool,
+        quick: bool,
+    ) -> Self | None:
+        """Parse what was asked for; a folder may begin with the root, also as it was given."""
+        if (only is not None) + new + quick > 1:
+            raise UsageError('only, new and quick are ways to choose sessions: expected one of them')
+        if only is not None:
+            return cls(parse_only(only, [root, os.path.abspath(given)]))
+        return cls(quick=quick) if new or quick else None
+
+    def narrow(self, tree: Tree) -> Tree:
+        """Get the tree as the discovery is to see it."""
+        return tree if self.only is None else PartTree(tree, self.only)
+
+
+def parse_only(paths: Iterable[str | os.PathLike[str]], roots: Sequence[str]) -> tuple[str, ...]:
+    """Parse the folders that are asked for, relative to the root or with it.
+
+    Parameters
+    ----------
+    roots
+        The root, in each way in which it may be written.
+
+    Raises
+    ------
+    UsageError
+        If one of them is no lab, subject, date or session by its name.
+
+    Examples
+    --------
+    >>> parse_only(['/data/lab/Subjects/s1/', 's2/2024-01-01/001'], ['/data'])
+    ('lab/Subjects/s1', 's2/2024-01-01/001')
+    """
+    if isinstance(paths, str | os.PathLike):
+        raise UsageError(f'only={os.fspath(paths)!r} is one path: expected a collection, such as [{paths!r}]')
+    found: list[str] = []
+    for one in paths:
+        given = from_system(os.fspath(one))
+        path = os.path.normpath(given) if given else ''
+        for root in map(from_system, roots) if os.path.isabs(path) else ():
+            if is_below(path, root.rstrip('/')):
+                path = path[len(root.rstrip('/')) + 1 :] or '.'
+                break
+        if reason := _judge(path):
+            raise UsageError(
+                f'{escape(given)!r}: {reason}; expected a lab, a subject, a date or a session below '
+                f'{escape(roots[0])}, as lab/Subjects/subject/date/number'
+            )
+        found.append(path)
+    return tuple(dict.fromkeys(found))
+
+
+def _judge(path: str) -> str:
+    """Say what a path is that nobody can ask for; '' where it may be asked for."""
+    names = path.split('/')
+    if path in ('', '.'):
+        return 'this is the root'
+    if names[0] in ('..', ''):
+        return 'this is not below the root'
+    below = names[3:] if names[1:2] == ['Subjects'] else names[1:]
+    if below and judge_date(below[0]):
+        return f'{escape(below[0])} is no date'
+    if len(below) > 1 and judge_number(below[1]):
+        return f'{escape(below[1])} is no number of a session'
+    return 'this is in a session' if len(below) > 2 else ''
+
+
+def explain_none(tree: Tree, path: str, *, is_known: bool) -> None:
+    """Refuse a folder in which no session is, unless it is clear why: they are gone, or there is none yet."""
+    tally = Tally()
+    names = path.split('/')
+    for count in range(1, len(names) + 1):
+        above = '/'.join(names[:count])
+        try:
+            with tree.open_folder('/'.join(names[: count - 1]), tally) as folder:
+                kind = folder.kind_of(names[count - 1])
+        except FileNotFoundError:
+            if count == 1 and len(names) > 1 and is_known:
+                raise EmptyTreeError(
+                    f'{escape(tree.root)}: there is no {escape(above)}. Is a disk not mounted? The index '
+                    'still has what it had'
+                ) from None
+            if is_known:
+                return  # gone
+            raise UsageError(
+                f'{escape(path)}: there is no {escape(above)} in {escape(tree.root)}, and the index knows no '
+                'session there'
+            ) from None
+        except OSError:
+            return  # a problem of the discovery
+        if kind != Kind.FOLDER:
+            if is_known:
+                return
+            raise UsageError(
+                f'{escape(above)}: this is a file: expected a lab, a subject, a date or a session'
+            )
+    if len(names) > 1 or is_known:
+        return  # none yet
+    below = list_folders(tree, path, tally)
+    if 'Subjects' not in below and all(judge_date(name) for name in below):
+        raise UsageError(
+            f'{escape(path)}: this folder has neither Subjects nor a date in it: expected a lab, a '
+            'subject, a date or a session'
+        )

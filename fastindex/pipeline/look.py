@@ -1,0 +1,57 @@
+"""Look whether the folders of sessions are as they were when the sessions were scanned.
+
+A folder that was not changed has the names that it had: so a session whose folders are all as they were has
+the datasets that it had. What was written into a file that was there before is not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from xxhash import xxh3_128_hexdigest
+
+from fastindex.names.problems import Tally
+from fastindex.trees import Tree
+from fastindex.trees.digests import NO_FINGERPRINT, Fingerprint
+
+__all__ = ['LookTask', 'pack_folders']
+
+
+def pack_folders(states: Mapping[str, Fingerprint]) -> tuple[bytes, bytes]:
+    """Pack by what to know the folders of a session again: their paths, and one digest of all states.
+
+    Parameters
+    ----------
+    states
+        By path, relative to the session.
+
+    Returns
+    -------
+    paths, digest
+        The latter is empty if one of them cannot be known again.
+    """
+    paths = '\0'.join(states).encode()
+    if not states or NO_FINGERPRINT in states.values():
+        return paths, b''
+    return paths, xxh3_128_hexdigest(repr(list(states.values())).encode()).encode()
+
+
+class LookTask(NamedTuple):
+    """Sessions that are looked at: the path of each, those of its folders, and their digest."""
+
+    tree: Tree
+    sessions: list[tuple[str, str, str]]
+
+    def run(self) -> list[str]:
+        """Give the paths of those that are not as they were."""
+        return [path for path, folders, digest in self.sessions if self._digest(path, folders) != digest]
+
+    def _digest(self, path: str, folders: str) -> str | None:
+        """Compute the digest of a session as it is now; None if it is none to be known again."""
+        try:
+            with self.tree.open_folder(path, Tally()) as session:
+                states = {name: session.state(name) for name in folders.split('\0')}
+        except OSError:
+            return None
+        return pack_folders(states)[1].decode() or None
