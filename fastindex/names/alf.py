@@ -29,6 +29,7 @@ __all__ = [
     'is_dataset_name',
     'is_opaque_folder',
     'is_revision_folder',
+    'is_system_folder',
     'judge_date',
     'judge_file',
     'judge_folder',
@@ -52,6 +53,7 @@ class SkipReason(StrEnum):
     DOT_FOLDER = 'dot-folder'
     DOT_FILE = 'dot-file'
     OPAQUE_FOLDER = 'opaque-folder'
+    SYSTEM_FOLDER = 'system-folder'
     LINK = 'link-not-followed'
     NOT_LAB_OR_SUBJECT = 'not-a-lab-or-subject'
     NOT_DATE = 'not-a-date'
@@ -69,6 +71,7 @@ EXPECTED = {
     SkipReason.DOT_FOLDER: 'a folder whose name begins with a dot is never entered',
     SkipReason.DOT_FILE: 'a file whose name begins with a dot is no dataset',
     SkipReason.OPAQUE_FOLDER: 'a folder that is one object (.zarr, .n5) is not entered',
+    SkipReason.SYSTEM_FOLDER: 'a folder of a NAS or a system (@eaDir, #recycle, lost+found) is never entered',
     SkipReason.LINK: '`follow_symlinks=False` opens nothing through a link',
     SkipReason.NOT_LAB_OR_SUBJECT: 'expected lab/Subjects/subject/date/number or subject/date/number',
     SkipReason.NOT_DATE: 'expected a date folder, yyyy-mm-dd in ASCII digits',
@@ -85,6 +88,19 @@ EXPECTED = {
 
 OPAQUE_SUFFIXES = ('.zarr', '.n5')
 """Folders that are one object to the programs that read them: chunks inside are no datasets."""
+
+SYSTEM_FOLDERS = frozenset(
+    name.lower()
+    for name in (
+        *('@eaDir', '#recycle', '#snapshot', '@tmp', '@sharebin'),  # Synology
+        *('@Recycle', '@Recently-Snapshot', '@__thumb', '@Transcode'),  # QNAP
+        '~snapshot',  # NetApp, seen by SMB
+        *('$RECYCLE.BIN', 'System Volume Information'),  # Windows
+        *('__MACOSX', 'Network Trash Folder', 'Temporary Items', 'TheVolumeSettingsFolder'),  # macOS
+        'lost+found',  # Linux, in the root of a disk
+    )
+)
+"""What NAS and systems put beside the data, in lower case; most of such folders have dot names."""
 
 _COLLECTION = re.compile(r'[\w.-]+')
 _REVISION = re.compile(r'#[\w.-]+#')
@@ -162,6 +178,15 @@ def is_opaque_folder(name: str) -> bool:
     True
     """
     return name.lower().endswith(OPAQUE_SUFFIXES)
+
+
+def is_system_folder(name: str) -> bool:
+    """Tell whether a folder is one that a NAS or a system made, whatever else its name may mean.
+
+    >>> is_system_folder('@eaDir'), is_system_folder('$Recycle.Bin'), is_system_folder('alf')
+    (True, True, False)
+    """
+    return name.lower() in SYSTEM_FOLDERS
 
 
 def judge_file(name: str) -> SkipReason | None:

@@ -213,6 +213,12 @@ _RULES = [
         'in the index.',
         f'{_SESSION}/ephys.raw.zarr',
     ),
+    Rule(
+        *('ALF206', _INFO, 'folder of a NAS or a system', _BY_SESSIONS),
+        'What Synology (@eaDir, #recycle), QNAP (@Recycle), NetApp (~snapshot), Windows ($RECYCLE.BIN), '
+        'macOS and Linux (lost+found) put beside the data is not entered.',
+        f'{_SESSION}/@eaDir',
+    ),
     # Files
     Rule(
         *('ALF301', _WARNING, 'fewer than two dots', _BY_DIAGNOSE),

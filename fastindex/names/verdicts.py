@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from fastindex import limits
-from fastindex.names.alf import SkipReason, is_opaque_folder, is_revision_folder, judge_file, judge_folder
+from fastindex.names.alf import (
+    SkipReason,
+    is_opaque_folder,
+    is_revision_folder,
+    is_system_folder,
+    judge_file,
+    judge_folder,
+)
 from fastindex.names.problems import Reason
 from fastindex.names.uuids import is_uuid, judge_name_without_uuid, takes_uuid
 from fastindex.text import is_utf8
@@ -133,6 +140,8 @@ def judge_subfolder(path: str) -> SkipReason | Reason | None:
         return SkipReason.DOT_FOLDER
     if is_opaque_folder(name):
         return SkipReason.OPAQUE_FOLDER
+    if is_system_folder(name):
+        return SkipReason.SYSTEM_FOLDER
     if not is_utf8(name):
         return Reason.NOT_UTF8
     if path.count('/') >= MAX_DEPTH - 1:

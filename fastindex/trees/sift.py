@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastindex.names.alf import SkipReason
+from fastindex.names.alf import SkipReason, is_system_folder
 from fastindex.names.problems import Reason, Tally
 from fastindex.names.verdicts import UuidVerdicts, Verdicts, judge_subfolder
 from fastindex.text import is_utf8
@@ -33,8 +33,8 @@ def sift(
     2. A link where links are not followed: a skip.
     3. A link that cannot be looked through: a problem; but one that leads nowhere and has a dot name (an
        editor's lock, most often) is what its name says.
-    4. A folder, or a link to one: entered, unless its name is a skip (dot folder, opaque) or a problem, or it
-       is too deep down, or its path too long: a problem.
+    4. A folder, or a link to one: entered, unless its name is a skip (dot folder, opaque, a system's) or a
+       problem, or it is too deep down, or its path too long: a problem.
     5. A name that is no dataset's: what the verdict on it says, a skip or a problem, whatever it is.
     6. A file, or a link to one: a dataset.
     7. What is left has the name of a dataset and is a FIFO, a socket or a device: a problem, never opened.
@@ -115,7 +115,8 @@ def list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:
     3. A link that cannot be looked through, or an entry that cannot be looked at: a problem of this one path;
        but a link with a dot name is passed over.
     4. A folder with a dot name: a skip; that of our own in the root: nothing.
-    5. A folder whose name is not UTF-8: a problem.
+    5. A folder that a NAS or a system made: a skip.
+    6. A folder whose name is not UTF-8: a problem.
 
     Raises OSError if the folder cannot be listed.
     """
@@ -131,6 +132,8 @@ def list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:
                 if name.startswith('.'):
                     if path or name != STATE_FOLDER:
                         tally.skip(above + name, SkipReason.DOT_FOLDER)
+                elif is_system_folder(name):
+                    tally.skip(above + name, SkipReason.SYSTEM_FOLDER)
                 elif is_utf8(name):
                     found.append(name)
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 import random
@@ -366,3 +367,18 @@ def iter_open_paths() -> Iterator[str]:
             path = os.readlink(f'/proc/self/fd/{fd}')
             if not path.endswith('.pqt'):
                 yield path
+
+
+SYSTEM = ['@eaDir', '#recycle', '@Recycle', '~snapshot', 'lost+found', '$RECYCLE.BIN', '__MACOSX']
+
+
+@pytest.mark.parametrize(
+    'above', ['', 'lab/', 'lab/Subjects/', 'lab/Subjects/s1/', f'{SESSION}/', f'{SESSION}/alf/']
+)
+def test_what_a_nas_or_a_system_puts_there_is_never_entered(make_tree, run, above):
+    inside = {f'{above}{name}/2024-01-01/001/a.b.npy': b'' for name in SYSTEM}
+    root = make_tree({f'{SESSION}/alf/a.b.npy': b'', **inside})
+    code, out, _ = run(root, '--json')
+    summary = json.loads(out)
+    assert (code, summary['datasets'], summary['skipped']) == (0, 1, {'system-folder': len(SYSTEM)})
+    assert run('validate', root)[0] == run('verify', root)[0] == 0

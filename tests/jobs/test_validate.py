@@ -143,6 +143,14 @@ CASES = {
         ({'lab/Subjects/.git/': None}, 'lab/Subjects/.git', ''),
     ],
     'ALF205': [({f'{SESSION}/x.zarr/0/0.0.0': b''}, f'{SESSION}/x.zarr', '')],
+    'ALF206': [
+        ({f'{SESSION}/@eaDir/a.b.npy': b''}, f'{SESSION}/@eaDir', ''),
+        ({f'{SESSION}/alf/__MACOSX/a.b.npy': b''}, f'{SESSION}/alf/__MACOSX', ''),
+        ({'lab/Subjects/#recycle/2024-01-01/001/a.b.npy': b''}, 'lab/Subjects/#recycle', ''),
+        ({'lab/Subjects/s1/2024-01-01/~snapshot/': None}, 'lab/Subjects/s1/2024-01-01/~snapshot', ''),
+        ({'lost+found/': None}, 'lost+found', ''),
+        ({'System Volume Information/s1/2024-01-01/001/a.b.npy': b''}, 'System Volume Information', ''),
+    ],
     'ALF301': [
         ({f'{SESSION}/spikes_depths.npy': b''},
          f'{SESSION}/spikes_depths.npy', f'{SESSION}/spikes.depths.npy'),

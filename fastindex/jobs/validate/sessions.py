@@ -266,6 +266,8 @@ class _Session:
                 self._add('ALF409', path, 'a symbolic link, which is not followed')
             elif reason is SkipReason.DOT_FOLDER:
                 yield name, Diagnosis('ALF204', 'the name begins with a dot')
+            elif reason is SkipReason.SYSTEM_FOLDER:
+                yield name, Diagnosis('ALF206', 'a NAS or a system made it')
             elif reason is SkipReason.OPAQUE_FOLDER:
                 yield name, Diagnosis('ALF205', 'one object to those who read it')
             elif is_dataset_name(name):  # the folder is what is wrong
