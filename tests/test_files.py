@@ -60,6 +60,9 @@ INPUTS = {
     *(
         'build root',
         'build --ids-from',
+        'build --qc',
+        'restore root',
+        'restore --index',
         'build --dask',
         'validate --dask',
         'verify --dask',
@@ -99,6 +102,7 @@ WRITERS = {
     'folders.py',
     'tables/stage.py',  # the pair of an index
     'tables/bucket.py',  # a lock
+    'tables/lock.py',
     'jobs/example/example.py',  # in a new folder
     'jobs/example/archive.py',  # in a new folder
     'cli.py',  # /dev/null

@@ -181,7 +181,6 @@ def test_a_path_that_leads_out_of_its_session_is_refused(index, path):
         ('datasets', 'id', '5d0a0b3c-0f4c-3d6e-8f00-000000000000\n'),
         ('datasets', 'eid', '5D0A0B3C-0F4C-4D6E-8F00-000000000000'),
         ('datasets', 'eid', None),
-        ('datasets', 'file_size', None),
         ('sessions', 'id', '../../etc'),
         ('sessions', 'subject', '..'),
         ('sessions', 'subject', ''),

@@ -48,6 +48,7 @@ def test_what_is_in_a_small_index(info, tmp_path):
             'date_created'
         ],
         age_seconds=info.age_seconds,
+        previous=(),
         labs=2,
         subjects=4,
         sessions=5,

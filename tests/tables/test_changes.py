@@ -145,12 +145,12 @@ def test_check_tells_what_is_stale_and_writes_nothing(root, run):
     (root / FIRST).write_bytes(b'1')
     before = digest_of(root)
     code, out, _ = run(root, '--check', '--workers', 1)
-    assert (code, 'since the last index: datasets changed: 1' in out) == (1, True)
+    assert (code, 'stale: datasets changed: 1' in out) == (1, True)
     assert 'would index' in out
     assert digest_of(root) == before
     assert run(root, '--workers', 1)[0] == 0
     code, out, _ = run(root, '--check', '--workers', 1)
-    assert (code, 'nothing has changed' in out) == (0, True)
+    assert (code, 'up to date' in out) == (0, True)
 
 
 def test_check_reuses_digests_to_find_a_change_of_content(root, run, monkeypatch):

@@ -190,10 +190,10 @@ def test_tables_that_another_program_puts_there_during_a_run_stay(root, build, m
     build(root)
     publish = Stage.publish
 
-    def publish_late(self):
+    def publish_late(self, **options):
         one.alf.cache.make_parquet_db(root)
         seen.update(look_at(root))
-        publish(self)
+        publish(self, **options)
 
     seen: dict[str, object] = {}
     monkeypatch.setattr(Stage, 'publish', publish_late)

@@ -5,6 +5,7 @@
  *   ODDCALLS has an `s`  and so is that
  *   ODDCALLS has an `r`  SIGUSR1 comes before each look at a file, and interrupts nothing
  *   ODDCALLS has a `b`   a listing breaks off with EIO: at the second getdents64, at the tenth entry of readdir
+ *   ODDCALLS has a `c`   a file has grown by a byte when it is read from where it begins (pread)
  *   …/eio.*              cannot be looked at: EIO
  *   …/waits.*            is looked at once there is the file that ODDCALLS_FILE names; ETIMEDOUT after a minute
  */
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -115,6 +117,19 @@ int openat64(int fd, const char *name, int flags, ...)
 
 ssize_t read(int fd, void *data, size_t size)
 { REAL(read); return interrupts('i') ? -1 : real(fd, data, size); }
+
+ssize_t pread64(int fd, void *data, size_t size, off64_t offset)
+{
+    REAL(pread64);
+    if (is('c')) {
+        char path[40];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        int file = open(path, O_WRONLY | O_APPEND);
+        if (file < 0 || write(file, "x", 1) != 1 || close(file))
+            abort();
+    }
+    return interrupts('i') ? -1 : real(fd, data, size, offset);
+}
 
 ssize_t readv(int fd, const struct iovec *parts, int count)
 { REAL(readv); return interrupts('i') ? -1 : real(fd, parts, count); }

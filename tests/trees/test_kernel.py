@@ -414,6 +414,20 @@ def test_a_call_that_a_signal_interrupts_is_done_again(run_odd, twin, tmp_path):
     assert run_odd(folder, modes, lines) == [f'5 {expected}', expected, 'True']
 
 
+def test_a_young_file_that_grows_between_two_reads_has_the_digest_of_the_whole(run_odd, twin, tmp_path):
+    folder = grow(tmp_path, {'a.npy': b'data', 'b.npy': b''})
+    lines = (
+        'found = measure(fd, ["a.npy", "b.npy"], ("md5",), follow_links=True)\n'
+        'digests = [digest.hex() for (digest,) in found.digests]\n'
+        'print(*found.sizes, *digests, found.fingerprints, found.wrong)\n'
+    )
+    [line] = run_odd(folder, 'c', lines)
+    contents = [(folder / name).read_bytes() for name in ('a.npy', 'b.npy')]
+    assert contents == ([b'datax', b'x'] if twin is kernel.TWINS['compiled'] else [b'data', b''])
+    digests = [hashlib.md5(content).hexdigest() for content in contents]
+    assert line == ' '.join(map(str, [*map(len, contents), *digests, [NO_FINGERPRINT] * 2, {}]))
+
+
 @pytest.mark.parametrize(
     'call',
     [
