@@ -17,7 +17,7 @@ from fastindex.names.alf import SkipReason
 from fastindex.records import Record
 from fastindex.text import escape, to_text
 
-__all__ = ['Problem', 'Reason', 'Skip', 'Tally']
+__all__ = ['Doubt', 'Problem', 'Reason', 'Skip', 'Tally']
 
 
 class Reason(StrEnum):
@@ -92,18 +92,36 @@ class Skip(Record):
         return f'{escape(self.path)}: {self.reason}'
 
 
+class Doubt(StrEnum):
+    """Why folders above the sessions may not be what was meant, though nothing is wrong with the run."""
+
+    LEFT_OUT = 'left out'
+    NOT_FOUND = 'that the client will not find'
+    NO_SUBJECTS = 'labs without Subjects'
+
+
+MAX_DOUBTS = 3
+"""Paths that are kept of each doubt: those that are sorted first."""
+
+
 class Tally:
-    """What was left out: skips counted by reason, and problems in full.
+    """What was left out: skips counted by reason, problems in full, and doubts counted, with the first paths.
 
     list_skips: whether to keep the path of each skip in `skips` too. There may be millions.
     """
 
-    __slots__ = ('problems', 'skipped', 'skips')
+    __slots__ = ('doubts', 'problems', 'skipped', 'skips')
 
     def __init__(self, *, list_skips: bool = False) -> None:
         self.skipped: Counter[SkipReason] = Counter()
         self.skips: list[Skip] | None = [] if list_skips else None
         self.problems: list[Problem] = []
+        self.doubts: dict[Doubt, tuple[int, list[str]]] = {}
+
+    def doubt(self, path: str, doubt: Doubt) -> None:
+        """Count a folder that may not be what was meant."""
+        before, paths = self.doubts.get(doubt, (0, []))
+        self.doubts[doubt] = before + 1, sorted([*paths, to_text(path)])[:MAX_DOUBTS]
 
     def skip(self, path: str, reason: SkipReason) -> None:
         """Count a name that does not belong into the index."""
@@ -124,5 +142,8 @@ class Tally:
         """Add what another tally has."""
         self.skipped += other.skipped
         self.problems += other.problems
+        for doubt, (count, paths) in other.doubts.items():
+            before, known = self.doubts.get(doubt, (0, []))
+            self.doubts[doubt] = before + count, sorted([*known, *paths])[:MAX_DOUBTS]
         if self.skips is not None and other.skips is not None:
             self.skips += other.skips

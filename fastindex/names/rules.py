@@ -108,6 +108,13 @@ _RULES = [
         'trials.pqt',
     ),
     Rule(
+        *('ALF105', _ERROR, 'Subjects is missing', _BY_LAYOUT),
+        'A lab whose subjects are not in its folder Subjects: nothing below it is in the index, and the '
+        'client does not find it either.',
+        'lab/s1',
+        'lab/Subjects/s1',
+    ),
+    Rule(
         *('ALF111', _WARNING, 'neither lab nor subject', _BY_LAYOUT),
         'A folder that has neither Subjects nor dates in it holds nothing that is indexed. '
         'Expected lab/Subjects/subject/date/number or subject/date/number.',

@@ -21,10 +21,11 @@ from fastindex import limits
 from fastindex.errors import RootError
 from fastindex.names.alf import SkipReason, judge_date, judge_number
 from fastindex.names.ids import Identity
-from fastindex.names.problems import Reason, Tally
+from fastindex.names.problems import Doubt, Reason, Tally
 from fastindex.pipeline.shard import Listed
 from fastindex.text import escape
 from fastindex.trees import ListsAhead, Tree
+from fastindex.trees.roots import has_dates, lacks_subjects
 from fastindex.trees.sift import list_folders
 from fastindex.workers.pool import Pool
 
@@ -193,10 +194,13 @@ class FoldersTask(NamedTuple):
                 found.subjects.extend(f'{above}/{name}' for name in subjects)
                 sessions += _iter_sessions(self.tree, path, dates, found.tally)
                 for name in sorted(set(names).difference(dates, ['Subjects'])):
+                    if has_dates(self.tree, f'{path}/{name}'):
+                        found.tally.doubt(f'{path}/{name}', Doubt.LEFT_OUT)
                     _skip(found.tally, f'{path}/{name}', SkipReason.NOT_LAB_OR_SUBJECT)
             elif dates:
                 sessions += _iter_sessions(self.tree, path, names, found.tally)
             else:
+                _doubt(self.tree, path, names, found.tally)
                 _skip(found.tally, path, SkipReason.NOT_LAB_OR_SUBJECT)
         found.sessions.append(_pack(self.tree, self.identity, sessions))
         return found
@@ -237,17 +241,39 @@ def _iter_sessions(tree: Tree, subject: str, dates: Iterable[str], tally: Tally)
         for number in _list_folders(tree, path, tally):
             session = f'{path}/{number}'
             if reason := judge_number(number):
-                tally.skip(session, reason)
+                _skip(tally, session, reason)
             elif limits.is_too_long(session):  # in a bucket: a disk has no such names
                 tally.problem(session, Reason.TOO_LONG)
             else:
+                if len(number) < 3:
+                    tally.doubt(session, Doubt.NOT_FOUND)
                 yield session
 
 
 def _skip(tally: Tally, path: str, reason: SkipReason) -> None:
     """Skip a folder above the sessions: what is no session among the aggregates is not meant to be one."""
-    is_aggregate = path == AGGREGATES or path.startswith(f'{AGGREGATES}/')
-    tally.skip(path, SkipReason.AGGREGATES if is_aggregate else reason)
+    if path == AGGREGATES or path.startswith(f'{AGGREGATES}/'):
+        reason = SkipReason.AGGREGATES
+    elif reason is not SkipReason.NOT_LAB_OR_SUBJECT and _is_misnamed(path.rpartition('/')[2], reason):
+        tally.doubt(path, Doubt.LEFT_OUT)
+    tally.skip(path, reason)
+
+
+def _is_misnamed(name: str, reason: SkipReason) -> bool:
+    """Tell whether a date or number was meant, by whether it is known how to write it."""
+    from fastindex.names.diagnose import diagnose_date, diagnose_number
+
+    diagnosis = diagnose_number(name) if reason is SkipReason.NOT_NUMBER else diagnose_date(name)
+    return reason is SkipReason.NO_SUCH_DAY or bool(diagnosis and diagnosis.fix)
+
+
+def _doubt(tree: Tree, path: str, names: Sequence[str], tally: Tally) -> None:
+    """Look whether a folder in the root, which is neither lab nor subject, was meant to be one of them."""
+    misnamed = [name for name in names if _is_misnamed(name, SkipReason.NOT_DATE)]
+    for name in misnamed if path != AGGREGATES else ():
+        tally.doubt(f'{path}/{name}', Doubt.LEFT_OUT)
+    if not misnamed and lacks_subjects(tree, path, names):
+        tally.doubt(path, Doubt.NO_SUBJECTS)
 
 
 def _list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:

@@ -22,10 +22,13 @@ __all__ = [
     'explain_empty',
     'explain_empty_root',
     'find_right_root',
+    'has_dates',
     'iter_root_warnings',
     'judge_root',
+    'lacks_subjects',
 ]
 
+MAX_SUBJECTS = 20  # folders that are listed at most to tell whether one is a lab
 MAX_FOLDERS = 500  # folders that are listed at most in search of the right root below
 _SESSION = re.compile(r'/[\w.-]+/\d{4}-\d{2}-\d{2}/\d{1,3}(?=/|$)')
 
@@ -78,6 +81,9 @@ def explain_empty_root(tree: Tree) -> str:
     """Say why no session was found below the root, and where to look instead."""
     if wrong := find_right_root(tree):
         return f'{wrong.message}: {wrong.advice}'
+    if labs := _find_labs(tree, _list(tree, '', Tally())):
+        names = ', '.join(map(escape, labs[:3])) + ', …' * (len(labs) > 3)
+        return f'Subjects is missing in {names}: put a folder Subjects between each lab and its subjects'
     if not _list(tree, '', Tally()) and is_url(tree.root):
         return 'no key in the bucket begins like this and has a folder after it: is the prefix right?'
     if not _list(tree, '', Tally()):
@@ -103,11 +109,39 @@ def find_right_root(tree: Tree) -> WrongRoot | None:
     if match := _SESSION.search(tree.root):
         up = _above_subject(os.path.dirname(os.path.dirname(tree.root[: match.end()])))
         return WrongRoot('this lies inside a session folder', up, f'index {escape(up)}')
+    if len(_find_labs(tree, names)) > 1:
+        return None  # a root of labs
     below = _find_below(tree, names, tally)
     if not below:
         return None
     right = os.path.join(tree.root, below)
     return WrongRoot('sessions lie deeper', right, f'index {escape(right)}', is_too_high=True)
+
+
+def _find_labs(tree: Tree, names: list[str]) -> list[str]:
+    """Find the folders of a root that are labs, but for Subjects, where there are several."""
+    labs = [name for name in names[:MAX_FOLDERS] if lacks_subjects(tree, name, _list(tree, name, Tally()))]
+    return labs if len(labs) > 1 else []
+
+
+def lacks_subjects(tree: Tree, path: str, names: Sequence[str]) -> bool:
+    """Tell whether a folder in the root is a lab whose subjects are not in Subjects, by some of them.
+
+    Parameters
+    ----------
+    names
+        The folders in it.
+    """
+    if 'Subjects' in names or is_url(tree.root):  # a bucket is asked by requests
+        return False
+    return any(
+        name.lower() == 'subjects' or has_dates(tree, f'{path}/{name}') for name in names[:MAX_SUBJECTS]
+    )
+
+
+def has_dates(tree: Tree, path: str) -> bool:
+    """Tell whether a folder has dates in it, as a subject."""
+    return not is_url(tree.root) and any(judge_date(name) is None for name in _list(tree, path, Tally()))
 
 
 def _above_subject(subject: str) -> str:

@@ -53,11 +53,13 @@ CASES = {
         ({'.hidden.pqt': b''}, '.hidden.pqt', ''),
         ({'_ibl_trials.table.pqt': b''}, '_ibl_trials.table.pqt', ''),
     ],
+    'ALF105': [
+        ({'lab2/s1/2024-01-01/001/a.b.npy': b''}, 'lab2/s1', 'lab2/Subjects/s1'),
+    ],
     'ALF111': [
         ({'code/tools/': None}, 'code', ''),
         ({'lab/histology/': None}, 'lab/histology', ''),
         ({'lab2/subjects/s1/2024-01-01/001/a.b.npy': b''}, 'lab2/subjects', 'lab2/Subjects'),
-        ({'lab2/s1/2024-01-01/001/a.b.npy': b''}, 'lab2/s1', 'lab2/Subjects/s1'),
         ({'lab/s2/2024-01-01/001/a.b.npy': b''}, 'lab/s2', 'lab/Subjects/s2'),
         ({'lab/s1/2024-01-01/001/a.b.npy': b''}, 'lab/s1', ''),  # lab/Subjects/s1 is there
         ({'old/lab2/Subjects/s1/2024-01-01/001/a.b.npy': b''}, 'old/lab2', 'lab2'),

@@ -97,10 +97,13 @@ def test_an_index_of_others_or_a_damaged_one_is_not_compared(root, build):
 
 
 def test_digests_that_are_lost_are_a_warning(root, build):
-    assert build(root, hash=['md5', 'xxh128']).warnings == ()
-    assert '=md5` ' in build(root, hash=['xxh128']).warnings[0]
-    assert build(root).warnings == ()
-    assert build(root, hash=()).warnings == ()  # that is what was asked for
+    def warnings(**options):
+        return [one for one in build(root, **options).warnings if 'misnamed' not in one]
+
+    assert warnings(hash=['md5', 'xxh128']) == []
+    assert '=md5` ' in warnings(hash=['xxh128'])[0]
+    assert warnings() == []
+    assert warnings(hash=()) == []  # that is what was asked for
 
 
 sized_trees = st.dictionaries(

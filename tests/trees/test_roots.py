@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import fastindex
 from fastindex import EmptyTreeError, RootError
 from tests.support.tables import read_paths
-from tests.support.trees import SESSION
+from tests.support.trees import SESSION, grow
 
 SPIKES = f'{SESSION}/alf/spikes.times.npy'
 
@@ -49,3 +50,39 @@ def test_a_root_that_is_no_folder_is_an_error(tmp_path: Path, build, root):
     (tmp_path / 'file').write_text('')
     with pytest.raises(RootError, match=root):
         build(tmp_path / root)
+
+
+def test_labs_without_subjects_are_named_and_no_lab_is_advised_as_the_root(make_tree, build):
+    labs = {f'{lab}/s{i}/2024-01-0{i}/001/a.b.npy': b'' for lab in ('UCL', 'NYU') for i in (1, 2)}
+    root = make_tree({**labs, 'docs/old/': None})
+    with pytest.raises(
+        EmptyTreeError, match='Subjects is missing in NYU, UCL: put a folder Subjects'
+    ) as error:
+        build(root)
+    assert 'index ' not in str(error.value).partition('no session found')[2].partition('The index')[0]
+    grow(root, {SPIKES: b''})
+    (warning,) = build(root).warnings
+    assert warning.startswith('Subjects is missing in NYU, UCL: what is below is not in the index')
+    assert {(one.code, one.path) for one in fastindex.validate(root) if one.severity == 'error'} == {
+        ('ALF105', f'{lab}/s{i}') for lab in ('UCL', 'NYU') for i in (1, 2)
+    }
+
+
+def test_what_looks_like_a_session_and_is_none_is_a_warning_of_its_own(make_tree, build, run):
+    names = (
+        '2024-5-7/001',
+        '2024-01-01/1',
+        '2024-01-01/0002',
+        '2024-02-30/001',
+        'notes/001',
+        '2024-01-01/002',
+    )
+    root = make_tree({f's1/{name}/a.b.npy': b'' for name in names})
+    grow(root, {'s2/20240507/001/a.b.npy': b'', 'aggregates/Subjects/lab/2024-5-7/': None})
+    (warning,) = build(root).warnings
+    assert warning == (
+        '5 folders look like misnamed sessions '
+        '(4 left out: s1/2024-01-01/0002, s1/2024-02-30, s1/2024-5-7, …; '
+        f'1 that the client will not find: s1/2024-01-01/1): python -m fastindex validate {root}'
+    )
+    assert 'warning: 5 folders look like misnamed sessions' in run(root, '--workers', 2)[2]

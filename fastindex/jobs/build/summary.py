@@ -6,6 +6,7 @@ Knows what the stages yield, and nothing of their order.
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from fastindex.errors import InvalidIndexError
 from fastindex.jobs.build.guard import refuse_losses
 from fastindex.jobs.build.options import Options
 from fastindex.names.alf import SkipReason
-from fastindex.names.problems import Problem, Tally
+from fastindex.names.problems import Doubt, Problem, Tally
 from fastindex.pipeline.discover import Discovery
 from fastindex.pipeline.scan import HashResult, ScanResult
 from fastindex.progress import open_bar
@@ -152,6 +153,7 @@ class Report:
         self.unreadable = ''  # why the index before was not compared
         self.started = time.monotonic()
         found.tally.problems.sort()
+        self.doubts = found.tally.doubts
         self.first_problems = self._take(found.tally)
 
     def __enter__(self) -> Self:
@@ -260,6 +262,7 @@ class Report:
 
     def _iter_warnings(self) -> Iterator[str]:
         yield from iter_root_warnings(self.tree)
+        yield from _iter_doubts(self.doubts, to_text(self.tree.root))
         if self.unreadable:
             yield f'the index before could not be compared with this one: {self.unreadable}'
         if self.inodes_are_new:
@@ -330,3 +333,22 @@ class Report:
             generation=generation,
             ids_kept=self._list_kept(),
         )
+
+
+def _iter_doubts(doubts: Mapping[Doubt, tuple[int, list[str]]], root: str) -> Iterator[str]:
+    """Say which folders may not be what was meant."""
+    advice = f'python -m fastindex validate {shlex.quote(escape(root))}'
+    if Doubt.NO_SUBJECTS in doubts:
+        count, labs = doubts[Doubt.NO_SUBJECTS]
+        names = ', '.join(map(escape, labs)) + ', …' * (count > len(labs))
+        yield f'Subjects is missing in {names}: what is below is not in the index. See {advice}'
+    parts = []
+    total = 0
+    for doubt in (Doubt.LEFT_OUT, Doubt.NOT_FOUND):
+        if doubt in doubts:
+            count, paths = doubts[doubt]
+            total += count
+            parts.append(f'{count:,} {doubt}: {", ".join(map(escape, paths))}{", …" * (count > len(paths))}')
+    if total:
+        look = 'looks like a misnamed session' if total == 1 else 'look like misnamed sessions'
+        yield f'{to_count(total, "folder")} {look} ({"; ".join(parts)}): {advice}'

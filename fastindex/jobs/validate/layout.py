@@ -170,8 +170,9 @@ def _explain_folder(tree: Tree, path: str) -> Iterator[Finding]:
 
 def _misplaced_subject(tree: Tree, lab: str, subject: str) -> Finding:
     message = 'it looks like a subject, which in a lab belongs into the folder Subjects'
+    code = 'ALF111' if 'Subjects' in _list(tree, lab) else 'ALF105'
     fix = '' if subject in _list(tree, f'{lab}/Subjects') else f'{lab}/Subjects/{subject}'
-    return Finding.make('ALF111', f'{lab}/{subject}', message, fix)
+    return Finding.make(code, f'{lab}/{subject}', message, fix)
 
 
 def _iter_name_findings(tree: Tree, sessions: Sequence[str]) -> Iterator[Finding]:
