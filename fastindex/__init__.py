@@ -53,9 +53,13 @@ if TYPE_CHECKING:
     from fastindex.jobs.build.build import build
     from fastindex.jobs.build.compat import make_parquet_db
     from fastindex.jobs.build.summary import Changes, Summary
+    from fastindex.jobs.example.example import ExampleSummary, example
     from fastindex.jobs.read.index import Index, open
+    from fastindex.jobs.read.info import Info
+    from fastindex.jobs.read.look import info, search
     from fastindex.jobs.read.search import Query
     from fastindex.jobs.release.release import Archive, Release, release
+    from fastindex.jobs.report.report import ReportSummary, report
     from fastindex.jobs.restore.restore import Restored, restore
     from fastindex.jobs.validate.validate import Findings, validate
     from fastindex.jobs.verify.differences import Difference, Kind
@@ -78,6 +82,7 @@ __all__ = [
     'Difference',
     'EmptyTreeError',
     'ExampleError',
+    'ExampleSummary',
     'FastindexError',
     'Fault',
     'Finding',
@@ -86,6 +91,7 @@ __all__ = [
     'ForeignTableError',
     'IdClashError',
     'Index',
+    'Info',
     'InvalidIndexError',
     'Kind',
     'LabConflictError',
@@ -100,6 +106,7 @@ __all__ = [
     'Release',
     'ReleaseError',
     'ReportError',
+    'ReportSummary',
     'Restored',
     'RootError',
     'Rule',
@@ -114,10 +121,14 @@ __all__ = [
     'build',
     'dataset_id',
     'eid',
+    'example',
+    'info',
     'make_parquet_db',
     'open',
     'release',
+    'report',
     'restore',
+    'search',
     'validate',
     'verify',
     'verify_index',
@@ -142,18 +153,15 @@ _MODULES = {
     'fastindex.names.findings': ['Finding'],
     'fastindex.names.rules': ['RULES', 'Rule', 'Severity'],
     'fastindex.jobs.read.search': ['Query'],
-}
-_SUBMODULES = {
-    'example': 'fastindex.jobs.example.example',
-    'info': 'fastindex.jobs.read.info',
-    'report': 'fastindex.jobs.report.report',
+    'fastindex.jobs.read.look': ['info', 'search'],
+    'fastindex.jobs.read.info': ['Info'],
+    'fastindex.jobs.report.report': ['ReportSummary', 'report'],
+    'fastindex.jobs.example.example': ['ExampleSummary', 'example'],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return import_module(_SUBMODULES[name])
     if name not in _MODULE_OF:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = getattr(import_module(_MODULE_OF[name]), name)
@@ -162,4 +170,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, '__version__']

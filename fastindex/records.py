@@ -61,5 +61,11 @@ class Record(metaclass=_RecordType):
     def __hash__(self) -> int:
         return hash(self.__reduce__())
 
+    def _repr_html_(self) -> str:
+        """Show it in a notebook as `print` does."""
+        from html import escape
+
+        return f'<pre>{escape(str(self))}</pre>'
+
     def __repr__(self) -> str:
         return f'{type(self).__name__}({", ".join(f"{k}={v!r}" for k, v in self.to_dict().items())})'

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from fastindex._version import __version__
 from fastindex.commands.options import Parser, list_commands, positive, prepare, share
 from fastindex.commands.output import (
-    MAX_PROBLEMS,
     beside,
     complain,
     print_json,
@@ -23,10 +22,9 @@ from fastindex.commands.output import (
 )
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
 from fastindex.files import open_output
-from fastindex.names.alf import EXPECTED, SkipReason
 from fastindex.names.problems import Skip
 from fastindex.tables.metadata import REVISIONS
-from fastindex.text import escape, to_count, to_size, to_text
+from fastindex.text import escape, to_text
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.summary import Summary
@@ -315,54 +313,18 @@ def _to_json(summary: Summary) -> dict[str, Any]:
 
 
 def _iter_lines(summary: Summary, options: argparse.Namespace) -> Iterator[str]:
-    rate = summary.datasets / summary.seconds
-    verb = 'would index' if options.dry_run or options.check else 'indexed'
-    yield (
-        f'{verb} {escape(summary.root)}: '
-        f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}, '
-        f'{to_size(summary.bytes)} '
-        f'in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
+    from fastindex.jobs.build.words import iter_lines
+
+    is_part = options.only is not None or options.only_from is not None or options.new or options.quick
+    names = ' --uuid-filenames' if summary.recipe.uuid_filenames else ''
+    links = '' if summary.recipe.follow_symlinks else ' --no-follow-symlinks'
+    root = quote(options.root)
+    lines = iter_lines(
+        summary,
+        is_dry=options.dry_run or options.check,
+        is_check=options.check,
+        is_part=is_part,
+        to_list='' if options.verbose else f'python -m fastindex {root}{links}{names} --dry-run -v',
+        about_names=f'python -m fastindex validate {root}{names}' if names else '',
     )
-    if options.only is not None or options.only_from is not None or options.new or options.quick:
-        looked = to_count(summary.sessions - summary.sessions_carried, 'session')
-        yield f'looked at {looked}; {summary.sessions_carried:,} are as in the index before'
-    if summary.as_before:
-        yield f'as before: {with_flags(" ".join(summary.as_before))}'
-    if summary.recipe.algorithms:
-        computed = summary.datasets - summary.datasets_carried - summary.digests_reused
-        yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
-    for kept in summary.ids_kept:
-        yield (
-            f'ids kept: {kept.sessions:,} of {kept.sessions_known:,} sessions, {kept.datasets:,} of '
-            f'{kept.datasets_known:,} datasets of {escape(to_text(kept.tables))}'
-        )
-    if summary.changes is not None:
-        changes = summary.changes.to_dict().items()
-        counts = [f'{name.replace("_", " ")}: {count:,}' for name, count in changes if count]
-        changed = f'since the last index: {", ".join(counts) or "nothing has changed"}'
-        if options.check:
-            changed = f'stale: {", ".join(counts)}' if counts else 'up to date'
-        yield changed
-    elif options.check:
-        yield 'there is no index of fastindex that is whole: run it without --check'
-    if summary.skipped:
-        yield f'skipped {sum(summary.skipped.values()):,}, which do not belong into an index:'
-        for reason, count in summary.skipped.items():
-            yield f'  {count:>9,}  {reason}: {with_flags(EXPECTED[SkipReason(reason)])}'
-        if not options.verbose:
-            links = '' if summary.recipe.follow_symlinks else ' --no-follow-symlinks'
-            names = ' --uuid-filenames' if summary.recipe.uuid_filenames else ''
-            yield f'  to list them: python -m fastindex {quote(options.root)}{links}{names} --dry-run -v'
-    if summary.problem_count:
-        yield f'{to_count(summary.problem_count, "problem")}: paths that could not be indexed'
-        for problem in summary.problems[:MAX_PROBLEMS]:
-            yield f'  {problem}'
-        if summary.problems_path:
-            yield f'  all of them: {escape(os.fspath(summary.problems_path))}'
-        if summary.recipe.uuid_filenames:
-            yield (
-                '  what to do about names: python -m fastindex validate '
-                f'{quote(options.root)} --uuid-filenames'
-            )
-    if summary.sessions_path:
-        yield f'wrote sessions.pqt and datasets.pqt in {escape(os.path.dirname(summary.sessions_path))}'
+    yield from map(with_flags, lines)

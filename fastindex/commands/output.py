@@ -12,7 +12,6 @@ from fastindex.files import is_stdout
 from fastindex.text import escape
 
 __all__ = [
-    'MAX_PROBLEMS',
     'JsonItems',
     'as_typed',
     'beside',
@@ -23,8 +22,6 @@ __all__ = [
     'show',
     'with_flags',
 ]
-
-MAX_PROBLEMS = 10  # problems that the summary names
 
 
 def as_typed(text: str) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastindex.commands.options import Parser, positive, prepare, share
-from fastindex.commands.output import MAX_PROBLEMS, JsonItems, show, with_flags
+from fastindex.commands.output import JsonItems, show, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
-from fastindex.text import escape, to_count, to_size
+from fastindex.text import MAX_PROBLEMS, escape, to_count, to_size
 
 if TYPE_CHECKING:
     from fastindex.jobs.verify.differences import Difference, Kind

@@ -105,8 +105,10 @@ def parse_algorithms(text: str) -> tuple[str, ...]:
     return tuple(name for name in ALGORITHMS if name in names)
 
 
-def check_algorithms(names: Collection[str]) -> tuple[str, ...]:
-    """Put names of digests in order; UsageError for what is none."""
+def check_algorithms(names: Collection[str] | bool) -> tuple[str, ...]:
+    """Put names of digests in order; True is XXH3-128, False none; UsageError for what is none."""
+    if isinstance(names, bool):
+        return ('xxh128',) if names else ()
     if isinstance(names, str):
         raise UsageError(f'hash={names!r} is a string: expected a collection, such as [{names!r}]')
     if unknown := set(names).difference(ALGORITHMS):

@@ -21,6 +21,7 @@ from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
+from fastindex.progress import announce
 from fastindex.tables.check import Published
 from fastindex.tables.losses import Limit
 from fastindex.tables.metadata import Recipe, date_created_now, to_facts
@@ -48,7 +49,7 @@ def build(
     *,
     out: str | os.PathLike[str] | None = None,
     workers: int | None = None,
-    hash: Collection[str] | None = None,
+    hash: Collection[str] | bool | None = None,
     executor: Executor | None = None,
     dask: Dask | None = None,
     progress: bool = False,
@@ -92,7 +93,7 @@ def build(
         that this process may use, and up to 64 where the disk lets them wait; 1 scans in this process.
     hash
         Digests to compute, of `xxh128` (column `xxh128`) and `md5` (column `hash`, which the client checks);
-        `()` computes none, as a first run does unless told.
+        True is `xxh128`; False or `()` computes none, as a first run does unless told.
     executor
         Runs the shards instead of processes of our own: any `concurrent.futures.Executor`.
     dask
@@ -104,8 +105,7 @@ def build(
         Whether links to folders and files are followed, as in a first run. Where not, nothing outside the
         root is read.
     namespace
-        Namespace of the eids, to tell apart two trees without labs that are to be merged; `NAMESPACE` in a
-        first run.
+        Of the eids, for trees without labs that are to be merged; `NAMESPACE` in a first run.
     ids_from
         Tables (an Alyx database's, the client's own), by their folder or one of their files, or several of
         these: ids, task_protocol, projects, qc and columns that other indexes have not are kept, for the
@@ -176,9 +176,8 @@ def build(
 
     Examples
     --------
-    >>> summary = build('/data', workers=16, hash=['xxh128'])  # doctest: +SKIP
-    >>> summary.sessions, summary.datasets  # doctest: +SKIP
-    (4933, 73995)
+    >>> build('/data', workers=16, hash=True).datasets  # doctest: +SKIP
+    73995
     """
     check_usage(root, out, check=check, dry_run=dry_run, default_revision=default_revision, keep=keep)
     tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
@@ -277,7 +276,8 @@ def run_stages(
     with closing(tree), ExitStack() as stack:
         pool = stack.enter_context(open_pool(tree, workers, executor, dask))
         published = None if out is None else Published(out)
-        found, known = _discover(tree, published, options, pool, stack)
+        with announce('looking for sessions', enabled=options.progress):
+            found, known = _discover(tree, published, options, pool, stack)
         selection = select(options, tree, found, published, pool)
         found = selection.found if selection else found
         carrier = None

@@ -120,6 +120,14 @@ class Summary(Record):
     generation: str | None = None
     ids_kept: tuple[KeptIds, ...] = ()
 
+    def __str__(self) -> str:
+        from fastindex.jobs.build.words import iter_lines
+
+        return '\n'.join(iter_lines(self))
+
+    def __repr__(self) -> str:
+        return f'<Summary: {str(self).partition(chr(10))[0]}>'
+
 
 class Report:
     """Counts what the stages yield, and shows progress while it is open.

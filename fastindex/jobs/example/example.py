@@ -31,7 +31,14 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ['DEFAULT_SESSIONS', 'ExampleSummary', 'check_free', 'iter_session_paths', 'write_example']
+__all__ = [
+    'DEFAULT_SESSIONS',
+    'ExampleSummary',
+    'check_free',
+    'example',
+    'iter_session_paths',
+    'write_example',
+]
 
 ADVICE = 'choose another folder, or remove this one if nobody needs it'
 DEFAULT_SESSIONS = 4933  # of the published example: 73,995 datasets
@@ -141,6 +148,10 @@ def write_example(
         with open(f'{root}/README.txt', 'x', encoding='utf-8') as file:
             file.write(_README.format(format=_FORMAT, sessions=sessions, seed=seed, size=size))
     return ExampleSummary(target, sessions, datasets, size, time.perf_counter() - began, written=True)
+
+
+example = write_example
+"""The name of the command."""
 
 
 def iter_session_paths(sessions: int = DEFAULT_SESSIONS) -> Iterator[str]:

@@ -18,22 +18,34 @@ from uuid import UUID
 
 from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError
 from fastindex.extras import require
-from fastindex.jobs.read.search import Moment, Patterns, Query, find_sessions, select_sessions
+from fastindex.jobs.read.search import (
+    Moment,
+    Patterns,
+    Query,
+    file_path,
+    find_datasets,
+    find_sessions,
+    select_sessions,
+)
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import Stamp, open_table, stamp_of
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
-from fastindex.text import escape, to_system
+from fastindex.text import escape, to_count, to_system
 from fastindex.trees import is_url
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import polars as pl
     from one.api import One
+
+    from fastindex.jobs.read.search import Terms
 
 __all__ = ['Index', 'open', 'open_for_command', 'open_unlinked']
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, repr=False)
 class Index:
     """A published pair of tables, which was checked. Made by `fastindex.open`.
 
@@ -136,6 +148,43 @@ class Index:
             min_size_bytes=min_size_bytes,
         )
         return [UUID(eid) for eid in find_sessions(self.sessions, self.datasets, query)['id'].to_list()]
+
+    def find_sessions(self, **terms: Unpack[Terms]) -> pl.DataFrame:
+        """Find sessions by the terms of `search`, in the same order, as a frame with their paths.
+
+        Returns
+        -------
+        polars.DataFrame
+            eid, lab, subject, date, number, task_protocol, projects, and path: the folder of the session,
+            below the root.
+        """
+        found = find_sessions(self.sessions, self.datasets, Query(**terms))
+        return found.with_columns(self.session_paths(found).alias('path')).rename({'id': 'eid'})
+
+    def find_datasets(self, **terms: Unpack[Terms]) -> pl.DataFrame:
+        """Find datasets by the terms of `search`, as a frame with their paths.
+
+        Returns
+        -------
+        polars.DataFrame
+            The columns of `datasets` and of the sessions, and path: the file, below the root.
+        """
+        import polars as pl
+
+        frame = find_datasets(self, Query(**terms))
+        name = file_path() if self.recipe.uuid_filenames else pl.col('rel_path').cast(pl.String)
+        path = pl.concat_str('session_path', name, separator='/').alias('path')
+        return frame.with_columns(path).collect().drop('session_path')
+
+    def __repr__(self) -> str:
+        counts = [
+            to_count(self.facts[f'{noun}s'], noun)
+            for noun in ('session', 'dataset')
+            if f'{noun}s' in self.facts
+        ]
+        return (
+            f'<Index of {escape(self.url or os.fspath(self.root))}{": " * bool(counts)}{", ".join(counts)}>'
+        )
 
     def path(self, eid: str | UUID) -> Path:
         """Get the folder of a session, whether it is on this disk or not.

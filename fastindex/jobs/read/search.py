@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from datetime import datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from fastindex.errors import UsageError
 from fastindex.names.alf import parse_dataset_name, split_revision
@@ -36,6 +36,24 @@ Moment = str | Date | None
 _QC_NUMBERS = {'0': 'NOT_SET', '10': 'PASS', '30': 'WARNING', '40': 'FAIL', '50': 'CRITICAL'}
 _SESSION_TERMS = ('subject', 'lab', 'projects', 'task_protocol')
 _NUMBERS = range(1000)
+
+
+class Terms(TypedDict, total=False):
+    """The terms of a `Query`, for functions that take them by name. Of many fields: it has those."""
+
+    subject: Patterns | None
+    lab: Patterns | None
+    projects: Patterns | None
+    task_protocol: Patterns | None
+    date_range: Moment | Sequence[Moment]
+    number: int | str | Sequence[int | str] | None
+    datasets: Patterns | None
+    dataset_qc_lte: str | int | None
+    object: Patterns | None
+    attribute: Patterns | None
+    collection: Patterns | None
+    revision: Patterns | None
+    min_size_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,9 @@ class Release(Record):
     warnings: tuple[str, ...]
     seconds: float
 
+    def __repr__(self) -> str:
+        return f'<Release {self.name}: {", ".join(archive.path.name for archive in self.archives)}>'
+
 
 def release(
     root: str | os.PathLike[str],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastindex.errors import ReportError, RootError, UsageError
 from fastindex.files import find_target, open_output
+from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.report.contents import FindingGroup, gather, group_findings
 from fastindex.jobs.report.page import check_extra, render
 from fastindex.text import escape, to_text
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
     from fastindex.workers.pool import Dask
 
-__all__ = ['ReportSummary', 'write_report']
+__all__ = ['ReportSummary', 'report', 'write_report']
 
 _NOT_ASKED = 'The names in the tree were not judged.'
 _NOT_THERE = 'The names in the tree were not judged: it is not where the index was opened.'
@@ -50,6 +51,58 @@ class ReportSummary:
     datasets: int
     table: str
     findings: int | None
+
+
+def report(
+    root: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    index: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+    validate: bool = True,
+    workers: int | None = None,
+    dask: Dask | None = None,
+    follow_symlinks: bool | None = None,
+    progress: bool = False,
+) -> ReportSummary:
+    """Write a report on the index of a tree: one HTML file, which was not there or is replaced as a whole.
+
+    The same index gives the same bytes, as long as the names in the tree are the same.
+
+    Parameters
+    ----------
+    root
+        The folder that was indexed.
+    index
+        Where the tables are, if not there.
+    out
+        The file: its name ends in .html, as a report never takes the place of other data; its folder exists.
+        What is no file (`-`, a FIFO) is written through, as in `fastindex.files`.
+    title
+        Heading of the page; the name of the root if None.
+    validate
+        Whether to judge the names in the tree as `fastindex.validate` does, with UUIDs if the index says so.
+        Where only the index is there, the page says so.
+    workers, dask, progress
+        Of `fastindex.validate`.
+    follow_symlinks
+        Whether links to folders and files are followed. If None, as the index says that it was built.
+
+    Raises
+    ------
+    MissingExtraError, UsageError, ReportError, InvalidIndexError
+        As `write_report` does.
+    """
+    return write_report(
+        open_index(root if index is None else index, root=root),
+        out,
+        title=title,
+        validate=validate,
+        workers=workers,
+        dask=dask,
+        follow_symlinks=follow_symlinks,
+        progress=progress,
+    )
 
 
 def write_report(
@@ -97,7 +150,7 @@ def write_report(
 
     Examples
     --------
-    >>> fastindex.report.write_report(fastindex.open('/data'), 'report.html').size_bytes  # doctest: +SKIP
+    >>> write_report(fastindex.open('/data'), 'report.html').size_bytes  # doctest: +SKIP
     2402358
     """
     check_extra()

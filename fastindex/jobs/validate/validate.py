@@ -20,7 +20,7 @@ from fastindex.names.ids import PathIdentity
 from fastindex.names.rules import RULES, Severity
 from fastindex.pipeline.discover import discover
 from fastindex.pipeline.shard import iter_shards
-from fastindex.progress import open_bar
+from fastindex.progress import announce, open_bar
 from fastindex.text import escape
 from fastindex.trees import is_url, open_tree
 from fastindex.workers.pool import check_workers, open_pool
@@ -142,7 +142,8 @@ class Findings(Iterator[Finding]):
         identity = PathIdentity()
         tree = task.tree
         with closing(tree), open_pool(tree, *workers) as pool:
-            found = discover(NotingTree(tree), identity, pool, list_skips=True)
+            with announce('looking for sessions', enabled=self._progress):
+                found = discover(NotingTree(tree), identity, pool, list_skips=True)
             sessions = sorted(map(identity.session_path, found.iter_keys()))
             shards = iter_shards((path.encode() for path in sessions), len(sessions), pool.workers)
             results = check(pool, (task._replace(paths=shard) for shard in shards))  # the workers start here

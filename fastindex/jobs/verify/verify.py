@@ -26,6 +26,7 @@ from fastindex.pipeline.collect import iter_unique
 from fastindex.pipeline.discover import discover
 from fastindex.pipeline.scan import ScanTask, scan
 from fastindex.pipeline.shard import iter_shards
+from fastindex.progress import announce
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.metadata import Recipe
 from fastindex.trees import ListsAhead, Tree, is_url, open_tree
@@ -218,7 +219,8 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
                 folder = stack.enter_context(open_copy(folder))
             opened.append(stack.enter_context(open_tables(folder)))
 
-        discovery = discover(tree, UuidIdentity(), pool, load=open_index)
+        with announce('looking for sessions', enabled=task.progress):
+            discovery = discover(tree, UuidIdentity(), pool, load=open_index)
         stack.callback(discovery.close)
         (tables,) = opened
         recipe = Recipe.from_json(tables.datasets.facts)

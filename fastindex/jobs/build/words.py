@@ -1,0 +1,86 @@
+"""A summary in lines: what the command prints, and `print(summary)` does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from fastindex.names.alf import EXPECTED, SkipReason
+from fastindex.text import MAX_PROBLEMS, escape, to_count, to_size, to_text
+
+if TYPE_CHECKING:
+    from fastindex.jobs.build.summary import Summary
+
+__all__ = ['iter_lines']
+
+
+def iter_lines(
+    summary: Summary,
+    *,
+    is_dry: bool = False,
+    is_check: bool = False,
+    is_part: bool = False,
+    to_list: str = '',
+    about_names: str = '',
+) -> Iterator[str]:
+    """Iterate over the lines that say what a build did; options are in backticks.
+
+    Parameters
+    ----------
+    is_dry, is_check
+        Whether nothing was to be written; whether it was asked what has changed.
+    is_part
+        Whether a part of the tree was looked at.
+    to_list, about_names
+        Commands that list what was left out, and say what to do about names without a UUID; '' names none.
+    """
+    rate = summary.datasets / summary.seconds
+    yield (
+        f'{"would index" if is_dry else "indexed"} {escape(summary.root)}: '
+        f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}, '
+        f'{to_size(summary.bytes)} in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
+    )
+    if is_part:
+        looked = to_count(summary.sessions - summary.sessions_carried, 'session')
+        yield f'looked at {looked}; {summary.sessions_carried:,} are as in the index before'
+    if summary.as_before:
+        yield f'as before: {" ".join(summary.as_before)}'
+    if summary.recipe.algorithms:
+        computed = summary.datasets - summary.datasets_carried - summary.digests_reused
+        yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
+    for kept in summary.ids_kept:
+        yield (
+            f'ids kept: {kept.sessions:,} of {kept.sessions_known:,} sessions, {kept.datasets:,} of '
+            f'{kept.datasets_known:,} datasets of {escape(to_text(kept.tables))}'
+        )
+    yield from _iter_changes(summary, is_check)
+    if summary.skipped:
+        yield f'skipped {sum(summary.skipped.values()):,}, which do not belong into an index:'
+        for reason, count in summary.skipped.items():
+            yield f'  {count:>9,}  {reason}: {EXPECTED[SkipReason(reason)]}'
+        if to_list:
+            yield f'  to list them: {to_list}'
+    if summary.problem_count:
+        yield f'{to_count(summary.problem_count, "problem")}: paths that could not be indexed'
+        yield from (f'  {problem}' for problem in summary.problems[:MAX_PROBLEMS])
+        if summary.problems_path:
+            yield f'  all of them: {escape(os.fspath(summary.problems_path))}'
+        if about_names:
+            yield f'  what to do about names: {about_names}'
+    if summary.sessions_path:
+        yield f'wrote sessions.pqt and datasets.pqt in {escape(os.path.dirname(summary.sessions_path))}'
+
+
+def _iter_changes(summary: Summary, is_check: bool) -> Iterator[str]:
+    if summary.changes is None:
+        if is_check:
+            yield 'there is no index of fastindex that is whole: run it without `check`'
+        return
+    counts = [
+        f'{name.replace("_", " ")}: {count:,}' for name, count in summary.changes.to_dict().items() if count
+    ]
+    if is_check:
+        yield f'stale: {", ".join(counts)}' if counts else 'up to date'
+    else:
+        yield f'since the last index: {", ".join(counts) or "nothing has changed"}'

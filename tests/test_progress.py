@@ -1,0 +1,63 @@
+"""Progress where there is no terminal: a line a minute, for runs that take longer."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from fastindex import progress
+from fastindex.progress import open_bar
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+    return now
+
+
+def test_a_short_run_writes_nothing(clock, capsys):
+    bar = open_bar(total=100, unit='session', description='indexing', enabled=True)
+    for _ in range(100):
+        clock[0] += 0.5
+        bar.update()
+    bar.close()
+    assert capsys.readouterr().err == ''
+
+
+def test_a_long_run_writes_a_line_a_minute(clock, capsys):
+    bar = open_bar(total=1000, unit='session', description='indexing', enabled=True)
+    for _ in range(1000):
+        clock[0] += 0.5
+        bar.update()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 8
+    assert lines[0] == 'fastindex: indexing: 120 of 1,000 sessions (12 %)'
+
+
+def test_bytes_have_units_and_what_has_no_end_no_percent(clock, capsys):
+    bar = open_bar(total=None, unit='B', description='verifying', enabled=True, bytes=True)
+    clock[0] += 61
+    bar.update(1_500_000)
+    assert capsys.readouterr().err == 'fastindex: verifying: 1.5 MB\n'
+
+
+def test_nothing_is_shown_where_nobody_asked(clock, capsys):
+    bar = open_bar(total=10, unit='session', description='indexing', enabled=False)
+    clock[0] += 100
+    bar.update()
+    assert capsys.readouterr() == ('', '')
+
+
+def test_a_notebook_has_a_bar(monkeypatch):
+    class ZMQInteractiveShell:
+        pass
+
+    class IPython:
+        get_ipython = ZMQInteractiveShell
+
+    monkeypatch.setitem(sys.modules, 'IPython', IPython)
+    bar = open_bar(total=10, unit='session', description='indexing', enabled=True)
+    assert type(bar).__module__.startswith('tqdm')
+    bar.close()

@@ -1,0 +1,121 @@
+"""fastindex as people use it from Python: in a script, at the prompt, in a notebook."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+import fastindex
+from tests.support.trees import SESSION, grow
+
+TREE = {
+    f'{SESSION}/alf/spikes.times.npy': b'1234',
+    f'{SESSION}/alf/#2024-05-06#/spikes.times.npy': b'12345',
+    'lab/Subjects/s2/2024-02-29/002/a.b.npy': b'',
+    'lab/Subjects/s2/2024-02-29/notes.txt': b'',
+}
+
+SCRIPT = """
+import fastindex
+
+if __name__ == '__main__':
+    summary = fastindex.build('root', workers=2, hash=True)
+    print(summary)
+    print(fastindex.search('root', subject='s2')['path'].to_list())
+    print([finding.code for finding in fastindex.validate('root', workers=2)])
+    print(list(fastindex.verify('root', workers=2)))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    grow(tmp_path / 'root', TREE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_python(*arguments: str, **options: object) -> str:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, **options)
+    return done.stdout
+
+
+def test_a_script(folder):
+    (folder / 'script.py').write_text(SCRIPT)
+    lines = run_python('script.py').splitlines()
+    assert lines[0].startswith(f'indexed {folder}/root: 2 sessions, 3 datasets, 9 B in ')
+    assert lines[1] == 'digests: 3 computed, 0 reused'
+    assert lines[-3:] == ["['lab/Subjects/s2/2024-02-29/002']", '[]', '[]']
+
+
+def test_the_prompt(folder):
+    """Workers start there too, though there is no file that they could import."""
+    words = "import fastindex\nfastindex.build('root', workers=2)\nfastindex.open('root')\n"
+    shown = run_python('-i', '-q', input=words)
+    assert f'<Summary: indexed {folder}/root: 2 sessions, 3 datasets' in shown
+    assert '<Index of root: 2 sessions, 3 datasets>' in shown
+
+
+def test_a_notebook(folder):
+    nbformat = pytest.importorskip('nbformat')
+    from nbclient import NotebookClient
+
+    cells = [
+        "import fastindex\nfastindex.build('root', workers=2, progress=True)",
+        "fastindex.info('root').datasets",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, kernel_name='python3').execute()
+    *_, result = notebook.cells[0].outputs
+    assert result.data['text/html'].startswith(f'<pre>indexed {folder}/root: 2 sessions, 3 datasets')
+    assert any('indexing' in str(output) for output in notebook.cells[0].outputs[:-1])
+    assert notebook.cells[1].outputs[0].data['text/plain'] == '3'
+
+
+def test_print_of_a_summary_is_what_the_command_prints(folder, run):
+    run('root', '--workers', 1)
+    summary = fastindex.build('root', workers=1)
+    _, out, _ = run('root', '--workers', 1)
+    printed, shown = (re.sub(r' in [\d.]+ s .*', '', text).splitlines() for text in (out, str(summary)))
+    assert printed == shown
+    assert '\n' not in repr(summary)
+
+
+def test_what_is_found_is_a_frame_with_paths(folder):
+    fastindex.build('root', workers=1)
+    index = fastindex.open('root')
+    found = index.find_datasets(object='spikes')
+    assert isinstance(found, pl.DataFrame)
+    assert found['path'].to_list() == [
+        f'{SESSION}/alf/#2024-05-06#/spikes.times.npy',
+        f'{SESSION}/alf/spikes.times.npy',
+    ]
+    assert all((folder / 'root' / path).is_file() for path in found['path'])
+    sessions = index.find_sessions(lab='lab')
+    assert [str(eid) for eid in index.search(lab='lab')] == sessions['eid'].to_list()
+    assert all((folder / 'root' / path).is_dir() for path in sessions['path'])
+    assert fastindex.search('root', lab='lab').equals(sessions)
+
+
+def test_paths_of_files_have_the_uuids_that_their_names_have(tmp_path):
+    uuid = '6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11'
+    grow(tmp_path / 'root', {f'{SESSION}/spikes.times.{uuid}.npy': b''})
+    fastindex.build(tmp_path / 'root', workers=1, uuid_filenames=True)
+    found = fastindex.open(tmp_path / 'root').find_datasets()
+    assert found['path'].to_list() == [f'{SESSION}/spikes.times.{uuid}.npy']
+
+
+def test_tab_shows_what_is_public_and_nothing_else():
+    names = dir(fastindex)
+    assert {'build', 'validate', 'verify', 'search', 'info', 'report', 'release', 'example'} <= set(names)
+    assert set(names) - {'__version__'} == set(fastindex.__all__)
+
+
+@pytest.mark.parametrize(('hash', 'columns'), [(True, {'xxh128'}), (False, set()), (['md5'], {'hash'})])
+def test_hash_is_a_word_or_words(folder, hash, columns):
+    fastindex.build('root', workers=1, hash=hash)
+    frame = fastindex.open('root').datasets.collect()
+    assert {name for name in ('hash', 'xxh128') if name in frame.columns and frame[name].count()} == columns
