@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_IMODE, S_ISDIR, S_ISGID
 from types import TracebackType
 from typing import IO, Self
 
-__all__ = ['HELD', 'OpenFolder', 'open_below', 'open_file', 'patiently', 'sync_file']
+__all__ = ['HELD', 'OpenFolder', 'open_below', 'open_file', 'patiently', 'share', 'sync_file']
 
 HELD_SECONDS = 5.0
 """Until a file that cannot be replaced is an error: readers of an index take less, and an SMB client keeps a
@@ -195,6 +196,16 @@ def sync_folder(fd: int) -> None:
     except OSError as error:
         if error.errno not in _CANNOT_SYNC:
             raise
+
+
+def share(above: OpenFolder, fd: int) -> None:
+    """Let the group of a folder that is meant to be shared (setgid) write to what is made below it."""
+    folder, info = os.fstat(above.fd), os.fstat(fd)
+    wanted = S_IMODE(info.st_mode) | (0o2070 if S_ISDIR(info.st_mode) else 0o060)
+    if folder.st_mode & S_ISGID and (info.st_gid, S_IMODE(info.st_mode)) != (folder.st_gid, wanted):
+        with suppress(OSError):  # it is of somebody else, who may have done it
+            os.fchown(fd, -1, folder.st_gid)
+            os.fchmod(fd, wanted)
 
 
 def open_below(folder: Path, path: Path) -> int:

@@ -20,6 +20,7 @@ from fastindex.names.problems import Reason, Tally
 from fastindex.pipeline.look import pack_folders
 from fastindex.pipeline.rows import Rows, SessionRows, datasets_rows, sessions_rows, sort_rows, to_hex_digests
 from fastindex.pipeline.walk import SessionWalk, tell_wrong
+from fastindex.tables.journal import Recorder
 from fastindex.tables.reuse import KnownRows
 from fastindex.tables.schema import fingerprint_columns, fingerprints_batch, folders_batch, to_ipc
 from fastindex.trees import Tree
@@ -90,7 +91,9 @@ class HashTask(NamedTuple):
     tree: Tree
     path: str
     algorithms: tuple[str, ...]
-    row: int = 0  # of the dataset, in the rows of its shard
+    eid: bytes = b''
+    id: bytes = b''  # of the dataset, as of its session 36 characters
+    row: int = 0  # in the rows of its shard
     cost: int = 0  # its size in bytes
 
     def run(self) -> HashResult:
@@ -132,15 +135,32 @@ class ScanResult(NamedTuple):
         return len(self.datasets)
 
 
-def scan(pool: Pool, tasks: Iterable[ScanTask]) -> Iterator[tuple[ScanResult, list[HashResult]]]:
+def scan(
+    pool: Pool, tasks: Iterable[ScanTask], recorder: Recorder | None = None
+) -> Iterator[tuple[ScanResult, list[HashResult]]]:
     """Scan shards in the workers, which start at once; iterate over the results in order.
+
+    Parameters
+    ----------
+    recorder
+        Takes the digests as they come in.
 
     Yields
     ------
     result, hashed
         The latter are the big files of the shard, in the order of `result.subtasks`.
     """
-    return pool.run(tasks)
+    if recorder is None:
+        return pool.run(tasks)
+
+    def record(task: Task, result: ScanResult | HashResult) -> None:
+        if isinstance(result, ScanResult):
+            if result.fingerprints is not None and result.reused < result.dataset_count:
+                recorder.add_rows(result.datasets, result.fingerprints)
+        elif isinstance(task, HashTask) and result.measured is not None:
+            recorder.add_file(task.eid, task.id, result.measured)
+
+    return pool.run(tasks, on_result=record)
 
 
 def hash_file(tree: Tree, path: str, algorithms: tuple[str, ...]) -> HashResult:
@@ -301,7 +321,7 @@ class _Scan:
             reused=self.reused,
             tally=self.tally,
             folders=self._pack_folders(session_keys) if self.noted else None,
-            subtasks=self._list_big_files(),
+            subtasks=self._list_big_files(ids),
             continuation=[],
         )
 
@@ -340,18 +360,18 @@ class _Scan:
             self.sessions.append(session._replace(datasets=count, problem_end=len(self.tally.problems)))
         self.tally.problems += problems[problem_start:]  # of sessions that vanished
 
-    def _list_big_files(self) -> list[HashTask]:
+    def _list_big_files(self, ids: Text) -> list[HashTask]:
         if None not in self.rows.digests:
             return []
-        paths = (self.task.identity.session_path(session.key) for session in self.sessions)
-        paths_of_rows = [
-            path for path, session in zip(paths, self.sessions, strict=True) for _ in range(session.datasets)
-        ]
+        keys_of_rows = [session.key for session in self.sessions for _ in range(session.datasets)]
+        identity, ids_of_rows = self.task.identity, cut_ids(ids)
         return [
             HashTask(
                 self.tree,
-                f'{paths_of_rows[row]}/{self.rows.paths[row].decode()}',
+                f'{identity.session_path(keys_of_rows[row])}/{self.rows.paths[row].decode()}',
                 self.task.algorithms,
+                identity.eids([keys_of_rows[row]])[0],
+                ids_of_rows[row],
                 row,
                 self.rows.sizes[row],
             )

@@ -140,9 +140,14 @@ class Published:
         except InvalidIndexError as error:
             return error
 
-    def is_another(self, generation: str) -> bool:
-        """Tell whether there are tables that can be read, with other rows than those of a generation."""
-        return isinstance(self.pair, Pair) and self.pair.generation != generation
+    def to_keep(self, keep: int | None, generation: str) -> int | None:
+        """Tell how many tables that were replaced are kept where a generation replaces these.
+
+        That is `keep`, as in `fastindex.tables.stage.Stage.publish`; 0 where these cannot be read, or have
+        the same rows.
+        """
+        is_another = keep != 0 and isinstance(self.pair, Pair) and self.pair.generation != generation
+        return keep if is_another else 0
 
     def open(self) -> AbstractContextManager[Tables]:
         """Open the tables again, whose bytes are only digested if they are not those that were checked.

@@ -53,8 +53,8 @@ FOLDERS = 'folders.parquet'
 State = tuple[int, int, int, int]
 """Size in bytes, mtime and ctime in nanoseconds, inode: what must be as it was for a digest to hold."""
 
-_COLUMN_OF_ALGORITHM = {'xxh128': 'xxh128', 'md5': 'hash'}
-_STATE_CODES: dict[str, Literal['q', 'Q']] = {
+COLUMN_OF_ALGORITHM = {'xxh128': 'xxh128', 'md5': 'hash'}
+STATE_CODES: dict[str, Literal['q', 'Q']] = {
     'file_size': 'Q',
     'mtime_ns': 'q',
     'ctime_ns': 'q',
@@ -71,7 +71,7 @@ class KnownIndex:
         self._datasets = datasets
         self._is_sparse = is_sparse
         self._fingerprints = fingerprints
-        self._columns = ['eid', 'id', 'file_size', *map(_COLUMN_OF_ALGORITHM.__getitem__, algorithms)]
+        self._columns = ['eid', 'id', 'file_size', *map(COLUMN_OF_ALGORITHM.__getitem__, algorithms)]
         self._groups = iter(range(datasets.footer.num_row_groups))
         self._rows: pa.Table | None = None  # those that were read, and not passed yet
 
@@ -280,8 +280,8 @@ class KnownRows:
 
     def __init__(self, data: bytes, algorithms: Sequence[str]) -> None:
         self._table = from_ipc(data).combine_chunks()
-        self._ids = self._text('id', 36)
-        self._hex_digests = {name: self._text(_COLUMN_OF_ALGORITHM[name], 32) for name in algorithms}
+        self._ids = text_of(self._table, 'id', 36)
+        self._hex_digests = {name: text_of(self._table, COLUMN_OF_ALGORITHM[name], 32) for name in algorithms}
         if any(digits.translate(None, b'0123456789abcdef') for digits in self._hex_digests.values()):
             raise ValueError('there are digests that are not hexadecimal')
 
@@ -311,8 +311,8 @@ class KnownRows:
         is_same = (
             self._ids == ids
             and all(
-                self._numbers(name) == values.tobytes()
-                for name, values in zip(_STATE_CODES, states, strict=True)
+                numbers_of(self._table, name) == values.tobytes()
+                for name, values in zip(STATE_CODES, states, strict=True)
             )
             and bytes(8) not in ctimes_ns.tobytes()  # else a row may have the mark: `by_id` tells which
         )
@@ -321,7 +321,8 @@ class KnownRows:
     def by_id(self) -> dict[bytes, tuple[State, Digests]]:
         """Get the state and the digests of the datasets without the mark by their ids, 36 characters."""
         states = zip(
-            *(memoryview(self._numbers(name)).cast(code) for name, code in _STATE_CODES.items()), strict=True
+            *(memoryview(numbers_of(self._table, name)).cast(code) for name, code in STATE_CODES.items()),
+            strict=True,
         )
         columns = [bytes.fromhex(digits.decode()) for digits in self._hex_digests.values()]
         digests = zip(*(_iter_cut(column, 16) for column in columns), strict=True)
@@ -334,20 +335,23 @@ class KnownRows:
         found = sorted(rows[one] for one in ids if one in rows)
         return to_ipc(self._table.take(found)) if found else None
 
-    def _text(self, column: str, width: int) -> bytes:
-        """Get the characters of a column of strings; ValueError unless each has `width` of them."""
-        parts = []
-        for chunk in self._table.column(column).chunks:
-            _, offsets, text = chunk.buffers()
-            ends = array('i', range(0, width * len(chunk) + 1, width))
-            if bytes(memoryview(offsets)[: 4 * len(ends)]) != ends.tobytes():
-                raise ValueError(f'column {column} has strings of other lengths')
-            parts.append(bytes(memoryview(text)[: ends[-1]]))
-        return b''.join(parts)
 
-    def _numbers(self, column: str) -> bytes:
-        chunks = self._table.column(column).chunks
-        return b''.join(bytes(memoryview(chunk.buffers()[1])[: 8 * len(chunk)]) for chunk in chunks)
+def text_of(table: pa.Table, column: str, width: int) -> bytes:
+    """Get the characters of a column of strings; ValueError unless each has `width` of them."""
+    parts = []
+    for chunk in table.column(column).chunks:
+        _, offsets, text = chunk.buffers()
+        ends = array('i', range(0, width * len(chunk) + 1, width))
+        if bytes(memoryview(offsets)[: 4 * len(ends)]) != ends.tobytes():
+            raise ValueError(f'column {column} has strings of other lengths')
+        parts.append(bytes(memoryview(text)[: ends[-1]]))
+    return b''.join(parts)
+
+
+def numbers_of(table: pa.Table, column: str) -> bytes:
+    """Get the bytes of a column of numbers, 8 each."""
+    chunks = table.column(column).chunks
+    return b''.join(bytes(memoryview(chunk.buffers()[1])[: 8 * len(chunk)]) for chunk in chunks)
 
 
 def _iter_cut(data: bytes, width: int) -> Iterator[bytes]:

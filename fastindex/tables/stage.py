@@ -10,13 +10,13 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISLNK, S_ISREG
+from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 from typing import IO, Self
 
 from xxhash import xxh3_128
 
 from fastindex.errors import FastindexError, PublishError
-from fastindex.folders import HELD, OpenFolder, sync_file
+from fastindex.folders import HELD, OpenFolder, share, sync_file
 from fastindex.names.problems import Problem
 from fastindex.tables.check import TABLES
 from fastindex.tables.foreign import refuse_foreign
@@ -83,9 +83,9 @@ class Stage:
             with suppress(FileExistsError):
                 self.out.make(STATE_FOLDER)
         with _enter(self.out, STATE_FOLDER) as self.state:
-            _share(self.out, self.state.fd)
+            share(self.out, self.state.fd)
             with lock_index(self.state) as lock:
-                _share(self.out, lock)
+                share(self.out, lock)
                 self._is_held = True
                 try:
                     yield
@@ -185,7 +185,7 @@ class Stage:
                 self.state.make(STAGE)
                 self.was_opened = True
                 self.folder = opened.enter_context(_enter(self.state, STAGE))
-                _share(self.out, self.folder.fd)
+                share(self.out, self.folder.fd)
                 yield self
             except BaseException as error:
                 if self.is_sealed and not isinstance(error, Exception):
@@ -247,7 +247,7 @@ class Stage:
         """Link the published pair into a folder of the stage. See `fastindex.tables.kept`."""
         self.folder.make(name)
         with _enter(self.folder, name) as aside:
-            _share(self.out, aside.fd)
+            share(self.out, aside.fd)
             link_files(TABLES, self.out, aside)
             link_files(EXTRAS, self.state, aside)
             aside.sync()
@@ -261,7 +261,7 @@ class Stage:
         try:
             if info is None:
                 if name in EXTRAS:
-                    _share(self.out, fd)
+                    share(self.out, fd)
                 return
             mode = S_IMODE(info.st_mode) & 0o777
             try:
@@ -333,16 +333,6 @@ def _drop_folder(above: OpenFolder, name: str) -> None:
             else:
                 folder.remove(entry, is_patient=False)
     above.remove_folder(name)
-
-
-def _share(out: OpenFolder, fd: int) -> None:
-    """Let the group of a folder that is meant to be shared (setgid) write to what is made below it."""
-    folder, info = os.fstat(out.fd), os.fstat(fd)
-    wanted = S_IMODE(info.st_mode) | (0o2070 if S_ISDIR(info.st_mode) else 0o060)
-    if folder.st_mode & S_ISGID and (info.st_gid, S_IMODE(info.st_mode)) != (folder.st_gid, wanted):
-        with suppress(OSError):  # it is of somebody else, who may have done it
-            os.fchown(fd, -1, folder.st_gid)
-            os.fchmod(fd, wanted)
 
 
 def _enter(folder: OpenFolder, name: str) -> OpenFolder:

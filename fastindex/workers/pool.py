@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
@@ -252,7 +252,9 @@ class Pool:
             self._stop(kill=True)
             self._start()
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Any, list[Any]]]:
+    def run(
+        self, tasks: Iterable[Task], *, on_result: Callable[[Task, Any], object] | None = None
+    ) -> Iterator[tuple[Any, list[Any]]]:
         """Start tasks at once; iterate over their results in the order of the tasks.
 
         Raises WorkerError if workers die of a task time and again, and it cannot be rescued.
@@ -261,13 +263,15 @@ class Pool:
         ----------
         tasks
             Taken one by one as workers become free; picklable for worker processes. See `Task`, `Rescuable`.
+        on_result
+            Called with each task and subtask and its result as these come in, long before their turn maybe.
 
         Yields
         ------
         result, subresults
             The latter are the results of the subtasks that the result named, in their order. See `Branches`.
         """
-        run = _Schedule(self._start(), self.workers, iter(tasks))
+        run = _Schedule(self._start(), self.workers, iter(tasks), on_result)
         run.fill()
         return run.iter_results()
 
@@ -275,8 +279,15 @@ class Pool:
 class _Schedule:
     """What is to be run when: one call of `Pool.run`."""
 
-    def __init__(self, backend: _Backend, workers: int, tasks: Iterator[Task]) -> None:
+    def __init__(
+        self,
+        backend: _Backend,
+        workers: int,
+        tasks: Iterator[Task],
+        on_result: Callable[[Task, Any], object] | None,
+    ) -> None:
         self.backend = backend
+        self.on_result = on_result
         self.max_long = max(1, workers - 1)
         self.tasks: Iterator[Task] | None = tasks
         self.jobs: deque[_Job] = deque()  # in the order of their turns
@@ -324,6 +335,8 @@ class _Schedule:
     def iter_results(self) -> Iterator[tuple[Any, list[Any]]]:
         while self.jobs:
             for (job, position), result in self.backend.collect():
+                if self.on_result is not None and result is not DEATHS:
+                    self.on_result(job.task if position is None else job.subtasks[position], result)
                 if position is None:
                     self._take(job, result)
                 else:

@@ -23,10 +23,10 @@ from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.progress import announce
 from fastindex.tables.check import Published
+from fastindex.tables.journal import KnownDigests, open_recorder
 from fastindex.tables.losses import Limit
 from fastindex.tables.metadata import Recipe, date_created_now, to_facts
 from fastindex.tables.publish import open_draft, open_target, recover
-from fastindex.tables.reuse import KnownIndex
 from fastindex.tables.splice import Splice
 from fastindex.tables.stage import Stage
 from fastindex.text import from_system, to_text
@@ -143,9 +143,9 @@ def build(
     allow_removal
         Whether the index may lose whatever is not there any more.
     max_removed
-        How much may go where nobody said so: a number of sessions, or a part of the sessions or datasets as
-        in '5%'. If None, 10 %, or less than ten sessions. A lab that had rows and has none now, and a subject
-        that had more than three sessions, are asked about in any case.
+        How much may go unasked: sessions, or a part of the sessions or datasets as in '5%'; if None, 10 %, or
+        less than ten sessions. Empty labs, and empty subjects that had more than three sessions, are asked
+        about in any case.
     keep
         How many of the indexes that were replaced are kept, to be put back by `fastindex.restore`; as many as
         there are if None, but one at least.
@@ -168,10 +168,8 @@ def build(
     ------
     ForeignTableError
         If another program wrote the tables that are there, and nobody said what to do with them.
-    LossError
-        If more than that would go.
-    UsageError, RootError, EmptyTreeError, IdClashError, LockedError, PublishError, StoreError, WorkerError,
-    ClusterError
+    LossError, UsageError, RootError, EmptyTreeError, IdClashError, LockedError, PublishError, StoreError,
+    WorkerError, ClusterError
         See `fastindex.errors`. The index that was there still is.
 
     Examples
@@ -286,7 +284,8 @@ def run_stages(
 
             carrier = open_carrier(published, options)
         report = Report(tree, options, found, carrier, with_folders=keeps_folders(options, published))
-        scanned = scan(pool, _iter_tasks(tree, found, known, report, pool))  # the workers start here
+        recorder = stack.enter_context(open_recorder(stage, options.recipe.algorithms, not options.reuse))
+        scanned = scan(pool, _iter_tasks(tree, found, known, report, pool), recorder)  # starts the workers
         if options.recipe.uuid_filenames:
             from fastindex.pipeline.collect import iter_unique
 
@@ -304,13 +303,14 @@ def run_stages(
             refuse_to_lose(published.folder, report)
             report.compare(published, staged, generation)
             if stage is not None:
-                keeps = options.keep != 0 and published.is_another(generation)
-                stage.publish(keep=options.keep if keeps else 0)
+                stage.publish(keep=published.to_keep(options.keep, generation))
+                if recorder is not None and options.scope is None:
+                    recorder.drop()
     return report.summary(started, out=None if stage is None else out, generation=generation)
 
 
 def _iter_tasks(
-    tree: Tree, found: Discovery, known: KnownIndex | None, report: Report, pool: Pool
+    tree: Tree, found: Discovery, known: KnownDigests | None, report: Report, pool: Pool
 ) -> Iterator[ScanTask]:
     """Cut the sessions into shards, each with what is known of its own."""
     options, adopted = report.options, report.options.adopted
@@ -331,7 +331,7 @@ def _iter_tasks(
 
 def _discover(
     tree: Tree, published: Published | None, options: Options, pool: Pool, files: ExitStack
-) -> tuple[Discovery, KnownIndex | None]:
+) -> tuple[Discovery, KnownDigests | None]:
     """Discover all sessions; load pyarrow, for the workers to inherit, and what is known."""
     known = None
 
@@ -340,7 +340,7 @@ def _discover(
         import pyarrow  # noqa: F401
 
         if options.recipe.algorithms and options.reuse and published is not None:
-            known = KnownIndex.open(published, options.recipe.algorithms, is_sparse=options.scope is not None)
+            known = KnownDigests.open(published, options.recipe.algorithms, is_sparse=bool(options.scope))
 
     part = tree if options.scope is None else options.scope.narrow(tree)
     found = discover(part, options.identity, pool, list_skips=options.on_skip is not None, load=load)

@@ -1,0 +1,299 @@
+"""The digests that a run has computed so far: kept beside the index, for the next run if this one dies.
+
+    .fastindex/digests.journal    one record after the other, as the results of the workers come in
+
+A record is what one task gave: rows with ids, sizes, digests and fingerprints, as bytes of columns, after a
+head with their number and a digest of all. Records are of any order and may overlap; a later one counts. What
+is torn off at the end, or damaged, is not used. The journal is dropped when an index with its digests is
+published; without a run that ends it grows up to a limit. Which digests still hold is for
+`fastindex.tables.reuse` to say.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from stat import S_ISREG
+from typing import IO, TYPE_CHECKING, NamedTuple, Self
+
+from xxhash import xxh3_128_digest
+
+from fastindex.folders import OpenFolder, open_below, share
+from fastindex.names.ids import Text, UuidIdentity
+from fastindex.tables.check import Published
+from fastindex.tables.reuse import COLUMN_OF_ALGORITHM, STATE_CODES, KnownIndex, numbers_of, text_of
+from fastindex.tables.schema import from_ipc, to_ipc
+from fastindex.trees import STATE_FOLDER
+from fastindex.trees.digests import ALGORITHMS, Measured
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fastindex.tables.stage import Stage
+
+__all__ = ['JOURNAL', 'Journal', 'KnownDigests', 'Recorder', 'open_recorder']
+
+JOURNAL = 'digests.journal'
+
+MAX_BYTES = 2**30
+"""Of the journal: ten million rows."""
+
+MAX_RECORDS = 2**18
+"""More have no run of ours written."""
+
+_HEAD = struct.Struct('<4sBxxxQ36s36s16s')
+"""What it is, algorithms, rows, first and last eid, and the digest of all that and of the rows."""
+
+_MAGIC = b'fxj1'
+
+
+def _row_bytes(algorithms: Sequence[str]) -> int:
+    return 36 + 32 * len(algorithms) + 8 * len(STATE_CODES)
+
+
+def _to_bits(algorithms: Sequence[str]) -> int:
+    return sum(1 << i for i, name in enumerate(ALGORITHMS) if name in algorithms)
+
+
+class Recorder:
+    """Writes the journal of a run. Made by `open_recorder`.
+
+    What cannot be written is not kept: a journal is no reason for a run to fail.
+
+    Parameters
+    ----------
+    state
+        The state folder, whose lock is held.
+    algorithms
+        The digests in the rows.
+    is_new
+        Whether what is in the journal is forgotten.
+    """
+
+    def __init__(self, state: OpenFolder, algorithms: Sequence[str], *, is_new: bool) -> None:
+        self._state = state
+        self._algorithms = algorithms
+        self._is_new = is_new
+        self._file: IO[bytes] | None = None
+        self._has_failed = False
+
+    def close(self) -> None:
+        """Close the file, and leave it there."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def add_rows(self, datasets: bytes, fingerprints: bytes) -> None:
+        """Keep rows of a task: those of datasets.pqt and of the fingerprints, as Arrow IPC streams."""
+        rows, states = from_ipc(datasets), from_ipc(fingerprints)
+        if not rows.num_rows:
+            return
+        for name in states.schema.names:
+            rows = rows.append_column(name, states.column(name))
+        columns = [text_of(rows, 'id', 36)]
+        columns += [text_of(rows, COLUMN_OF_ALGORITHM[name], 32) for name in self._algorithms]
+        columns += [numbers_of(rows, name) for name in STATE_CODES]
+        eids = rows.column('eid')
+        self._write(rows.num_rows, eids[0].as_py().encode(), eids[-1].as_py().encode(), b''.join(columns))
+
+    def add_file(self, eid: bytes, id: bytes, measured: Measured) -> None:
+        """Keep one dataset, which was hashed by itself."""
+        size_bytes, digests, fingerprint = measured
+        columns = [id, *(digest.hex().encode() for digest in digests or ())]
+        states = zip(STATE_CODES.values(), (size_bytes, *fingerprint), strict=True)
+        with suppress(OverflowError):  # a time that no column holds
+            columns += [array(code, [value]).tobytes() for code, value in states]
+            self._write(1, eid, eid, b''.join(columns))
+
+    def drop(self) -> None:
+        """Forget all: it is in an index now."""
+        self.close()
+        with suppress(OSError):
+            self._state.remove(JOURNAL, is_patient=False)
+
+    def _write(self, rows: int, first: bytes, last: bytes, data: bytes) -> None:
+        if self._has_failed:
+            return
+        try:
+            if self._file is None:
+                self._file = self._open()
+            if self._file.tell() + len(data) > MAX_BYTES:
+                self._has_failed = True
+                return
+            head = _HEAD.pack(_MAGIC, _to_bits(self._algorithms), rows, first, last, bytes(16))
+            self._file.write(head[:-16] + xxh3_128_digest(head + data) + data)
+            self._file.flush()
+        except OSError:
+            self._has_failed = True
+
+    def _open(self) -> IO[bytes]:
+        """Open the journal at the end of its last whole record; what has another name too is replaced."""
+        info = self._state.look(JOURNAL)
+        if info is not None and (self._is_new or not S_ISREG(info.st_mode) or info.st_nlink > 1):
+            self._state.remove(JOURNAL)
+        file = os.fdopen(self._state.open_fd(JOURNAL, os.O_RDWR | os.O_CREAT), 'r+b')
+        share(self._state, file.fileno())
+        end = max((record.end for record in _iter_records(file)), default=0)
+        file.seek(end)
+        file.truncate()
+        return file
+
+
+@contextmanager
+def open_recorder(stage: Stage | None, algorithms: Sequence[str], is_new: bool) -> Iterator[Recorder | None]:
+    """Open the journal for a run, where it writes an index with digests. See `Recorder`."""
+    if stage is None or not algorithms:
+        yield None
+        return
+    with closing(Recorder(stage.state, algorithms, is_new=is_new)) as recorder:
+        yield recorder
+
+
+class _Record(NamedTuple):
+    """Where a record of the journal is."""
+
+    first: str
+    start: int
+    last: str
+    algorithms: tuple[str, ...]
+    rows: int
+
+    @property
+    def end(self) -> int:
+        return self.start + _HEAD.size + self.rows * _row_bytes(self.algorithms)
+
+
+def _iter_records(file: IO[bytes]) -> Iterator[_Record]:
+    """Iterate over the records that are there to their ends; what is in them was not looked at."""
+    size_bytes = os.fstat(file.fileno()).st_size
+    start = 0
+    for _ in range(MAX_RECORDS):
+        file.seek(start)
+        head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            return
+        magic, bits, rows, first, last, _ = _HEAD.unpack(head)
+        algorithms = tuple(name for i, name in enumerate(ALGORITHMS) if bits >> i & 1)
+        if magic != _MAGIC or not (first + last).isascii():
+            return
+        record = _Record(first.decode(), start, last.decode(), algorithms, rows)
+        if record.end > size_bytes or not rows:
+            return
+        yield record
+        start = record.end
+
+
+class Journal:
+    """The journal of runs that have not ended, read in step with the shards. Made by `Journal.open`.
+
+    Parameters
+    ----------
+    folder
+        Of the tables.
+    records
+        Those that have the digests that are wanted.
+    algorithms
+        These.
+    """
+
+    def __init__(self, folder: Path, records: list[_Record], algorithms: Sequence[str]) -> None:
+        self._folder = folder
+        self._rest = sorted(records, reverse=True)  # the last one comes next
+        self._near: list[_Record] = []
+        self._algorithms = algorithms
+
+    @classmethod
+    def open(cls, folder: Path, algorithms: Sequence[str]) -> Self | None:
+        """Open the journal beside tables; None where there is none that is of use."""
+        try:
+            with _open_plain(folder) as file:
+                records = [one for one in _iter_records(file) if {*algorithms} <= {*one.algorithms}]
+        except (OSError, ValueError):
+            return None
+        return cls(folder, records, algorithms) if records else None
+
+    def for_shard(self, keys: Sequence[bytes]) -> pa.Table | None:
+        """Get the rows of the sessions of a shard, and maybe others; shards come in order."""
+        import pyarrow as pa
+
+        first, last = (eid.decode() for eid in UuidIdentity().eids([keys[0], keys[-1]]))
+        while self._rest and self._rest[-1].first <= last:
+            self._near.append(self._rest.pop())
+        self._near = [one for one in self._near if one.last >= first]
+        found = sorted(self._near, key=lambda one: one.start)
+        tables: list[pa.Table] = []
+        with suppress(OSError, ValueError), _open_plain(self._folder) as file:
+            tables += filter(None, (self._read(file, one) for one in found))
+        return pa.concat_tables(tables) if tables else None
+
+    def _read(self, file: IO[bytes], record: _Record) -> pa.Table | None:
+        """Read one record; None where it is damaged."""
+        import pyarrow as pa
+
+        file.seek(record.start)
+        data = file.read(record.end - record.start)
+        head, rows = data[: _HEAD.size], record.rows
+        if xxh3_128_digest(head[:-16] + bytes(16) + data[_HEAD.size :]) != head[-16:]:
+            return None
+        columns: dict[str, pa.Array] = {}
+        place = _HEAD.size
+
+        def take(width: int) -> bytes:
+            nonlocal place
+            place += width * rows
+            return data[place - width * rows : place]
+
+        def to_strings(width: int) -> pa.StringArray:
+            text = Text.cut(take(width), width)
+            return pa.StringArray.from_buffers(rows, pa.py_buffer(text.offsets), pa.py_buffer(text.data))
+
+        columns['id'] = to_strings(36)
+        for name in record.algorithms:
+            columns[COLUMN_OF_ALGORITHM[name]] = to_strings(32)
+        kinds = {'q': pa.int64(), 'Q': pa.uint64()}
+        for name, code in STATE_CODES.items():
+            columns[name] = pa.Array.from_buffers(kinds[code], rows, [None, pa.py_buffer(take(8))])
+        wanted = ['id', 'file_size', *map(COLUMN_OF_ALGORITHM.__getitem__, self._algorithms)]
+        return pa.table({name: columns[name] for name in (*wanted, 'mtime_ns', 'ctime_ns', 'inode')})
+
+
+def _open_plain(folder: Path) -> IO[bytes]:
+    """Open the journal for reading; ValueError where no regular file is in its place."""
+    file = os.fdopen(open_below(folder, folder / STATE_FOLDER / JOURNAL), 'rb')
+    if S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ValueError(f'{JOURNAL} is no regular file')
+
+
+class KnownDigests(NamedTuple):
+    """What is known of digests: by the published index, and by the runs after it that have not ended."""
+
+    published: KnownIndex | None
+    journal: Journal | None
+
+    @classmethod
+    def open(cls, published: Published, algorithms: Sequence[str], *, is_sparse: bool) -> Self | None:
+        """Open both; None where nothing is known. See `KnownIndex.open`."""
+        known = cls(
+            KnownIndex.open(published, algorithms, is_sparse=is_sparse),
+            Journal.open(published.folder, algorithms),
+        )
+        return known if any(known) else None
+
+    def for_shard(self, keys: Sequence[bytes]) -> bytes | None:
+        """Take the rows of a shard as `KnownIndex.for_shard` does; of two of one id the last one counts."""
+        import pyarrow as pa
+
+        data = self.published.for_shard(keys) if self.published is not None else None
+        rows = self.journal.for_shard(keys) if self.journal is not None else None
+        if rows is None:
+            return data
+        if data is not None:
+            known = from_ipc(data)
+            rows = pa.concat_tables([known.select(rows.schema.names).cast(rows.schema), rows])
+        return to_ipc(rows.combine_chunks())
