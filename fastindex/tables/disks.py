@@ -34,18 +34,15 @@ class ChangeTimes:
 
     def add(self, fingerprints: pa.Table) -> None:
         """Look at the fingerprints of a shard; once a file is as it should be, at no more."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         if self._is_plain:
             return
-        mtimes, ctimes = (fingerprints.column(name).cast(pa.int64()) for name in ('mtime_ns', 'ctime_ns'))
-        is_odd = pc.and_(
-            pc.equal(mtimes, ctimes),
-            pc.equal(mtimes, pc.multiply(pc.divide(mtimes, COARSE_NS), COARSE_NS)),
-        )
-        self._is_plain = pc.all(is_odd).as_py() is False  # None: there is no file
-        self._files += pc.sum(pc.cast(pc.not_equal(mtimes, 0), pa.int64())).as_py() or 0  # 0 is a mark
+        # Not with pyarrow's functions: to take a number, they import pandas.
+        mtimes, ctimes = (fingerprints.column(name).to_pylist() for name in ('mtime_ns', 'ctime_ns'))
+        for mtime, ctime in zip(mtimes, ctimes, strict=True):
+            self._files += mtime != 0  # which is a mark
+            if mtime != ctime or mtime % COARSE_NS:
+                self._is_plain = True
+                return
 
     @property
     def are_missing(self) -> bool:
@@ -56,12 +53,8 @@ class ChangeTimes:
 def are_inodes_new(folder: Path, staged: Path) -> bool:
     """Tell whether nothing but the inode has changed, and that in most files: by chance some may agree.
 
-    Parameters
-    ----------
-    folder
-        Of the published index.
-    staged
-        Where an index with the same rows is, not published yet.
+    folder: of the published index
+    staged: where an index with the same rows is, not published yet
     """
     import pyarrow as pa
     import pyarrow.compute as pc
