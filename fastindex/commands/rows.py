@@ -33,15 +33,12 @@ __all__ = [
 ]
 
 GAP = '  '
-MIN_WIDTH = 8
-"""Characters of a name that a narrow terminal leaves."""
+MIN_WIDTH = 8  # characters of a name that a narrow terminal leaves
 
 MAX_ROWS = 20
-MAX_NAMES = 5
-"""What a summary names of each kind."""
+MAX_NAMES = 5  # what a summary names of each kind
 
-SLICE_ROWS = 2**14
-"""That are written at once: 7 MB of JSON."""
+SLICE_ROWS = 2**14  # that are written at once: 7 MB of JSON
 
 _NOT_PLAIN = re.compile(r'[^\n -~]')
 

@@ -9,8 +9,7 @@ import re
 
 __all__ = ['MAX_PATH_CHARACTERS', 'judge_for_windows']
 
-MAX_PATH_CHARACTERS = 256
-"""Of a path below the root: MAX_PATH, 260, less a drive, a separator and the end."""
+MAX_PATH_CHARACTERS = 256  # of a path below the root: MAX_PATH, 260, less a drive, a separator and the end
 
 _DEVICE = re.compile(
     r'(con|prn|aux|nul|com[1-9\u00b9\u00b2\u00b3]|lpt[1-9\u00b9\u00b2\u00b3]) *(\..*)?', re.I | re.S

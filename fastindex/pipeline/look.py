@@ -21,10 +21,7 @@ __all__ = ['LookTask', 'pack_folders']
 def pack_folders(states: Mapping[str, Fingerprint]) -> tuple[bytes, bytes]:
     """Pack by what to know the folders of a session again: their paths, and one digest of all states.
 
-    Parameters
-    ----------
-    states
-        By path, relative to the session.
+    states: by path, relative to the session
 
     Returns
     -------

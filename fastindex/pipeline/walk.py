@@ -54,8 +54,7 @@ class SessionWalk:
     ) -> None:
         self.path = path
         self.has_revisions = False
-        self.deferred: list[bytes] = []
-        """Paths of files that are too many to be measured by this task."""
+        self.deferred: list[bytes] = []  # paths of files that are too many to be measured by this task
         self._tree = tree
         self._rows = rows
         self._tally = tally

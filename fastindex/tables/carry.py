@@ -45,16 +45,11 @@ class Carrier:
 
     Raises UsageError if two of them have a further column of different types.
 
-    Parameters
-    ----------
-    sources
-        Tables; where two know a value, that of the first counts.
-    default_revision
-        `newest`, or `known`: the revision that the tables say is the default one stays it while it is there.
-    outcomes
-        What is to be in the column qc, whatever the tables say.
-    namespace
-        Of the eids, by which paths of sessions are told.
+    sources: tables; where two know a value, that of the first counts
+    default_revision: `newest`, or `known`: the revision that the tables say is the default one stays it while
+        it is there
+    outcomes: what is to be in the column qc, whatever the tables say
+    namespace: of the eids, by which paths of sessions are told
     """
 
     def __init__(

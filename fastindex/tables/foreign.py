@@ -33,11 +33,9 @@ class Foreign(NamedTuple):
     """A file in the place of a table of ours that another program wrote, as far as can be told."""
 
     path: Path
-    what: str
-    """What it is, in words."""
+    what: str  # what it is, in words
 
-    is_table: bool
-    """Whether it is one; then its ids can be kept."""
+    is_table: bool  # whether it is one; then its ids can be kept
 
 
 def find_foreign(folder: Path) -> Foreign | None:
@@ -153,15 +151,9 @@ def _read_string(data: bytes) -> bytes:
 def refuse_foreign(folder: Path, *, url: str | None = None) -> None:
     """Refuse to put an index in the place of tables that are not ours.
 
-    Parameters
-    ----------
-    url
-        Of the bucket that the folder has a copy of.
+    Raises ForeignTableError if there is one.
 
-    Raises
-    ------
-    ForeignTableError
-        If there is one.
+    url: of the bucket that the folder has a copy of
     """
     found = find_foreign(folder)
     if found is None or (found.is_table and read_edited(folder) is not None):

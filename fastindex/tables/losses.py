@@ -20,8 +20,7 @@ from fastindex.tables.check import Tables
 
 __all__ = ['Limit', 'Losses', 'Missing']
 
-FEW_SESSIONS = 3
-"""A subject with more than these is missed when it is empty; a lab with any."""
+FEW_SESSIONS = 3  # a subject with more than these is missed when it is empty; a lab with any
 
 
 class Limit(NamedTuple):
@@ -40,10 +39,7 @@ class Limit(NamedTuple):
     def parse(cls, value: int | str | None) -> Limit:
         """Parse `20` or `5%`; None is 10 %, and ten sessions at least.
 
-        Raises
-        ------
-        UsageError
-            If it is neither.
+        Raises UsageError if it is neither.
 
         Examples
         --------
@@ -63,12 +59,10 @@ class Limit(NamedTuple):
 class Missing(NamedTuple):
     """A lab or a subject that had rows and has none any more."""
 
-    path: str
-    """Relative to the root."""
+    path: str  # relative to the root
     sessions: int
     datasets: int
-    has_sessions: bool
-    """Whether its sessions still are there, without a dataset."""
+    has_sessions: bool  # whether its sessions still are there, without a dataset
 
 
 class _Count(NamedTuple):

@@ -26,15 +26,9 @@ _COLUMNS = ('session', 'dataset', 'outcome')
 class Outcomes:
     """The outcomes in a CSV file, 100 bytes a line in memory. The last line about a dataset counts.
 
-    Parameters
-    ----------
-    path
-        Of the file: three columns, maybe with a header.
+    Raises UsageError if it cannot be read, or is not such a file.
 
-    Raises
-    ------
-    UsageError
-        If it cannot be read, or is not such a file.
+    path: of the file: three columns, maybe with a header
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

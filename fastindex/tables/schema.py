@@ -57,11 +57,8 @@ def sessions_schema() -> pa.Schema:
 def datasets_schema(algorithms: Sequence[str] = ()) -> pa.Schema:
     """Build the schema of datasets.pqt: one row a dataset.
 
-    Parameters
-    ----------
-    algorithms
-        The digests that every row has. `hash` is MD5 or of type null: the client computes the MD5 of each
-        file it loads wherever `hash` is anything but None, an empty string included. `xxh128` is ours.
+    algorithms: the digests that every row has. `hash` is MD5 or of type null: the client computes the MD5 of
+        each file it loads wherever `hash` is anything but None, an empty string included. `xxh128` is ours.
     """
     import pyarrow as pa
 
@@ -167,16 +164,10 @@ def datasets_batch(
 ) -> pa.RecordBatch:
     """Build rows of datasets.pqt.
 
-    Parameters
-    ----------
-    eids, ids, rel_paths
-        Characters in UTF-8, one string a row.
-    sizes
-        Bytes.
-    old_revisions
-        Rows that the client does not load where no revision is asked for.
-    hex_digests
-        For each algorithm those of all rows in one piece, 32 hex digits each.
+    eids, ids, rel_paths: characters in UTF-8, one string a row
+    sizes: bytes
+    old_revisions: rows that the client does not load where no revision is asked for
+    hex_digests: for each algorithm those of all rows in one piece, 32 hex digits each
     """
     import pyarrow as pa
 

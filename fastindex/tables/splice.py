@@ -34,26 +34,17 @@ class Counts(NamedTuple):
     sessions: int = 0
     datasets: int = 0
     bytes: int = 0
-    kept: frozenset[str] = frozenset()
-    """Columns with something in them that is in no tree."""
+    kept: frozenset[str] = frozenset()  # columns with something in them that is in no tree
 
 
 class Splice:
     """Writes what was scanned as `PairWriter` does, and in its places what is carried over.
 
-    Parameters
-    ----------
-    published
-        The index that is there; its digest has been checked.
-    left_out
-        The eids of sessions that are not carried over, sorted.
-    are_unique
-        Whether the ids are to be compared, as they are not made of paths.
+    Raises UsageError if the new index has columns that the published one has not.
 
-    Raises
-    ------
-    UsageError
-        If the new index has columns that the published one has not.
+    published: the index that is there; its digest has been checked
+    left_out: the eids of sessions that are not carried over, sorted
+    are_unique: whether the ids are to be compared, as they are not made of paths
     """
 
     def __init__(

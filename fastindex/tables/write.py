@@ -34,21 +34,13 @@ ROW_GROUP_ROWS = limits.BATCH_ROWS
 class PairWriter:
     """Writes sessions.pqt and datasets.pqt.
 
-    Parameters
-    ----------
-    folder
-        Where the two files are made; they must not be there yet.
-    algorithms
-        The digests in the rows.
-    origin, date_created
-        The client's metadata. See `fastindex.tables.metadata.one_metadata`.
-    with_index
-        Whether `id` and (`eid`, `id`) are the index of the data frames, as the client expects.
-    further
-        Further columns of sessions.pqt and of datasets.pqt, after those of every index.
-    keeps_facts
-        Whether the table of fingerprints is there also without digests, to say how the index was made when
-        another program has written over it.
+    folder: where the two files are made; they must not be there yet
+    algorithms: the digests in the rows
+    origin, date_created: the client's metadata. See `fastindex.tables.metadata.one_metadata`.
+    with_index: whether `id` and (`eid`, `id`) are the index of the data frames, as the client expects
+    further: further columns of sessions.pqt and of datasets.pqt, after those of every index
+    keeps_facts: whether the table of fingerprints is there also without digests, to say how the index was
+        made when another program has written over it
     """
 
     def __init__(

@@ -96,15 +96,10 @@ class Folder(Protocol):
     ) -> Measures:
         """Measure files, through links where the tree follows them.
 
-        Parameters
-        ----------
-        algorithms
-            Digests to compute, of `fastindex.trees.digests.ALGORITHMS`: then the files are read, and have
-            fingerprints.
-        max_bytes
-            A file of this size or more gets no digests here.
-        with_fingerprints
-            Whether fingerprints are wanted of files that are not read.
+        algorithms: digests to compute, of `fastindex.trees.digests.ALGORITHMS`: then the files are read, and
+            have fingerprints
+        max_bytes: a file of this size or more gets no digests here
+        with_fingerprints: whether fingerprints are wanted of files that are not read
         """
 
     def open(self, name: str) -> AbstractContextManager[int]:
@@ -119,16 +114,13 @@ class Folder(Protocol):
     def state(self, path: str = '') -> Fingerprint:
         """Get by what to know this folder again, or one at a path below it, while no name in it changes.
 
+        Raises OSError if it cannot be looked at.
+
         Returns
         -------
         state
             `fastindex.trees.digests.NO_FINGERPRINT` if it changed so lately that it may change unseen, or if
             nothing tells.
-
-        Raises
-        ------
-        OSError
-            If it cannot be looked at.
         """
 
     def enter(self, name: str) -> None:
@@ -164,10 +156,7 @@ class Tree(Protocol):
 
         Raises OSError if it cannot be opened.
 
-        Parameters
-        ----------
-        tally
-            For what is met on the way that is no entry of a folder.
+        tally: for what is met on the way that is no entry of a folder
         """
 
 
@@ -208,18 +197,12 @@ def open_tree(
 
     Raises RootError if there is no such folder, or it cannot be listed. Raises UsageError if it has no name.
 
-    Parameters
-    ----------
-    root
-        The folder that has the labs or the subjects in it.
-    follow_links
-        Whether symbolic links to folders and files are followed. Where not, no byte outside the root is
-        read, not even while links change.
-    endpoint
-        URL of the object store, for a bucket (`s3://bucket/prefix`) that is not where the environment and the
-        profile say.
-    anonymous
-        Whether a public bucket is read without credentials.
+    root: the folder that has the labs or the subjects in it
+    follow_links: whether symbolic links to folders and files are followed. Where not, no byte outside the
+        root is read, not even while links change.
+    endpoint: URL of the object store, for a bucket (`s3://bucket/prefix`) that is not where the environment
+        and the profile say
+    anonymous: whether a public bucket is read without credentials
     """
     from fastindex.trees.disk import LocalTree
 

@@ -37,12 +37,8 @@ class AdoptedIds:
 
     Raises IdClashError if an id stands for one thing in one of them, and for another in another.
 
-    Parameters
-    ----------
-    sources
-        The tables. Where several know one session or dataset, the first of them names it.
-    namespace
-        Of the eids of sessions that are not in them.
+    sources: the tables. Where several know one session or dataset, the first of them names it.
+    namespace: of the eids of sessions that are not in them
     """
 
     def __init__(self, sources: Sequence[KnownTables], namespace: bytes) -> None:

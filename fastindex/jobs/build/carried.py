@@ -41,16 +41,10 @@ def carry_on(
     Raises UsageError if both tables and names are to give the ids of datasets, or nobody can tell how the
     index was made.
 
-    Parameters
-    ----------
-    folder
-        Where the published index is, or will be.
-    replaces
-        Whether the run will put another in its place.
-    fresh
-        Whether it makes no difference how that one was made.
-    force
-        Whether it makes none where nobody can tell.
+    folder: where the published index is, or will be
+    replaces: whether the run will put another in its place
+    fresh: whether it makes no difference how that one was made
+    force: whether it makes none where nobody can tell
 
     Returns
     -------

@@ -31,46 +31,26 @@ class Options(NamedTuple):
     """How an index is built, beyond what `fastindex.build` offers; see there.
 
     Of many fields: each is a thing that a caller may wish.
-
-    Parameters
-    ----------
-    recipe
-        How the index is made; the tables say so.
-    as_before
-        Those of its options that the published index has decided, in backticks.
-    adopted
-        The ids of other tables, where these are kept.
-    carries
-        Whether the new rows get what the published index knows of them, and no tree tells: qc, projects.
-    outcomes
-        What is to be in the column qc, whatever is known.
-    scope
-        Which sessions are scanned, and the rows of the others carried over; None scans all.
-    path_ids
-        Whether paths are the ids, whatever the recipe says. The tables then have no index for the client's
-        data frames.
-    lab
-        Fills the lab column; what the tree says if None.
-    max_removed
-        How much the index may lose; None allows all.
-    keep
-        How many indexes that were replaced are kept; None is as many as there are, but one at least. 0 keeps
-        those that there are, and not this one.
-    reuse
-        Whether digests of the published index are reused where they still hold; not where paths are ids.
     """
 
-    recipe: Recipe = Recipe()
-    as_before: tuple[str, ...] = ()
-    adopted: AdoptedIds | None = None
+    recipe: Recipe = Recipe()  # how the index is made; the tables say so
+    as_before: tuple[str, ...] = ()  # those of its options that the published index has decided, in backticks
+    adopted: AdoptedIds | None = None  # the ids of other tables, where these are kept
+    # whether the new rows get what the published index knows of them, and no tree tells: qc, projects
     carries: bool = False
-    outcomes: Outcomes | None = None
+    outcomes: Outcomes | None = None  # what is to be in the column qc, whatever is known
+    # which sessions are scanned, and the rows of the others carried over; None scans all
     scope: Scope | None = None
+    # whether paths are the ids, whatever the recipe says. The tables then have no index for the client's data
+    # frames
     path_ids: bool = False
-    lab: str | None = None
+    lab: str | None = None  # fills the lab column; what the tree says if None
+    # whether digests of the published index are reused where they still hold; not where paths are ids
     reuse: bool = False
     allow_empty: bool = False
-    max_removed: Limit | None = None
+    max_removed: Limit | None = None  # how much the index may lose; None allows all
+    # how many indexes that were replaced are kept; None is as many as there are, but one at least. 0 keeps
+    # those that there are, and not this one
     keep: int | None = None
     progress: bool = False
     on_skip: Callable[[Skip], None] | None = None

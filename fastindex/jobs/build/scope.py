@@ -18,18 +18,11 @@ __all__ = ['Scope', 'explain_none', 'parse_only']
 
 
 class Scope(NamedTuple):
-    """Which sessions are scanned: as it is, those that the index does not have.
+    """Which sessions are scanned: as it is, those that the index does not have."""
 
-    Parameters
-    ----------
-    only
-        Those in these folders, relative to the root, whether the index has them or not.
-    quick
-        Also those in which a folder is not as it was.
-    """
-
+    # those in these folders, relative to the root, whether the index has them or not
     only: tuple[str, ...] | None = None
-    quick: bool = False
+    quick: bool = False  # also those in which a folder is not as it was
 
     @classmethod
     def parse(
@@ -56,15 +49,9 @@ class Scope(NamedTuple):
 def parse_only(paths: Iterable[str | os.PathLike[str]], roots: Sequence[str]) -> tuple[str, ...]:
     """Parse the folders that are asked for, relative to the root or with it.
 
-    Parameters
-    ----------
-    roots
-        The root, in each way in which it may be written.
+    Raises UsageError if one of them is no lab, subject, date or session by its name.
 
-    Raises
-    ------
-    UsageError
-        If one of them is no lab, subject, date or session by its name.
+    roots: the root, in each way in which it may be written
 
     Examples
     --------

@@ -52,14 +52,11 @@ LOOKS = 256  # sessions that are looked at by one task
 class Selection(NamedTuple):
     """The sessions that are scanned, and those that are carried over."""
 
-    found: Discovery
-    """Those that are scanned."""
+    found: Discovery  # those that are scanned
 
-    eids: pa.ChunkedArray
-    """Of all sessions of the published index, sorted."""
+    eids: pa.ChunkedArray  # of all sessions of the published index, sorted
 
-    left_out: list[str]
-    """Of those that are not carried over: they are scanned, or gone. Sorted."""
+    left_out: list[str]  # of those that are not carried over: they are scanned, or gone. Sorted
 
     scope: Scope
     identity: Identity
@@ -102,19 +99,11 @@ def select(
 ) -> Selection | None:
     """Select the sessions that are scanned; None where all are.
 
-    Parameters
-    ----------
-    found
-        The sessions that were discovered, in the tree as the scope narrows it.
+    Raises InvalidIndexError if there is no index, but a part of it is to be scanned. Raises UsageError if it
+    was made in another way, or there is no session in a folder that was asked for, and never was. Raises
+    EmptyTreeError if the lab or subject of such a folder is not there.
 
-    Raises
-    ------
-    InvalidIndexError
-        If there is no index, but a part of it is to be scanned.
-    UsageError
-        If it was made in another way, or there is no session in a folder that was asked for, and never was.
-    EmptyTreeError
-        If the lab or subject of such a folder is not there.
+    found: the sessions that were discovered, in the tree as the scope narrows it
     """
     scope, identity = options.scope, options.identity
     if scope is None or published is None or not _can_carry(published, options.recipe, scope):

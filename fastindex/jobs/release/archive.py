@@ -73,16 +73,10 @@ def write_archive(
     Raises ReleaseError if a file cannot be read, or is not what the index says. Raises OSError if the archive
     cannot be written.
 
-    Parameters
-    ----------
-    folder
-        Where what is written at the end waits, in files without a name.
-    tree
-        Where the datasets are read.
-    manifest
-        The digest of `manifest-….txt`.
-    sources
-        What comes before the datasets.
+    folder: where what is written at the end waits, in files without a name
+    tree: where the datasets are read
+    manifest: the digest of `manifest-….txt`
+    sources: what comes before the datasets
     """
     with TemporaryFile(dir=folder) as directory, TemporaryFile(dir=folder) as lines:
         writer = format.open_writer(file, directory)

@@ -34,22 +34,13 @@ SLICE_ROWS = 2**16
 
 
 class Part(NamedTuple):
-    """What goes into one archive.
+    """What goes into one archive."""
 
-    Parameters
-    ----------
-    sessions
-        Rows of sessions.pqt with `session_path`, in the order of that.
-    datasets
-        `session_path`, `rel_path` (as the file is called), `path` (both joined), `file_size`, `xxh128` (''
-        where the index has none), in the order of `path`.
-    groups
-        The labs or subjects, where a release is split.
-    """
-
-    sessions: pl.DataFrame
+    sessions: pl.DataFrame  # rows of sessions.pqt with `session_path`, in the order of that
+    # `session_path`, `rel_path` (as the file is called), `path` (both joined), `file_size`, `xxh128` (''
+    # where the index has none), in the order of `path`
     datasets: pl.DataFrame
-    groups: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()  # the labs or subjects, where a release is split
 
     @property
     def size_bytes(self) -> int:
@@ -82,10 +73,7 @@ class Part(NamedTuple):
 def select_rows(index: Index, query: Query | None) -> Part:
     """Select the sessions that answer a query, all if None, and all datasets of theirs.
 
-    Raises
-    ------
-    ReleaseError
-        If there is none, or a path that cannot be unpacked everywhere.
+    Raises ReleaseError if there is none, or a path that cannot be unpacked everywhere.
     """
     import polars as pl
 
@@ -171,21 +159,12 @@ def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_
     """Split a release into parts none of which becomes larger than a limit, whatever its data is.
 
     Labs or subjects stay whole, and in the order of their names. What is counted is the size without
-    compression, so the archives are smaller, and the cut does not hang on how well a file compresses.
+    compression, so the archives are smaller, and the cut does not hang on how well a file compresses. Raises
+    ReleaseError if a lab or subject alone is larger.
 
-    Parameters
-    ----------
-    by
-        Of `SPLITS`.
-    member_bytes
-        What the format needs for a member.
-    extra_bytes
-        What each part has besides: the README and the like.
-
-    Raises
-    ------
-    ReleaseError
-        If a lab or subject alone is larger.
+    by: of `SPLITS`
+    member_bytes: what the format needs for a member
+    extra_bytes: what each part has besides: the README and the like
     """
     import polars as pl
 

@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ['HealthLine', 'Incomplete', 'check_health', 'find_incomplete', 'read_problems']
 
-MAX_ROWS = 5000
-"""Incomplete sessions that are listed."""
+MAX_ROWS = 5000  # incomplete sessions that are listed
 
-USUAL = 2
-"""A dataset is usual where one of so many sessions has it."""
+USUAL = 2  # a dataset is usual where one of so many sessions has it
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Storage', 'measure_storage']
 
-MAX_VALUES = 12
-"""Values of projects and the like that are named."""
+MAX_VALUES = 12  # values of projects and the like that are named
 
 
 @dataclass(frozen=True, slots=True)

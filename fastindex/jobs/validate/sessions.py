@@ -164,12 +164,8 @@ def choose_fixes(
 ) -> Iterator[Finding]:
     """Make findings of the diagnoses of names in one folder; no two get the same fix, nor one that is taken.
 
-    Parameters
-    ----------
-    above
-        Path of the folder.
-    names
-        All names in the folder.
+    above: path of the folder
+    names: all names in the folder
     """
     taken = {fold(name) for name in names}
     for name, (code, message, fix) in sorted(diagnoses):
