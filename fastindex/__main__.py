@@ -1,8 +1,11 @@
 """`python -m fastindex`."""
 
 import os
-
-from fastindex.cli import main
+import signal
 
 if __name__ == '__main__':
+    # Until the command line has its own handler, Ctrl-C is the end: a traceback of an import helps nobody.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from fastindex.cli import main
+
     os._exit(main())  # nothing is open: to take pyarrow down in good order would take 20 ms

@@ -21,7 +21,7 @@ __all__ = ['main']
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM came."""
+    """SIGTERM came, or the terminal is gone."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(ValueError):  # not in the main thread: then signals are nobody's business here
             signal.signal(signal.SIGINT, _interrupt)
             signal.signal(signal.SIGTERM, _terminate)
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # that of nohup
+                signal.signal(signal.SIGHUP, _terminate)
         options = _parse(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
@@ -70,6 +72,7 @@ def _ignore_signals() -> None:
     """Once is enough: let the clean-up run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _speak_utf8() -> None:

@@ -6,13 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastindex._version import __version__
 from fastindex.commands.options import Parser, list_commands, positive, prepare, share
 from fastindex.commands.output import (
+    after_work,
     beside,
     complain,
     print_json,
@@ -20,7 +21,7 @@ from fastindex.commands.output import (
     show,
     with_flags,
 )
-from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
+from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, OutputError, UsageError
 from fastindex.files import open_output
 from fastindex.names.problems import Skip
 from fastindex.tables.metadata import REVISIONS
@@ -193,7 +194,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from fastindex.twins import KERNEL
 
-        print(f'fastindex {__version__} (kernel: {KERNEL})')
+        show(f'fastindex {__version__} (kernel: {KERNEL})')
         parser.exit()
 
 
@@ -201,52 +202,64 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run and options.changes is not None:
         raise UsageError('--dry-run compares with no index: expected --check --changes FILE')
     prepare(dask=options.dask)
-    from fastindex.jobs.build.build import build
-    from fastindex.names.ids import NAMESPACE
-    from fastindex.trees.digests import parse_algorithms
-
-    hash = None if options.hash is None else ()
-    with _open_changes(options.changes) as write_change:
-        summary = build(
-            options.root,
-            out=options.out,
-            workers=options.workers,
-            dask=options.dask,
-            hash=parse_algorithms(options.hash) if isinstance(options.hash, str) else hash,
-            progress=not options.quiet,
-            follow_symlinks=options.follow_symlinks,
-            namespace=NAMESPACE if options.namespace is False else options.namespace,
-            ids_from=options.ids_from,
-            default_revision=options.default_revision,
-            uuid_filenames=options.uuid_filenames,
-            qc=options.qc,
-            fresh=options.fresh,
-            only=_read_only(options),
-            new=options.new,
-            quick=options.quick,
-            rehash=options.rehash,
-            allow_empty=options.allow_empty,
-            allow_removal=options.allow_removal,
-            max_removed=options.max_removed,
-            keep=options.keep,
-            force=options.force,
-            dry_run=options.dry_run,
-            check=options.check,
-            on_skip=_print_skip if options.verbose else None,
-            on_change=write_change,
-            endpoint=options.endpoint,
-            anonymous=options.anonymous,
-        )
+    summary, is_whole = None, True
+    try:
+        with _open_changes(options.changes) as write_change:
+            summary = _build(options, write_change)
+    except OutputError as error:
+        if summary is None or options.check:
+            raise
+        is_whole = False
+        complain(f'error: {error}. The index is in place')
     for warning in summary.warnings:
         complain(f'warning: {with_flags(warning)}')
-    with beside(options.changes):
+    is_answer = options.check or options.dry_run
+    with beside(options.changes), nullcontext() if is_answer else after_work():
         if options.json:
             print_json(_to_json(summary))
         elif not options.quiet:
             show('\n'.join(_iter_lines(summary, options)))
     if options.check and (summary.changes is None or any(summary.changes.to_dict().values())):
         return EXIT_DIFFERENCES
-    return EXIT_PROBLEMS if summary.problem_count else EXIT_DONE
+    return EXIT_PROBLEMS if summary.problem_count or not is_whole else EXIT_DONE
+
+
+def _build(options: argparse.Namespace, write_change: Callable[[Change], None] | None) -> Summary:
+    from fastindex.jobs.build.build import build
+    from fastindex.names.ids import NAMESPACE
+    from fastindex.trees.digests import parse_algorithms
+
+    hash = None if options.hash is None else ()
+    return build(
+        options.root,
+        out=options.out,
+        workers=options.workers,
+        dask=options.dask,
+        hash=parse_algorithms(options.hash) if isinstance(options.hash, str) else hash,
+        progress=not options.quiet,
+        follow_symlinks=options.follow_symlinks,
+        namespace=NAMESPACE if options.namespace is False else options.namespace,
+        ids_from=options.ids_from,
+        default_revision=options.default_revision,
+        uuid_filenames=options.uuid_filenames,
+        qc=options.qc,
+        fresh=options.fresh,
+        only=_read_only(options),
+        new=options.new,
+        quick=options.quick,
+        rehash=options.rehash,
+        allow_empty=options.allow_empty,
+        allow_removal=options.allow_removal,
+        max_removed=options.max_removed,
+        keep=options.keep,
+        force=options.force,
+        dry_run=options.dry_run,
+        check=options.check,
+        on_skip=_print_skip if options.verbose else None,
+        on_change=write_change,
+        endpoint=options.endpoint,
+        anonymous=options.anonymous,
+    )
 
 
 def _read_only(options: argparse.Namespace) -> list[str] | None:
@@ -274,6 +287,7 @@ def _open_changes(path: str | None) -> Iterator[Callable[[Change], None] | None]
 
         def write(change: Change) -> None:
             file.write(f'{json.dumps(change.to_dict())}\n'.encode())
+            file.flush()  # a disk that is full shows before the index is in place
 
         yield write
 

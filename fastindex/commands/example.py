@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fastindex.commands.options import Parser, positive, share
-from fastindex.commands.output import print_json, quote, show
+from fastindex.commands.output import after_work, print_json, quote, show
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.text import escape, to_count, to_size
 
@@ -61,14 +61,17 @@ def _run(options: argparse.Namespace) -> int:
             workers=options.workers,
             progress=not options.quiet,
         )
-    if options.json:
-        print_json({name: getattr(summary, name) for name in summary.__slots__})
-    elif not options.quiet:
-        state = f'written in {summary.seconds:.1f} s' if summary.written else 'there already'
-        size = to_size(summary.bytes)
-        counts = f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}, {size}'
-        show(
-            f'{escape(summary.root)}: {counts}, {state}\n'
-            f'index it: python -m fastindex {quote(options.folder)}'
-        )
+    with after_work():
+        if options.json:
+            print_json({name: getattr(summary, name) for name in summary.__slots__})
+        elif not options.quiet:
+            state = f'written in {summary.seconds:.1f} s' if summary.written else 'there already'
+            size = to_size(summary.bytes)
+            counts = (
+                f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}, {size}'
+            )
+            show(
+                f'{escape(summary.root)}: {counts}, {state}\n'
+                f'index it: python -m fastindex {quote(options.folder)}'
+            )
     return EXIT_DONE

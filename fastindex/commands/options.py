@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from fastindex.commands import COMMANDS
-from fastindex.commands.output import as_typed
+from fastindex.commands.output import as_typed, show
 from fastindex.errors import UsageError
 
 __all__ = ['Parser', 'list_commands', 'parse_size', 'positive', 'prepare', 'share', 'suggest']
@@ -70,6 +70,12 @@ class Parser(argparse.ArgumentParser):
         # -0 is an option of search: to argparse, -1 would be one too, and no value of --limit.
         self._has_negative_number_optionals.clear()
         return super().parse_known_args(args, namespace)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            show(message.rstrip('\n'))
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         if match := re.match(r'argument --hash: ignored explicit argument (.*)', message):

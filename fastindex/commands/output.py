@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import re
 import sys
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from typing import Any, TextIO
 
+from fastindex.errors import OutputError
 from fastindex.files import is_stdout
 from fastindex.text import escape
 
 __all__ = [
     'JsonItems',
+    'after_work',
     'as_typed',
     'beside',
     'complain',
+    'give',
     'paint',
     'print_json',
     'quote',
@@ -50,17 +54,36 @@ def complain(message: str) -> None:
 
 
 def show(text: str) -> None:
-    """Print what was asked for, to people. The work is done: that nobody takes the text does not undo it."""
-    _print(as_typed(text))
+    """Print what was asked for, to people. See `give`."""
+    give((as_typed(text), '\n'))
 
 
-def _print(text: str, end: str = '\n') -> None:
+def give(pieces: Iterable[str | bytes]) -> None:
+    """Print pieces of an answer; bytes are names as they are on disk.
+
+    A reader that has enough is no error. A disk that is full raises OutputError: half an answer looks like a
+    whole one. Where the work is done, and the answer is no more than its summary, see `after_work`.
+    """
     try:
-        print(text, end=end, flush=True)
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                sys.stdout.buffer.write(piece)
+            else:
+                sys.stdout.write(piece)
+        sys.stdout.flush()
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            complain(f'warning: the summary could not be written ({error.strerror})')
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f'the answer could not be written whole ({error.strerror})') from error
+
+
+@contextmanager
+def after_work() -> Iterator[None]:
+    """Print a summary of work that is done: that it cannot be written is a warning, and does not undo it."""
+    try:
+        yield
+    except OutputError as error:
+        complain(f'warning: {error}')
 
 
 _FLAGS = {'split_bytes': 'split', 'tables': 'index'}  # options that have another name on the command line
@@ -92,7 +115,7 @@ def print_json(value: object) -> None:
     """Print one JSON object in a line."""
     import json
 
-    _print(json.dumps(value, default=str))
+    give((json.dumps(value, default=str), '\n'))
 
 
 class JsonItems:
@@ -120,12 +143,12 @@ class JsonItems:
             import json
 
             start = self._before if self._before != self._after else ''
-            _print(f'{start}], "summary": {json.dumps(summary, default=str)}}}')
+            give((f'{start}], "summary": {json.dumps(summary, default=str)}}}\n',))
 
     def _write(self, item: dict[str, Any]) -> None:
         import json
 
-        _print(self._before + json.dumps(item, default=str), '\n' if self._lines else '')
+        give((self._before, json.dumps(item, default=str), '\n' if self._lines else ''))
 
 
 def quote(path: str) -> str:

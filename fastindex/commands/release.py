@@ -6,10 +6,11 @@ import argparse
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from fastindex.commands.options import Parser, parse_size, prepare, share
-from fastindex.commands.output import complain, print_json, quote, show, with_flags
+from fastindex.commands.output import after_work, complain, print_json, quote, show, with_flags
 from fastindex.commands.search import add_terms, to_query
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.text import escape, to_text
@@ -106,10 +107,11 @@ def _run(options: argparse.Namespace) -> int:
     )
     for warning in done.warnings:
         complain(f'warning: {with_flags(warning)}')
-    if options.json:
-        print_json(_to_json(done))
-    elif not options.quiet:
-        show('\n'.join(_iter_lines(done, options)))
+    with nullcontext() if options.dry_run else after_work():
+        if options.json:
+            print_json(_to_json(done))
+        elif not options.quiet:
+            show('\n'.join(_iter_lines(done, options)))
     return EXIT_DONE
 
 

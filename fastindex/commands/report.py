@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from fastindex.commands.options import Parser, prepare, share
-from fastindex.commands.output import beside, print_json, show
+from fastindex.commands.output import after_work, beside, print_json, show
 from fastindex.commands.search import open_index
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.files import find_temporary
@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
         progress=not options.quiet,
     )
     seconds = time.monotonic() - started
-    with beside(options.out):
+    with beside(options.out), after_work():
         if options.json:
             print_json({**asdict(summary), 'seconds': round(seconds, 3)})
         elif not options.quiet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fastindex.commands.options import Parser, positive, prepare, share
-from fastindex.commands.output import print_json, show
+from fastindex.commands.output import after_work, print_json, show
 from fastindex.errors import EXIT_DONE
 from fastindex.text import escape
 
@@ -55,11 +55,12 @@ def _run(options: argparse.Namespace) -> int:
         endpoint=options.endpoint,
         anonymous=options.anonymous,
     )
-    if options.json:
-        print_json({**done.to_dict(), 'kept': [asdict(index) for index in done.kept]})
-    elif not options.quiet:
-        show(
-            f'{escape(done.folder)}: the index of {done.sessions:,} sessions and {done.datasets:,} datasets '
-            'is published again; the other one is kept'
-        )
+    with after_work():
+        if options.json:
+            print_json({**done.to_dict(), 'kept': [asdict(index) for index in done.kept]})
+        elif not options.quiet:
+            show(
+                f'{escape(done.folder)}: the index of {done.sessions:,} sessions and {done.datasets:,} '
+                'datasets is published again; the other one is kept'
+            )
     return EXIT_DONE

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fastindex.commands.options import Parser, parse_size, positive, prepare, share
-from fastindex.commands.output import complain
-from fastindex.errors import EXIT_DONE, FastindexError, UsageError
+from fastindex.commands.output import complain, give
+from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.text import escape
 
 if TYPE_CHECKING:
@@ -135,15 +134,15 @@ def _run(options: argparse.Namespace) -> int:
     if form == 'table':
         _show_table(rows, found.height)
     elif form == 'count':
-        _give((f'{rows.height}\n',))
+        give((f'{rows.height}\n',))
     elif form == 'eids':
-        _give(f'{eid}\n' for eid in rows['eid'].to_list())
+        give(f'{eid}\n' for eid in rows['eid'].to_list())
     elif form != 'paths':
-        _give(iter_csv(rows) if form == 'csv' else iter_json(rows, lines=form == 'jsonl'))
+        give(iter_csv(rows) if form == 'csv' else iter_json(rows, lines=form == 'jsonl'))
     elif options.null:
-        _give((to_path_bytes(options.root, to_paths(rows)),))
+        give((to_path_bytes(options.root, to_paths(rows)),))
     else:
-        _give(escape(os.path.join(options.root, path)) + '\n' for path in to_paths(rows))
+        give(escape(os.path.join(options.root, path)) + '\n' for path in to_paths(rows))
     return EXIT_DONE
 
 
@@ -175,27 +174,9 @@ def _show_table(rows: pl.DataFrame, found: int) -> None:
         noun, to_rows = 'dataset', to_dataset_table
     if not found:
         return
-    _give((to_rows(rows, width=get_terminal_size().columns if sys.stdout.isatty() else None), '\n'))
+    give((to_rows(rows, width=get_terminal_size().columns if sys.stdout.isatty() else None), '\n'))
     shown = f'{rows.height:,} of ' if rows.height < found else ''
     complain(f'{shown}{to_count(found, noun)}')
-
-
-def _give(pieces: Iterable[str | bytes]) -> None:
-    """Print what was found; bytes are names as they are on disk.
-
-    A reader that has enough is no error. A disk that is full is one: half an answer looks like a whole one.
-    """
-    try:
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                sys.stdout.buffer.write(piece)
-            else:
-                sys.stdout.write(piece)
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise FastindexError(f'what was found could not be written whole ({error.strerror})') from error
 
 
 def to_query(options: argparse.Namespace) -> Query:

@@ -85,7 +85,7 @@ def start_child(pipes: list[tuple[int, int]]) -> int:
 def _fork(pipes: list[tuple[int, int]]) -> int:
     parent = os.getpid()
     # A signal between the fork and our handlers would run the parent's clean-up in the child.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)  # Python 3.12 counts jemalloc's thread
@@ -101,6 +101,7 @@ def _run_child(pipes: list[tuple[int, int]], parent: int, mask: set[Any]) -> NoR
     try:
         _let_go_of_all_but({0, 1, 2}.union(*pipes))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         serve(pipes, parent)
@@ -138,12 +139,17 @@ def _spawn(pipes: list[tuple[int, int]]) -> int:
         )
     code = f'from fastindex.workers.child import serve; serve({pipes}, {os.getpid()})'
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    process = subprocess.Popen(  # noqa: S603
-        [interpreter, '-X', f'utf8={sys.flags.utf8_mode}', '-P', '-c', code],
-        pass_fds=[fd for pipe in pipes for fd in pipe],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-    )
+    # Until it has its handlers, Ctrl-C would have it print where it stands: blocked here, it is there too.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            [interpreter, '-X', f'utf8={sys.flags.utf8_mode}', '-P', '-c', code],
+            pass_fds=[fd for pipe in pipes for fd in pipe],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     process.returncode = 0  # we reap it ourselves
     return process.pid
 
@@ -155,7 +161,8 @@ def serve(pipes: list[tuple[int, int]], parent: int) -> None:
 
     parent: the number of the process that started this one
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    for signal_number in (signal.SIGINT, signal.SIGHUP):  # of a terminal: the parent's business
+        signal.signal(signal_number, signal.SIG_IGN)
     gc.disable()  # a scan makes many objects and no cycles: collections cost it 8 %
     threading.Thread(target=_exit_with_parent, args=(pipes[0][0], parent), daemon=True).start()
     threads = [threading.Thread(target=_serve_or_die, args=pipe, daemon=True) for pipe in pipes[1:]]

@@ -453,3 +453,19 @@ def test_verify_loads_neither_polars_nor_tqdm_nor_numpy(indexed):
     loaded = loaded_by('verify', str(indexed), '--hash', '--workers', '2')
     assert 'pyarrow' in loaded
     assert not loaded & {'polars', 'tqdm', 'pandas', 'numpy'}
+
+
+HANG_UP = """
+import argparse, os, signal, sys
+from fastindex import cli
+if sys.argv[1] == 'nohup':
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+cli._parse = lambda _: argparse.Namespace(run=lambda _: os.kill(os.getpid(), signal.SIGHUP) or 0)
+sys.exit(cli.main([]))
+"""
+
+
+@pytest.mark.parametrize(('start', 'code'), [('', 143), ('nohup', 0)])
+def test_a_terminal_that_is_gone_ends_a_command_in_order_unless_it_was_told_to_go_on(start, code):
+    done = subprocess.run([sys.executable, '-c', HANG_UP, start], capture_output=True, text=True)
+    assert (done.returncode, 'terminated; what was there is whole' in done.stderr) == (code, not start)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import sys
 
 import pytest
 
+import fastindex
+from fastindex import cli
 from fastindex.commands.output import JsonItems, as_typed, paint
-from tests.support.trees import SESSION
+from tests.support.trees import SESSION, digest_of
 
 TREE = {
     'lab/Subjects/s1/2024-01-01/001/alf/spikes.times.npy': b'1234',
@@ -96,3 +100,79 @@ def test_a_severity_has_a_colour_on_a_terminal_unless_none_is_wanted(monkeypatch
 def test_commands_are_named_in_the_words_that_were_typed(monkeypatch, program, shown):
     monkeypatch.setattr(sys, 'argv', [program])
     assert as_typed('python -m fastindex help') == shown
+
+
+WORK = ('ROOT', 'report', 'release', 'example')
+"""First words of commands that do something: what they print is its summary."""
+
+
+@pytest.fixture
+def run_into(monkeypatch):
+    """Run the command line with standard output open on a file."""
+
+    def run_into(path: str, *arguments: str) -> int:
+        with open(path, 'w') as stream, monkeypatch.context() as patch:
+            patch.setattr(sys, 'stdout', stream)
+            try:
+                return cli.main(arguments)
+            except SystemExit as error:
+                return int(error.code or 0)
+
+    return run_into
+
+
+@pytest.mark.parametrize('form', [[], ['--json']], ids=str)
+@pytest.mark.parametrize('query', QUERIES, ids=' '.join)
+def test_an_answer_that_cannot_be_written_whole_is_an_error_and_a_summary_a_warning(
+    built, run_into, capsys, query, form
+):
+    arguments = [word.replace('ROOT', str(built)) for word in (*query, *form)]
+    code = run_into('/dev/full', *arguments)
+    stderr = capsys.readouterr().err
+    if 'nobody' in query and not form:
+        return  # nothing is found, and nothing printed
+    assert 'could not be written whole (No space left on device)' in stderr
+    if query[0] in WORK and '--check' not in query:
+        assert ('warning: the answer' in stderr, code in (0, 3)) == (True, True)
+    else:
+        assert ('error: the answer' in stderr, code) == (True, 2)
+
+
+HELP = (['help'], ['--help'], ['search', '--help'], ['--version'], ['validate', '--explain', 'ALF111'])
+
+
+@pytest.mark.parametrize('query', HELP, ids=' '.join)
+def test_help_that_cannot_be_written_is_an_error(run_into, capsys, query):
+    assert run_into('/dev/full', *query) == 2
+    assert 'could not be written whole' in capsys.readouterr().err
+
+
+def test_changes_that_cannot_be_written_leave_the_index_that_is_there(built, run):
+    before = digest_of(built)
+    code, _, stderr = run(built, '--workers', 1, '--changes', '/dev/full')
+    assert (code, 'No space left on device' in stderr) == (2, True)
+    assert digest_of(built) == before
+
+
+def test_changes_that_get_no_name_are_told_beside_the_index_that_is_in_place(
+    built, run, tmp_path, monkeypatch
+):
+    link = os.link
+
+    def fail(source: str, *arguments: object, **options: object) -> None:
+        if source.startswith('/proc/self/fd/'):
+            raise OSError(errno.EIO, 'a disk that fails')
+        link(source, *arguments, **options)
+
+    before = fastindex.open(built).generation
+    monkeypatch.setattr(os, 'link', fail)
+    code, stdout, stderr = run(built, '--workers', 1, '--changes', tmp_path / 'changes')
+    assert (code, 'a disk that fails' in stderr, 'The index is in place' in stderr) == (3, True, True)
+    assert 'indexed' in stdout
+    assert fastindex.open(built).generation != before
+
+
+def test_verify_of_an_index_without_rows_compares_nothing(make_tree, run):
+    root = make_tree({f'{SESSION}/': None})
+    assert run(root, '--workers', 1, '--hash', '--allow-empty')[0] == 0
+    assert run('verify', root, '--hash', '--workers', 1)[0] == 0

@@ -484,3 +484,15 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(')')[2].split()[0] != 'Z'  # nobody may be there who reaps orphans
+
+
+@pytest.mark.parametrize('start', ['forked', 'spawned'])
+def test_a_worker_leaves_the_signals_of_a_terminal_to_its_parent_from_its_first_moment(monkeypatch, start):
+    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: start == 'forked')
+    workers = Workers(1)
+    (pid,) = {worker.process.pid for worker in workers._workers}
+    status = Path('/proc', str(pid), 'status').read_text()
+    masks = dict(line.split(':\t') for line in status.splitlines() if line.startswith(('SigBlk', 'SigIgn')))
+    workers.stop(kill=True)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        assert any(int(mask, 16) & (1 << (number - 1)) for mask in masks.values())

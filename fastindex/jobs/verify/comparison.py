@@ -42,7 +42,9 @@ def choose_algorithm(datasets: TableFile) -> str:
 
     for algorithm, column in _DIGEST_COLUMNS.items():
         i = datasets.schema.get_field_index(column)
-        if i >= 0 and datasets.schema.field(i).type != pa.null() and _has_text(datasets, column):
+        if i < 0 or datasets.schema.field(i).type == pa.null():
+            continue
+        if not datasets.footer.num_rows or _has_text(datasets, column):
             return algorithm
     raise InvalidIndexError(
         f'{escape(os.fspath(datasets.path))}: the index has no digests to compare with: ',
