@@ -109,7 +109,7 @@ def _escape(text: str) -> str:
 
 
 _MERMAID = re.compile(
-    r'<script type="module">((?!</script>).)*</script>\s*<!-- End of mermaid[^>]*>', re.DOTALL
+    r'<!-- End of mathjax configuration -->.*?<!-- End of mermaid configuration -->', re.DOTALL
 )
 
 
