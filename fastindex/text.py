@@ -7,8 +7,7 @@ import sys
 
 __all__ = ['MAX_PROBLEMS', 'escape', 'from_system', 'is_utf8', 'to_count', 'to_size', 'to_system', 'to_text']
 
-MAX_PROBLEMS = 10
-"""Problems, and differences of a kind, that are named where nobody asked for all."""
+MAX_PROBLEMS = 10  # problems, and differences of a kind, that are named where nobody asked for all
 
 _IS_SYSTEM_UTF8 = sys.getfilesystemencoding().lower() == 'utf-8'
 

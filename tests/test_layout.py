@@ -224,3 +224,14 @@ def test_nothing_is_too_long_to_be_read_at_once(module):
             reason = re.search(r'\bOf many fields: \w[^.]{10,}\.', ast.get_docstring(one) or '')
             too_long += [] if reason else [one.name]
     assert too_long == [], 'divide it; of a class say in its docstring why: Of many fields: …'
+
+
+def test_a_name_of_a_class_stands_for_one_thing():
+    """But for `Kind`, which is public for differences, and for entries the word of `fastindex.trees`."""
+    names = [
+        node.name
+        for path in PACKAGE.rglob('*.py')
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert {name for name in names if names.count(name) > 1} == {'Kind'}

@@ -100,8 +100,7 @@ class Doubt(StrEnum):
     NO_SUBJECTS = 'labs without Subjects'
 
 
-MAX_DOUBTS = 3
-"""Paths that are kept of each doubt: those that are sorted first."""
+MAX_DOUBTS = 3  # paths that are kept of each doubt: those that are sorted first
 
 
 class Tally:

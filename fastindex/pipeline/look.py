@@ -22,11 +22,7 @@ def pack_folders(states: Mapping[str, Fingerprint]) -> tuple[bytes, bytes]:
     """Pack by what to know the folders of a session again: their paths, and one digest of all states.
 
     states: by path, relative to the session
-
-    Returns
-    -------
-    paths, digest
-        The latter is empty if one of them cannot be known again.
+    Returns the paths, and a digest, which is empty if one of them cannot be known again.
     """
     paths = '\0'.join(states).encode()
     if not states or NO_FINGERPRINT in states.values():

@@ -140,15 +140,8 @@ def scan(
 ) -> Iterator[tuple[ScanResult, list[HashResult]]]:
     """Scan shards in the workers, which start at once; iterate over the results in order.
 
-    Parameters
-    ----------
-    recorder
-        Takes the digests as they come in.
-
-    Yields
-    ------
-    result, hashed
-        The latter are the big files of the shard, in the order of `result.subtasks`.
+    recorder: takes the digests as they come in
+    Yields results, each with the big files of the shard, in the order of `result.subtasks`.
     """
     if recorder is None:
         return pool.run(tasks)

@@ -137,8 +137,8 @@ class Carrier:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        place = datasets.schema.get_field_index('qc')
-        if self.outcomes is None or place < 0:
+        position = datasets.schema.get_field_index('qc')
+        if self.outcomes is None or position < 0:
             return datasets
         parts, eids = [], []
         for eid in pc.unique(datasets['eid']).to_pylist():
@@ -160,7 +160,7 @@ class Carrier:
         if outcomes.null_count < len(outcomes):
             self._filled.add('qc')
         column = _to_qc(pc.coalesce(outcomes, datasets['qc'].cast(pa.string())))
-        return datasets.set_column(place, datasets.schema.field(place), column)
+        return datasets.set_column(position, datasets.schema.field(position), column)
 
     def _mark_revisions(self, datasets: pa.Table, marks: list[pa.ChunkedArray]) -> pa.Table:
         """Mark the default revisions as they are known, or count those that are no longer one."""
@@ -172,8 +172,8 @@ class Carrier:
         if not self._keeps_revisions:
             self.newer += pc.sum(lost).as_py()
             return datasets
-        place = datasets.schema.get_field_index('default_revision')
-        return datasets.set_column(place, datasets.schema.field(place), _keep_revisions(datasets, was))
+        position = datasets.schema.get_field_index('default_revision')
+        return datasets.set_column(position, datasets.schema.field(position), _keep_revisions(datasets, was))
 
     def _set(
         self,
@@ -190,16 +190,16 @@ class Carrier:
             values = [
                 _as_gaps(known[name].take(rows), name) for known, rows in found if name in known.column_names
             ]
-            place = table.schema.get_field_index(name)
-            if not values or place < 0:
+            position = table.schema.get_field_index(name)
+            if not values or position < 0:
                 continue
             column = pc.coalesce(*values)
             if is_default(column, name):
                 continue
             self._filled.add(name)
-            field = table.schema.field(place)
+            field = table.schema.field(position)
             column = _to_qc(column) if name == 'qc' else pc.fill_null(column, '')
-            table = table.set_column(place, field, column)
+            table = table.set_column(position, field, column)
         for field in further:
             values = _take(found, field.name)
             self._filled.add(field.name)

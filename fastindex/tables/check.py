@@ -109,10 +109,7 @@ class Tables(NamedTuple):
     def check_order(self) -> None:
         """Check that the rows ascend by their ids, as ours do, whatever program wrote them.
 
-        Raises
-        ------
-        InvalidIndexError
-            If they do not.
+        Raises InvalidIndexError if they do not.
         """
         last: tuple[str, str] = ('', '')
         for table, names in ((self.sessions, ('id', 'id')), (self.datasets, ('eid', 'id'))):

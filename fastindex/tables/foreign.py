@@ -141,10 +141,10 @@ def _read_recipe(path: Path, *, below: Path | None = None) -> Recipe | None:
 def _read_string(data: bytes) -> bytes:
     """Read a string after its length, as Thrift's compact protocol has it: 7 bits a byte, low ones first."""
     length = 0
-    for place, byte in enumerate(data[:5]):
-        length |= (byte & 0x7F) << 7 * place
+    for i, byte in enumerate(data[:5]):
+        length |= (byte & 0x7F) << 7 * i
         if byte < 0x80:
-            return data[place + 1 : place + 1 + length]
+            return data[i + 1 : i + 1 + length]
     return b''
 
 

@@ -39,11 +39,9 @@ __all__ = ['JOURNAL', 'Journal', 'KnownDigests', 'Recorder', 'open_recorder']
 
 JOURNAL = 'digests.journal'
 
-MAX_BYTES = 2**30
-"""Of the journal: ten million rows."""
+MAX_BYTES = 2**30  # of the journal: ten million rows
 
-MAX_RECORDS = 2**18
-"""More have no run of ours written."""
+MAX_RECORDS = 2**18  # more have no run of ours written
 
 _HEAD = struct.Struct('<4sBxxxQ36s36s16s')
 """What it is, algorithms, rows, first and last eid, and the digest of all that and of the rows."""
@@ -64,14 +62,9 @@ class Recorder:
 
     What cannot be written is not kept: a journal is no reason for a run to fail.
 
-    Parameters
-    ----------
-    state
-        The state folder, whose lock is held.
-    algorithms
-        The digests in the rows.
-    is_new
-        Whether what is in the journal is forgotten.
+    state: the state folder, whose lock is held
+    algorithms: the digests in the rows
+    is_new: whether what is in the journal is forgotten
     """
 
     def __init__(self, state: OpenFolder, algorithms: Sequence[str], *, is_new: bool) -> None:
@@ -190,14 +183,9 @@ def _iter_records(file: IO[bytes]) -> Iterator[_Record]:
 class Journal:
     """The journal of runs that have not ended, read in step with the shards. Made by `Journal.open`.
 
-    Parameters
-    ----------
-    folder
-        Of the tables.
-    records
-        Those that have the digests that are wanted.
-    algorithms
-        These.
+    folder: of the tables
+    records: those that have the digests that are wanted
+    algorithms: these
     """
 
     def __init__(self, folder: Path, records: list[_Record], algorithms: Sequence[str]) -> None:
@@ -240,12 +228,12 @@ class Journal:
         if xxh3_128_digest(head[:-16] + bytes(16) + data[_HEAD.size :]) != head[-16:]:
             return None
         columns: dict[str, pa.Array] = {}
-        place = _HEAD.size
+        offset = _HEAD.size
 
         def take(width: int) -> bytes:
-            nonlocal place
-            place += width * rows
-            return data[place - width * rows : place]
+            nonlocal offset
+            offset += width * rows
+            return data[offset - width * rows : offset]
 
         def to_strings(width: int) -> pa.StringArray:
             text = Text.cut(take(width), width)

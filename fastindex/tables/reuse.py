@@ -44,8 +44,7 @@ __all__ = [
     'open_folders',
 ]
 
-FINGERPRINTS = 'fingerprints.parquet'
-"""In the state folder. Not `.pqt`: what ends so is the client's."""
+FINGERPRINTS = 'fingerprints.parquet'  # in the state folder. Not `.pqt`: what ends so is the client's
 
 FOLDERS = 'folders.parquet'
 """Beside them: by what to know the folders of a session again. There from the first run on that wants it."""
@@ -104,10 +103,7 @@ class KnownIndex:
     def for_shard(self, keys: Sequence[bytes]) -> bytes | None:
         """Take the rows of a shard as an Arrow IPC stream; None where there is none.
 
-        Parameters
-        ----------
-        keys
-            Of its sessions, after those of all shards before.
+        keys: of its sessions, after those of all shards before
         """
         try:
             return self._take(keys)
@@ -180,11 +176,9 @@ def open_folders(folder: Path, generation: str | None) -> GroupTable | None:
 def open_fingerprints(folder: Path, datasets: GroupTable, *, is_edited: bool = False) -> GroupTable | None:
     """Open the fingerprints of a published table; None where they are not those of its rows.
 
-    Parameters
-    ----------
-    is_edited
-        Whether another program wrote the table, as the client does with ours when it saves. Then a row and
-        its fingerprint may be of different files: but where they are, no file has that size and that inode.
+    is_edited: whether another program wrote the table, as the client does with ours when it saves. Then a row
+        and its fingerprint may be of different files: but where they are, no file has that size and that
+        inode.
     """
     with suppress(*DAMAGES):
         found = GroupTable(folder / STATE_FOLDER / FINGERPRINTS, below=folder)
@@ -264,18 +258,11 @@ class GroupTable:
 class KnownRows:
     """What the index has of the sessions of a shard, in the order of the table.
 
-    Parameters
-    ----------
-    data
-        Of `KnownIndex.for_shard`.
-    algorithms
-        The digests that are wanted.
+    Raises ValueError if they are not what a scan writes: that they are as they were written says their
+    generation, not who wrote them.
 
-    Raises
-    ------
-    ValueError
-        If they are not what a scan writes: that they are as they were written says their generation, not who
-        wrote them.
+    data: of `KnownIndex.for_shard`
+    algorithms: the digests that are wanted
     """
 
     def __init__(self, data: bytes, algorithms: Sequence[str]) -> None:
@@ -295,17 +282,9 @@ class KnownRows:
     def hex_digests_of(self, ids: bytes, states: Sequence[array[int]]) -> dict[str, bytes] | None:
         """Get the digests of all rows of a shard at once; None if any row is not as it was, or has the mark.
 
-        Parameters
-        ----------
-        ids
-            Of the datasets, 36 characters each.
-        states
-            Their sizes, mtimes, ctimes and inodes.
-
-        Returns
-        -------
-        hex_digests
-            For each algorithm those of all rows in one piece, 32 digits each.
+        ids: of the datasets, 36 characters each
+        states: their sizes, mtimes, ctimes and inodes
+        Returns for each algorithm the digests of all rows in one piece, 32 hex digits each.
         """
         _, _, ctimes_ns, _ = states
         is_same = (

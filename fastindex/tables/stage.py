@@ -37,8 +37,7 @@ STAGE = 'stage'
 
 SEAL = 'ready'
 
-MAX_SEAL_BYTES = 4096
-"""A seal has three lines' worth of digests; what is longer is none of ours."""
+MAX_SEAL_BYTES = 4096  # a seal has three lines' worth of digests; what is longer is none of ours
 
 
 class Stage:
@@ -47,14 +46,9 @@ class Stage:
     All of it is done in folders that are held open, and no link is followed: what stands in the place of a
     folder or a file of ours may be exchanged at any moment by whoever else writes into the tree.
 
-    Parameters
-    ----------
-    out
-        The folder of the published tables.
-    force
-        Whether a table that is a link is replaced.
-    overwrite
-        Whether tables that another program wrote are replaced.
+    out: the folder of the published tables
+    force: whether a table that is a link is replaced
+    overwrite: whether tables that another program wrote are replaced
     """
 
     def __init__(self, out: OpenFolder, *, force: bool = False, overwrite: bool = False) -> None:
@@ -65,10 +59,8 @@ class Stage:
         self.was_opened = False
         self._force = force
         self._overwrite = overwrite
-        self.state: OpenFolder
-        """The state folder, while its lock is held."""
-        self.folder: OpenFolder
-        """The folder in which the pair grows, while the stage is open."""
+        self.state: OpenFolder  # the state folder, while its lock is held
+        self.folder: OpenFolder  # the folder in which the pair grows, while the stage is open
         self._is_held = False
 
     def _target_of(self, name: str) -> OpenFolder:
@@ -98,11 +90,8 @@ class Stage:
     def check_places(self) -> None:
         """Refuse to replace what is no file of an index.
 
-        Raises
-        ------
-        PublishError
-            If a folder is in the way, or a table is a link: to replace it would leave what it leads to as
-            it is, to write through it would change a file that may be anybody's.
+        Raises PublishError if a folder is in the way, or a table is a link: to replace it would leave what it
+        leads to as it is, to write through it would change a file that may be anybody's.
         """
         for name in (*TABLES, *(EXTRAS if self._is_held else ())):
             target = self._target_of(name)
@@ -122,15 +111,9 @@ class Stage:
     def check_owner(self, *, url: str | None = None) -> None:
         """Refuse to replace what another program wrote, once an earlier run was recovered.
 
-        Parameters
-        ----------
-        url
-            Of the bucket that the folder has a copy of.
+        Raises ForeignTableError if a table is not ours.
 
-        Raises
-        ------
-        ForeignTableError
-            If a table is not ours.
+        url: of the bucket that the folder has a copy of
         """
         if not self._overwrite:
             refuse_foreign(self.out.path, url=url)
@@ -220,13 +203,10 @@ class Stage:
     def publish(self, *, keep: int | None = 0, swap: int | None = None) -> None:
         """Put the pair in place; it must be complete.
 
-        Parameters
-        ----------
-        keep
-            How many of the pairs that were replaced are kept, with the one that is replaced now; None is as
+        keep: how many of the pairs that were replaced are kept, with the one that is replaced now; None is as
             many as there are, but one at least. 0 keeps those that there are, and not this one.
-        swap
-            The number of a kept pair whose place the one that is replaced takes. See `fastindex.tables.kept`.
+        swap: the number of a kept pair whose place the one that is replaced takes. See
+            `fastindex.tables.kept`.
         """
         self.check_places()  # again: the scan took its time
         self.check_owner()

@@ -39,8 +39,7 @@ __all__ = [
     'parse_algorithms',
 ]
 
-ALGORITHMS = ('xxh128', 'md5')
-"""The digests that can be asked for: what `xxh128sum` and `md5sum` print."""
+ALGORITHMS = ('xxh128', 'md5')  # the digests that can be asked for: what `xxh128sum` and `md5sum` print
 
 BUFFER_BYTES = 4 * 2**20
 
@@ -62,8 +61,7 @@ class NotRegularError(Exception):
     """The file is a FIFO, a socket or a device."""
 
 
-Digests = tuple[bytes, ...]
-"""In the order of the algorithms."""
+Digests = tuple[bytes, ...]  # in the order of the algorithms
 
 Fingerprint = tuple[int, int, int]
 """mtime and ctime in nanoseconds, inode: with the size they tell whether a file is as it was."""
@@ -155,12 +153,9 @@ class Hasher:
 
     def __init__(self, algorithms: tuple[str, ...], *, max_bytes: int = sys.maxsize) -> None:
         self.algorithms = algorithms
-        self.buffer = _buffer.view
-        """What was read last, from its beginning on: of this thread."""
-        self.whole_bytes = min(max_bytes, BUFFER_BYTES)
-        """Less than this is read as a whole."""
-        self.settled_ns = time.time_ns() - SETTLED_NS
-        """What was changed before does not change now."""
+        self.buffer = _buffer.view  # what was read last, from its beginning on: of this thread
+        self.whole_bytes = min(max_bytes, BUFFER_BYTES)  # less than this is read as a whole
+        self.settled_ns = time.time_ns() - SETTLED_NS  # what was changed before does not change now
         self._is_xxh128_alone = algorithms == ('xxh128',)
         self._buffers = [self.buffer]
         self._max_bytes = max_bytes

@@ -127,10 +127,7 @@ def _find_labs(tree: Tree, names: list[str]) -> list[str]:
 def lacks_subjects(tree: Tree, path: str, names: Sequence[str]) -> bool:
     """Tell whether a folder in the root is a lab whose subjects are not in Subjects, by some of them.
 
-    Parameters
-    ----------
-    names
-        The folders in it.
+    names: the folders in it
     """
     if 'Subjects' in names or is_url(tree.root):  # a bucket is asked by requests
         return False

@@ -175,18 +175,11 @@ class _There:
 class Pool:
     """Workers for the stages of a run. A context: leaving it ends what it started.
 
-    Parameters
-    ----------
-    workers
-        Number of tasks that run at once; of the executor, where one is passed.
-    executor
-        Any `concurrent.futures.Executor`, which stays the caller's: it is not shut down.
-    cluster
-        Runs the tasks in their place.
-    task_size
-        How large a task should be, as a multiple: larger where to send one costs more.
-    most
-        Number of tasks that run at once, at most, where tasks turn out to wait for the disk.
+    workers: number of tasks that run at once; of the executor, where one is passed
+    executor: any `concurrent.futures.Executor`, which stays the caller's: it is not shut down
+    cluster: runs the tasks in their place
+    task_size: how large a task should be, as a multiple: larger where to send one costs more
+    most: number of tasks that run at once, at most, where tasks turn out to wait for the disk
     """
 
     def __init__(
@@ -259,17 +252,12 @@ class Pool:
 
         Raises WorkerError if workers die of a task time and again, and it cannot be rescued.
 
-        Parameters
-        ----------
-        tasks
-            Taken one by one as workers become free; picklable for worker processes. See `Task`, `Rescuable`.
-        on_result
-            Called with each task and subtask and its result as these come in, long before their turn maybe.
+        tasks: taken one by one as workers become free; picklable for worker processes. See `Task`,
+            `Rescuable`.
+        on_result: called with each task and subtask and its result as these come in, long before their turn
+            maybe
 
-        Yields
-        ------
-        result, subresults
-            The latter are the results of the subtasks that the result named, in their order. See `Branches`.
+        Yields results, each with those of the subtasks that it named, in their order. See `Branches`.
         """
         run = _Schedule(self._start(), self.workers, iter(tasks), on_result)
         run.fill()

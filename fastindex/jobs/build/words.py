@@ -26,14 +26,10 @@ def iter_lines(
 ) -> Iterator[str]:
     """Iterate over the lines that say what a build did; options are in backticks.
 
-    Parameters
-    ----------
-    is_dry, is_check
-        Whether nothing was to be written; whether it was asked what has changed.
-    is_part
-        Whether a part of the tree was looked at.
-    to_list, about_names
-        Commands that list what was left out, and say what to do about names without a UUID; '' names none.
+    is_dry, is_check: whether nothing was to be written; whether it was asked what has changed
+    is_part: whether a part of the tree was looked at
+    to_list, about_names: commands that list what was left out, and say what to do about names without a UUID;
+        '' names none
     """
     rate = summary.datasets / summary.seconds
     yield (

@@ -150,8 +150,7 @@ def write_example(
     return ExampleSummary(target, sessions, datasets, size, time.perf_counter() - began, written=True)
 
 
-example = write_example
-"""The name of the command."""
+example = write_example  # the name of the command
 
 
 def iter_session_paths(sessions: int = DEFAULT_SESSIONS) -> Iterator[str]:
