@@ -6,7 +6,7 @@ nothing of why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import CHUNK_ROWS, LAST, Row, SortedRows, iter_rows, iter_unequal
+from fastindex.tables.moves import MAX_HELD, Placed, find_moves
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 from fastindex.records import Record
 
-__all__ = ['Change', 'ChangeKind', 'iter_changes']
+__all__ = ['Change', 'ChangeKind', 'iter_changes', 'with_moves']
 
 
 class ChangeKind(StrEnum):
@@ -35,6 +36,7 @@ class ChangeKind(StrEnum):
     ADDED = 'added'
     REMOVED = 'removed'
     CHANGED = 'changed'
+    MOVED = 'moved'
 
 
 class Change(Record):
@@ -50,7 +52,8 @@ class Change(Record):
         Of the dataset, relative to the session; None for a session.
     before, after
         `file_size` in bytes, `xxh128` and `hash`, as far as both indexes have the column, and the two differ;
-        `rel_path` where a file was renamed that carries its id in its name.
+        `rel_path` where a file was renamed that carries its id in its name. Of what has moved, as its digest
+        and size tell, `path` and `rel_path`.
     """
 
     kind: ChangeKind
@@ -101,6 +104,40 @@ def _iter_dataset_changes(old: Tables, new: Tables, to_paths: _ToPaths) -> Itera
             shown = [i for i in range(2, len(columns)) if before[i] != after[i]]
         was, is_now = ({columns[i]: one[i] for i in shown} if one else None for one in (before, after))
         yield Change(kind, paths[after is not None].of(row[0]), row[2], was, is_now)
+
+
+def with_moves(changes: Iterable[Change]) -> Iterator[Change]:
+    """Tell datasets and sessions that are gone here and new there as moved, where they have digests."""
+    held: list[Change] = []
+    rest = iter(changes)
+    for change in rest:
+        held.append(change)
+        if len(held) > MAX_HELD:
+            yield from held
+            yield from rest
+            return
+    sides: dict[ChangeKind, list[Placed]] = {ChangeKind.REMOVED: [], ChangeKind.ADDED: []}
+    for change in held:
+        values = change.before or change.after or {}
+        if change.kind in sides and change.rel_path is not None and len(values) > 1:
+            sides[change.kind].append(Placed(tuple(values.items()), change.path, change.rel_path))
+    gone, new = sides.values()
+    added = (one for one in held if one.kind is ChangeKind.ADDED and one.rel_path is None)
+    moves = find_moves(gone, new, frozenset(one.path for one in added))
+    of: dict[tuple[str, str | None], tuple[str, str | None]] = {
+        new[to][1:]: gone[place][1:] for to, place in moves.datasets.items()
+    }
+    of |= {(to, None): (place, None) for to, place in moves.sessions.items()}
+    passed = set(of.values())
+    for change in held:
+        place = change.path, change.rel_path
+        if change.kind is ChangeKind.REMOVED and place in passed:
+            continue
+        if change.kind is ChangeKind.ADDED and place in of:
+            was, is_now = (dict(zip(('path', 'rel_path'), one, strict=True)) for one in (of[place], place))
+            yield Change(ChangeKind.MOVED, *place, was, is_now)
+        else:
+            yield change
 
 
 def _iter_pairs(

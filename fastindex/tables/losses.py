@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from fastindex.errors import UsageError
@@ -92,6 +92,12 @@ class Losses:
         if sign > 0 and change.rel_path is not None and change.path != self._last_path:
             self._last_path = change.path
             self._losing_sessions += 1
+
+    def watch(self, changes: Iterable[Change]) -> Iterator[Change]:
+        """Count changes as they pass, before any is told as a move: a lab that is gone is asked about."""
+        for change in changes:
+            self.add(change)
+            yield change
 
     @property
     def sessions(self) -> int:

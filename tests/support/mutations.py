@@ -206,6 +206,13 @@ def as_nobody() -> Iterator[None]:
         os.seteuid(user)
 
 
+def take_apart(difference: fastindex.Difference) -> list[tuple[str, str]]:
+    """Take what has moved for what it is: missing at one path, unexpected at another."""
+    if difference.kind == 'moved':
+        return [('missing', str(difference.expected)), ('unexpected', difference.path)]
+    return [(str(difference.kind), difference.path)]
+
+
 def count_mutations(
     folder: Path, total: int, seed: int
 ) -> tuple[int, list[tuple[str, set[tuple[str, str]]]]]:
@@ -240,7 +247,7 @@ def count_mutations(
                 follow_symlinks=level.follow,
                 workers=1,
             )
-            got = [(str(difference.kind), difference.path) for difference in differences]
+            got = [one for difference in differences for one in take_apart(difference)]
         if sorted(got) != sorted(wanted) or differences.problem_count:
             wrong.append((f'{turn}: {mutate.__name__} {level}', wanted ^ set(got)))
         found += len(wanted)

@@ -50,13 +50,15 @@ MAX_PROBLEMS = 1000
 
 
 class Changes(Record):
-    """How many rows are not as they were in the index before."""
+    """How many rows are not as they were in the index before; what has moved is neither added nor removed."""
 
     sessions_added: int
     sessions_removed: int
     datasets_added: int
     datasets_removed: int
     datasets_changed: int
+    sessions_moved: int = 0
+    datasets_moved: int = 0
 
 
 class Summary(Record):
@@ -221,7 +223,7 @@ class Report:
         Whatever is wrong with the published one, down to its last row, is found before anything is told: then
         it is not compared, which is a warning, and no reason to keep it.
         """
-        from fastindex.tables.changes import ChangeKind, iter_changes
+        from fastindex.tables.changes import ChangeKind, iter_changes, with_moves
 
         recipe = self.options.recipe
         if self.options.path_ids or not published.is_there:
@@ -254,18 +256,22 @@ class Report:
                 root=Path(self.tree.root),
             )
             losses = Losses()
-            for change in changes if tables.generation != generation else ():
+            watched = losses.watch(changes if tables.generation != generation else ())
+            for change in with_moves(watched):
                 counts[change.rel_path is None, change.kind] += 1
-                losses.add(change)
                 if self.options.on_change is not None:
                     self.options.on_change(change)
             refuse_losses(losses, tables, self)
             if recipe.algorithms and self.reused <= self.datasets * FEW and tables.generation == generation:
                 self.inodes_are_new = are_inodes_new(published.folder, stage.path)
         self.changes = Changes(
-            counts[True, ChangeKind.ADDED],
-            counts[True, ChangeKind.REMOVED],
-            *(counts[False, kind] for kind in (ChangeKind.ADDED, ChangeKind.REMOVED, ChangeKind.CHANGED)),
+            sessions_added=counts[True, ChangeKind.ADDED],
+            sessions_removed=counts[True, ChangeKind.REMOVED],
+            datasets_added=counts[False, ChangeKind.ADDED],
+            datasets_removed=counts[False, ChangeKind.REMOVED],
+            datasets_changed=counts[False, ChangeKind.CHANGED],
+            sessions_moved=counts[True, ChangeKind.MOVED],
+            datasets_moved=counts[False, ChangeKind.MOVED],
         )
 
     def _iter_warnings(self) -> Iterator[str]:

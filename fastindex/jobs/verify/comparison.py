@@ -20,6 +20,7 @@ from fastindex.pipeline.scan import HashResult, ScanResult
 from fastindex.progress import open_bar
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import CEILING, CHUNK_ROWS, FLOOR, LAST, Row, iter_rows, iter_unequal
+from fastindex.tables.moves import MAX_HELD, Placed, find_moves
 from fastindex.tables.paths import SESSION_COLUMNS
 from fastindex.text import escape
 
@@ -88,6 +89,7 @@ class Comparison:
         self.digests = [_DIGEST_COLUMNS[name] for name in self.algorithms]
         self.sessions, self.datasets = expected.read(*self.digests)
         self.paths = _SessionPaths(expected)
+        self._contents: dict[tuple[Kind, str], Row] = {}  # size and digest of what may have moved
 
     def iter_counts(self, scanned: Scanned) -> Iterator[Difference]:
         """Compare no more than the totals."""
@@ -101,7 +103,39 @@ class Comparison:
                 yield Difference(Kind.RESIZED if measure == 'bytes' else kind, '', measure, expected, found)
 
     def iter_differences(self, scanned: Scanned) -> Iterator[Difference]:
-        """Compare row by row."""
+        """Compare row by row; tell what has moved last, where contents are read."""
+        found = self._iter_differences(scanned)
+        if not self.algorithms:
+            yield from found
+            return
+        held: list[Difference] = []
+        for difference in found:
+            if difference.kind not in (Kind.MISSING, Kind.UNEXPECTED) or len(held) > MAX_HELD:
+                yield difference
+            else:
+                held.append(difference)
+        yield from self._iter_moves(held) if len(held) <= MAX_HELD else held
+
+    def _iter_moves(self, held: list[Difference]) -> Iterator[Difference]:
+        """Tell what is missing at one path and unexpected at another as moved."""
+        sides: dict[Kind, list[Placed]] = {Kind.MISSING: [], Kind.UNEXPECTED: []}
+        sessions = frozenset(one.path for one in held if one.found == 'folder')
+        for one in held:
+            if (content := self._contents.get((one.kind, one.path))) is not None:
+                session = '/'.join(one.path.split('/')[: 5 if one.path.split('/')[1] == 'Subjects' else 3])
+                sides[one.kind].append(Placed(content, session, one.path[len(session) + 1 :]))
+        gone, new = sides.values()
+        moves = find_moves(gone, new, sessions)
+        of = {'/'.join(new[to][1:]): '/'.join(gone[place][1:]) for to, place in moves.datasets.items()}
+        of |= moves.sessions
+        passed = set(of.values())
+        for one in held:
+            if one.kind is Kind.UNEXPECTED and one.path in of:
+                yield Difference(Kind.MOVED, one.path, 'path', of[one.path], one.path)
+            elif one.kind is Kind.UNEXPECTED or one.path not in passed:
+                yield one
+
+    def _iter_differences(self, scanned: Scanned) -> Iterator[Difference]:
         for sessions, datasets, problems in self._iter_found(scanned):
             last: Row = ('', FLOOR)
             if datasets.num_rows:
@@ -176,8 +210,12 @@ class Comparison:
             elif row is not None:  # in a forged index, with the id of another path
                 difference = self.judge.judge_dataset(self._path_of(row), row)
             if difference:
+                if self.algorithms and row is not None and row[2] is not None and row[3]:
+                    self._contents[difference.kind, difference.path] = row[2:]
                 yield difference
             if other is not None and (row is None or row[1] != other[1]):
+                if self.algorithms:
+                    self._contents[Kind.UNEXPECTED, self._path_of(other)] = other[2:]
                 yield Difference(Kind.UNEXPECTED, self._path_of(other), 'size_bytes', None, other[2])
 
     def _path_of(self, row: Row) -> str:

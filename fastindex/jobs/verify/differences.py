@@ -31,6 +31,7 @@ class Kind(StrEnum):
     ALTERED = 'altered'
     RETYPED = 'retyped'
     UNREADABLE = 'unreadable'
+    MOVED = 'moved'
 
 
 class Difference(Record):
@@ -41,12 +42,13 @@ class Difference(Record):
     kind
         Missing: there is no such file or session. Unexpected: it is not in the index. Resized: of another
         size. Altered: of the same size and another content. Retyped: no file but a folder, a FIFO, a link
-        that leads nowhere. Unreadable: it, or a folder above it, cannot be read.
+        that leads nowhere. Unreadable: it, or a folder above it, cannot be read. Moved: what is missing at
+        one path is at another one, where contents are read: they and the size tell.
     path
         Relative to the root; `''` for a count of the whole tree.
     measure
-        What was compared: `size_bytes`, `xxh128`, `md5`, `type`; of a whole tree `sessions`, `datasets`,
-        `bytes`.
+        What was compared: `size_bytes`, `xxh128`, `md5`, `type`, `path`; of a whole tree `sessions`,
+        `datasets`, `bytes`.
     expected, found
         Its value in the index and on the disk; None where there is nothing.
     """
