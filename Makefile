@@ -45,7 +45,7 @@ dev: $(DEV)  ## install all that developers need
 check: lint types docs run package walkthrough test lowest faults bench-check  ## all that CI runs, the quick parts first
 
 docs: $(DEV)  ## the documentation, in build/docs; each example in it is run by the tests
-	NO_MKDOCS_2_WARNING=1 PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/mkdocs build --strict
 
 lint: $(DEV)  ## style and format
 	$(BIN)/ruff check .

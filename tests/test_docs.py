@@ -99,6 +99,13 @@ def test_each_exit_code_and_each_column_is_in_the_reference():
             assert f'\n| `{name}` | ' in tables
 
 
+@pytest.mark.parametrize('page', sorted(page for page in PAGES if '](#' in PAGES[page]))
+def test_each_link_within_a_page_leads_somewhere(page):
+    headings = re.findall(r'^#+ (.*)$', PAGES[page], re.MULTILINE)
+    slugs = {re.sub(r'[^\w\s-]', '', heading).strip().lower().replace(' ', '-') for heading in headings}
+    assert set(re.findall(r'\]\(#([^)]*)\)', PAGES[page])) <= slugs
+
+
 def test_the_readme_is_read_in_one_go():
     assert len(PAGES['README.md'].splitlines()) <= 180
 
