@@ -20,6 +20,9 @@ from fastindex.text import escape
 __all__ = ['main']
 
 
+_HANG_UP = signal.Signals.__members__.get('SIGHUP')  # Windows has none
+
+
 class _TerminatedError(BaseException):
     """SIGTERM came, or the terminal is gone."""
 
@@ -34,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(ValueError):  # not in the main thread: then signals are nobody's business here
             signal.signal(signal.SIGINT, _interrupt)
             signal.signal(signal.SIGTERM, _terminate)
-            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # that of nohup
-                signal.signal(signal.SIGHUP, _terminate)
+            if _HANG_UP is not None and signal.getsignal(_HANG_UP) is not signal.SIG_IGN:  # that of nohup
+                signal.signal(_HANG_UP, _terminate)
         options = _parse(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
@@ -72,7 +75,8 @@ def _ignore_signals() -> None:
     """Once is enough: let the clean-up run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if _HANG_UP is not None:
+        signal.signal(_HANG_UP, signal.SIG_IGN)
 
 
 def _speak_utf8() -> None:

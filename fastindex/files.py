@@ -19,7 +19,6 @@ and a lock answers otherwise: also what does not grow here is locked by `hold_lo
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import os
 import re
@@ -35,6 +34,9 @@ from fastindex.errors import FastindexError, OutputError, PublishError
 from fastindex.folders import OpenFolder, sync_file
 from fastindex.text import escape
 
+with suppress(ImportError):  # Windows has none, and writes nothing here
+    import fcntl
+
 __all__ = [
     'Target',
     'find_target',
@@ -43,6 +45,7 @@ __all__ = [
     'is_stdout',
     'new_folder',
     'open_output',
+    'wait_for_lock',
 ]
 
 READER_SECONDS = 10  # time that the reader of a FIFO has to open it
@@ -301,6 +304,12 @@ def _remove_if_dead(name: str, folder: OpenFolder) -> None:
         os.close(fd)
 
 
+def wait_for_lock(fd: int) -> None:
+    """Lock an open folder, as soon as nobody else has; do nothing where a folder has no locks."""
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_EX)
+
+
 @contextmanager
 def hold_lock(fd: int, path: str | os.PathLike[str], *, hint: str = '') -> Iterator[bool]:
     """Lock an open file for the time of a block; gives False where another process has locked it.
@@ -353,4 +362,5 @@ def _let_go() -> None:
     _locked.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_let_go)

@@ -10,7 +10,6 @@ On an SMB share a file that anybody has open is neither replaced nor removed: th
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,22 @@ from stat import S_IMODE, S_ISDIR, S_ISGID
 from types import TracebackType
 from typing import IO, Self
 
-__all__ = ['HELD', 'OpenFolder', 'open_below', 'open_file', 'patiently', 'share', 'sync_file']
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    'HELD',
+    'OPENS_BY_FOLDER',
+    'OpenFolder',
+    'flags',
+    'open_below',
+    'open_file',
+    'patiently',
+    'share',
+    'sync_file',
+]
 
 HELD_SECONDS = 5.0
 """Until a file that cannot be replaced is an error: readers of an index take less, and an SMB client keeps a
@@ -37,7 +51,17 @@ LEASE_SECONDS = 60.0
 _CANNOT_SYNC = frozenset({errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 """What 9p, shared folders of virtual machines and some FUSE file systems answer to fsync of a folder."""
 
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+def flags(*names: str) -> int:
+    """Get flags to open with, as far as this system has them: Windows has other ones."""
+    return sum(getattr(os, name, 0) for name in names)
+
+
+_FOLDER_FLAGS = flags('O_DIRECTORY', 'O_NOFOLLOW', 'O_CLOEXEC')
+_FILE_FLAGS = flags('O_NONBLOCK', 'O_CLOEXEC', 'O_BINARY')
+
+OPENS_BY_FOLDER = os.open in os.supports_dir_fd
+"""Whether names are opened relative to an open folder here, by which nothing below it can be exchanged."""
 
 
 class OpenFolder:
@@ -172,7 +196,7 @@ def open_file(name: str | os.PathLike[str], flags: int, *, dir_fd: int | None = 
     deadline = time.monotonic() + LEASE_SECONDS
     while True:
         try:
-            return os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=dir_fd)
+            return os.open(name, flags | _FILE_FLAGS, 0o666, dir_fd=dir_fd)
         except BlockingIOError:  # the holder has been asked now
             if time.monotonic() >= deadline:
                 raise
@@ -182,7 +206,7 @@ def open_file(name: str | os.PathLike[str], flags: int, *, dir_fd: int | None = 
 def sync_file(fd: int) -> None:
     """Bring an open file to the disk, and not only into its cache: that is another call on macOS."""
     full_sync = getattr(fcntl, 'F_FULLFSYNC', None)
-    if full_sync is not None:
+    if fcntl is not None and full_sync is not None:
         with suppress(OSError):  # a file system that has none, as SMB
             fcntl.fcntl(fd, full_sync)
             return
@@ -216,6 +240,8 @@ def open_below(folder: Path, path: Path) -> int:
     OSError
         If it cannot be opened; ELOOP or ENOTDIR where a link is on the way.
     """
+    if not OPENS_BY_FOLDER:
+        return open_file(path, os.O_RDONLY)
     *folders, name = path.relative_to(folder).parts
     opened = OpenFolder.open(folder)
     try:

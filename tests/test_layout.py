@@ -235,3 +235,19 @@ def test_a_name_of_a_class_stands_for_one_thing():
         if isinstance(node, ast.ClassDef)
     ]
     assert {name for name in names if names.count(name) > 1} == {'Kind'}
+
+
+PLATFORM = re.compile(
+    r'sys\.platform|os\.name\b|/proc/|\bimport (fcntl|grp|platform|pwd|resource|select|termios)\b'
+    r'|(has|get)attr\((os|signal|sys|fcntl|socket), |supports_(dir_fd|fd)|os\.(fork|register_at_fork)\b'
+)
+ROOMS = ('trees/', 'workers/', 'files.py', 'folders.py', 'commands/output.py')
+
+
+def test_no_other_room_asks_for_a_platform():
+    asking = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob('*.py')
+        if PLATFORM.search(path.read_text('utf-8'))
+    }
+    assert {name for name in asking if not name.startswith(ROOMS)} == {'__init__.py'}  # its lock of threads

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from stat import S_ISLNK, S_ISREG
 from typing import IO
 
 from fastindex.errors import LockedError, PublishError
-from fastindex.files import hold_lock
+from fastindex.files import hold_lock, wait_for_lock
 from fastindex.folders import OpenFolder
 from fastindex.text import escape
 
@@ -77,8 +76,7 @@ def _replace(state: OpenFolder) -> None:
     """Put a new file in the place of a link, one run at a time: none takes away what another has made."""
     fd = os.open('.', os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=state.fd)
     try:
-        with suppress(OSError):  # there are file systems on which a folder has no locks
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        wait_for_lock(fd)
         info = state.look(LOCK)
         if info is not None and (S_ISLNK(info.st_mode) or info.st_nlink > 1):
             state.remove(LOCK, is_patient=False)

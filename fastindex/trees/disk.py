@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
 
 from fastindex.errors import RootError
-from fastindex.folders import open_file
+from fastindex.folders import OPENS_BY_FOLDER, flags, open_file
 from fastindex.names.problems import Tally
 from fastindex.text import escape, to_system
 from fastindex.trees import Folder, Measures, digests, kernel
@@ -30,7 +30,7 @@ __all__ = ['LocalTree']
 MAX_LINKS = 16
 """Times that one folder is entered through links in one session: links to links double at each step."""
 
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER_FLAGS = flags('O_DIRECTORY', 'O_CLOEXEC')
 _MAX_CHARACTERS = 1023
 """Of a path that is opened as a whole, 4 bytes each: the system takes 4,095 (PATH_MAX)."""
 
@@ -124,6 +124,11 @@ class LocalTree(NamedTuple):
     def open(cls, root: str, *, follow_links: bool = True) -> LocalTree:
         """Open the tree below `root`; RootError where that is no folder that can be listed."""
         resolved = os.path.realpath(root)
+        if not OPENS_BY_FOLDER:
+            raise RootError(
+                f'{escape(root)}: on this system (Windows) fastindex reads an index that is there: '
+                'open it, search it, sum it up. To look at the tree itself takes Linux, as in WSL, or macOS'
+            )
         try:
             os.close(os.open(resolved, _FOLDER_FLAGS))
         except FileNotFoundError:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError
@@ -335,31 +334,15 @@ def open_for_command(
         )
     if {'pyarrow', 'polars', 'numpy'} & {name for name, module in sys.modules.items() if module}:
         return open(folder, root=root)  # these start threads, with which a process cannot be forked
-    path = Path(folder)
-    reader, writer = os.pipe()
-    with os.fdopen(reader, 'rb') as answer:
-        child = os.fork()
-        if not child:
-            _check_and_exit(path, writer)
-        try:
-            os.close(writer)
-            import polars as _  # noqa: F401 - what the time is saved by
+    from fastindex.workers.beside import beside
 
-            found = answer.read()
-        finally:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+    path = Path(folder)
+    with beside(lambda: json.dumps(check_pair(path)).encode()) as read_answer:
+        import polars as _  # noqa: F401 - what the time is saved by
+
+        found = read_answer()
     if not found:
         return open(folder, root=root)
     generation, stamps, facts = json.loads(found)
     stamps = {name: Stamp(*stamp) for name, stamp in stamps.items()}
     return Index(path, generation, stamps, facts, path if root is None else Path(root))
-
-
-def _check_and_exit(path: Path, writer: int) -> NoReturn:
-    try:
-        data = json.dumps(check_pair(path)).encode()
-        with os.fdopen(writer, 'wb') as answer:
-            answer.write(data)
-    finally:
-        os._exit(0)  # whatever it was: the parent will find it again

@@ -1,0 +1,100 @@
+"""Make Python on Linux look like Python elsewhere, in a process and in its workers: for PYTHONPATH.
+
+`FASTINDEX_ELSEWHERE` in the environment says where: `macos` or `windows`. What differs there and can be
+hidden is hidden; what a call does elsewhere, nobody can tell here.
+"""
+
+from __future__ import annotations
+
+import builtins
+import fcntl
+import os
+import signal
+import sys
+from types import ModuleType
+from typing import Any
+
+NOT_ON_MACOS = {os: ['O_TMPFILE', 'sched_getaffinity', 'posix_fadvise', 'O_NOATIME', 'O_PATH', 'getrandom']}
+ON_WINDOWS_TOO = {'O_RDONLY', 'O_WRONLY', 'O_RDWR', 'O_APPEND', 'O_CREAT', 'O_EXCL', 'O_TRUNC'}
+NOT_ON_WINDOWS = {
+    os: [
+        *(name for name in dir(os) if name.startswith('O_') and name not in ON_WINDOWS_TOO),
+        *('sched_getaffinity', 'fork', 'register_at_fork', 'readv', 'writev', 'pread', 'pwrite'),
+        *(
+            'geteuid',
+            'getuid',
+            'fchmod',
+            'fchown',
+            'statvfs',
+            'mkfifo',
+            'posix_fadvise',
+            'getrandom',
+        ),
+    ]
+}
+"""O_BINARY and the like are not here, and so cannot be tried."""
+
+
+def forget(names: dict[ModuleType, list[str]]) -> None:
+    for module, attributes in names.items():
+        for attribute in attributes:
+            if hasattr(module, attribute):
+                delattr(module, attribute)
+
+
+def hide_proc() -> None:
+    """Have nothing in /proc of this process: as far as Python itself asks; polars reads what CPU this is."""
+
+    def refuse(function: Any) -> Any:
+        def call(path: Any = '.', *arguments: Any, **options: Any) -> Any:
+            if isinstance(path, str) and (path + '/').startswith('/proc/self/'):
+                raise FileNotFoundError(2, 'No such file or directory', path)
+            return function(path, *arguments, **options)
+
+        return call
+
+    for name in ('open', 'stat', 'lstat', 'listdir', 'scandir', 'readlink'):
+        plain = getattr(os, name)
+        setattr(os, name, refuse(plain))
+        for powers in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+            if plain in powers:
+                powers.add(getattr(os, name))
+    os.path.isdir = lambda path: not str(path).startswith('/proc/self') and _is_dir(path)
+    builtins.open = refuse(builtins.open)
+
+
+_is_dir = os.path.isdir
+
+
+def be_macos() -> None:
+    forget(NOT_ON_MACOS)
+    hide_proc()
+    for name in ('F_SETPIPE_SZ', 'F_GETPIPE_SZ'):
+        delattr(fcntl, name)
+    plain = fcntl.fcntl
+
+    def call(fd: int, command: int, argument: Any = 0) -> Any:
+        if command != fcntl.F_FULLFSYNC:
+            return plain(fd, command, argument)
+        return os.fsync(fd)
+
+    fcntl.F_FULLFSYNC = 51  # type: ignore[attr-defined]
+    fcntl.fcntl = call
+
+
+def be_windows() -> None:
+    forget(NOT_ON_WINDOWS)
+    hide_proc()
+    os.supports_dir_fd = set()
+    os.supports_follow_symlinks = set()
+    for name in ('fcntl', 'pwd', 'grp', 'resource', 'termios'):
+        sys.modules[name] = None  # type: ignore[assignment]
+    import select
+
+    del select.poll
+    for name in ('SIGKILL', 'SIGHUP', 'SIGALRM', 'pthread_sigmask', 'SIG_BLOCK', 'SIG_SETMASK', 'alarm'):
+        if hasattr(signal, name):
+            delattr(signal, name)
+
+
+{'macos': be_macos, 'windows': be_windows}.get(os.environ.get('FASTINDEX_ELSEWHERE', ''), lambda: None)()
