@@ -39,7 +39,8 @@ DISKS = {
     'exFAT': image('mkfs.exfat', '64M', f'{LOOP} -t exfat', 'mkfs.exfat', is_in_every_ci=False),
     'exfat-fuse': Disk(
         'truncate -s 64M $W/image; mkfs.exfat $W/image',
-        'mount.exfat-fuse $(losetup --find --show $W/image) $M',
+        # It is let go of as soon as it is unmounted.
+        'D=$(losetup --find --show $W/image); mount.exfat-fuse $D $M; losetup --detach $D',
         ('mkfs.exfat', 'mount.exfat-fuse'),
     ),
     'ntfs-3g': image('mkntfs -Q -F', '64M', 'ntfs-3g', 'mkntfs', 'ntfs-3g'),

@@ -79,6 +79,9 @@ def run_steps(name: str, folder: Path, example: Path) -> dict[str, Any]:
     archive = folder / 'disk' / 'data.tar.zst'
     found['released'] = fastindex.release(root, archive, workers=1, force=True).datasets
     found['left'] = sorted(os.listdir(root / '.fastindex'))
+    sh(
+        'umount $M', folder
+    )  # else the process of a FUSE disk would stay, which keeps the mounts that it is in
     return found
 
 
