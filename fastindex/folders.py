@@ -129,7 +129,12 @@ class OpenFolder:
     def names(self) -> list[str]:
         """List the names in it, sorted."""
         with self._naming():
-            return sorted(os.listdir(self.fd))
+            # btrfs lists in an open folder what was there when it was opened.
+            fd = os.open('.', _FOLDER_FLAGS, dir_fd=self.fd)
+            try:
+                return sorted(os.listdir(fd))
+            finally:
+                os.close(fd)
 
     def make(self, name: str) -> None:
         """Make a folder in it, where nothing is."""
