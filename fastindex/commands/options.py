@@ -147,6 +147,11 @@ _SHARED: dict[str, dict[str, Any]] = {
         'default': True,
         'help': 'follow links to folders and files (default); --no-follow-symlinks stays inside ROOT',
     },
+    '--exclude': {
+        'metavar': 'PATTERN',
+        'action': 'append',
+        'help': 'leave out what matches, as in a .gitignore (several); .fastindexignore in ROOT has more',
+    },
     '--uuid-filenames': {'action': argparse.BooleanOptionalAction, 'default': None},
     '--namespace': {'metavar': 'UUID', 'type': UUID, 'help': 'as for the index'},
     '--ids-from': {'metavar': 'DIR', 'help': 'as for the index'},

@@ -216,8 +216,7 @@ _RULES = [
     ),
     Rule(
         *('ALF205', _INFO, 'folder that is one object', _BY_SESSIONS),
-        'A .zarr or .n5 folder is one object to the programs that read it: it is not entered, and is not '
-        'in the index.',
+        'A .zarr or .n5 folder is one object to the programs that read it, and not entered.',
         f'{_SESSION}/ephys.raw.zarr',
     ),
     Rule(
@@ -225,6 +224,11 @@ _RULES = [
         'What Synology (@eaDir, #recycle), QNAP (@Recycle), NetApp (~snapshot), Windows ($RECYCLE.BIN), '
         'macOS and Linux (lost+found) put beside the data is not entered.',
         f'{_SESSION}/@eaDir',
+    ),
+    Rule(
+        *('ALF207', _INFO, 'excluded', _BY_SESSIONS),
+        'A pattern leaves this out, of `exclude` or of the file .fastindexignore in the root.',
+        f'{_SESSION}/raw_video_data',
     ),
     # Files
     Rule(

@@ -43,6 +43,8 @@ class Recipe:
     algorithms: tuple[str, ...] = ()
     # `newest`, or `known`: the one that the index before, or the tables whose ids are kept, say
     default_revision: str = REVISIONS[0]
+    # patterns of what is left out, besides those in the root
+    exclude: tuple[str, ...] = ()
 
     def identity(self, adopted: AdoptedIdentity | None = None, *, keeps_names: bool = False) -> UuidIdentity:
         """Choose where the ids come from: other tables, the names of the files, or the paths.
@@ -60,7 +62,7 @@ class Recipe:
         """Make what is written: the digests, and only what is not as it is without options."""
         usual = Recipe()
         values: dict[str, Any] = {'algorithms': list(self.algorithms)}
-        for name in ('namespace', 'default_revision', *_SWITCHES):
+        for name in ('namespace', 'default_revision', 'exclude', *_SWITCHES):
             if (value := getattr(self, name)) != getattr(usual, name):
                 values[name] = str(value) if isinstance(value, UUID) else value
         return values
@@ -71,13 +73,15 @@ class Recipe:
 
         >>> Recipe.from_json({'follow_symlinks': False, 'ids_from': 'x', 'algorithms': ['md5', 'crc']})
         Recipe(namespace=UUID('4a3ea44e-3757-4acb-821f-cdb419c23249'), ids_from=False, \
-follow_symlinks=False, uuid_filenames=False, algorithms=('md5',), default_revision='newest')
+follow_symlinks=False, uuid_filenames=False, algorithms=('md5',), default_revision='newest', exclude=())
         """
         known: dict[str, Any] = {name: facts[name] for name in _SWITCHES if isinstance(facts.get(name), bool)}
         with suppress(KeyError, ValueError, TypeError, AttributeError):
             known['namespace'] = UUID(facts['namespace'])
         if facts.get('default_revision') in REVISIONS:
             known['default_revision'] = facts['default_revision']
+        if isinstance(patterns := facts.get('exclude'), list):
+            known['exclude'] = tuple(filter(lambda one: isinstance(one, str), patterns))
         if isinstance(names := facts.get('algorithms'), list):
             known['algorithms'] = tuple(name for name in ALGORITHMS if name in names)
         return cls(**known)

@@ -216,4 +216,7 @@ def open_tree(
         raise UsageError(f'{escape(os.fspath(root))}: endpoint and anonymous are for s3://bucket/prefix')
     if not os.fspath(root):
         raise UsageError("the root is '': expected a folder ('.' is the current one)")
-    return LocalTree.open(os.fspath(root), follow_links=follow_links)
+    tree = LocalTree.open(os.fspath(root), follow_links=follow_links)
+    from fastindex.trees.exclude import exclude, read_ignore_file
+
+    return exclude(tree, read_ignore_file(tree.root))

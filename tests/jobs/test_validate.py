@@ -153,6 +153,7 @@ CASES = {
         ({'lost+found/': None}, 'lost+found', ''),
         ({'System Volume Information/s1/2024-01-01/001/a.b.npy': b''}, 'System Volume Information', ''),
     ],
+    'ALF207': [({'.fastindexignore': b'raw/', f'{SESSION}/raw/a b': b''}, f'{SESSION}/raw', '')],
     'ALF301': [
         ({f'{SESSION}/spikes_depths.npy': b''},
          f'{SESSION}/spikes_depths.npy', f'{SESSION}/spikes.depths.npy'),

@@ -32,6 +32,7 @@ from fastindex.tables.stage import Stage
 from fastindex.text import from_system, to_text
 from fastindex.trees import ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import check_algorithms
+from fastindex.trees.exclude import exclude as exclude_patterns
 from fastindex.trees.roots import explain_empty
 from fastindex.workers.pool import Pool, open_pool
 
@@ -62,6 +63,7 @@ def build(
     fresh: bool = False,
     only: Collection[str | os.PathLike[str]] | None = None,
     new: bool = False,
+    exclude: Collection[str] | None = None,
     quick: bool = False,
     rehash: bool = False,
     allow_empty: bool = False,
@@ -116,6 +118,8 @@ def build(
         Which revision of a dataset the client loads where none is named: the `newest`, as in a first run, or
         the one that is `known` as such by the tables whose ids are kept, and by the index before, as long as
         it is there.
+    exclude
+        Patterns, as of gitignore, of what is left out, as `.fastindexignore` in the root has them too.
     uuid_filenames
         Whether the names of the files carry the UUIDs of the datasets, `name.<uuid>.ext`: these are the ids,
         and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two. Not in a
@@ -127,14 +131,10 @@ def build(
     fresh
         Whether it makes no difference how the index that is there was made: what is None is as in a first
         run.
-    only
-        Folders of labs, subjects, dates or sessions, relative to the root or with it: what is in these is
-        scanned, and all else is taken from the published index as it is.
-    new
-        Whether only sessions are scanned that the index does not have; those that are gone leave it.
-    quick
-        Whether besides those only sessions are scanned in which names have come or gone. What was written
-        into a file that was there is not seen. The first such run scans all.
+    only, new, quick
+        Which sessions are scanned, where not all are; the rows of the others are those of the index. Those in
+        these folders (of labs, subjects, dates, sessions); those that it does not have; besides those, the
+        ones in which names have come or gone, but not what was written into a file (the first run scans all).
     rehash
         Whether all files are read again. Where not, a digest of the published index is reused if the file's
         size, mtime, ctime and inode are as they were, and both times were older than that scan by a minute.
@@ -186,6 +186,7 @@ def build(
         uuid_filenames=uuid_filenames,
         algorithms=None if hash is None else check_algorithms(hash),
         default_revision=default_revision,
+        exclude=None if exclude is None else tuple(exclude),
     )
     target = root if out is None else out
     overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
@@ -193,13 +194,12 @@ def build(
         follow = follow_symlinks is not False
         tree = open_tree(root, follow_links=follow, endpoint=endpoint, anonymous=anonymous)
         stack.callback(lambda: tree.close())
-        mirror = None
+        mirror = stage = None
         if is_url(target):
             from fastindex.tables.bucket import open_bucket
 
             target, mirror = open_bucket(stack, os.fspath(target), endpoint, anonymous, dry_run=dry_run)
         folder = Path(os.path.realpath(target))
-        stage = None
         if not (check or dry_run):
             url = mirror and mirror.location.url
             stage = stack.enter_context(open_target(folder, force=force, overwrite=overwrite, url=url))
@@ -207,13 +207,14 @@ def build(
         if recipe.follow_symlinks != tree.follow_links and not isinstance(tree, ListsAhead):
             tree.close()
             tree = open_tree(root, follow_links=recipe.follow_symlinks)
+        tree = exclude_patterns(tree, recipe.exclude)
         options = Options(
             recipe=recipe,
             as_before=as_before,
             scope=Scope.parse(tree.root, root, only=only, new=new, quick=quick),
             adopted=adopt(tables or [folder], recipe) if recipe.ids_from else None,
             carries=True,
-            outcomes=open_outcomes(qc, is_part=new or only is not None),
+            outcomes=open_outcomes(qc, is_part=new or quick or only is not None),
             reuse=not rehash,
             allow_empty=allow_empty,
             max_removed=None if allow_removal else Limit.parse(max_removed),
@@ -228,10 +229,8 @@ def build(
         )
         if mirror is not None and not check:
             mirror.publish()
-            summary = summary.replace(
-                sessions_path=f'{mirror.location.url}/sessions.pqt',
-                datasets_path=f'{mirror.location.url}/datasets.pqt',
-            )
+            paths = {f'{name}_path': f'{mirror.location.url}/{name}.pqt' for name in ('sessions', 'datasets')}
+            summary = summary.replace(**paths)
     return summary
 
 

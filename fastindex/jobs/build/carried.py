@@ -31,6 +31,7 @@ class Wish(NamedTuple):
     uuid_filenames: bool | None = None
     algorithms: tuple[str, ...] | None = None
     default_revision: str | None = None
+    exclude: tuple[str, ...] | None = None
 
 
 def carry_on(
@@ -86,7 +87,9 @@ def _iter_options(recipe: Recipe, asked: set[str]) -> Iterator[str]:
         value = getattr(recipe, name)
         if name in asked or value == getattr(usual, name):
             continue
-        if name == 'algorithms':
+        if name == 'exclude':
+            yield '`exclude`'
+        elif name == 'algorithms':
             yield '`hash`' if value == ('xxh128',) else f'`hash={",".join(value)}`'
         else:
             yield f'`{name}`' if value is True else f'`{name}={value}`'

@@ -11,6 +11,7 @@ from fastindex.names.alf import judge_date, judge_number
 from fastindex.names.problems import Tally
 from fastindex.text import escape, from_system
 from fastindex.trees import Kind, Tree
+from fastindex.trees.exclude import ExcludingTree
 from fastindex.trees.part import PartTree, is_below
 from fastindex.trees.sift import list_folders
 
@@ -43,7 +44,9 @@ class Scope(NamedTuple):
 
     def narrow(self, tree: Tree) -> Tree:
         """Get the tree as the discovery is to see it."""
-        return tree if self.only is None else PartTree(tree, self.only)
+        if self.only is None:
+            return tree
+        return tree.narrow(self.only) if isinstance(tree, ExcludingTree) else PartTree(tree, self.only)
 
 
 def parse_only(paths: Iterable[str | os.PathLike[str]], roots: Sequence[str]) -> tuple[str, ...]:

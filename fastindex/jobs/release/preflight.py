@@ -246,6 +246,7 @@ def count_findings(
         dask=dask,
         follow_symlinks=follow,
         uuid_filenames=recipe.uuid_filenames,
+        exclude=recipe.exclude,
         progress=progress,
     )
     with closing(findings):

@@ -183,7 +183,7 @@ class _Session:
         self.task = task
         self.tree = task.tree
         self.path = path
-        self.tally = Tally()
+        self.tally = Tally(list_skips=True)
         self.findings: list[Finding] = []
         self.folders = 0
         self.files = 0
@@ -200,6 +200,8 @@ class _Session:
         except OSError as error:
             self.tally.error(self.path, error)
         self.findings += map(make_finding, self.tally.problems)
+        for skip in self.tally.skips or ():
+            self._add('ALF207', skip.path, 'a pattern leaves it out')
         if not (self.datasets or self.tally.problems):
             self._add('ALF124', self.path, 'there is no dataset in this session')
         wanted = {finding for finding in self.findings if finding.code in self.task.codes}

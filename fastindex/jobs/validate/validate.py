@@ -23,6 +23,7 @@ from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce, open_bar
 from fastindex.text import escape
 from fastindex.trees import is_url, open_tree
+from fastindex.trees.exclude import exclude as exclude_patterns
 from fastindex.workers.pool import check_workers, open_pool
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def validate(
     executor: Executor | None = None,
     dask: Dask | None = None,
     follow_symlinks: bool = True,
+    exclude: Collection[str] = (),
     deep: bool = False,
     ignore: Collection[str] = (),
     min_severity: str = Severity.INFO,
@@ -56,6 +58,8 @@ def validate(
         Processes that check; the CPUs that this process may use if None; 1 checks in this process.
     executor, dask
         Check in their place, as in `fastindex.build`.
+    exclude
+        Patterns of what is left out, as for the index; those in the root count anyway.
     follow_symlinks
         Whether links to folders and files are followed. Where not, nothing outside the root is read.
     deep
@@ -92,7 +96,7 @@ def validate(
     if is_url(root):
         raise UsageError(f'{escape(os.fspath(root))}: validate looks at folders on a disk, not into a bucket')
     codes = _choose_codes(ignore, min_severity)
-    tree = open_tree(root, follow_links=follow_symlinks)
+    tree = exclude_patterns(open_tree(root, follow_links=follow_symlinks), list(exclude))
     task = CheckTask(tree, [], codes, deep, uuid_filenames)
     return Findings(task, (workers, executor, dask), progress=progress)
 

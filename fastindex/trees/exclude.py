@@ -1,0 +1,139 @@
+"""A tree without what somebody leaves out of the index, by patterns as those of gitignore.
+
+What matches is left out of the listings, above the sessions and in them, and counted as a skip of its own
+reason: folders are not entered. A tree without patterns is not wrapped at all, and pays nothing for them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any, cast
+
+from fastindex.errors import UsageError
+from fastindex.names.alf import SkipReason
+from fastindex.names.problems import Tally
+from fastindex.text import escape
+from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees.part import PartTree, TreeOver
+
+__all__ = ['IGNORE_FILE', 'ExcludingTree', 'exclude', 'read_ignore_file']
+
+IGNORE_FILE = '.fastindexignore'  # in the root
+MAX_IGNORE_BYTES = 2**20
+
+
+class ExcludingTree(TreeOver):
+    """A tree without what matches patterns."""
+
+    patterns: tuple[str, ...]
+
+    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
+        for folder in self.tree.walk(session_path, tally):
+            above = f'{session_path}/{folder.path}/' if folder.path else f'{session_path}/'
+            yield cast('Folder', _ExcludingFolder(folder, above, self, tally))
+
+    @contextmanager
+    def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
+        with self.tree.open_folder(path, tally) as folder:
+            above = f'{path}/' if path else ''
+            yield cast('Folder', _ExcludingFolder(folder, above, self, tally))
+
+    def narrow(self, paths: tuple[str, ...]) -> Tree:
+        """Get a part of it, from which the same is left out."""
+        return ExcludingTree(PartTree(self.tree, paths), self.patterns)
+
+
+class _ExcludingFolder:
+    """A folder without the names that match."""
+
+    def __init__(self, folder: Folder, above: str, tree: ExcludingTree, tally: Tally) -> None:
+        self._folder = folder
+        self._above = above
+        self._tree = tree
+        self._tally = tally
+
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        patterns = _parse(self._tree.patterns)
+        for names, kinds in self._folder.iter_names():
+            kept: list[str] = []
+            kinds_kept = bytearray()
+            for name, kind in zip(names, kinds, strict=True):
+                path = self._above + name
+                is_folder = kind == Kind.FOLDER or self._leads_to_folder(name, kind)
+                if _is_match(patterns, f'{path}/' if is_folder else path):
+                    self._tally.skip(path, SkipReason.EXCLUDED)
+                else:
+                    kept.append(name)
+                    kinds_kept.append(kind)
+            yield kept, bytes(kinds_kept)
+
+    def _leads_to_folder(self, name: str, kind: int) -> bool:
+        if kind != Kind.LINK or not self._tree.follow_links:
+            return False
+        with suppress(OSError):
+            return self._folder.kind_of(name) == Kind.FOLDER
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._folder, name)
+
+
+@lru_cache(maxsize=8)
+def _parse(patterns: tuple[str, ...]) -> list[tuple[re.Pattern[str], bool]]:
+    """Parse patterns, the last first: each as a regular expression, and whether it leaves out or takes in."""
+    from pathspec import GitIgnoreSpec
+
+    try:
+        found = GitIgnoreSpec.from_lines(patterns).patterns
+        known = [(one.regex, one.include) for one in reversed(list(found))]
+        return [(regex, include) for regex, include in known if regex is not None and include is not None]
+    except ValueError as error:
+        raise UsageError(f'{escape(str(error))}: expected patterns as in a .gitignore') from error
+
+
+def _is_match(patterns: Sequence[tuple[re.Pattern[str], bool]], path: str) -> bool:
+    """Tell whether a path is left out, a folder's with a slash at its end: the last pattern decides.
+
+    The expressions of pathspec match what is in a folder too, which `ps_d` tells: but here nothing is asked
+    about that is in a folder which is left out. So only a match of the whole path counts, as for git.
+    """
+    for pattern, leaves_out in patterns:
+        for match in pattern.finditer(path):
+            if match.groupdict().get('ps_d') is None or match.end() == len(path):
+                return leaves_out
+    return False
+
+
+def exclude(tree: Tree, patterns: Sequence[str]) -> Tree:
+    """Get a tree without what matches patterns, besides what is left out of it already.
+
+    Raises UsageError if one is no pattern.
+    """
+    if not patterns:
+        return tree
+    _parse(tuple(patterns))
+    if isinstance(tree, ExcludingTree):
+        return ExcludingTree(tree.tree, (*tree.patterns, *patterns))
+    return ExcludingTree(tree, tuple(patterns))
+
+
+def read_ignore_file(root: str) -> tuple[str, ...]:
+    """Read the patterns in the root; none where there is no such file.
+
+    Raises UsageError if it cannot be read.
+    """
+    path = os.path.join(root, IGNORE_FILE)
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb') as file:
+            data = file.read(MAX_IGNORE_BYTES + 1)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise UsageError(f'{escape(path)}: this file cannot be read ({error.strerror})') from error
+    if len(data) > MAX_IGNORE_BYTES:
+        raise UsageError(f'{escape(path)}: expected {MAX_IGNORE_BYTES} bytes of patterns at most')
+    return tuple(data.decode('utf-8', 'surrogateescape').splitlines())

@@ -1,0 +1,142 @@
+"""Patterns as of gitignore leave folders and files out, in all commands alike."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastindex
+from fastindex import Summary, UsageError
+from fastindex.trees import open_tree
+from fastindex.trees.disk import LocalTree
+from tests.support.tables import read_paths
+from tests.support.trees import SESSION, Link, grow
+
+TREE = {
+    f'{SESSION}/alf/a.b.npy': b'1',
+    f'{SESSION}/alf/probe00/a.b.npy': b'1',
+    f'{SESSION}/raw_video_data/a.b.mp4': b'1',
+    f'{SESSION}/a.tmp.npy': b'1',
+    'lab/Subjects/s2/2024-01-01/001/a.b.npy': b'1',
+    'lab/Subjects/test/2024-01-01/001/a.b.npy': b'1',
+    'lab2/Subjects/s5/2024-01-01/001/raw_video_data/a.b.npy': b'1',
+}
+PATTERNS = [
+    ['raw_video_data'],
+    ['raw_video_data/'],
+    ['*.tmp.npy', '# a comment', ''],
+    ['/lab/Subjects/test/'],
+    ['test', '!alf'],
+    ['lab2'],
+    ['**/probe*/', '*.mp4'],
+    ['*', '!*/', '!a.b.npy'],
+    ['/lab/*/s[0-9]/'],
+    ['2024-01-01/'],
+]
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def not_ignored(root: Path, patterns: list[str]) -> set[str]:
+    """The files that git does not ignore."""
+    (root / '.gitignore').write_text('\n'.join(patterns))
+    subprocess.run(['git', 'init', '-q', root], check=True)
+    listed = subprocess.run(
+        ['git', 'ls-files', '--others', '--exclude-standard'],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    shutil.rmtree(root / '.git')
+    (root / '.gitignore').unlink()
+    return set(listed.stdout.split()) - {'.gitignore'}
+
+
+@pytest.mark.parametrize('patterns', PATTERNS)
+def test_what_is_left_out_is_what_git_ignores(
+    make_tree: Callable[..., Path], run: Run, patterns: list[str], tmp_path: Path
+) -> None:
+    root = make_tree(TREE)
+    expected = not_ignored(root, patterns)
+    options = [one for pattern in patterns for one in ('--exclude', pattern)]
+    code, out, _ = run(root, *options, '--json', '--allow-empty')
+    summary = json.loads(out)
+    assert code == 0
+    assert read_paths(root) == expected
+    assert summary['skipped'].keys() <= {'excluded', 'not-a-lab-or-subject'}
+    assert run('verify', root)[0] == 0
+    assert run('verify', root, '--hash')[0] in (0, 2)
+    again = fastindex.build(root, workers=1, allow_empty=True)  # carried on
+    assert again.as_before == ('`exclude`',)
+    assert read_paths(root) == expected
+    (tmp_path / 'out').mkdir()
+    (root / '.fastindexignore').write_text('\n'.join(patterns))
+    fastindex.build(root, out=tmp_path / 'out', workers=1, allow_empty=True)
+    assert read_paths(tmp_path / 'out') == expected
+
+
+def test_a_run_without_patterns_reads_the_whole_tree_again(
+    make_tree: Callable[..., Path], build: Callable[..., Summary]
+) -> None:
+    root = make_tree(TREE)
+    assert build(root, exclude=['lab2']).datasets == len(TREE) - 1
+    assert build(root, exclude=[]).datasets == len(TREE)
+
+
+def test_validate_and_release_follow(make_tree: Callable[..., Path], run: Run, tmp_path: Path) -> None:
+    root = make_tree({**TREE, 'lab/Subjects/s1/2024-01-01/001/wrong name/x': b''})
+    assert run('validate', root)[0] == 1
+    code, out, _ = run('validate', root, '--exclude', 'wrong name', '--json')
+    assert code == 0
+    assert [(one['code'], one['path']) for one in json.loads(out)['findings']] == [
+        ('ALF207', f'{SESSION}/wrong name')
+    ]
+    run(root, '--exclude', 'wrong name', '--exclude', 'raw_video_data')
+    assert run('release', root, '--out', tmp_path / 'a.tar.zst')[0] == 0
+    assert not any('raw_video_data' in path for path in read_paths(root))
+    (root / '.fastindexignore').write_text('lab2\n')
+    code, out, _ = run('validate', root, '--exclude', 'wrong name', '--json')
+    assert ('ALF207', 'lab2') in [(one['code'], one['path']) for one in json.loads(out)['findings']]
+
+
+def test_a_part_of_a_tree_leaves_the_same_out(
+    make_tree: Callable[..., Path], build: Callable[..., Summary]
+) -> None:
+    root = make_tree(TREE)
+    build(root, exclude=['raw_video_data', 'test'])
+    grow(root, {f'{SESSION}/raw_video_data/n.e.npy': b'', f'{SESSION}/n.e.npy': b''})
+    before = read_paths(root)
+    build(root, only=['lab'])
+    assert read_paths(root) == before | {f'{SESSION}/n.e.npy'}
+
+
+def test_a_link_is_a_folder_for_a_pattern_if_it_leads_to_one(
+    make_tree: Callable[..., Path], build: Callable[..., Summary], tmp_path: Path
+) -> None:
+    grow(tmp_path, {'elsewhere/a.b.npy': b''})
+    root = make_tree({f'{SESSION}/raw': Link(str(tmp_path / 'elsewhere')), f'{SESSION}/a.b.npy': b''})
+    assert build(root).datasets == 2
+    assert build(root, exclude=['raw/']).datasets == 1
+
+
+def test_what_is_no_pattern_is_refused(make_tree: Callable[..., Path], build: Callable[..., Summary]) -> None:
+    root = make_tree(TREE)
+    with pytest.raises(UsageError, match='gitignore'):
+        build(root, exclude=['!'])
+
+
+def test_without_patterns_nothing_is_wrapped_and_no_library_loaded(make_tree: Callable[..., Path]) -> None:
+    tree: Any = open_tree(make_tree(TREE))
+    assert type(tree) is LocalTree
+    code = (
+        'import sys; from fastindex.cli import main; main(sys.argv[1:]); sys.exit("pathspec" in sys.modules)'
+    )
+    assert subprocess.run([sys.executable, '-c', code, tree.root, '--quiet'], check=False).returncode == 0
