@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastindex._version import __version__
-from fastindex.commands.options import Parser, list_commands, positive, prepare, share
+from fastindex.commands.options import Parser, list_commands, parse_duration, positive, prepare, share
 from fastindex.commands.output import (
     after_work,
     beside,
@@ -114,6 +114,13 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         '--quick',
         action='store_true',
         help='scan those too in which a folder was changed; files that were written in place are not seen',
+    )
+    add(
+        '--wait',
+        metavar='TIME',
+        type=parse_duration,
+        default=0.0,
+        help='wait for another run on the same index to end, at most so long: 30s, 10m, 2h (default: exit 4)',
     )
     add(
         '--check',
@@ -248,6 +255,7 @@ def _build(options: argparse.Namespace, write_change: Callable[[Change], None] |
         fresh=options.fresh,
         only=_read_only(options),
         new=options.new,
+        wait=options.wait,
         exclude=options.exclude,
         quick=options.quick,
         rehash=options.rehash,

@@ -16,7 +16,16 @@ from fastindex.commands import COMMANDS
 from fastindex.commands.output import as_typed, show
 from fastindex.errors import UsageError
 
-__all__ = ['Parser', 'list_commands', 'parse_size', 'positive', 'prepare', 'share', 'suggest']
+__all__ = [
+    'Parser',
+    'list_commands',
+    'parse_duration',
+    'parse_size',
+    'positive',
+    'prepare',
+    'share',
+    'suggest',
+]
 
 WIDTH = 80  # columns of a help page
 
@@ -106,6 +115,14 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, 1 or more')
     return int(text)
+
+
+def parse_duration(text: str) -> float:
+    """Parse a time in seconds: 90, 30s, 10m, 1.5h."""
+    match = re.fullmatch(r'(\d+(?:\.\d+)?) ?([smh]?)', text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a time, as in 30s, 10m or 2h')
+    return float(match[1]) * {'': 1, 's': 1, 'm': 60, 'h': 3600}[match[2]]
 
 
 def parse_size(text: str) -> int:

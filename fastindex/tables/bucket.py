@@ -29,6 +29,7 @@ from typing import NamedTuple
 from fastindex.errors import InvalidIndexError, LockedError, PublishError
 from fastindex.files import find_temporary, hold_lock, open_output
 from fastindex.folders import patiently
+from fastindex.tables.lock import enter_patiently
 from fastindex.text import escape
 from fastindex.trees.s3 import Location
 
@@ -188,12 +189,13 @@ def open_copy(location: Location, names: Sequence[str] = REMOTE_TABLES) -> Itera
 
 
 def open_bucket(
-    stack: ExitStack, url: str, endpoint: str | None, anonymous: bool, *, dry_run: bool
+    stack: ExitStack, url: str, endpoint: str | None, anonymous: bool, *, dry_run: bool, wait_s: float = 0
 ) -> tuple[Path, Mirror | None]:
     """Open the index in a bucket as a folder on this disk; as a mere copy where nothing is to be written."""
     if dry_run:
         location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
         return stack.enter_context(open_copy(location, list(look_at_tables(location)))), None
-    mirror = stack.enter_context(open_mirror(url, endpoint=endpoint, anonymous=anonymous))
+    hold = partial(open_mirror, url, endpoint=endpoint, anonymous=anonymous)
+    mirror = enter_patiently(stack, hold, wait_s)
     mirror.update()
     return mirror.folder, mirror

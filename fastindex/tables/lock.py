@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from stat import S_ISLNK, S_ISREG
-from typing import IO
+from typing import IO, TypeVar
 
 from fastindex.errors import LockedError, PublishError
 from fastindex.files import hold_lock, wait_for_lock
 from fastindex.folders import OpenFolder
 from fastindex.text import escape
 
-__all__ = ['LOCK', 'lock_index']
+__all__ = ['LOCK', 'enter_patiently', 'lock_index']
+
+T = TypeVar('T')
 
 LOCK = 'lock'
+
+MAX_PAUSE_S = 2.0  # between two looks at a lock that is waited for
 
 TRIES = 100
 """A lock that is another file each time is somebody's game."""
@@ -54,6 +59,21 @@ def lock_index(state: OpenFolder) -> Iterator[int]:
             yield lock.fileno()
             return
     raise PublishError(f'{escape(os.fspath(state.path / LOCK))}: somebody replaces this file all the time')
+
+
+def enter_patiently(stack: ExitStack, hold: Callable[[], AbstractContextManager[T]], wait_s: float) -> T:
+    """Enter what holds a lock, as soon as the run that has it ends; LockedError after `wait_s` seconds."""
+    end = time.monotonic() + wait_s
+    pause_s = 0.05
+    while True:
+        try:
+            return stack.enter_context(hold())
+        except LockedError:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise
+        time.sleep(min(pause_s, left_s))
+        pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
 
 def _open_lock(state: OpenFolder) -> IO[bytes]:

@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 from fastindex.errors import PublishError
 from fastindex.files import find_temporary
 from fastindex.folders import OpenFolder
+from fastindex.tables.lock import enter_patiently
 from fastindex.tables.stage import STAGE, Stage
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
@@ -46,7 +47,12 @@ def recover(out: Path, *, force: bool = False) -> None:
 
 @contextmanager
 def open_target(
-    out: Path, *, force: bool = False, overwrite: bool = False, url: str | None = None
+    out: Path,
+    *,
+    force: bool = False,
+    overwrite: bool = False,
+    url: str | None = None,
+    wait_s: float = 0,
 ) -> Iterator[Stage]:
     """Open the place of an index for a run that will replace it, before anything is discovered.
 
@@ -58,6 +64,7 @@ def open_target(
     force: whether a table that is a link may be replaced by a file. What it leads to is left alone.
     overwrite: whether tables that another program wrote may be replaced
     url: of the bucket that the folder has a copy of
+    wait_s: how many seconds another run may yet take
     Returns the stage, to be opened when there is something to write. See `Stage.open`.
     """
     with _open_out(out) as folder, ExitStack() as held:
@@ -66,7 +73,7 @@ def open_target(
             if not os.path.lexists(stage.path):  # nor a lock of ours, by which a folder is known as ours
                 stage.check_places()
                 stage.check_owner(url=url)
-            held.enter_context(stage.hold())
+            enter_patiently(held, stage.hold, wait_s)
             stage.check_places()
             stage.recover()
             stage.check_owner(url=url)

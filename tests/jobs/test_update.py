@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -408,6 +409,31 @@ def test_locks_and_guards_are_those_of_a_full_run(root: Path, build: Callable[..
     with pytest.raises(EmptyTreeError, match='all sessions vanished'):
         build(root, out=out, only=['lab', 'lab2', 's3'])
     assert tables_digest(out) == before
+
+
+def test_a_run_that_waits_goes_on_when_the_other_one_has_ended(
+    root: Path,
+    build: Callable[..., Summary],
+    run: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = ExitStack()
+    held.enter_context(open_target(root))
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            held.close()
+
+    monkeypatch.setattr('fastindex.tables.lock.time.sleep', nap)
+    assert build(root, only=[SESSION], wait=600).sessions == 7
+    assert len(naps) == 3
+    assert naps[0] < naps[2]
+    with open_target(root):
+        assert run(root, '--only', SESSION, '--quiet')[0] == 4
+        assert run(root, '--wait', '0s', '--quiet')[0] == 4
+    assert run(root, '--wait', 'soon')[0] == 2
 
 
 def test_problems_of_other_sessions_stay_known(root: Path, build: Callable[..., Summary]) -> None:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ['build', 'build_index', 'recover', 'run_stages']
 
+Scanned = Iterator[tuple[ScanResult, list[HashResult]]]
+
 
 def build(
     root: str | os.PathLike[str],
@@ -64,6 +66,7 @@ def build(
     only: Collection[str | os.PathLike[str]] | None = None,
     new: bool = False,
     exclude: Collection[str] | None = None,
+    wait: float = 0,
     quick: bool = False,
     rehash: bool = False,
     allow_empty: bool = False,
@@ -120,6 +123,8 @@ def build(
         it is there.
     exclude
         Patterns, as of gitignore, of what is left out, as `.fastindexignore` in the root has them too.
+    wait
+        Seconds that another run on the same index may yet take, before it is a LockedError.
     uuid_filenames
         Whether the names of the files carry the UUIDs of the datasets, `name.<uuid>.ext`: these are the ids,
         and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two. Not in a
@@ -152,10 +157,8 @@ def build(
     force
         Whether tables may be replaced that another program wrote, or that are links; what a link leads to is
         left alone.
-    dry_run
-        Whether to write nothing.
-    check
-        Whether to find out what has changed since the index was made, and write nothing.
+    dry_run, check
+        Whether to write nothing; the latter finds out what has changed since the index was made.
     on_skip
         Called with each name that does not belong into the index.
     on_change
@@ -198,11 +201,14 @@ def build(
         if is_url(target):
             from fastindex.tables.bucket import open_bucket
 
-            target, mirror = open_bucket(stack, os.fspath(target), endpoint, anonymous, dry_run=dry_run)
+            target, mirror = open_bucket(
+                stack, str(target), endpoint, anonymous, dry_run=dry_run, wait_s=wait
+            )
         folder = Path(os.path.realpath(target))
         if not (check or dry_run):
             url = mirror and mirror.location.url
-            stage = stack.enter_context(open_target(folder, force=force, overwrite=overwrite, url=url))
+            place = open_target(folder, force=force, overwrite=overwrite, url=url, wait_s=wait)
+            stage = stack.enter_context(place)
         recipe, as_before = carry_on(folder, wish, replaces=stage is not None, fresh=fresh, force=force)
         if recipe.follow_symlinks != tree.follow_links and not isinstance(tree, ListsAhead):
             tree.close()
@@ -297,7 +303,7 @@ def run_stages(
                     report.complete(result, hashed)
             return report.summary(started)
         with open_draft() if stage is None else stage.open() as staged:
-            generation = _write(scanned, staged, report, date_created, published, selection)
+            generation = _write(scanned, staged, report, date_created, selection)
             pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
             refuse_to_lose(published.folder, report)
             report.compare(published, staged, generation)
@@ -357,12 +363,7 @@ def _discover(
 
 
 def _write(
-    scanned: Iterator[tuple[ScanResult, list[HashResult]]],
-    stage: Stage,
-    report: Report,
-    date_created: str,
-    published: Published,
-    selection: Selection | None,
+    scanned: Scanned, stage: Stage, report: Report, date_created: str, selection: Selection | None
 ) -> str:
     """Collect what was scanned into the stage; return the generation."""
     from fastindex.tables.write import PairWriter
@@ -378,7 +379,7 @@ def _write(
         keeps_facts=options.carries and options.recipe != Recipe(),
         with_folders=report.with_folders,
     )
-    rows = selection.open_splice(writer, published) if selection else writer
+    rows = selection.open_splice(writer) if selection else writer
     try:
         stage.write_problems(report.first_problems)
         for result, hashed in scanned:
@@ -386,7 +387,7 @@ def _write(
             rows.write(*report.complete(result, hashed))
             rows.write_folders(result.folders)
         if selection is not None and isinstance(rows, Splice):
-            report.add_carried(rows.finish(), selection.carry_problems(published, stage))
+            report.add_carried(rows.finish(), selection.carry_problems(stage))
         facts = to_facts(
             options.recipe,
             sessions=report.sessions,

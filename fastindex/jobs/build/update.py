@@ -60,6 +60,7 @@ class Selection(NamedTuple):
 
     scope: Scope
     identity: Identity
+    published: Published
 
     def is_carried(self, path: str) -> bool:
         """Tell whether what is said of a path still holds, as nobody has looked at it again."""
@@ -71,19 +72,20 @@ class Selection(NamedTuple):
         (eid,) = self.identity.eids([key])
         return _has(self.eids, eid.decode()) and not _has(self.left_out, eid.decode())
 
-    def open_splice(self, writer: PairWriter, published: Published) -> Splice:
+    def open_splice(self, writer: PairWriter) -> Splice:
         """Open what writes rows between those that are carried over."""
         return Splice(
-            writer, published, self.left_out, are_unique=isinstance(self.identity, FilenameIdentity)
+            writer, self.published, self.left_out, are_unique=isinstance(self.identity, FilenameIdentity)
         )
 
-    def carry_problems(self, published: Published, stage: Stage) -> int:
+    def carry_problems(self, stage: Stage) -> int:
         """Add the problems of what was not looked at to those of this run; return how many they are."""
         count = 0
 
         def read_old() -> Iterator[tuple[bytes, Problem]]:
             nonlocal count
-            for problem in _iter_problems(published.folder / STATE_FOLDER / PROBLEMS, published.folder):
+            folder = self.published.folder
+            for problem in _iter_problems(folder / STATE_FOLDER / PROBLEMS, folder):
                 if self.is_carried(problem.path):
                     count += 1
                     yield _session_key(problem.path, self.identity), problem
@@ -119,7 +121,7 @@ def select(
             left_out.update(known)
             if not any(is_below(path, one) for path in paths):
                 explain_none(tree, one, is_known=bool(known))
-        return Selection(found, eids, sorted(left_out), scope, identity)
+        return Selection(found, eids, sorted(left_out), scope, identity, published)
     new: list[str] = []
     gone: list[str] = []
 
@@ -148,7 +150,7 @@ def select(
         new += changed
     packed = found._replace(sessions=[Sessions.pack(identity, new)])
     scanned = (eid.decode() for eid in identity.eids(identity.session_keys(new)))
-    return Selection(packed, eids, sorted({*gone, *scanned}), scope, identity)
+    return Selection(packed, eids, sorted({*gone, *scanned}), scope, identity, published)
 
 
 def keeps_folders(options: Options, published: Published | None) -> bool:
