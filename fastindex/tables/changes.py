@@ -6,6 +6,7 @@ nothing of why.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastindex.tables.check import Tables, open_tables
+from fastindex.tables.cut import cut_sessions
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import CHUNK_ROWS, LAST, Row, SortedRows, iter_rows, iter_unequal
 from fastindex.tables.moves import MAX_HELD, Placed, find_moves
@@ -64,7 +66,13 @@ class Change(Record):
 
 
 def iter_changes(
-    old: Tables, new: Path, *, below: Path, namespace: UUID, root: Path | None = None
+    old: Tables,
+    new: Path,
+    *,
+    below: Path,
+    namespace: UUID,
+    root: Path | None = None,
+    among: Sequence[str] | None = None,
 ) -> Iterator[Change]:
     """Iterate over what has changed from one index to that in a folder, in the order of the ids.
 
@@ -72,22 +80,27 @@ def iter_changes(
     new: folder with sessions.pqt and datasets.pqt of ours
     below: a folder from which on no link is followed
     namespace, root: of the paths that are told. See `fastindex.tables.paths`.
+    among: sorted eids of the sessions that may have changed; the rows of others are not looked at
     """
     with open_tables(new, below=below) as after:
         to_paths = partial(list_session_paths, namespace=namespace, root=root)
-        yield from _iter_session_changes(old.sessions, after.sessions, to_paths)
-        yield from _iter_dataset_changes(old, after, to_paths)
+        yield from _iter_session_changes(old.sessions, after.sessions, to_paths, among)
+        yield from _iter_dataset_changes(old, after, to_paths, among)
 
 
-def _iter_session_changes(old: TableFile, new: TableFile, to_paths: _ToPaths) -> Iterator[Change]:
-    for before, after in _iter_pairs(old, new, SESSION_COLUMNS, 1):
+def _iter_session_changes(
+    old: TableFile, new: TableFile, to_paths: _ToPaths, among: Sequence[str] | None
+) -> Iterator[Change]:
+    for before, after in _iter_pairs(old, new, SESSION_COLUMNS, 1, among):
         if before is None and after is not None:
             yield Change(ChangeKind.ADDED, to_paths([after])[0])
         elif after is None and before is not None:
             yield Change(ChangeKind.REMOVED, to_paths([before])[0])
 
 
-def _iter_dataset_changes(old: Tables, new: Tables, to_paths: _ToPaths) -> Iterator[Change]:
+def _iter_dataset_changes(
+    old: Tables, new: Tables, to_paths: _ToPaths, among: Sequence[str] | None
+) -> Iterator[Change]:
     schemas = [tables.datasets.schema for tables in (old, new)]
     digests = [
         name
@@ -95,8 +108,8 @@ def _iter_dataset_changes(old: Tables, new: Tables, to_paths: _ToPaths) -> Itera
         if all(name in schema.names and str(schema.field(name).type) == 'string' for schema in schemas)
     ]
     columns = ['eid', 'id', 'rel_path', 'file_size', *digests]
-    paths = [_Paths(tables.sessions, to_paths) for tables in (old, new)]
-    for before, after in _iter_pairs(old.datasets, new.datasets, columns, 2):
+    paths = [_Paths(tables.sessions, to_paths, among) for tables in (old, new)]
+    for before, after in _iter_pairs(old.datasets, new.datasets, columns, 2, among):
         kind, row, shown = ChangeKind.CHANGED, after or before or (), list(range(3, len(columns)))
         if before is None or after is None:
             kind = ChangeKind.ADDED if before is None else ChangeKind.REMOVED
@@ -141,11 +154,11 @@ def with_moves(changes: Iterable[Change]) -> Iterator[Change]:
 
 
 def _iter_pairs(
-    old: TableFile, new: TableFile, columns: Sequence[str], key_columns: int
+    old: TableFile, new: TableFile, columns: Sequence[str], key_columns: int, among: Sequence[str] | None
 ) -> Iterator[tuple[Row | None, Row | None]]:
     """Iterate over the rows that are not the same in both, side by side; None where one has no such row."""
-    rows = SortedRows(_iter_tables(old, columns), lambda row: row[:key_columns], old.path)
-    for table in _iter_tables(new, columns):
+    rows = SortedRows(_iter_tables(old, columns, among), lambda row: row[:key_columns], old.path)
+    for table in _iter_tables(new, columns, among):
         for start in range(0, table.num_rows, CHUNK_ROWS):
             part = table.slice(start, CHUNK_ROWS)
             (last,) = iter_rows(part.slice(part.num_rows - 1))
@@ -153,18 +166,34 @@ def _iter_pairs(
     yield from iter_unequal(rows, None, (LAST,))
 
 
-def _iter_tables(file: TableFile, columns: Sequence[str]) -> Iterator[pa.Table]:
+def _iter_tables(file: TableFile, columns: Sequence[str], among: Sequence[str] | None) -> Iterator[pa.Table]:
+    """Iterate over the rows of a table, whose first column is an eid: of all sessions, or of some."""
     import pyarrow as pa
 
-    for _, found in file.iter_batches(columns):
-        yield pa.table([found[name] for name in columns], names=list(columns))
+    groups = None if among is None else _list_groups(file, columns[0], among)
+    for _, found in file.iter_batches(columns, groups=groups):
+        table = pa.table([found[name] for name in columns], names=list(columns))
+        yield from [table] if among is None else cut_sessions(table, columns[0], among)[1]
+
+
+def _list_groups(file: TableFile, column: str, among: Sequence[str]) -> list[int]:
+    """List the row groups that may have rows of sessions, by what the footer says."""
+    place = file.schema.get_field_index(column)
+    found = []
+    for group in range(file.footer.num_row_groups):
+        bounds = file.footer.row_group(group).column(place).statistics
+        start = bisect_left(among, bounds.min)
+        if start < len(among) and among[start] <= bounds.max:
+            found.append(group)
+    return found
 
 
 class _Paths:
     """The paths of the sessions of an index, which must be asked for in the order of their eids."""
 
-    def __init__(self, sessions: TableFile, to_paths: _ToPaths) -> None:
-        self._rows = SortedRows(_iter_tables(sessions, SESSION_COLUMNS), lambda row: row[:1], sessions.path)
+    def __init__(self, sessions: TableFile, to_paths: _ToPaths, among: Sequence[str] | None) -> None:
+        rows = _iter_tables(sessions, SESSION_COLUMNS, among)
+        self._rows = SortedRows(rows, lambda row: row[:1], sessions.path)
         self._to_paths = to_paths
         self._eid = self._path = ''
 

@@ -194,11 +194,12 @@ class TableFile:
             self.refuse('damaged: the footer is wrong about where the columns end')
 
     def iter_batches(
-        self, columns: Sequence[str], *, nulls: Collection[str] = ()
+        self, columns: Sequence[str], *, nulls: Collection[str] = (), groups: Collection[int] | None = None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Iterate over batches of rows: the number of the row group, and the columns.
 
         nulls: columns of which a null is given as it is, not refused
+        groups: the row groups that are read; all if None
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -212,7 +213,7 @@ class TableFile:
             page_checksum_verification=True,
         )
         try:
-            for i in range(self.footer.num_row_groups):
+            for i in range(self.footer.num_row_groups) if groups is None else sorted(groups):
                 rows = 0
                 for batch in parquet.iter_batches(limits.BATCH_ROWS, row_groups=[i], columns=columns):
                     if not batch.num_rows:

@@ -7,7 +7,6 @@ if nothing has changed in the sessions that are carried over.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastindex.errors import IdClashError, InvalidIndexError, UsageError
 from fastindex.names.identity import SeenIds
 from fastindex.tables.check import Published
+from fastindex.tables.cut import cut_sessions, find_session
 from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, is_default
 from fastindex.tables.merge import iter_in_order
 from fastindex.tables.reuse import GroupTable, open_fingerprints, open_folders
@@ -125,7 +125,7 @@ class _Rows:
     def __init__(self, groups: Iterator[pa.Table], column: str, left_out: Sequence[str]) -> None:
         self.count = self.total_bytes = 0
         self._column = column
-        self._parts = (part for group in groups for part in self._cut(group, left_out))
+        self._parts = (part for group in groups for part in cut_sessions(group, column, left_out)[0])
         self._next: pa.Table | None = None
 
     def mix(self, rows: pa.Table) -> Iterator[pa.Table]:
@@ -145,7 +145,7 @@ class _Rows:
     def take_before(self, eid: str | None) -> Iterator[pa.Table]:
         """Take the rows of the sessions before one; all that are left if None."""
         while (part := self._next or next(self._parts, None)) is not None:
-            end = part.num_rows if eid is None else self._find(part, eid)
+            end = part.num_rows if eid is None else find_session(part, self._column, eid)
             self._next = part.slice(end) if end < part.num_rows else None
             if end:
                 yield self._tally(part.slice(0, end))
@@ -159,28 +159,6 @@ class _Rows:
         if 'file_size' in rows.column_names:
             self.total_bytes += pc.sum(rows.column('file_size')).as_py()
         return rows
-
-    def _cut(self, rows: pa.Table, left_out: Sequence[str]) -> Iterator[pa.Table]:
-        """Cut the sessions that are left out of a row group."""
-        eids = rows.column(self._column)
-        last = eids[-1].as_py()
-        start = 0
-        for i in range(bisect_left(left_out, eids[0].as_py()), len(left_out)):
-            if left_out[i] > last:
-                break
-            end = self._find(rows, left_out[i], start)
-            after = self._find(rows, left_out[i], end, is_after=True)
-            if end > start:
-                yield rows.slice(start, end - start)
-            start = after
-        if start < rows.num_rows:
-            yield rows.slice(start)
-
-    def _find(self, rows: pa.Table, eid: str, start: int = 0, *, is_after: bool = False) -> int:
-        """Find the first row of a session, or where it would be; or the first one after it."""
-        eids = rows.column(self._column)
-        find = bisect_right if is_after else bisect_left
-        return find(range(len(eids)), eid, lo=start, key=lambda i: eids[i].as_py())
 
 
 def _iter_groups(

@@ -9,7 +9,7 @@ import os
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
@@ -156,6 +156,7 @@ class Report:
         self.problems: list[Problem] = []
         self.problem_count = self.problems_carried = 0
         self.carried = Counts()
+        self.looked_at: Sequence[str] | None = None  # None: all
         self.changes: Changes | None = None
         self.lost_digests: list[str] = []
         self.change_times = ChangeTimes()
@@ -209,8 +210,9 @@ class Report:
             sessions, datasets = self.carrier.fill(sessions, datasets)
         return sessions, datasets, fingerprints
 
-    def add_carried(self, counts: Counts, problem_count: int) -> None:
-        """Count what is carried over from the index before."""
+    def add_carried(self, counts: Counts, problem_count: int, looked_at: Sequence[str]) -> None:
+        """Count what is carried over; `looked_at` are the eids of all other sessions."""
+        self.looked_at = looked_at
         self.carried = counts
         self.sessions += counts.sessions
         self.datasets += counts.datasets
@@ -238,7 +240,8 @@ class Report:
                             f'{escape(os.fspath(published.folder))}: tables of another program'
                         )
                     tables.check_order()
-                if tables.generation != generation:  # else all rows are as they are now
+                # Else all rows are as they are now; those that are carried over stay what they are.
+                if tables.generation != generation and self.looked_at is None:
                     tables.check_rows()
             except InvalidIndexError as error:
                 if self.carried.sessions:
@@ -254,6 +257,7 @@ class Report:
                 below=stage.out.path,
                 namespace=recipe.namespace,
                 root=Path(self.tree.root),
+                among=self.looked_at,
             )
             losses = Losses()
             watched = losses.watch(changes if tables.generation != generation else ())
