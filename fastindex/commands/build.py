@@ -93,7 +93,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         default=None,
         help='follow links to folders and files (as in a first run); --no-follow-symlinks stays inside ROOT',
     )
-    share(parser, '--exclude')
+    share(parser, '--exclude', '--one-file-system')
     add('--no-exclude', dest='exclude', action='store_const', const=[], help='leave out nothing by patterns')
     share(parser, '--namespace', help='namespace of the eids, for trees that will be merged')
     add('--no-namespace', dest='namespace', **off, help='that of fastindex, though the index has another one')
@@ -257,6 +257,7 @@ def _build(options: argparse.Namespace, write_change: Callable[[Change], None] |
         new=options.new,
         wait=options.wait,
         exclude=options.exclude,
+        one_file_system=options.one_file_system,
         quick=options.quick,
         rehash=options.rehash,
         allow_empty=options.allow_empty,

@@ -169,6 +169,11 @@ _SHARED: dict[str, dict[str, Any]] = {
         'action': 'append',
         'help': 'leave out what matches, as in a .gitignore (several); .fastindexignore in ROOT has more',
     },
+    '--one-file-system': {
+        'action': argparse.BooleanOptionalAction,
+        'default': None,
+        'help': 'enter nothing that is mounted below ROOT, or on another disk behind a link',
+    },
     '--uuid-filenames': {'action': argparse.BooleanOptionalAction, 'default': None},
     '--namespace': {'metavar': 'UUID', 'type': UUID, 'help': 'as for the index'},
     '--ids-from': {'metavar': 'DIR', 'help': 'as for the index'},

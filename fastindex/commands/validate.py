@@ -54,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--explain', metavar='CODE', help='say what a code means, with an example, and do nothing else')
     share(parser, '--workers', help='tasks at once that check (default: auto)')
     share(parser, '--dask', help='check on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file')
-    share(parser, '--follow-symlinks', '--exclude')
+    share(parser, '--follow-symlinks', '--exclude', '--one-file-system')
     share(parser, '--json', help='print one JSON object: the findings, and a summary')
     share(parser, '--jsonl')
     share(parser, '--quiet', help='print nothing but errors: the exit code tells')
@@ -88,6 +88,7 @@ def _run(options: argparse.Namespace) -> int:
         min_severity=options.min_severity,
         uuid_filenames=options.uuid_filenames,
         exclude=options.exclude or (),
+        one_file_system=bool(options.one_file_system),
         progress=not options.quiet,
     )
     counts = dict.fromkeys(Severity, 0)

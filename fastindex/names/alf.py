@@ -55,6 +55,7 @@ class SkipReason(StrEnum):
     OPAQUE_FOLDER = 'opaque-folder'
     SYSTEM_FOLDER = 'system-folder'
     EXCLUDED = 'excluded'
+    OTHER_FILE_SYSTEM = 'other-file-system'
     LINK = 'link-not-followed'
     NOT_LAB_OR_SUBJECT = 'not-a-lab-or-subject'
     NOT_DATE = 'not-a-date'
@@ -74,6 +75,7 @@ EXPECTED = {
     SkipReason.OPAQUE_FOLDER: 'a folder that is one object (.zarr, .n5) is not entered',
     SkipReason.SYSTEM_FOLDER: 'a folder of a NAS or a system (@eaDir, #recycle, lost+found) is never entered',
     SkipReason.EXCLUDED: 'by `exclude`, or by .fastindexignore in the root',
+    SkipReason.OTHER_FILE_SYSTEM: '`one_file_system` enters nothing that is mounted below the root',
     SkipReason.LINK: '`follow_symlinks=False` opens nothing through a link',
     SkipReason.NOT_LAB_OR_SUBJECT: 'expected lab/Subjects/subject/date/number or subject/date/number',
     SkipReason.NOT_DATE: 'expected a date folder, yyyy-mm-dd in ASCII digits',

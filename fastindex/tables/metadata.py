@@ -45,6 +45,12 @@ class Recipe:
     default_revision: str = REVISIONS[0]
     # patterns of what is left out, besides those in the root
     exclude: tuple[str, ...] = ()
+    one_file_system: bool = False  # whether what is mounted below the root is left out
+
+    @property
+    def leave_out(self) -> dict[str, Any]:
+        """What is left out of the tree, as those are told who look into it."""
+        return {'exclude': self.exclude, 'one_file_system': self.one_file_system}
 
     def identity(self, adopted: AdoptedIdentity | None = None, *, keeps_names: bool = False) -> UuidIdentity:
         """Choose where the ids come from: other tables, the names of the files, or the paths.
@@ -73,7 +79,8 @@ class Recipe:
 
         >>> Recipe.from_json({'follow_symlinks': False, 'ids_from': 'x', 'algorithms': ['md5', 'crc']})
         Recipe(namespace=UUID('4a3ea44e-3757-4acb-821f-cdb419c23249'), ids_from=False, \
-follow_symlinks=False, uuid_filenames=False, algorithms=('md5',), default_revision='newest', exclude=())
+follow_symlinks=False, uuid_filenames=False, algorithms=('md5',), default_revision='newest', exclude=(), \
+one_file_system=False)
         """
         known: dict[str, Any] = {name: facts[name] for name in _SWITCHES if isinstance(facts.get(name), bool)}
         with suppress(KeyError, ValueError, TypeError, AttributeError):
@@ -87,7 +94,7 @@ follow_symlinks=False, uuid_filenames=False, algorithms=('md5',), default_revisi
         return cls(**known)
 
 
-_SWITCHES = ('ids_from', 'follow_symlinks', 'uuid_filenames')
+_SWITCHES = ('ids_from', 'follow_symlinks', 'uuid_filenames', 'one_file_system')
 
 
 def to_facts(

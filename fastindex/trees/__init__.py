@@ -217,6 +217,6 @@ def open_tree(
     if not os.fspath(root):
         raise UsageError("the root is '': expected a folder ('.' is the current one)")
     tree = LocalTree.open(os.fspath(root), follow_links=follow_links)
-    from fastindex.trees.exclude import exclude, read_ignore_file
+    from fastindex.trees.exclude import exclude_patterns, read_ignore_file
 
-    return exclude(tree, read_ignore_file(tree.root))
+    return exclude_patterns(tree, read_ignore_file(tree.root))

@@ -101,6 +101,11 @@ class _DiskFolder:
         finally:
             os.close(fd)
 
+    @property
+    def device(self) -> int:
+        """Of the file system that the folder is on."""
+        return os.fstat(self._fd).st_dev
+
     def state(self, path: str = '') -> Fingerprint:
         info = os.fstat(self._fd)
         if path:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fastindex.errors import UsageError
 from fastindex.names.alf import SkipReason
@@ -20,7 +20,17 @@ from fastindex.text import escape
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.part import PartTree, TreeOver
 
-__all__ = ['IGNORE_FILE', 'ExcludingTree', 'exclude', 'read_ignore_file']
+if TYPE_CHECKING:
+    from fastindex.trees.disk import _DiskFolder
+
+__all__ = [
+    'IGNORE_FILE',
+    'ExcludingTree',
+    'OneDeviceTree',
+    'exclude_patterns',
+    'leave_out',
+    'read_ignore_file',
+]
 
 IGNORE_FILE = '.fastindexignore'  # in the root
 MAX_IGNORE_BYTES = 2**20
@@ -82,6 +92,55 @@ class _ExcludingFolder:
         return getattr(self._folder, name)
 
 
+class OneDeviceTree(TreeOver):
+    """A tree on a disk, without what is mounted below its root, or what links lead to on other disks."""
+
+    device: int
+
+    def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
+        for folder in self.tree.walk(session_path, tally):
+            if self._is_here(folder):
+                yield folder
+            else:  # as nobody sees it, nothing in it is entered
+                path = f'{session_path}/{folder.path}' if folder.path else session_path
+                tally.skip(path, SkipReason.OTHER_FILE_SYSTEM)
+
+    @contextmanager
+    def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
+        with self.tree.open_folder(path, tally) as folder:
+            if not self._is_here(folder):
+                tally.skip(path, SkipReason.OTHER_FILE_SYSTEM)
+                folder = cast('Folder', _ClosedFolder(path))
+            yield folder
+
+    def _is_here(self, folder: Folder) -> bool:
+        return cast('_DiskFolder', folder).device == self.device
+
+
+class _ClosedFolder:
+    """A folder in which nothing is."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        return iter(())
+
+    def kind_of(self, name: str, *, follow: bool = True) -> int:
+        raise FileNotFoundError(name)
+
+
+def stay_on_device(tree: Tree) -> Tree:
+    """Get a tree without other file systems; UsageError if it is no tree on a disk."""
+    if isinstance(tree, ExcludingTree):
+        return ExcludingTree(stay_on_device(tree.tree), tree.patterns)
+    with tree.open_folder('', Tally()) as folder:
+        device = getattr(folder, 'device', None)
+    if device is None:
+        raise UsageError(f'{escape(tree.root)}: one_file_system is for folders on a disk')
+    return OneDeviceTree(tree, device)
+
+
 @lru_cache(maxsize=8)
 def _parse(patterns: tuple[str, ...]) -> list[tuple[re.Pattern[str], bool]]:
     """Parse patterns, the last first: each as a regular expression, and whether it leaves out or takes in."""
@@ -108,7 +167,7 @@ def _is_match(patterns: Sequence[tuple[re.Pattern[str], bool]], path: str) -> bo
     return False
 
 
-def exclude(tree: Tree, patterns: Sequence[str]) -> Tree:
+def exclude_patterns(tree: Tree, patterns: Sequence[str]) -> Tree:
     """Get a tree without what matches patterns, besides what is left out of it already.
 
     Raises UsageError if one is no pattern.
@@ -119,6 +178,12 @@ def exclude(tree: Tree, patterns: Sequence[str]) -> Tree:
     if isinstance(tree, ExcludingTree):
         return ExcludingTree(tree.tree, (*tree.patterns, *patterns))
     return ExcludingTree(tree, tuple(patterns))
+
+
+def leave_out(tree: Tree, *, exclude: Sequence[str], one_file_system: bool) -> Tree:
+    """Get a tree as an index sees it that is made so."""
+    tree = exclude_patterns(tree, exclude)
+    return stay_on_device(tree) if one_file_system else tree
 
 
 def read_ignore_file(root: str) -> tuple[str, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,31 @@ def test_without_patterns_nothing_is_wrapped_and_no_library_loaded(make_tree: Ca
         'import sys; from fastindex.cli import main; main(sys.argv[1:]); sys.exit("pathspec" in sys.modules)'
     )
     assert subprocess.run([sys.executable, '-c', code, tree.root, '--quiet'], check=False).returncode == 0
+
+
+@pytest.fixture
+def other_disk() -> Iterator[Path]:
+    """A folder on another file system than that of the tests."""
+    with tempfile.TemporaryDirectory(dir='/dev/shm') as folder:
+        yield Path(folder)
+
+
+def test_one_file_system_enters_no_other(make_tree: Callable[..., Path], run: Run, other_disk: Path) -> None:
+    grow(other_disk, {'lab/Subjects/s9/2024-01-01/001/a.b.npy': b'', 'raw/x/a.b.npy': b''})
+    links = {'lab9': Link(str(other_disk / 'lab')), f'{SESSION}/raw': Link(str(other_disk / 'raw'))}
+    root = make_tree({f'{SESSION}/a.b.npy': b'', f'{SESSION}/alf/a.b.npy': b'', **links})
+    assert os.stat(root).st_dev != os.stat(other_disk).st_dev
+    assert fastindex.build(root, workers=1).datasets == 4
+    code, out, _ = run(root, '--one-file-system', '--allow-removal', '--json')
+    assert code == 0
+    assert json.loads(out)['skipped']['other-file-system'] == 2
+    assert read_paths(root) == {f'{SESSION}/a.b.npy', f'{SESSION}/alf/a.b.npy'}
+    assert run('verify', root)[0] == 0
+    summary = fastindex.build(root, workers=1, only=[SESSION])
+    assert (summary.datasets, summary.as_before) == (2, ('`one_file_system`',))
+    code, out, _ = run('validate', root, '--one-file-system', '--json')
+    assert {one['path'] for one in json.loads(out)['findings'] if one['code'] == 'ALF207'} == {
+        'lab9',
+        f'{SESSION}/raw',
+    }
+    assert fastindex.build(root, workers=1, one_file_system=False).datasets == 4

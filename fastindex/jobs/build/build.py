@@ -32,7 +32,7 @@ from fastindex.tables.stage import Stage
 from fastindex.text import from_system, to_text
 from fastindex.trees import ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import check_algorithms
-from fastindex.trees.exclude import exclude as exclude_patterns
+from fastindex.trees.exclude import leave_out
 from fastindex.trees.roots import explain_empty
 from fastindex.workers.pool import Pool, open_pool
 
@@ -66,6 +66,7 @@ def build(
     only: Collection[str | os.PathLike[str]] | None = None,
     new: bool = False,
     exclude: Collection[str] | None = None,
+    one_file_system: bool | None = None,
     wait: float = 0,
     quick: bool = False,
     rehash: bool = False,
@@ -121,8 +122,8 @@ def build(
         Which revision of a dataset the client loads where none is named: the `newest`, as in a first run, or
         the one that is `known` as such by the tables whose ids are kept, and by the index before, as long as
         it is there.
-    exclude
-        Patterns, as of gitignore, of what is left out, as `.fastindexignore` in the root has them too.
+    exclude, one_file_system
+        Patterns, as of gitignore, of what is left out; whether that is too what is mounted below the root.
     wait
         Seconds that another run on the same index may yet take, before it is a LockedError.
     uuid_filenames
@@ -159,10 +160,8 @@ def build(
         left alone.
     dry_run, check
         Whether to write nothing; the latter finds out what has changed since the index was made.
-    on_skip
-        Called with each name that does not belong into the index.
-    on_change
-        Called with each session and dataset that is not as it was in the index before.
+    on_skip, on_change
+        Called with each name that does not belong into the index; with each change since the last one.
     endpoint, anonymous
         For `s3://bucket/prefix`: URL of the store, if not as the environment and the profile say; whether a
         public bucket is read without credentials.
@@ -190,6 +189,7 @@ def build(
         algorithms=None if hash is None else check_algorithms(hash),
         default_revision=default_revision,
         exclude=None if exclude is None else tuple(exclude),
+        one_file_system=one_file_system,
     )
     target = root if out is None else out
     overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
@@ -213,7 +213,7 @@ def build(
         if recipe.follow_symlinks != tree.follow_links and not isinstance(tree, ListsAhead):
             tree.close()
             tree = open_tree(root, follow_links=recipe.follow_symlinks)
-        tree = exclude_patterns(tree, recipe.exclude)
+        tree = leave_out(tree, **recipe.leave_out)
         options = Options(
             recipe=recipe,
             as_before=as_before,

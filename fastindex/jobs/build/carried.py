@@ -32,6 +32,7 @@ class Wish(NamedTuple):
     algorithms: tuple[str, ...] | None = None
     default_revision: str | None = None
     exclude: tuple[str, ...] | None = None
+    one_file_system: bool | None = None
 
 
 def carry_on(

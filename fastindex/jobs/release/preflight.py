@@ -246,7 +246,7 @@ def count_findings(
         dask=dask,
         follow_symlinks=follow,
         uuid_filenames=recipe.uuid_filenames,
-        exclude=recipe.exclude,
+        **recipe.leave_out,
         progress=progress,
     )
     with closing(findings):

@@ -234,7 +234,7 @@ def release(
                 ids_from=kept or None,
                 default_revision=recipe.default_revision,
                 uuid_filenames=recipe.uuid_filenames,
-                exclude=recipe.exclude,
+                **recipe.leave_out,
             )
             if built.problem_count and not force:
                 raise ReleaseError(_explain_problems(built), hint='`force` releases the rest')

@@ -204,7 +204,7 @@ def _judge_names(
             dask=dask,
             follow_symlinks=recipe.follow_symlinks if follow_symlinks is None else follow_symlinks,
             uuid_filenames=recipe.uuid_filenames,
-            exclude=recipe.exclude,
+            **recipe.leave_out,
             progress=progress,
         )
     except RootError:

@@ -119,6 +119,8 @@ def _iter_skip_findings(tree: Tree, skips: Iterable[Skip]) -> Iterator[Finding]:
 def _diagnose_skip(name: str, reason: SkipReason) -> Diagnosis:
     if reason is SkipReason.DOT_FOLDER:
         return Diagnosis('ALF204', 'the name begins with a dot')
+    if reason is SkipReason.OTHER_FILE_SYSTEM:
+        return Diagnosis('ALF207', 'it is on another file system')
     if reason is SkipReason.EXCLUDED:
         return Diagnosis('ALF207', 'a pattern leaves it out')
     if reason is SkipReason.SYSTEM_FOLDER:

@@ -201,7 +201,9 @@ class _Session:
             self.tally.error(self.path, error)
         self.findings += map(make_finding, self.tally.problems)
         for skip in self.tally.skips or ():
-            self._add('ALF207', skip.path, 'a pattern leaves it out')
+            is_elsewhere = skip.reason is SkipReason.OTHER_FILE_SYSTEM
+            why = 'it is on another file system' if is_elsewhere else 'a pattern leaves it out'
+            self._add('ALF207', skip.path, why)
         if not (self.datasets or self.tally.problems):
             self._add('ALF124', self.path, 'there is no dataset in this session')
         wanted = {finding for finding in self.findings if finding.code in self.task.codes}

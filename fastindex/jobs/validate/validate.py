@@ -23,7 +23,7 @@ from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce, open_bar
 from fastindex.text import escape
 from fastindex.trees import is_url, open_tree
-from fastindex.trees.exclude import exclude as exclude_patterns
+from fastindex.trees.exclude import leave_out
 from fastindex.workers.pool import check_workers, open_pool
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def validate(
     dask: Dask | None = None,
     follow_symlinks: bool = True,
     exclude: Collection[str] = (),
+    one_file_system: bool = False,
     deep: bool = False,
     ignore: Collection[str] = (),
     min_severity: str = Severity.INFO,
@@ -58,8 +59,8 @@ def validate(
         Processes that check; the CPUs that this process may use if None; 1 checks in this process.
     executor, dask
         Check in their place, as in `fastindex.build`.
-    exclude
-        Patterns of what is left out, as for the index; those in the root count anyway.
+    exclude, one_file_system
+        What is left out, as for the index; patterns of `.fastindexignore` in the root count anyway.
     follow_symlinks
         Whether links to folders and files are followed. Where not, nothing outside the root is read.
     deep
@@ -96,7 +97,8 @@ def validate(
     if is_url(root):
         raise UsageError(f'{escape(os.fspath(root))}: validate looks at folders on a disk, not into a bucket')
     codes = _choose_codes(ignore, min_severity)
-    tree = exclude_patterns(open_tree(root, follow_links=follow_symlinks), list(exclude))
+    tree = open_tree(root, follow_links=follow_symlinks)
+    tree = leave_out(tree, exclude=list(exclude), one_file_system=one_file_system)
     task = CheckTask(tree, [], codes, deep, uuid_filenames)
     return Findings(task, (workers, executor, dask), progress=progress)
 

@@ -30,7 +30,7 @@ from fastindex.progress import announce
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.metadata import Recipe
 from fastindex.trees import ListsAhead, Tree, is_url, open_tree
-from fastindex.trees.exclude import exclude
+from fastindex.trees.exclude import leave_out
 from fastindex.workers.pool import check_workers, open_pool
 
 if TYPE_CHECKING:
@@ -231,9 +231,9 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
             tree = stack.enter_context(closing(open_tree(tree.root, follow_links=follows)))
             pool = stack.enter_context(open_pool(tree, *task.workers))
             discovery = discover(tree, UuidIdentity(), pool)
-        if recipe.exclude:
+        if recipe.exclude or recipe.one_file_system:
             pool.close()
-            tree = exclude(tree, recipe.exclude)
+            tree = leave_out(tree, **recipe.leave_out)
             pool = stack.enter_context(open_pool(tree, *task.workers))
             discovery = discover(tree, UuidIdentity(), pool)
         algorithm = choose_algorithm(tables.datasets) if task.hashes else None
