@@ -1,4 +1,4 @@
-"""P19 in part: what an index or the tables of another program know stays, or the command ends with 2."""
+"""P19: what an index or the tables of another program know stays, or the command ends with 2."""
 
 from __future__ import annotations
 

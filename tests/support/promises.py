@@ -31,6 +31,8 @@ PROMISES = {
     'P17': 'one writer',
     'P18': 'clean stop',
     'P19': 'what is known is carried on',
+    'P20': 'a great loss is asked about',
+    'P21': 'digests survive',
     'P22': 'nothing of the index is open at a rename',
 }
 NOT_BUILT_YET: dict[str, str] = {}
