@@ -50,15 +50,17 @@ def test_a_data_managers_week(tmp_path, run, monkeypatch):
     assert changes == {
         'sessions_added': 1,
         'sessions_removed': 1,
-        'datasets_added': 1 + 1 + 15,
-        'datasets_removed': 2 + 1 + 15,
+        'datasets_added': 1 + 15,
+        'datasets_removed': 2 + 15,
         'datasets_changed': 3,
+        'sessions_moved': 0,
+        'datasets_moved': 1,
     }
     assert (root / 'datasets.pqt').read_bytes() == old
     code, out, _ = run('verify', root, '--hash')
     kinds = dict(line.split() for line in out.splitlines() if line[0].isalpha() and line.count(' ') == 1)
     assert code == 1
-    assert kinds == {'missing': '19', 'unexpected': '18', 'resized': '2', 'altered': '1'}
+    assert kinds == {'missing': '18', 'unexpected': '17', 'moved': '1', 'resized': '2', 'altered': '1'}
 
     # Thursday: running again is the update. Only what changed is read.
     code, out, _ = run(root, '--hash', '--changes', tmp_path / 'changes.jsonl', '--workers', 2)
