@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ import fastindex
 from fastindex import EmptyTreeError, InvalidIndexError, LockedError, LossError, Summary, UsageError
 from fastindex.jobs.build.scope import parse_only
 from fastindex.tables.publish import open_target
-from fastindex.trees import kernel
+from fastindex.trees import Measures, kernel
 from tests.support.cases import cases
 from tests.support.tables import read_paths, tables_digest
 from tests.support.trees import SESSION, Link, grow
@@ -236,6 +237,24 @@ def test_quick_looks_at_folders_and_lists_none_that_is_as_it_was(
         assert each.changes is not None
     assert build(root, new=True).sessions_carried == 7
     assert build(root, quick=True).sessions_carried == 7
+
+
+@pytest.mark.usefixtures('_settled')
+def test_a_session_with_a_problem_is_looked_into_each_time(
+    root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = kernel.measure
+
+    def measure(fd: int, names: list[str], *arguments: Any, **options: Any) -> Measures:
+        if os.readlink(f'/proc/self/fd/{fd}') == str(root / OTHER):
+            return Measures([], [], [], {0: OSError(errno.EIO, os.strerror(errno.EIO))})
+        return plain(fd, names, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, 'measure', measure)
+        assert build(age(root), quick=True).problem_count == 1
+    assert build(root, quick=True).sessions_carried == 6
+    assert read_index(root) == build_all(root)
 
 
 def test_a_folder_that_was_changed_of_late_is_looked_into_again(
