@@ -24,7 +24,12 @@ static char prefix[4096];
 static int at, at_errno, count; /* calls that change something */
 static unsigned rate;           /* calls that read */
 static unsigned long state;
-static int log_fd = -1, seeded_pid;
+static int seeded_pid;
+
+static int open_log(void)
+{
+    return syscall(SYS_openat, AT_FDCWD, getenv("FAILCALLS_LOG"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+}
 
 __attribute__((constructor)) static void start(void)
 {
@@ -33,7 +38,7 @@ __attribute__((constructor)) static void start(void)
         return;
     snprintf(prefix, sizeof prefix, "%s", value);
     rate = atoi(getenv("FAILCALLS_RATE"));
-    log_fd = syscall(SYS_openat, AT_FDCWD, getenv("FAILCALLS_LOG"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    syscall(SYS_close, open_log());
 }
 
 void failcalls_at(const char *below, int n, int number)
@@ -106,7 +111,9 @@ static int reads(const char *call, int fd, const char *name)
         return 0;
     int number = errors[next() % 4];
     int length = snprintf(line, sizeof line, "%s %d %s", call, number, path);
+    int log_fd = open_log(); /* each time: a worker closes what is not its own */
     syscall(SYS_write, log_fd, line, length + 1);
+    syscall(SYS_close, log_fd);
     errno = number;
     return 1;
 }
