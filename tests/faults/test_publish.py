@@ -116,6 +116,7 @@ def test_a_publish_that_stops_at_any_call_leaves_the_old_index_or_the_new(
             fastindex.build(root, workers=1, out=out, force=bool(force))
             assert digests(out) == new
             assert {*os.listdir(out / '.fastindex')} - {'previous'} == {'lock', 'problems.jsonl'}
+            assert before not in ('ours', 'theirs') or digests(out / '.fastindex/previous') == old, point
         elif point['code']:
             with open_stage(out, force=bool(force), overwrite=bool(force)):
                 assert digests(out) in (old, new)
