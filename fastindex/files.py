@@ -24,7 +24,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from stat import S_IMODE, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG
@@ -45,6 +45,7 @@ __all__ = [
     'is_stdout',
     'new_folder',
     'open_output',
+    'open_outputs',
     'wait_for_lock',
 ]
 
@@ -154,11 +155,11 @@ def open_output(
         Whether it may take the place of another file.
     """
     target = find_target(path, error=error)
-    refusal = _Refusal(escape(os.fspath(path)), error)
     if not target.is_stream:
-        with _grow_file(target, refusal, overwrite=overwrite) as file:
-            yield file
+        with open_outputs(error=error, overwrite=overwrite) as open_next:
+            yield open_next(path)
         return
+    refusal = _Refusal(escape(os.fspath(path)), error)
     with refusal.of_the_system():
         fd = _open_through(target, refusal)
     with io.BufferedWriter(_Raw(fd, 'w', refusal), _BUFFER_BYTES) as stream:
@@ -166,30 +167,62 @@ def open_output(
 
 
 @contextmanager
-def _grow_file(target: Target, refusal: _Refusal, *, overwrite: bool) -> Iterator[IO[bytes]]:
-    above, name = os.path.split(target.path)
+def open_outputs(
+    *, error: type[FastindexError] = OutputError, overwrite: bool = True
+) -> Iterator[Callable[[str | os.PathLike[str]], IO[bytes]]]:
+    """Open several files, there when the block has ended; each is on the disk before one is renamed."""
     with ExitStack() as stack:
-        with refusal.of_the_system():
-            folder = stack.enter_context(OpenFolder.open(Path(above)))
-            sibling = _choose_sibling(name, folder)
-            fd, has_name = _open_sibling(sibling, folder)
-            file = io.BufferedRandom(_Raw(fd, 'r+', refusal), _BUFFER_BYTES)
-            stack.callback(_give_up, file, sibling, folder)
-            _hold(fd)
+        grown: list[_Growing] = []
+
+        def open_next(path: str | os.PathLike[str]) -> IO[bytes]:
+            grown.append(_Growing(path, error, stack, overwrite=overwrite))
+            return grown[-1].file
+
+        yield open_next
+        for one in grown:
+            one.settle()
+        for one in grown:
+            one.move()
+
+
+class _Growing:
+    """A file that grows beside its place; what has not taken it is gone when `stack` ends."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], error: type[FastindexError], stack: ExitStack, *, overwrite: bool
+    ) -> None:
+        target = find_target(path, error=error)
+        above, self._name = os.path.split(target.path)
+        self._refusal = _Refusal(escape(os.fspath(path)), error)
+        self._overwrite = overwrite
+        with self._refusal.of_the_system():
+            self._folder = stack.enter_context(OpenFolder.open(Path(above)))
+            self._sibling = _choose_sibling(self._name, self._folder)
+            self._fd, self._has_name = _open_sibling(self._sibling, self._folder)
+            self.file: IO[bytes] = io.BufferedRandom(_Raw(self._fd, 'r+', self._refusal), _BUFFER_BYTES)
+            stack.callback(_give_up, self.file, self._sibling, self._folder)
+            _hold(self._fd)
             if target.mode is not None:
-                os.fchmod(fd, S_IMODE(target.mode) & 0o777)
-        yield file
-        with refusal.of_the_system():
-            file.flush()
-            sync_file(fd)
-            if not has_name:
+                os.fchmod(self._fd, S_IMODE(target.mode) & 0o777)
+
+    def settle(self) -> None:
+        """Bring it to the disk, under a name of its own."""
+        with self._refusal.of_the_system():
+            self.file.flush()
+            sync_file(self._fd)
+            if not self._has_name:
                 # Only where a folder is given does Python follow the link (CPython issue 81793).
-                os.link(f'/proc/self/fd/{fd}', sibling, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
-            there = folder.look(name)
-            if there is not None and not (S_ISREG(there.st_mode) and overwrite):
-                raise refusal('something has come there meanwhile: choose another name')
-            folder.replace(sibling, folder, name)
-            folder.sync()
+                source, folder_fd = f'/proc/self/fd/{self._fd}', self._folder.fd
+                os.link(source, self._sibling, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+
+    def move(self) -> None:
+        """Put it in its place."""
+        with self._refusal.of_the_system():
+            there = self._folder.look(self._name)
+            if there is not None and not (S_ISREG(there.st_mode) and self._overwrite):
+                raise self._refusal('something has come there meanwhile: choose another name')
+            self._folder.replace(self._sibling, self._folder, self._name)
+            self._folder.sync()
 
 
 def _open_sibling(name: str, folder: OpenFolder) -> tuple[int, bool]:

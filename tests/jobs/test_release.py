@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -481,14 +482,15 @@ def test_names_that_do_not_unpack_everywhere_are_refused(make_tree, tmp_path, na
 def test_paths_that_differ_only_in_case_are_a_warning(make_tree, tmp_path):
     root = make_tree({f'{name}/2024-01-01/001/a.b.c': b'1' for name in ('s1', 'S1', 'É', 'e\u0301', 't')})
     done = fastindex.release(root, tmp_path / 'x.zip', workers=1, force=True)  # validate calls it an error
-    assert [warning[:7] for warning in done.warnings] == ['4 paths']
+    assert [warning[:7] for warning in done.warnings] == ['4 paths', 'in the ']  # there is no README
 
 
 def test_paths_that_windows_cannot_hold_are_a_warning(make_tree, tmp_path):
     names = ('a.b.c', 'aux.b.c', 'nul/a.b.c', 'nul/d.e.f', 'alf./a.b.c', f'{"x" * 100}/{"y" * 150}.b.c')
     root = make_tree({f's1/2024-01-01/001/{name}': b'1' for name in names})
     done = fastindex.release(root, tmp_path / 'x.zip', workers=1)
-    assert [warning[:32] for warning in done.warnings] == ['5 paths that Windows cannot hold']
+    lacks = 'in the root there is no LICENSE:'
+    assert [warning[:32] for warning in done.warnings] == ['5 paths that Windows cannot hold', lacks]
 
 
 @pytest.mark.parametrize(
@@ -766,3 +768,74 @@ def test_what_one_has_beside_the_sessions_is_released_with_them(served, tmp_path
     parts = [unpack(tmp_path / f'z.part{part}.zip') for part in (1, 2)]
     assert [(part / AGGREGATE).exists() for part in parts] == [True, False]
     assert list(map(probes, parts)) == [['probe00'], ['probe01']]
+
+
+LABS = {f'lab{i}/Subjects/s1/2024-01-01/001/a.b.npy': NOISE[:300_000] for i in range(3)}
+
+
+def test_small_labs_are_packed_into_one_part(make_tree, tmp_path):
+    done = fastindex.release(
+        make_tree(LABS), tmp_path / 'x.zip', workers=1, split_bytes=50_000_000, force=True
+    )
+    assert [one.groups for one in done.archives] == [('lab0', 'lab1', 'lab2')]
+
+
+@pytest.mark.parametrize('suffix', ['.zip', '.tar.zst'])
+def test_fewer_parts_leave_none_of_the_release_before_and_nothing_else_is_removed(
+    make_tree, tmp_path, suffix
+):
+    root = make_tree(LABS)
+    release = partial(fastindex.release, root, tmp_path / f'x{suffix}', workers=1, force=True, overwrite=True)
+    others = [
+        f'y.part9{suffix}',
+        f'x.party{suffix}',
+        f'x.part9{suffix}.md5',
+        f'xx.part3{suffix}',
+        f'x{suffix}',
+    ]
+    grow(tmp_path, dict.fromkeys(others, b'mine'))
+    grow(tmp_path, {f'x.part7{suffix}': Link('nowhere')})
+    assert len(release(split_bytes=500_000).archives) == 3
+    assert len(release(split_bytes=900_000).archives) == 2
+    archives = {path.name for path in tmp_path.iterdir()} - {'root'}
+    assert archives == {*others, f'x.part1{suffix}', f'x.part2{suffix}', f'x.part7{suffix}'}
+
+
+@pytest.mark.parametrize('call', ['fsync', 'link'])
+@pytest.mark.parametrize('at', range(1, 4))
+def test_parts_of_two_releases_are_never_side_by_side(make_tree, tmp_path, monkeypatch, call, at):
+    root = make_tree(LABS)
+    release = partial(fastindex.release, root, tmp_path / 'x.zip', workers=1, force=True, overwrite=True)
+    release(split_bytes=500_000, tables=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob('x.part*')}
+    grow(root, {f'lab{i}/Subjects/s1/2024-01-01/001/c.d.npy': b'new' for i in range(3)})
+    real, calls = getattr(os, call), []
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        if call == 'link' or os.readlink(f'/proc/self/fd/{arguments[0]}').startswith(f'{tmp_path}/#'):
+            calls.append(arguments)
+            if len(calls) == at:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*arguments, **options)
+
+    (tmp_path / 'tables').mkdir()
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(ReleaseError, match='No space left'):
+        release(split_bytes=500_000, tables=tmp_path / 'tables')
+    assert {path.name: path.read_bytes() for path in tmp_path.glob('x.part*')} == before
+
+
+@pytest.mark.parametrize(
+    ('beside', 'lacking'),
+    [
+        ([], ['LICENSE', 'README']),
+        (['LICENCE.txt'], ['README']),
+        (['readme'], ['LICENSE']),
+        (['README', 'license'], []),
+    ],
+)
+def test_a_release_says_what_describes_no_data(make_tree, tmp_path, beside, lacking):
+    root = make_tree({f'{SESSION}/a.b.npy': b'', **dict.fromkeys(beside, b'about')})
+    warnings = fastindex.release(root, tmp_path / 'x.tar.zst', workers=1).warnings
+    said = [name for name in ('LICENSE', 'README') if any(f'no {name}:' in one for one in warnings)]
+    assert said == lacking

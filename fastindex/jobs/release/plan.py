@@ -112,8 +112,11 @@ def _check_names(part: Part) -> None:
         raise ReleaseError(f'{escape(path)}: two datasets of the index have this path')
 
 
-def iter_warnings(rows: Part) -> Iterator[str]:
-    """Say of which paths some are lost where a release is unpacked on another system."""
+def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
+    """Say of which paths some are lost where a release is unpacked on another system, and what it lacks.
+
+    beside: names of the files that describe the data
+    """
     if twins := _find_twins(rows):
         yield (
             f'{to_count(len(twins), "path")} that differ only in upper and lower case, such as '
@@ -124,6 +127,16 @@ def iter_warnings(rows: Part) -> Iterator[str]:
             f'{to_count(len(lost), "path")} that Windows cannot hold, such as {escape(lost[0])}: '
             'validate says why (ALF412)'
         )
+    lacking = [
+        f'no {name}: {what}'
+        for name, what in (
+            ('LICENSE', 'nobody may use the data unless it is said'),
+            ('README', 'nothing says what the data is'),
+        )
+        if not any(one.upper().startswith(name[:5]) for one in beside)
+    ]
+    if lacking:
+        yield f'in the root there is {", and ".join(lacking)}; what is there goes into the archive'
 
 
 def _find_twins(part: Part) -> list[str]:

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -26,7 +27,9 @@ from fastindex.errors import (
 )
 from fastindex.extras import require
 from fastindex.files import find_target
+from fastindex.folders import OpenFolder
 from fastindex.jobs.release.formats import to_member
+from fastindex.jobs.release.pack import raise_unreadable
 from fastindex.jobs.release.tars import TarZstFormat
 from fastindex.jobs.release.zips import ZipFormat
 from fastindex.jobs.validate.validate import validate
@@ -40,7 +43,7 @@ from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.foreign import find_foreign
 from fastindex.tables.metadata import Recipe
 from fastindex.text import escape, to_count
-from fastindex.trees import Tree
+from fastindex.trees import Measures, Tree
 from fastindex.trees.digests import ALGORITHMS
 from fastindex.trees.sift import list_folders
 
@@ -55,7 +58,9 @@ __all__ = [
     'count_findings',
     'find_aggregates',
     'find_descriptions',
+    'name_parts',
     'parse_out',
+    'remove_other_parts',
 ]
 
 LINK_CODE = 'ALF409'  # what `validate` finds where a link is not followed
@@ -288,9 +293,37 @@ def find_aggregates(tree: Tree) -> list[tuple[str, int]]:
                 measures = folder.measure(names)
         except OSError:  # most often there is none
             continue
-        files = [name for position, name in enumerate(names) if position not in measures.wrong]
-        found += zip((to_member(f'{path}/{name}') for name in files), measures.sizes, strict=True)
+        files = _list_files(path, names, measures)
+        found += zip(map(to_member, files), measures.sizes, strict=True)
     return sorted(found)
+
+
+def _split_name(path: Path) -> tuple[str, str]:
+    suffix = next(suffix for suffix in _KINDS if path.name.endswith(suffix))
+    return path.name.removesuffix(suffix), suffix
+
+
+def name_parts(path: Path, count: int) -> list[Path]:
+    """Name the parts of an archive.
+
+    >>> [path.name for path in name_parts(Path('data.zip'), 2)]
+    ['data.part1.zip', 'data.part2.zip']
+    """
+    stem, suffix = _split_name(path)
+    width = len(str(count))
+    return [path.with_name(f'{stem}.part{i:0{width}}{suffix}') for i in range(1, count + 1)]
+
+
+def remove_other_parts(path: Path, parts: Sequence[Path]) -> None:
+    """Remove the parts that an earlier release of this name has left beside new ones."""
+    stem, suffix = _split_name(path)
+    is_part = re.compile(f'{re.escape(stem)}\\.part[0-9]+{re.escape(suffix)}').fullmatch
+    kept = {part.name for part in parts}
+    with OpenFolder.open(path.parent) as folder:
+        for name in filter(is_part, folder.names()):
+            info = folder.look(name)
+            if name not in kept and info is not None and S_ISREG(info.st_mode):
+                folder.remove(name)
 
 
 def find_descriptions(tree: Tree) -> list[tuple[str, int]]:
@@ -302,5 +335,14 @@ def find_descriptions(tree: Tree) -> list[tuple[str, int]]:
         listed = (name for names, _ in folder.iter_names() for name in names)
         names = sorted(filter(_DESCRIPTION.fullmatch, listed))
         measures = folder.measure(names)
-    files = [name for position, name in enumerate(names) if position not in measures.wrong]
+    files = _list_files('', names, measures)
     return list(zip(map(to_member, files), measures.sizes, strict=True))
+
+
+def _list_files(above: str, names: list[str], measures: Measures) -> list[str]:
+    """List the paths of what was measured; what nobody can look at is not left out unsaid."""
+    paths = [f'{above}/{name}' if above else name for name in names]
+    for position, wrong in measures.wrong.items():
+        if isinstance(wrong, OSError):
+            raise_unreadable(paths[position], wrong)
+    return [path for position, path in enumerate(paths) if position not in measures.wrong]

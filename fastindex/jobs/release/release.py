@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from itertools import starmap
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from fastindex.errors import FastindexError, ReleaseError
-from fastindex.files import find_temporary, open_output
+from fastindex.files import find_temporary, open_outputs
 from fastindex.jobs.build.build import build, recover
 from fastindex.jobs.build.summary import Summary
 from fastindex.jobs.read.index import Index, open_unlinked
@@ -32,7 +32,9 @@ from fastindex.jobs.release.preflight import (
     count_findings,
     find_aggregates,
     find_descriptions,
+    name_parts,
     parse_out,
+    remove_other_parts,
 )
 from fastindex.jobs.release.tables import list_client_tables, write_client_tables, write_tables
 from fastindex.progress import Bar, open_bar
@@ -250,7 +252,7 @@ def release(
                 check_place(part_path, tree.root, overwrite=overwrite)
             archives = [_describe(*part) for part in parts.items()]
             if not dry_run:
-                archives = plan.write(parts, pool, overwrite=overwrite, progress=progress)
+                archives = plan.write(path, parts, pool, overwrite=overwrite, progress=progress)
     return Release(
         root=to_text(from_system(tree.root)),
         name=plan.name,
@@ -263,7 +265,7 @@ def release(
         first_date=rows.dates[0],
         last_date=rows.dates[1],
         findings=MappingProxyType(findings),
-        warnings=(*built.warnings, *iter_warnings(rows)),
+        warnings=(*built.warnings, *iter_warnings(rows, [source.name for source in plan.sources])),
         seconds=time.monotonic() - started,
     )
 
@@ -339,24 +341,20 @@ class _Plan(NamedTuple):
         parts = split_rows(
             rows, by, max_bytes=max_bytes, member_bytes=self.format.member_bytes, extra_bytes=extra_bytes
         )
-        suffix = '.zip' if path.name.endswith('.zip') else '.tar.zst'
-        stem, width = path.name.removesuffix(suffix), len(str(len(parts)))
-        return {
-            path.with_name(f'{stem}.part{i:0{width}}{suffix}'): part for i, part in enumerate(parts, start=1)
-        }
+        return dict(zip(name_parts(path, len(parts)), parts, strict=True))
 
     def write(
-        self, parts: Mapping[Path, Part], pool: Pool, *, overwrite: bool, progress: bool
+        self, out: Path, parts: Mapping[Path, Part], pool: Pool, *, overwrite: bool, progress: bool
     ) -> list[Archive]:
-        """Write all archives; put them in place when the last is complete."""
+        """Write all archives, those of `out`; put them in place when the last is complete."""
         total = sum(part.size_bytes for part in parts.values())
         bar = open_bar(total=total, unit='B', description='releasing', enabled=progress, bytes=True)
         try:
-            with closing(bar), ExitStack() as files:  # which end when the last is complete
+            with closing(bar), open_outputs(error=ReleaseError, overwrite=overwrite) as open_next:
                 archives = []
                 first, *_ = parts
                 for path, part in parts.items():
-                    file = files.enter_context(open_output(path, error=ReleaseError, overwrite=overwrite))
+                    file = open_next(path)
                     sources = [*self.sources, *(self.aggregates if path == first else ())]
                     self._write_part(file, path.parent, part, sources, pool, bar)
                     size_bytes, digest = seal(file)
@@ -369,6 +367,8 @@ class _Plan(NamedTuple):
                 f'{escape(os.fspath(path))}: the archive could not be written ({error.strerror or error}); '
                 'what was there still is. Is there space, may this user write there?'
             ) from error
+        if overwrite and out not in parts:
+            remove_other_parts(out, list(parts))
         return archives
 
     def _write_part(
