@@ -15,7 +15,7 @@ import os
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, NamedTuple, Self
@@ -60,7 +60,8 @@ def _to_bits(algorithms: Sequence[str]) -> int:
 class Recorder:
     """Writes the journal of a run. Made by `open_recorder`.
 
-    What cannot be written is not kept: a journal is no reason for a run to fail.
+    What cannot be written is not kept: a journal is no reason for a run to fail. It is open only while a
+    record is written: nothing of an index is open when that is replaced.
 
     state: the state folder, whose lock is held
     algorithms: the digests in the rows
@@ -71,14 +72,8 @@ class Recorder:
         self._state = state
         self._algorithms = algorithms
         self._is_new = is_new
-        self._file: IO[bytes] | None = None
+        self._end: int | None = None
         self._has_failed = False
-
-    def close(self) -> None:
-        """Close the file, and leave it there."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
     def add_rows(self, datasets: bytes, fingerprints: bytes) -> None:
         """Keep rows of a task: those of datasets.pqt and of the fingerprints, as Arrow IPC streams."""
@@ -104,46 +99,42 @@ class Recorder:
 
     def drop(self) -> None:
         """Forget all: it is in an index now."""
-        self.close()
         with suppress(OSError):
             self._state.remove(JOURNAL, is_patient=False)
 
     def _write(self, rows: int, first: bytes, last: bytes, data: bytes) -> None:
         if self._has_failed:
             return
+        head = _HEAD.pack(_MAGIC, _to_bits(self._algorithms), rows, first, last, bytes(16))
         try:
-            if self._file is None:
-                self._file = self._open()
-            if self._file.tell() + len(data) > MAX_BYTES:
-                self._has_failed = True
-                return
-            head = _HEAD.pack(_MAGIC, _to_bits(self._algorithms), rows, first, last, bytes(16))
-            self._file.write(head[:-16] + xxh3_128_digest(head + data) + data)
-            self._file.flush()
+            with self._open() as file:
+                self._end = file.seek(0, os.SEEK_END) + len(head) + len(data)
+                if self._end > MAX_BYTES:
+                    self._has_failed = True
+                    return
+                file.write(head[:-16] + xxh3_128_digest(head + data) + data)
         except OSError:
             self._has_failed = True
 
     def _open(self) -> IO[bytes]:
-        """Open the journal at the end of its last whole record; what has another name too is replaced."""
+        """Open the journal, cut to whole records; what has another name too is replaced at first."""
         info = self._state.look(JOURNAL)
-        if info is not None and (self._is_new or not S_ISREG(info.st_mode) or info.st_nlink > 1):
+        is_ours = info is not None and S_ISREG(info.st_mode) and info.st_nlink == 1
+        if self._end is not None:
+            if info is None or not is_ours or info.st_size != self._end:
+                raise FileExistsError(f'somebody else changes {JOURNAL}')
+            return os.fdopen(self._state.open_fd(JOURNAL, os.O_RDWR), 'r+b')
+        if info is not None and (self._is_new or not is_ours):
             self._state.remove(JOURNAL)
         file = os.fdopen(self._state.open_fd(JOURNAL, os.O_RDWR | os.O_CREAT), 'r+b')
         share(self._state, file.fileno())
-        end = max((record.end for record in _iter_records(file)), default=0)
-        file.seek(end)
-        file.truncate()
+        file.truncate(max((record.end for record in _iter_records(file)), default=0))
         return file
 
 
-@contextmanager
-def open_recorder(stage: Stage | None, algorithms: Sequence[str], is_new: bool) -> Iterator[Recorder | None]:
-    """Open the journal for a run, where it writes an index with digests. See `Recorder`."""
-    if stage is None or not algorithms:
-        yield None
-        return
-    with closing(Recorder(stage.state, algorithms, is_new=is_new)) as recorder:
-        yield recorder
+def open_recorder(stage: Stage | None, algorithms: Sequence[str], is_new: bool) -> Recorder | None:
+    """Make what writes the journal of a run, where it writes an index with digests. See `Recorder`."""
+    return Recorder(stage.state, algorithms, is_new=is_new) if stage is not None and algorithms else None
 
 
 class _Record(NamedTuple):
