@@ -77,7 +77,8 @@ INPUTS = {
     *('report --index', 'release root', 'release --tables', 'release --ids-from', 'example --zip'),
 }
 NO_PATHS = {
-    *('N', 'I/N', 'S', 'UUID', 'NAMES', 'NAME', 'URL', 'TEXT', 'DIGEST', 'SIZE', 'WHAT', 'SEVERITY'),
+    *('N', 'I/N', 'S', 'UUID', 'NAMES', 'NAME', 'URL', 'TEXT', 'DIGEST', 'SIZE', 'WHAT', 'SEVERITY', 'TIME'),
+    'PATTERN',
     *('CODE', 'CODES', 'DAY', ('FROM', 'TO'), 'QC', '...', 'COMMAND', 'SHELL', 'N|N%'),
 }
 """What options take that name no path."""
@@ -103,6 +104,7 @@ WRITERS = {
     'tables/stage.py',  # the pair of an index
     'tables/bucket.py',  # a lock
     'tables/lock.py',
+    'tables/journal.py',  # of digests, which grows
     'jobs/example/example.py',  # in a new folder
     'jobs/example/archive.py',  # in a new folder
     'cli.py',  # /dev/null

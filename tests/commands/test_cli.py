@@ -458,8 +458,7 @@ def test_verify_loads_neither_polars_nor_tqdm_nor_numpy(indexed):
 HANG_UP = """
 import argparse, os, signal, sys
 from fastindex import cli
-if sys.argv[1] == 'nohup':
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[1] == 'nohup' else signal.SIG_DFL)
 cli._parse = lambda _: argparse.Namespace(run=lambda _: os.kill(os.getpid(), signal.SIGHUP) or 0)
 sys.exit(cli.main([]))
 """

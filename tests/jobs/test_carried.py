@@ -51,6 +51,13 @@ OPTIONS: dict[str, tuple[list[str], str, str, dict[str, object]]] = {
         '--default-revision=newest',
         {'default_revision': 'known'},
     ),
+    'exclude': (['--exclude', 'no-such-name'], '--exclude', '--no-exclude', {'exclude': ['no-such-name']}),
+    'one_file_system': (
+        ['--one-file-system'],
+        '--one-file-system',
+        '--no-one-file-system',
+        {'one_file_system': True},
+    ),
 }
 """For each field of the recipe: how it is said, how a run goes on with it, the opposite, and as Python."""
 TOGETHER = [

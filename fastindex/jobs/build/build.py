@@ -289,7 +289,7 @@ def run_stages(
 
             carrier = open_carrier(published, options)
         report = Report(tree, options, found, carrier, with_folders=keeps_folders(options, published))
-        recorder = open_recorder(stage, options.recipe.algorithms, not options.reuse)
+        recorder = open_recorder(stage, options.journaled, not options.reuse)
         scanned = scan(pool, _iter_tasks(tree, found, known, report, pool), recorder)  # starts the workers
         if options.recipe.uuid_filenames:
             from fastindex.pipeline.collect import iter_unique

@@ -63,6 +63,11 @@ class Options(NamedTuple):
             return PathIdentity()
         return self.recipe.identity(self.adopted.identity if self.adopted else None)
 
+    @property
+    def journaled(self) -> tuple[str, ...]:
+        """The digests of which a journal is kept: by ids, so not where paths are these."""
+        return () if self.path_ids else self.recipe.algorithms
+
 
 def open_outcomes(path: str | os.PathLike[str] | None, *, is_part: bool) -> Outcomes | None:
     """Read the outcomes of quality control; None where there is no file of them."""
