@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def test_each_disk_does_what_the_guide_says(name, example, tmp_path, say):
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     if 'not mounted' in found:
-        if disk.is_in_every_ci:
+        has_devices = all(map(os.path.exists, ('/dev/loop-control', '/dev/fuse')))
+        if disk.is_in_every_ci and has_devices:
             pytest.skip(f'cannot be mounted: {found["not mounted"]}')
         say(f'{name}: NOT TRIED, as it cannot be mounted here')
         return

@@ -38,6 +38,7 @@ PROMISES = {
 NOT_BUILT_YET: dict[str, str] = {}
 
 _figures: dict[str, list[str]] = defaultdict(list)
+_disks: list[str] = []
 
 
 @pytest.fixture
@@ -51,17 +52,27 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     return figure
 
 
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say what came of a disk, or that it could not be tried; call it last."""
+    return lambda text: request.node.user_properties.append(('disk', ('', text)))
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Take the figures of a test that has passed, in whichever process it ran."""
     if report.when == 'call' and report.passed:
         for name, value in report.user_properties:
-            if name == 'figure':
+            if name in ('figure', 'disk'):
                 promise, text = value  # type: ignore[misc]
-                _figures[promise].append(text)
+                (_figures[promise] if promise else _disks).append(text)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print a line a promise."""
+    """Print a line a promise, and one a disk."""
+    if _disks:
+        terminalreporter.section('disks')
+        for text in _disks:
+            terminalreporter.write_line(text)
     if not (_figures or _must_have_all()):
         return
     terminalreporter.section('promises')
