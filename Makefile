@@ -83,7 +83,7 @@ $(LOWEST)/.installed: pyproject.toml $(DEV)
 	@touch $@
 
 lowest: $(LOWEST)/.installed  ## the light tests with the lowest versions that pyproject.toml allows, in a minute
-	FASTINDEX_ALL_CASES= $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal $(LIGHT:%=tests/jobs/test_%.py) -k 'not ($(NOT_LIGHT))'
+	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal $(LIGHT:%=tests/jobs/test_%.py) -k 'not ($(NOT_LIGHT))'
 
 faults: $(DEV)  ## prove each promise: kill, fail, fill, damage; one line with its figure for each
 	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m fault

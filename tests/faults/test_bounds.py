@@ -303,7 +303,7 @@ class Rerun(RuleBasedStateMachine):
     @rule(hash=hashes)
     def run(self, hash: tuple[str, ...]) -> None:
         """What has changed since the last minute passed may change again in the same tick of the clock."""
-        rerun = fastindex.build(self.root, workers=1, hash=hash, allow_empty=True)
+        rerun = fastindex.build(self.root, workers=1, hash=hash, allow_empty=True, allow_removal=True)
         fresh = self.folder / 'fresh'
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()

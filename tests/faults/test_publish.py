@@ -63,10 +63,18 @@ def prepare(tmp_path: Path, before: str) -> tuple[Path, Path]:
     return root, template
 
 
+STOPS = {'killed': 0, 'EIO': errno.EIO, 'ENOSPC': errno.ENOSPC, 'EACCES': errno.EACCES}
+
+
 @pytest.mark.parametrize(
-    'number', [0, errno.EIO, errno.ENOSPC, errno.EACCES], ids=['killed', 'EIO', 'ENOSPC', 'EACCES']
+    ('before', 'number'),
+    [
+        pytest.param(before, number, id=f'{before}-{name}')
+        for before in ('nothing', 'ours', 'theirs', 'links')
+        for name, number in STOPS.items()
+        if before == 'ours' or name in ('killed', 'EIO') or scaled(0, 1)  # the others in `make faults-long`
+    ],
 )
-@pytest.mark.parametrize('before', ['nothing', 'ours', 'theirs', 'links'])
 def test_a_publish_that_stops_at_any_call_leaves_the_old_index_or_the_new(
     tmp_path, failcalls, figure, before, number
 ):
