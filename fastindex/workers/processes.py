@@ -202,18 +202,19 @@ class Workers:
         self._remove(process)
         if not is_cell:
             self._add_process(len(workers))
-        if len(suspects) == 1:
-            suspects[0].deaths += 1
-            if suspects[0].deaths == MAX_DEATHS:
-                yield suspects.pop().token, DEATHS
+        for suspect in suspects:  # an innocent one is tried alone from then on, so it has one death at most
+            suspect.deaths += 1
+        guilty = [suspect for suspect in suspects if suspect.deaths == MAX_DEATHS]
+        rest = [suspect for suspect in suspects if suspect.deaths < MAX_DEATHS]
         if is_cell:
             self._suspects.popleft()
-            self._suspects.extendleft(suspects)
+            self._suspects.extendleft(rest)
         elif len(workers) == 1:
-            self._retry.extend(suspects)
+            self._retry.extend(rest)
         else:
-            self._suspects.extend(suspects)
+            self._suspects.extend(rest)
         self._try_next_suspect()
+        yield from ((suspect.token, DEATHS) for suspect in guilty)
 
     def _try_next_suspect(self) -> None:
         if self._suspects and self._cell is None:

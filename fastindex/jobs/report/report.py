@@ -90,8 +90,14 @@ def report(
 
     Raises
     ------
-    MissingExtraError, UsageError, ReportError, InvalidIndexError
-        As `write_report` does.
+    MissingExtraError
+        If the packages of the extra `report` are not installed.
+    UsageError
+        If the file does not end in .html, or an option makes no sense.
+    ReportError
+        If it cannot be written; what was there still is.
+    InvalidIndexError
+        If the tables are not the ones that were checked: open the index again.
     """
     return write_report(
         open_index(root if index is None else index, root=root),
@@ -116,37 +122,7 @@ def write_report(
     follow_symlinks: bool | None = None,
     progress: bool = False,
 ) -> ReportSummary:
-    """Write a report on an index: one HTML file, which was not there or is replaced as a whole.
-
-    The same index gives the same bytes, as long as the names in the tree are the same.
-
-    Parameters
-    ----------
-    index
-        As `fastindex.open` gives it.
-    out
-        The file: its name ends in .html, as a report never takes the place of other data; its folder exists.
-        What is no file (`-`, a FIFO) is written through, as in `fastindex.files`.
-    title
-        Heading of the page; the name of the root if None.
-    validate
-        Whether to judge the names in the tree as `fastindex.validate` does, with UUIDs if the index says so.
-        Where only the index is there, the page says so.
-    workers, dask, progress
-        Of `fastindex.validate`.
-    follow_symlinks
-        Whether links to folders and files are followed. If None, as the index says that it was built.
-
-    Raises
-    ------
-    MissingExtraError
-        If the packages of the extra `report` are not installed.
-    UsageError
-        If the file does not end in .html, or an option makes no sense.
-    ReportError
-        If it cannot be written; what was there still is.
-    InvalidIndexError
-        If the tables are not the ones that were checked: open the index again.
+    """Write a report on an index that `fastindex.open` gave. See `report`, which opens it.
 
     Examples
     --------
