@@ -100,7 +100,7 @@ def read_edited(folder: Path) -> Recipe | None:
     What people have changed there is to be kept, and all else is as we wrote it: the next run goes on with
     it.
     None where the tables are not that: where no run of ours has written into this folder, where one of the
-    two is missing or no table, or where their ids are not ours.
+    two is missing, a link or no table, or where their ids are not ours.
     """
     state = folder / STATE_FOLDER
     if not os.path.isfile(state / 'lock') or not all(os.path.exists(folder / name) for name in _TABLES):
@@ -109,8 +109,8 @@ def read_edited(folder: Path) -> Recipe | None:
     from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
     from fastindex.tables.reuse import FINGERPRINTS
 
-    with suppress(InvalidIndexError), open_tables(folder) as tables:
-        recipe = _read_recipe(state / FINGERPRINTS) or Recipe()
+    with suppress(InvalidIndexError), open_tables(folder, below=folder) as tables:
+        recipe = _read_recipe(state / FINGERPRINTS, below=folder) or Recipe()
         if tables.generation is not None:
             return None
         if recipe.ids_from:  # which nobody can compute: of another database they would say so

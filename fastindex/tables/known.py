@@ -67,13 +67,16 @@ class KnownTables:
         table of sessions alone knows no dataset, one of datasets needs sessions.pqt in its folder.
     with_ids: whether its ids are kept, not only its values
     namespace: of the eids that are made of paths
+    below: a folder from which on no link is followed. See `fastindex.tables.file.open_table`.
     """
 
-    def __init__(self, path: Path, *, with_ids: bool = True, namespace: UUID = NAMESPACE) -> None:
+    def __init__(
+        self, path: Path, *, with_ids: bool = True, namespace: UUID = NAMESPACE, below: Path | None = None
+    ) -> None:
         self.path = path
         self.with_ids = with_ids
         with ExitStack() as stack, refusing_damage(path):
-            sessions, datasets = _open(path, stack)
+            sessions, datasets = _open(path, stack, below)
             self.sessions = _read_sessions(sessions)
             self.row_of = {eid: row for row, eid in enumerate(self.sessions['id'].to_pylist())}
             self.eids = _find_eids(self.sessions, namespace)
@@ -109,10 +112,10 @@ class KnownTables:
         return None if span is None or self.datasets is None else self.datasets.slice(*span)
 
 
-def _open(path: Path, stack: ExitStack) -> tuple[TableFile, TableFile | None]:
+def _open(path: Path, stack: ExitStack, below: Path | None) -> tuple[TableFile, TableFile | None]:
     """Open the tables, and check all rows that are read."""
     if not path.is_file():
-        tables = stack.enter_context(open_tables(path))
+        tables = stack.enter_context(open_tables(path, below=below))
         tables.check_rows()
         return tables.sessions, tables.datasets
     table = TableFile(path, stack.enter_context(open_table(path)))

@@ -51,7 +51,7 @@ class Limit(NamedTuple):
         match = re.fullmatch(r'(\d+)|(\d+(?:\.\d+)?)%', str(value), re.ASCII)
         if match is None:
             raise UsageError(
-                f'max_removed={value!r}: expected a number of sessions, or percent, as in 20 or 5%'
+                hint=f'`max_removed` is {value!r}: expected a number of sessions, or percent, as in 20 or 5%'
             )
         return cls(float(match[1] or match[2]), is_percent=match[1] is None)
 

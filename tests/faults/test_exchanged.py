@@ -27,6 +27,7 @@ PATHS = [
     '.fastindex/stage',
     *(f'.fastindex/stage/{name}' for name in ('datasets.pqt', 'sessions.pqt', 'ready', 'problems.jsonl')),
     *(f'.fastindex/{name}' for name in ('lock', 'fingerprints.parquet', 'problems.jsonl')),
+    *('.fastindex/previous', '.fastindex/digests.journal'),
     'datasets.pqt',
     'sessions.pqt',
     'README.txt',
@@ -112,7 +113,10 @@ def validate(root: Path, out: Path) -> None:
 
 def prepare(template: Path, is_stopped: bool) -> None:
     grow(template, TREE)
-    fastindex.build(template, workers=1, hash=['xxh128'])
+    fastindex.build(template, workers=1)
+    outcomes = template.with_name('qc.csv')  # which the next runs carry on
+    outcomes.write_text(f'session,rel_path,outcome\n{SESSION},a.b.npy,FAIL\n')
+    fastindex.build(template, workers=1, hash=['xxh128'], qc=outcomes)
     if is_stopped:
         grow(template, {f'{SESSION}/e.f.npy': b'z', f'{SESSION}/g.h.npy': Link('nowhere')})
         with pytest.MonkeyPatch.context() as patch:

@@ -117,7 +117,7 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
         folder = os.path.realpath(published.folder)
         if folder not in {os.path.realpath(source.path) for source in sources} and _knows(published, options):
             with suppress(InvalidIndexError):  # then it is not compared either, which is said
-                sources.append(KnownTables(published.folder, with_ids=False))
+                sources.append(KnownTables(published.folder, with_ids=False, below=published.folder))
     if not sources and options.outcomes is None:
         return None
     recipe = options.recipe
