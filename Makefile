@@ -14,7 +14,9 @@ NOT_LIGHT := browser or (hundred_questions and awkward)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run dev check docs walkthrough package bench bench-large bench-check test lowest faults faults-long lint types format clean
+.PHONY: help run dev check docs walkthrough package bench bench-large bench-check test test-long lowest faults faults-long lint types format clean
+# Tests start many interpreters: one that compiles all that it imports takes 0.3 s more.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -37,12 +39,15 @@ run: $(USER)  ## the main job on an example of 74,000 files: write it, index it,
 	$(BIN)/python -m fastindex example-data --hash
 	$(BIN)/python examples/first_look.py example-data
 
-test: $(DEV)  ## all tests but those that inject faults, in less than 90 s
+test: $(DEV)  ## the quick tests, in less than 90 s: all but those that are long or inject faults
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-long: $(DEV)  ## those that take more than about a second: browsers, clusters, object stores, many processes
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'long and not fault'
 
 dev: $(DEV)  ## install all that developers need
 
-check: lint types docs run package walkthrough test lowest faults bench-check  ## all that CI runs, the quick parts first
+check: lint types docs run package walkthrough test test-long lowest faults bench-check  ## all that CI runs, the quick parts first
 
 docs: $(DEV)  ## the documentation, in build/docs; each example in it is run by the tests
 	NO_MKDOCS_2_WARNING=1 PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/mkdocs build --strict
@@ -83,7 +88,7 @@ $(LOWEST)/.installed: pyproject.toml $(DEV)
 	@touch $@
 
 lowest: $(LOWEST)/.installed  ## the light tests with the lowest versions that pyproject.toml allows, in a minute
-	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal $(LIGHT:%=tests/jobs/test_%.py) -k 'not ($(NOT_LIGHT))'
+	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -m 'not fault' $(LIGHT:%=tests/jobs/test_%.py) -k 'not ($(NOT_LIGHT))'
 
 faults: $(DEV)  ## prove each promise: kill, fail, fill, damage; one line with its figure for each
 	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m fault

@@ -125,6 +125,7 @@ def test_the_ratio_is_the_median_of_the_pairs():
     assert ratio_of([1], []) is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('program', ['waiting', 'calls'])
 def test_a_program_without_its_tools_says_what_is_missing(spread_tree, tmp_path, program):
     (tmp_path / 'bin').mkdir()
@@ -225,6 +226,7 @@ def gate(top: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 @needs_git
 def test_the_gate_says_where_it_has_no_history_and_fails_outside_of_a_clone(clone, tmp_path):
     git(clone, 'commit', '--quiet', '--allow-empty', '--message', 'a later one')
@@ -243,6 +245,7 @@ def test_the_gate_says_where_it_has_no_history_and_fails_outside_of_a_clone(clon
         assert message in done.stderr
 
 
+@pytest.mark.long
 @needs_git
 def test_the_baseline_is_a_commit_of_the_history_and_is_renewed_by_naming_one(clone):
     named = clone / 'benchmarks' / 'baseline.json'
@@ -260,6 +263,7 @@ def test_the_baseline_is_a_commit_of_the_history_and_is_renewed_by_naming_one(cl
     assert 'not compared: ' in done.stderr
 
 
+@pytest.mark.long
 @needs_git
 def test_the_gate_notices_that_a_side_runs_other_code_than_its_own(clone, spread_tree):
     (clone / 'elsewhere').mkdir()
@@ -313,6 +317,7 @@ def test_the_gate_stops_code_that_computes_or_waits_for_longer(clone, spread_tre
     assert done.stdout.count('plain: ') == 2  # it measured again before it said so
 
 
+@pytest.mark.long
 @needs_compiler
 @needs_xxhash
 def test_the_floor_sees_every_file_and_every_byte(spread_tree, tmp_path):
@@ -359,6 +364,7 @@ def shortest(call):
 '''
 
 
+@pytest.mark.long
 @needs_compiler
 def test_each_call_below_the_root_waits_once_and_none_beside_it(tmp_path):
     shim = compile_tool('slowcalls.so', tmp_path, '-shared', '-fPIC', '-ldl')

@@ -78,6 +78,7 @@ def test_every_module_has_one_line_in_the_architecture():
     assert sorted(quoted_names(' '.join(first_cells))) == sorted(MODULES)
 
 
+@pytest.mark.long
 def test_each_name_that_a_page_calls_is_there_after_import_fastindex():
     names = {
         name for text in PAGES.values() for name in re.findall(r'\bfastindex(?:\.[a-zA-Z_]+)+(?=\()', text)
@@ -171,6 +172,7 @@ def normalize(text: str) -> str:
     return '\n'.join(line.rstrip() for line in text.strip().split('\n'))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('page', [page for page, blocks in CONSOLES.items() if blocks])
 def test_what_a_page_shows_is_what_is_printed(page, small_example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

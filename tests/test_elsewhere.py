@@ -62,6 +62,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.long
 def test_each_job_is_done_with_what_macos_has(tmp_path):
     root = grow(tmp_path / 'root', TREE)
     here = fastindex.build(root, out=tmp_path, hash=['xxh128'], workers=1)
@@ -81,6 +82,7 @@ def test_each_job_is_done_with_what_macos_has(tmp_path):
     }
 
 
+@pytest.mark.long
 def test_without_the_modules_that_windows_lacks_an_index_is_read_and_all_else_is_refused(tmp_path):
     root = grow(tmp_path / 'root', TREE)
     fastindex.build(root, workers=1)

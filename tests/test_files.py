@@ -239,6 +239,7 @@ def test_a_file_is_replaced_by_one_of_its_mode(write, tmp_path, output):
     assert [path.name for path in (tmp_path / 'out').iterdir()] == [output.name]
 
 
+@pytest.mark.long
 @each_file
 @pytest.mark.parametrize('is_there', [True, False], ids=['link', 'dangling-link'])
 def test_a_link_stays_and_what_it_leads_to_is_replaced(write, tmp_path, output, is_there):
@@ -254,6 +255,7 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(write, tmp_path, output, 
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(['between', 'out', 'root', target.name])
 
 
+@pytest.mark.long
 @each_file
 @pytest.mark.parametrize('is_linked', [False, True], ids=['', 'linked'])
 def test_a_device_stays_one(write, tmp_path, output, is_linked):
@@ -293,6 +295,7 @@ def test_a_fifo_that_nobody_reads_is_said(write, tmp_path, output, monkeypatch):
     assert (code, 'nobody reads' in err or 'no file' in err) == (2, True), err
 
 
+@pytest.mark.long
 @each_file
 @pytest.mark.parametrize('name', ['-', '/dev/fd/1', 'stdout'])
 def test_standard_output_gets_what_was_asked_for_and_nothing_else(write, tmp_path, output, name, monkeypatch):
@@ -310,6 +313,7 @@ def test_standard_output_gets_what_was_asked_for_and_nothing_else(write, tmp_pat
     assert os.listdir() == ['stdout']
 
 
+@pytest.mark.long
 @each_file
 @pytest.mark.parametrize('make', ['folder', 'socket', 'loop', '..'])
 def test_what_is_no_file_is_refused_and_stays(write, tmp_path, output, make, monkeypatch):
@@ -325,6 +329,7 @@ def test_what_is_no_file_is_refused_and_stays(write, tmp_path, output, make, mon
     assert list_all(tmp_path / 'out') == before
 
 
+@pytest.mark.long
 @each_file
 def test_names_that_were_planted_are_not_used(write, tmp_path, output):
     out, victim = tmp_path / 'out' / output.name, tmp_path / 'victim'
@@ -353,6 +358,7 @@ def test_a_folder_that_cannot_be_written_to_is_said(open_folder, output, run):
     assert {path.name: path.read_text() for path in shut.iterdir()} == {output.name: 'old'}
 
 
+@pytest.mark.long
 @each_file
 def test_a_disk_that_is_full_is_said_with_the_name(write, tmp_path, output):
     out = tmp_path / 'out' / output.name
@@ -368,6 +374,7 @@ def test_a_disk_that_is_full_is_said_with_the_name(write, tmp_path, output):
     assert re.search(rf'{output.name}: .*{said}', err)
 
 
+@pytest.mark.long
 def test_a_reader_that_has_enough_is_no_error(template, tmp_path):
     root = shutil.copytree(template, tmp_path / 'root')
     command = [sys.executable, '-m', 'fastindex', root, '--workers', '1', '--changes', '-']

@@ -39,6 +39,7 @@ JOBS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('job', JOBS)
 def test_a_file_of_which_somebody_holds_a_lease_is_read_by_every_job(make_tree, twin, job):
     root = make_tree(TREE)

@@ -140,6 +140,7 @@ def test_a_lock_that_another_holds_is_told_from_one_that_fails(tmp_path, monkeyp
 CANNOT = [errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('number', [*CANNOT, errno.EIO], ids=errno.errorcode.get)
 def test_a_disk_that_cannot_sync_folders_is_written_to_and_one_that_fails_is_not(
     tmp_path, monkeypatch, number

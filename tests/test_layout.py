@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import pkgutil
 import re
@@ -56,10 +57,19 @@ NO_MODULE = {
 """Test files that have the name of no module, with the reason."""
 
 
+def path_of(module: str) -> Path:
+    path = PACKAGE / Path(*module.split('.'))
+    return path / '__init__.py' if path.is_dir() else path.with_suffix('.py')
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text('utf-8'))
+
+
+@functools.cache
 def imports_of(module: str) -> set[str]:
     """The modules of this package that a module imports anywhere, but for type checkers."""
-    path = PACKAGE / Path(*module.split('.'))
-    source = (path / '__init__.py' if path.is_dir() else path.with_suffix('.py')).read_text()
     found = set()
 
     class Visitor(ast.NodeVisitor):
@@ -73,7 +83,7 @@ def imports_of(module: str) -> set[str]:
                 names = [alias.name if alias.name in MODULES else '__init__' for alias in node.names]
                 found.update([below] if below else names)
 
-    Visitor().visit(ast.parse(source))
+    Visitor().visit(tree_of(path_of(module)))
     return found
 
 
@@ -135,9 +145,7 @@ def test_the_library_names_no_flag_in_what_it_says():
     for module in MODULES:
         if module.split('.')[0] in ('cli', 'commands'):
             continue
-        path = PACKAGE / Path(*module.split('.'))
-        tree = ast.parse((path / '__init__.py' if path.is_dir() else path.with_suffix('.py')).read_text())
-        for node in ast.walk(tree):
+        for node in ast.walk(tree_of(path_of(module))):
             text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ''
             if module not in apart or apart[module] not in text:
                 assert not re.search(r'(?<![\w-])--[a-z]', text), (module, text)
@@ -149,10 +157,10 @@ def test_each_option_that_a_hint_names_is_one_of_the_command_line():
     options = {option for command in COMMANDS for option in make_parser(command)._option_string_actions}
     named = set()
     for module in MODULES:
-        path = PACKAGE / Path(*module.split('.'))
-        tree = ast.parse((path / '__init__.py' if path.is_dir() else path.with_suffix('.py')).read_text())
         hints = [
-            node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == 'hint'
+            node.value
+            for node in ast.walk(tree_of(path_of(module)))
+            if isinstance(node, ast.keyword) and node.arg == 'hint'
         ]
         for hint in hints:
             named |= set(re.findall(r'--[a-z-]+', with_flags(ast.unparse(hint))))
@@ -175,7 +183,7 @@ def test_each_test_file_has_the_name_of_a_module_of_its_layer(layer):
 
 def test_no_test_file_imports_from_another():
     for path in TESTS.rglob('*.py'):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [getattr(node, 'module', '') or '', *(alias.name for alias in node.names)]
                 parts = {part for name in names for part in name.split('.')}
@@ -185,7 +193,7 @@ def test_no_test_file_imports_from_another():
 def test_each_temporary_file_says_where_so_that_a_container_without_such_a_folder_gets_a_sentence():
     makers = {'TemporaryDirectory', 'TemporaryFile', 'NamedTemporaryFile', 'mkdtemp', 'mkstemp'}
     for path in PACKAGE.rglob('*.py'):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition('.')[2] in makers:
                 assert 'dir' in {keyword.arg for keyword in node.keywords}, (path, node.lineno)
 
@@ -212,10 +220,9 @@ def count_fields(of: ast.ClassDef) -> int:
 @pytest.mark.parametrize('module', MODULES)
 def test_nothing_is_too_long_to_be_read_at_once(module):
     """Modules of 400 lines, functions of 60 below their docstring, classes of 12 fields, or with a reason."""
-    path = PACKAGE / Path(*module.split('.'))
-    path = path / '__init__.py' if path.is_dir() else path.with_suffix('.py')
+    path = path_of(module)
     too_long = [module] if len(path.read_text().splitlines()) > 400 else []
-    for one in ast.walk(ast.parse(path.read_text())):
+    for one in ast.walk(tree_of(path)):
         if isinstance(one, ast.FunctionDef):
             body = one.body[1:] if ast.get_docstring(one) else one.body
             if body and body[-1].end_lineno - body[0].lineno >= 60:
@@ -231,7 +238,7 @@ def test_a_name_of_a_class_stands_for_one_thing():
     names = [
         node.name
         for path in PACKAGE.rglob('*.py')
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ClassDef)
     ]
     assert {name for name in names if names.count(name) > 1} == {'Kind'}

@@ -43,6 +43,7 @@ def test_each_limit_is_tried_here():
     assert set(LOWERED) == {name for name in limits.__all__ if name.isupper()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(('limit', 'value', 'is_written'), [(name, *how) for name, how in LOWERED.items()])
 @pytest.mark.parametrize('hash', [(), ('xxh128', 'md5')], ids=str)
 def test_whatever_the_limit_what_is_written_is_opened(
@@ -105,6 +106,7 @@ def deep(tmp_path: Path):
     return deep
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('letter', ['a', 'é', '\U00010400'])
 @pytest.mark.parametrize('uuid', ['', UUID])
 @pytest.mark.parametrize(

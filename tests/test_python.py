@@ -43,6 +43,7 @@ def run_python(*arguments: str, **options: object) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_a_script(folder):
     (folder / 'script.py').write_text(SCRIPT)
     lines = run_python('script.py').splitlines()
@@ -51,6 +52,7 @@ def test_a_script(folder):
     assert lines[-3:] == ["['lab/Subjects/s2/2024-02-29/002']", '[]', '[]']
 
 
+@pytest.mark.long
 def test_the_prompt(folder):
     """Workers start there too, though there is no file that they could import."""
     words = "import fastindex\nfastindex.build('root', workers=2)\nfastindex.open('root')\n"
@@ -59,6 +61,7 @@ def test_the_prompt(folder):
     assert '<Index of root: 2 sessions, 3 datasets>' in shown
 
 
+@pytest.mark.long
 def test_a_notebook(folder):
     nbformat = pytest.importorskip('nbformat')
     from nbclient import NotebookClient

@@ -76,18 +76,21 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return grow(tmp_path_factory.mktemp('größe') / 'root', dict.fromkeys(NAMES, b'1'))
 
 
+@pytest.mark.long
 def test_the_library_says_and_writes_the_same_under_every_locale(root, tmp_path, twin):
     expected = run(root, tmp_path / 'utf-8', code=LIBRARY)
     assert b'True' in expected
     assert run(root, tmp_path / 'ascii', code=LIBRARY, **ASCII) == expected
 
 
+@pytest.mark.long
 def test_so_do_workers_however_they_are_started(root, tmp_path):
     expected = run(root, tmp_path / 'utf-8', 'here', code=WORKERS)
     for start in ('forked', 'spawned'):
         assert run(root, tmp_path / start, start, code=WORKERS, **ASCII) == expected
 
 
+@pytest.mark.long
 def test_the_command_line_prints_the_same_bytes_under_every_locale(root, tmp_path):
     run(root, tmp_path / 'index', str(root), '--out', str(tmp_path / 'index'), '--workers', '1')
     commands = [

@@ -191,6 +191,7 @@ def in_shell(root: Path, words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('words', 'code'),
     [
@@ -224,6 +225,7 @@ def test_a_root_of_any_name_is_indexed(make_tree, tmp_path):
     assert (done.returncode, done.stderr) == (0, b'')
 
 
+@pytest.mark.long
 def test_memory_that_runs_out_is_an_error_in_a_sentence(make_tree):
     root = make_tree({SPIKES: b''})
     done = in_shell(root, '. --workers 1 --hash')
@@ -278,6 +280,7 @@ def test_example_writes_a_tree_that_can_be_indexed(tmp_path, run):
     assert 'there already' in run('example', tmp_path / 'example', '--sessions', 3)[1]
 
 
+@pytest.mark.long
 def test_progress_is_shown_on_a_terminal_only(make_tree):
     root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.npy': b'' for i in range(300)})
     command = [sys.executable, '-m', 'fastindex', root, '--workers', '1']
@@ -287,6 +290,7 @@ def test_progress_is_shown_on_a_terminal_only(make_tree):
     assert '/300' in shown
 
 
+@pytest.mark.long
 def test_progress_of_a_verification_is_shown_in_bytes(make_tree):
     root = make_tree({f'lab/Subjects/s{i}/2024-01-01/001/a.b.npy': bytes(5000) for i in range(300)})
     command = [sys.executable, '-m', 'fastindex']

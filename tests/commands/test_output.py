@@ -45,6 +45,7 @@ def built(make_tree, run):
     return root
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('words', QUERIES, ids=' '.join)
 def test_json_is_one_document(built, run, words):
     out = run(*(word.replace('ROOT', str(built)) for word in words), '--json')[1]
@@ -121,6 +122,7 @@ def run_into(monkeypatch):
     return run_into
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('form', [[], ['--json']], ids=str)
 @pytest.mark.parametrize('query', QUERIES, ids=' '.join)
 def test_an_answer_that_cannot_be_written_whole_is_an_error_and_a_summary_a_warning(

@@ -143,6 +143,7 @@ def eids_by_folder(root):
     return {index.path(eid).relative_to(root).as_posix(): eid for eid in eids}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('twins', [('001', '1'), ('001', '01', '1'), ('01', '1'), ('1',), ('01',)])
 def test_of_folders_of_one_number_the_one_of_the_client_keeps_the_id(root, build, alyx, run, twins):
     kept = ids_by_path(alyx)['', 's1', date(2024, 1, 2)]
@@ -447,6 +448,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings('ignore:The copy keyword is deprecated:DeprecationWarning:one.api')
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_an_index_that_the_client_saved_is_gone_on_with_by_plain_runs(

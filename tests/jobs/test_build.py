@@ -64,6 +64,7 @@ def bytes_of(tmp_path, tree):
     return bytes_of
 
 
+@pytest.mark.long
 def test_any_number_of_workers_gives_the_same_bytes(bytes_of):
     for hash in ((), ('xxh128', 'md5')):
         assert len({bytes_of(workers=workers, hash=hash) for workers in (1, 2, 3, 8)}) == 1
@@ -74,6 +75,7 @@ def test_any_executor_gives_the_same_bytes(bytes_of):
         assert bytes_of(executor=executor) == bytes_of(workers=1)
 
 
+@pytest.mark.long
 def test_workers_are_started_where_this_process_has_threads_too(bytes_of):
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
@@ -141,6 +143,7 @@ def test_a_digest_covers_a_file_of_any_size(make_tree, build, size):
     assert (row['hash'], row['file_size']) == (hashlib.md5(data).hexdigest(), size)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('workers', [1, 2])
 def test_big_files_are_hashed_apart_and_end_in_their_rows(make_tree, build, workers):
     big = BIG_BYTES
@@ -310,6 +313,7 @@ def test_an_empty_index_has_no_qc_column(make_tree, build):
     assert 'qc' not in pq.read_schema(root / 'datasets.pqt').names
 
 
+@pytest.mark.long
 def test_all_problems_are_in_the_file_and_the_first_thousand_in_the_summary(make_tree, build):
     links = {f'lab/Subjects/s{i:04}': Link('nowhere') for i in range(1200)}
     root = make_tree({SPIKES: b'', **links, f'{SESSION}/a.b.npy': Link('nowhere')})

@@ -204,6 +204,7 @@ def paths_in(folder: Path, root: Path) -> set[str]:
     return {f'{path_of[row["eid"]]}/{row["rel_path"]}' for row in read(folder, 'datasets')}
 
 
+@pytest.mark.long
 @given(awkward_trees)
 @settings(max_examples=cases(150))
 def test_every_file_of_a_session_is_a_dataset_or_a_counted_skip(tree):

@@ -94,6 +94,7 @@ def test_every_field_of_the_recipe_is_one_that_can_be_carried_on():
     assert set(OPTIONS) == {field.name for field in fields(Recipe)} == set(Wish._fields)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('names', [*([name] for name in OPTIONS), *TOGETHER], ids='+'.join)
 def test_a_plain_run_goes_on_with_what_the_index_was_made_with_and_says_so(root, run, build, names):
     words = [word for name in names for word in OPTIONS[name][0]]

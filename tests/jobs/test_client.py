@@ -95,6 +95,7 @@ def test_search_without_terms_finds_every_session(index):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('terms', 'found'),
     [
@@ -259,6 +260,7 @@ def test_asked_for_a_revision_the_client_loads_it_or_the_one_before(index, revis
     assert one.load_dataset(eid, 'spikes.times.npy', collection='alf', revision=revision) == value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('hash', HASHES, ids=str)
 def test_every_dataset_loads_whatever_digests_were_asked_for(index, hash):
     root, one = index(PLAIN, hash=hash)

@@ -325,6 +325,7 @@ def test_worker_processes_give_the_same_rows(make_tree, out):
     assert read(out, 'datasets') == read(root, 'datasets')
 
 
+@pytest.mark.long
 def test_script_without_a_main_guard_runs_once(tmp_path):
     """The client's builder needs none: workers must not run the caller's script again."""
     root = grow(tmp_path / 'root', FLAT)
@@ -356,6 +357,7 @@ PARTS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('part', PARTS)
 def test_part_of_a_tree_has_the_rows_of_the_whole(make_tree, out, part):
     subjects = ('lab/Subjects/s1', 'lab/Subjects/s2', 's3')

@@ -80,6 +80,7 @@ def test_a_smaller_example_is_the_beginning_of_a_larger_one(count):
     assert (FAMOUS in paths) == (count >= 2)
 
 
+@pytest.mark.long
 def test_a_million_files_have_more_mice_not_more_days():
     paths = list(iter_session_paths(66_667))
     subjects = Counter(path.rsplit('/', 2)[0] for path in paths)
@@ -185,6 +186,7 @@ def test_another_seed_gives_other_trials_in_the_same_sessions(example_tree, tmp_
     assert digest_of(tmp_path / 'other' / FAMOUS) != digest_of(example_tree[0] / FAMOUS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'before', ['', 'import threading; threading.Thread(target=input, daemon=True).start()']
 )
@@ -198,6 +200,7 @@ def test_a_script_writes_in_parallel_with_or_without_threads(example_tree, tmp_p
     assert digest_of(tmp_path / 'x') == digest_of(example_tree[0])
 
 
+@pytest.mark.long
 def test_a_script_without_main_guard_may_call_it(tmp_path):
     (tmp_path / 'script.py').write_text(
         'from fastindex.jobs.example.example import *; write_example("x", sessions=60)'
@@ -314,6 +317,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.long
 def test_a_killed_run_leaves_nothing_under_the_final_name_its_workers_end_and_the_next_run_clears_up(
     tmp_path,
 ):
@@ -326,6 +330,7 @@ def test_a_killed_run_leaves_nothing_under_the_final_name_its_workers_end_and_th
     assert os.listdir(tmp_path) == ['x']
 
 
+@pytest.mark.long
 def test_a_killed_worker_changes_no_byte(example_tree, tmp_path, monkeypatch):
     pids = []
     spawn = child._spawn

@@ -93,6 +93,7 @@ NOT_ASKED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kind', ASKED)
 def test_a_great_loss_is_asked_about_and_allowed(make_tree, build, run, tmp_path, kind):
     tree, change, says = ASKED[kind]
@@ -120,6 +121,7 @@ def test_a_great_loss_is_asked_about_and_allowed(make_tree, build, run, tmp_path
     assert tables_digest(root) != before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kind', NOT_ASKED)
 def test_what_goes_every_day_is_not_asked_about(make_tree, build, kind):
     tree, change = NOT_ASKED[kind]
@@ -142,6 +144,7 @@ def test_a_folder_that_may_not_be_read_is_named_with_the_reason(open_folder, run
     assert 'problem: big/Subjects/s1: ' in err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('value', 'gone', 'code'),
     [('2', 2, 0), ('2', 3, 2), ('0', 1, 2), ('10%', 3, 0), ('10%', 4, 2), ('0%', 1, 2)],

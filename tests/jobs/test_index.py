@@ -164,6 +164,7 @@ UNSAFE_PATHS = [
 UNSAFE_PATHS += ['..\\a.b.npy', '\x1b]0;x\x07/a.b.npy', 'a\n/b.c.d', 'alf/' * 1024 + 'a.b.c', 'a/..', '..']
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('path', UNSAFE_PATHS, ids=repr)
 def test_a_path_that_leads_out_of_its_session_is_refused(index, path):
     disown(index)
@@ -173,6 +174,7 @@ def test_a_path_that_leads_out_of_its_session_is_refused(index, path):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('table', 'column', 'value'),
     [
@@ -209,6 +211,7 @@ def test_days_beyond_the_calendar_are_refused(index):
         fastindex.open(index)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('table', 'column', 'kind'),
     [
@@ -249,6 +252,7 @@ def test_a_forged_index_that_is_well_formed_is_opened(index):
     assert fastindex.open(index).datasets.collect().height == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('table', 'change', 'message'),
     [
@@ -271,6 +275,7 @@ def test_a_forged_index_is_held_to_the_contract(index, table, change, message):
         fastindex.open(index)
 
 
+@pytest.mark.long
 def test_a_small_file_of_many_rows_is_refused_before_they_are_read(index):
     rows = 10_000_000
     zeros = pa.Array.from_buffers(pa.int8(), rows, [None, pa.py_buffer(bytes(rows))])

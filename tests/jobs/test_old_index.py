@@ -83,6 +83,7 @@ def rerun(indexed, run, tmp_path):
     return rerun
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('kind', 'hash'), [*((kind, 'hash') for kind in KINDS), ('a path that is too long', ''), ('a text', '')]
 )

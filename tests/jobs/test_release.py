@@ -93,6 +93,7 @@ def list_files(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob('*') if path.is_file()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', ['data.zip', 'data.tar.zst'])
 def test_unpacked_files_are_those_of_the_index_and_what_describes_them(released, name):
     unpacked = unpack(released / name)
@@ -107,6 +108,7 @@ def test_unpacked_files_are_those_of_the_index_and_what_describes_them(released,
     assert {path.stat().st_mode & 0o777 for path in unpacked.rglob('*') if path.is_file()} == {0o644}
 
 
+@pytest.mark.long
 def test_archives_pass_the_tests_of_the_programs_that_unpack_them(released):
     subprocess.run(['unzip', '-tq', released / 'data.zip'], check=True)
     subprocess.run(['zip', '-Tq', released / 'data.zip'], check=True)
@@ -129,6 +131,7 @@ def test_what_is_compressed_already_is_stored_and_all_else_deflated(released):
     assert packed['wheel.position.npy'] == 1  # noise: smaller as it is
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('manifest', 'program'), [('md5', 'md5sum'), ('xxh128', 'xxh128sum'), ('sha256', 'sha256sum')]
 )
@@ -166,6 +169,7 @@ def test_a_manifest_has_each_path_as_it_is_whatever_characters_it_has(make_tree,
     assert {line.removesuffix(': OK') for line in done.stdout.splitlines()} >= set(tree)
 
 
+@pytest.mark.long
 def test_client_loads_every_dataset_of_a_release_of_the_example(example_tree, tmp_path):
     root, example = example_tree
     (tmp_path / 'tables').mkdir()
@@ -255,6 +259,7 @@ def test_a_lab_larger_than_a_part_is_an_error(make_tree, tmp_path):
         fastindex.release(root, tmp_path / 'x.zip', split_bytes=10**6, workers=1)
 
 
+@pytest.mark.long
 def test_no_part_of_small_files_exceeds_its_limit(make_tree, tmp_path):
     root = make_tree(
         {
@@ -312,6 +317,7 @@ def test_a_file_that_grows_during_the_release_is_named_and_nothing_is_released(
     assert not list(tmp_path.glob('*x.zip*'))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
 def test_a_run_that_is_killed_leaves_the_old_archive_and_nothing_else(make_tree, tmp_path, number, code):
     root = make_tree({f's/2024-01-01/00{i}/a.b.bin': NOISE for i in range(9)})
@@ -346,6 +352,7 @@ def _has_written(pid: int, folder: Path) -> bool:
     return False
 
 
+@pytest.mark.long
 def test_a_full_disk_is_said_and_leaves_nothing(make_tree, tmp_path):
     root = make_tree({'s/2024-01-01/001/a.b.bin': NOISE})
     fastindex.build(root, workers=1, hash=['xxh128'])
@@ -493,6 +500,7 @@ def test_paths_that_windows_cannot_hold_are_a_warning(make_tree, tmp_path):
     assert [warning[:32] for warning in done.warnings] == ['5 paths that Windows cannot hold', lacks]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('options', 'said'),
     [
@@ -536,6 +544,7 @@ def test_a_dry_run_tells_what_would_be_released_and_writes_nothing(make_tree, tm
     assert digest_of(tmp_path) == before
 
 
+@pytest.mark.long
 def test_the_commands_of_the_summary_work_where_the_archive_lies(make_tree, tmp_path, run):
     root = make_tree({path: content for path, content in TREE.items() if '%' not in path})
     for name in ('my data.zip', 'data.tar.zst'):
@@ -649,6 +658,7 @@ def test_zip_members_and_offsets_beyond_4_gib_have_their_64_bits(tmp_path):
     assert listed.stdout == b'content'
 
 
+@pytest.mark.long
 def test_zip_may_have_more_than_65535_members(tmp_path):
     packer = ZipFormat(MOMENT).open_packer()
     for i in range(70_000):
@@ -750,6 +760,7 @@ def test_what_one_has_beside_the_sessions_is_no_finding(served):
     assert (finding.code, finding.path) == ('ALF104', 'trials.pqt')
 
 
+@pytest.mark.long
 def test_what_one_has_beside_the_sessions_is_released_with_them(served, tmp_path):
     fastindex.release(served, tmp_path / 'x.tar.zst')
     found = unpack(tmp_path / 'x.tar.zst')
@@ -780,6 +791,7 @@ def test_small_labs_are_packed_into_one_part(make_tree, tmp_path):
     assert [one.groups for one in done.archives] == [('lab0', 'lab1', 'lab2')]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('suffix', ['.zip', '.tar.zst'])
 def test_fewer_parts_leave_none_of_the_release_before_and_nothing_else_is_removed(
     make_tree, tmp_path, suffix
@@ -801,6 +813,7 @@ def test_fewer_parts_leave_none_of_the_release_before_and_nothing_else_is_remove
     assert archives == {*others, f'x.part1{suffix}', f'x.part2{suffix}', f'x.part7{suffix}'}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('call', ['fsync', 'link'])
 @pytest.mark.parametrize('at', range(1, 4))
 def test_parts_of_two_releases_are_never_side_by_side(make_tree, tmp_path, monkeypatch, call, at):

@@ -233,6 +233,7 @@ def test_findings_are_in_the_page(write):
     assert 'and 1 more' in text
 
 
+@pytest.mark.long
 def test_without_a_look_at_the_tree_the_page_says_so(write, build, make_tree, tmp_path):
     assert 'Every name is valid.' in write({f'{SESSION}/spikes.times.npy': b''}).read_text()
     assert 'were not judged.' in write(TREE, validate=False).read_text()
@@ -292,6 +293,7 @@ def test_what_is_not_on_disk_covers_nothing(make_tree):
     assert (coverage.columns, coverage.total.having) == (('spikes.times',), (1,))
 
 
+@pytest.mark.long
 def test_a_browser_runs_nothing_that_is_in_a_name(browser, write):
     visit = Visit(browser, write(HOSTILE, title='<script>alert(1)</script>'))
     assert visit.messages == []
@@ -305,6 +307,7 @@ def test_a_browser_runs_nothing_that_is_in_a_name(browser, write):
     assert '</script><script>alert(1)</y.npy' in visit.page.inner_text('#findings')
 
 
+@pytest.mark.long
 def test_a_browser_shows_searches_and_sorts(browser, example_tree, tmp_path):
     root, made = example_tree
     fastindex.build(root, out=tmp_path, workers=1)
@@ -383,6 +386,7 @@ def test_problems_of_the_build_are_in_the_page(write, tmp_path):
     assert f'{SESSION}/alf/gone.times.npy: dangling-link' in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'tree',
     [
@@ -487,6 +491,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(open_folder):
         report.write_report(index, open_folder / 'shut/r.html', validate=False)
 
 
+@pytest.mark.long
 def test_without_the_packages_the_error_names_those_that_are_missing(make_tree, build, tmp_path, monkeypatch):
     root = make_tree(TREE)
     build(root)

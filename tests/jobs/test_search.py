@@ -164,6 +164,7 @@ def answers(question: dict[str, Any], search: Callable[..., list[UUID]]) -> list
         return ValueError
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', ['example', 'awkward', 'filled'])
 def test_a_hundred_questions_have_the_answers_of_the_client(indexes, name):
     client = One(cache_dir=indexes[name], mode='local')
@@ -345,6 +346,7 @@ def rewrite(folder: Path, table: str, change: Callable[[pa.Table], pa.Table]) ->
     pq.write_table(change(rows).replace_schema_metadata(metadata), path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('table', 'change'),
     [
@@ -507,6 +509,7 @@ def test_rows_that_are_written_in_pieces_are_those_that_are_written_at_once(sear
     assert len(json.loads(whole[0])) == 15
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('form', ['', '--json', '--csv', '--eids', '--count', '--paths', '--paths -0'])
 def test_an_answer_that_could_not_be_written_whole_is_an_error(indexes, form):
     command = [sys.executable, '-m', 'fastindex', 'search', indexes['awkward'], *form.split()]
@@ -608,6 +611,7 @@ def start(*words: object, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, '-m', 'fastindex', *map(str, words)], **options)
 
 
+@pytest.mark.long
 def test_a_table_fits_the_terminal(indexes):
     for columns in (60, 80):
         command = [sys.executable, '-m', 'fastindex', 'search', indexes['awkward']]
@@ -621,6 +625,7 @@ def test_a_table_fits_the_terminal(indexes):
         assert columns == 80 or '…' in ''.join(shown)
 
 
+@pytest.mark.long
 def test_a_reader_that_leaves_is_no_error(indexes):
     for words in (['--csv'], ['--paths', '-0']):
         reader, writer = os.pipe()
@@ -631,6 +636,7 @@ def test_a_reader_that_leaves_is_no_error(indexes):
         assert process.returncode == 0
 
 
+@pytest.mark.long
 def test_the_command_in_its_own_process_refuses_what_open_refuses(make_tree, build):
     root = make_tree(AWKWARD)
     build(root)

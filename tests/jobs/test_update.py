@@ -106,6 +106,7 @@ def steps(draw: st.DrawFn) -> list[tuple[list[tuple[str, str, str, int]], list[s
     return found
 
 
+@pytest.mark.long
 @settings(max_examples=cases(24), phases=[Phase.generate])  # to shrink takes minutes
 @given(tree=st.lists(changes, max_size=12), history=steps(), hash=st.sampled_from([(), ('xxh128',)]))
 def test_a_part_is_what_a_full_run_writes(
@@ -138,6 +139,7 @@ comings_and_goings = st.lists(  # no session goes and comes in one step: it is k
 )
 
 
+@pytest.mark.long
 @settings(max_examples=cases(24), phases=[Phase.generate])
 @given(history=comings_and_goings, hash=st.sampled_from([(), ('md5',)]))
 def test_new_sessions_are_what_a_full_run_writes(
@@ -191,6 +193,7 @@ def age(root: Path) -> Path:
     return root
 
 
+@pytest.mark.long
 @settings(max_examples=cases(48), phases=[Phase.generate])
 @given(
     tree=st.lists(changes, max_size=12),
@@ -352,6 +355,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Path], set[Path]]:
     return listed, looked
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('path', 'why'),
     [

@@ -549,6 +549,7 @@ trees = st.dictionaries(
 )
 
 
+@pytest.mark.long
 @given(trees)
 @settings(max_examples=cases(100))
 def test_whatever_a_build_leaves_out_of_a_session_has_a_finding(tree):
@@ -581,6 +582,7 @@ def test_no_file_is_opened_or_asked_for_its_size(make_tree, tmp_path):
     assert not re.search('"[^"]*(spikes.times.npy|notes.txt|x.y.npy)"', calls)
 
 
+@pytest.mark.long
 def test_progress_is_shown_on_a_terminal_only(make_tree):
     root = make_tree({f's{i}/2024-01-01/001/a.b.npy': b'' for i in range(300)})
     command = [sys.executable, '-m', 'fastindex', 'validate', root, '--workers', '1']

@@ -112,6 +112,7 @@ def test_the_fast_level_does_not_see_a_file_that_moved(indexed):
     assert len(verify(indexed)) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('options', [{}, {'hash': ['xxh128']}, {'hash': ['md5']}], ids=str)
 def test_workers_find_what_one_process_finds(example_tree, tmp_path, build, options):
     root = tmp_path / 'tree'
@@ -151,6 +152,7 @@ def test_big_files_are_compared_too(make_tree, build):
     assert verify(root, hash=True) == [('altered', FIRST)]
 
 
+@pytest.mark.long
 def test_many_lost_sessions_are_found_in_chunks(make_tree, build, monkeypatch):
     monkeypatch.setattr('fastindex.tables.merge.CHUNK_ROWS', 4)
     monkeypatch.setattr('fastindex.jobs.verify.comparison.CHUNK_ROWS', 4)
@@ -281,6 +283,7 @@ def test_no_row_makes_it_look_out_of_the_root(indexed, tmp_path):
         verify(indexed)
 
 
+@pytest.mark.long
 def test_the_story_of_a_data_manager(example_tree, tmp_path, build):
     """Index; ten things happen; they are found; index again; a disk damages a byte; it is found."""
     root = tmp_path / 'tree'
@@ -310,6 +313,7 @@ def test_the_story_of_a_data_manager(example_tree, tmp_path, build):
     assert verify(root, hash=True) == [('altered', str(damaged.relative_to(root)))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('seed', range(12))
 def test_losses_are_found_wherever_shards_begin_and_end(open_folder, seed):
     """Sessions with and without datasets, of which some vanish, some lose files, some cannot be listed."""

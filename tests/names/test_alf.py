@@ -40,6 +40,7 @@ DATASET = 'spikes.times.npy'
 # File names
 
 
+@pytest.mark.long
 @given(names)
 @example('_times.x.npy')
 @example('__a.b.c')

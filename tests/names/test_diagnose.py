@@ -27,6 +27,7 @@ MISREAD = 'ALF305'
 NOT_ON_WINDOWS = 'ALF412'
 
 
+@pytest.mark.long
 @given(names)
 @settings(max_examples=cases(500))
 def test_a_name_is_found_wrong_where_the_client_says_it_is_invalid(name):
@@ -47,6 +48,7 @@ def test_a_name_with_a_strange_namespace_is_one_that_the_client_reads_otherwise(
         assert name.startswith(head + parts['object'] + '.')
 
 
+@pytest.mark.long
 @given(st.one_of(names, st.text(max_size=20)))
 @settings(max_examples=cases(500))
 def test_a_fix_of_a_file_is_valid_to_the_client(name):

@@ -88,6 +88,7 @@ def test_the_id_comes_from_the_name_and_is_not_in_the_rel_path(make_tree, index)
     fastindex.open(root)  # checks the order
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings('ignore:The copy keyword is deprecated:DeprecationWarning:one.api')
 def test_the_client_opens_and_loads_it(make_tree, index):
     names = {
@@ -153,6 +154,7 @@ def test_a_name_is_a_dataset_where_the_client_makes_it_of_rel_path_and_id_and_el
 # Names that cannot be rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('name', 'reason', 'code', 'fix'),
     [
@@ -285,6 +287,7 @@ def test_validate_finds_the_same_with_any_number_of_workers(make_tree):
 # Runs
 
 
+@pytest.mark.long
 def test_any_run_gives_the_same_bytes(example_tree, tmp_path, index):
     ids = rename(example_tree[0], tmp_path / 'named')
     root = tmp_path / 'named'
@@ -376,6 +379,7 @@ def named(example_tree, tmp_path, index):
     return tmp_path / 'named'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('is_ours', [True, False])
 def test_verify_finds_each_mutation_and_no_other(named, tmp_path, is_ours, monkeypatch):
     options = {'hash': True, 'workers': 1}
@@ -444,6 +448,7 @@ def disown(folder: Path) -> None:
         pq.write_table(table.take(list(range(table.num_rows))[::-1]), folder / f'{name}.pqt')
 
 
+@pytest.mark.long
 def test_paths_of_datasets_are_those_of_the_files(named, run):
     code, out, _ = run('search', named, '--datasets', '--paths')
     assert code == 0

@@ -52,6 +52,7 @@ LARGE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('hash', [(), ('xxh128', 'md5')])
 @pytest.mark.parametrize('workers', [1, 2])
 @pytest.mark.parametrize('revisions', [{}, {f'{SESSION}/alf/#r#/frame.n{i}.npy': b'' for i in range(9)}])
@@ -149,6 +150,7 @@ class PoisonFolder(NamedTuple):
         return self.inner.measure(names, *args, **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('poison', ['s1/2024-01-02/001', 's2/2024-01-03/001/spikes.times.npy'])
 def test_what_kills_its_worker_each_time_is_a_problem_and_all_else_is_indexed(
     make_tree, tmp_path, monkeypatch, inheriting, poison

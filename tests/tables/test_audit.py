@@ -161,6 +161,7 @@ def test_an_empty_index_of_ours_has_no_fault(make_tree, build):
     assert codes(root) == set()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('code', 'table', 'change'), CASES, ids=[f'{c}-{i}' for i, (c, _, _) in enumerate(CASES)]
 )

@@ -114,6 +114,7 @@ sized_trees = st.dictionaries(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=cases(50))
 @given(old=sized_trees, new=sized_trees, block=st.sampled_from([1, 2, 5, 64]))
 def test_any_two_indexes_differ_as_their_trees_do(tmp_path_factory, old, new, block):

@@ -50,6 +50,7 @@ def ids(folder: Path) -> set[str]:
     return {row['id'] for name in ('sessions', 'datasets') for row in read(folder, name)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('stranger', STRANGERS)
 def test_no_command_replaces_them_unasked(root, folder, run, tmp_path, monkeypatch, stranger):
     STRANGERS[stranger](root, folder)
@@ -66,6 +67,7 @@ def test_no_command_replaces_them_unasked(root, folder, run, tmp_path, monkeypat
         assert look_at(folder) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('stranger', STRANGERS)
 def test_a_release_is_made_of_those_that_are_an_index_and_leaves_all_as_they_are(
     root, folder, run, tmp_path, stranger
@@ -80,6 +82,7 @@ def test_a_release_is_made_of_those_that_are_an_index_and_leaves_all_as_they_are
     assert (tmp_path / 'x.zip').exists() == (stranger in SERVED)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('stranger', STRANGERS)
 def test_what_is_in_the_root_is_not_replaced_either(root, run, stranger):
     STRANGERS[stranger](root, root)
@@ -131,6 +134,7 @@ def test_an_index_elsewhere_leaves_them_alone(root, folder, build):
     assert {name: (root / name).read_bytes() for name in TABLES} == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('stranger', STRANGERS)
 def test_force_replaces_them(root, folder, build, stranger):
     STRANGERS[stranger](root, folder)
@@ -139,6 +143,7 @@ def test_force_replaces_them(root, folder, build, stranger):
     assert build(root, out=folder).changes == Changes(0, 0, 0, 0, 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('stranger', STRANGERS)
 def test_what_writes_nothing_looks_at_them(root, folder, build, run, stranger):
     STRANGERS[stranger](root, folder)

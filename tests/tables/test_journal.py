@@ -82,6 +82,7 @@ def never(*_):
     raise AssertionError('a file was read')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('workers', [1, 2, 5])
 @pytest.mark.parametrize('hash', [['xxh128', 'md5'], ['md5']])
 def test_what_a_run_has_hashed_is_used_by_the_next_one(
@@ -124,6 +125,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('change', CHANGES)
 @pytest.mark.parametrize('name', [FIRST, BIG])
 def test_a_file_that_may_have_changed_since_is_read_again(root, build, stop, expected, change, name):
@@ -142,6 +144,7 @@ def test_a_file_that_was_too_young_when_it_was_hashed_is_read_again(root, build,
     assert build(root, hash=['md5']).digests_reused == 0
 
 
+@pytest.mark.long
 def test_no_damage_of_the_journal_makes_a_digest_wrong(root, build, stop, expected, tmp_path):
     wanted = expected(root)
     stop(root, workers=5)
@@ -232,6 +235,7 @@ def test_what_cannot_be_written_is_not_kept_and_no_reason_to_fail(root, build, s
     assert tables_digest(root) == wanted
 
 
+@pytest.mark.long
 def test_it_does_not_grow_without_an_end(root, build, stop, monkeypatch):
     monkeypatch.setattr(module, 'MAX_BYTES', 2000)
     for number in range(4):

@@ -50,6 +50,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('recipe', [{}, {'namespace': OTHER}, {'uuid_filenames': True}], ids=str)
 @pytest.mark.parametrize('disorder', DISORDERS)
 @pytest.mark.parametrize('reader', READERS)

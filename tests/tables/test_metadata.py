@@ -129,6 +129,7 @@ def unpack(archive):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('tree', 'options'),
     [
@@ -157,6 +158,7 @@ def test_a_release_makes_the_index_as_it_was_made_and_so_is_the_released_one(
     assert files == {str(path.relative_to(root)) for path in root.rglob('*.npy')}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('options', 'words', 'said'),
     [
@@ -196,6 +198,7 @@ def test_a_release_by_the_uuids_in_names_misses_none(make_tree, build, tmp_path,
         fastindex.release(root, tmp_path / 'x.tar.zst', workers=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('ids_from', ['alyx', 'root', None])
 def test_a_release_keeps_the_ids_of_other_tables_told_or_not(make_tree, build, tmp_path, ids_from):
     root = make_tree(NAMED)
@@ -245,6 +248,7 @@ def test_how_a_damaged_index_was_made_is_read_from_the_table_that_is_whole(make_
     assert (root / 'sessions.pqt').read_bytes() == b'damaged'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('killed_at', ['datasets.pqt', 'sessions.pqt'])
 def test_an_index_that_a_stopped_run_has_completed_is_the_one_that_counts(
     make_tree, build, tmp_path, killed_at
@@ -321,6 +325,7 @@ def folder(request, make_tree, tmp_path):
     return make_tree({})
 
 
+@pytest.mark.long
 def test_every_command_that_reads_an_index_goes_by_how_it_was_made(made, folder, run):
     root, words = made
     code, _, err = run(root, '--out', folder, '--workers', 1, *words)
@@ -341,6 +346,7 @@ def test_every_command_that_reads_an_index_goes_by_how_it_was_made(made, folder,
     assert json.loads(said['report'])['findings'] == len(findings)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('folder', 'wish'),
     [('in the root', []), ('elsewhere', ['--force', '--select', '--subject', 's'])],

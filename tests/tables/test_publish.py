@@ -235,6 +235,7 @@ def test_a_complete_stage_is_put_in_place(make_tree, build):
         assert read_paths(root) == {FIRST, SECOND}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('code', 'options', 'processes'),
     [(COMMAND, ['--hash', '--workers', '2', '--quiet'], 1), (EXECUTOR, [], 3)],
@@ -310,6 +311,7 @@ def test_a_signal_does_not_wait_for_a_table_that_is_held(make_tree, build, monke
     assert (root / '.fastindex/stage/ready').exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('name', 'damage'),
     [
@@ -353,6 +355,7 @@ def large_tree(tmp_path_factory):
     return root, {fastindex.build(root, workers=1, hash=hash).generation for hash in ((), ('xxh128',))}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_the_index_no_stage_and_no_child(large_tree, signal_number):
     root, generations = large_tree

@@ -89,6 +89,7 @@ def test_nothing_is_read_again_where_nothing_has_changed(root, build, rebuilt, m
         assert tables_digest(root) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('workers', [2, 5])
 def test_any_number_of_workers_reuses_the_same(root, build, rebuilt, workers):
     grow(root, {f's2/2024-01-0{day}/001/new{day}.b.npy': b'new' for day in range(1, 4)})
@@ -119,6 +120,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('change', CHANGES.values(), ids=list(CHANGES))
 def test_a_file_that_may_have_changed_is_read_again(root, build, rebuilt, settling, change):
     change(root)
@@ -179,6 +181,7 @@ def test_fingerprints_of_another_generation_are_not_used(root, build, tmp_path, 
     assert tables_digest(root) == rebuilt(hash=['md5'])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', ['datasets.pqt', 'sessions.pqt', f'.fastindex/{FINGERPRINTS}'])
 def test_no_damage_of_the_index_makes_a_digest_wrong(root, build, rebuilt, name):
     expected = rebuilt()
@@ -195,6 +198,7 @@ def test_no_damage_of_the_index_makes_a_digest_wrong(root, build, rebuilt, name)
     assert tables_digest(root) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'facts', [None, b'\xff', b'7', b'[]', b'{}', b'{"generation": {}}', b'[' * 100_000], ids=range(7)
 )

@@ -216,6 +216,7 @@ def count(proxy: Proxy, method: str, text: str = '') -> int:
     return sum(one == method and text in path for one, path in proxy.requests)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'options', [{}, {'hash': ['xxh128']}, {'hash': ['md5']}, {'hash': ['xxh128', 'md5']}]
 )
@@ -267,6 +268,7 @@ def test_workers_list_at_the_same_time_and_make_the_same_bytes(on_rclone, index)
     assert next(pages) >= 3
 
 
+@pytest.mark.long
 def test_threads_list_each_subject_once(on_moto, proxy, index):
     on_moto.put({f'lab/Subjects/t{i}/2024-01-01/001/a.b//c.npy': b'' for i in range(20)})
     with ThreadPoolExecutor(8) as executor:
@@ -275,6 +277,7 @@ def test_threads_list_each_subject_once(on_moto, proxy, index):
     assert count(proxy, 'GET', 'list-type') == len(proxy.requests) == 28
 
 
+@pytest.mark.long
 def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path, monkeypatch):
     monkeypatch.setattr(objects, 'BLOCK_OBJECTS', 150)
     tree = {f'lab/Subjects/s1/2024-01-{day:02}/001/a.x{i}.npy': b'' for day in (1, 2, 3) for i in range(400)}
@@ -301,6 +304,7 @@ def test_requests_are_one_a_subject_and_none_a_dataset(on_moto, proxy, index):
     assert len(proxy.requests) == 8
 
 
+@pytest.mark.long
 def test_md5_is_the_etag_where_that_is_one(on_moto, proxy, index):
     client = make_client(on_moto.url)
     key = f'{S2}/spikes.parts.npy'
@@ -330,6 +334,7 @@ def test_etags_that_are_no_md5_are_not_taken_for_it(on_moto, proxy, index, build
     assert rows_of(out) == rows_of(tmp_path / 'local')
 
 
+@pytest.mark.long
 def test_digests_of_objects_that_are_as_they_were_are_reused(on_moto, proxy, index):
     assert index(on_moto, url=proxy.url, hash=['xxh128'])[1].digests_reused == 0
     proxy.requests.clear()
@@ -395,6 +400,7 @@ def test_half_a_listing_is_an_error_and_the_old_index_stays(on_rclone, index, tm
     assert rows_of(out) == before
 
 
+@pytest.mark.long
 def test_object_that_cannot_be_read_is_a_problem(on_moto, proxy, index):
     proxy.trouble = lambda _, path: (
         (403, b'<Error><Code>AccessDenied</Code></Error>') if path.endswith('trials.table.pqt') else None
@@ -404,6 +410,7 @@ def test_object_that_cannot_be_read_is_a_problem(on_moto, proxy, index):
     assert found.datasets == DATASETS - 1
 
 
+@pytest.mark.long
 def test_object_that_stands_for_the_etags_of_others_and_cannot_be_read_is_the_one_problem(
     on_moto, proxy, index
 ):
@@ -412,6 +419,7 @@ def test_object_that_stands_for_the_etags_of_others_and_cannot_be_read_is_the_on
     assert found.problems == (Problem(f'{S1}/alf/spikes.times.npy', Reason.PERMISSION),)
 
 
+@pytest.mark.long
 def test_object_that_is_gone_when_it_is_read_is_a_problem(on_moto, proxy, index):
     def trouble(method: str, path: str) -> None:
         if path.endswith('clusters.depths.npy'):
@@ -460,6 +468,7 @@ def test_paths_that_no_index_holds_are_those_of_the_same_folder(on_moto, index, 
     assert found.problem_count == 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'kind', ['a path that is too long', 'a null eid', 'the half of a table', 'a pair of two runs']
 )
@@ -505,6 +514,7 @@ def test_awkward_names_are_indexed_or_counted(on_moto, index):
     assert found.datasets + sum(found.skipped.values()) + len(found.problems) == 8
 
 
+@pytest.mark.long
 def test_what_cannot_be_is_said_before_anything_is_done(on_rclone, index, tmp_path, monkeypatch, forget):
     on_rclone.put(TREE)
     with pytest.raises(RootError, match='no such bucket'):
@@ -550,6 +560,7 @@ def test_options_that_make_no_sense_for_a_bucket_are_named(tmp_path, root, optio
         fastindex.build(root, **{'out': tmp_path, 'workers': 1, **options})
 
 
+@pytest.mark.long
 def test_wrong_root_in_a_bucket_is_explained(on_rclone, index):
     on_rclone.put(TREE)
     for prefix, said in (
@@ -578,6 +589,7 @@ def test_missing_extra_is_named(tmp_path, monkeypatch):
         fastindex.build('s3://bucket', out=tmp_path)
 
 
+@pytest.mark.long
 def test_anonymous_requests_are_not_signed(on_moto, proxy, index, monkeypatch, forget):
     for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'):
         monkeypatch.delenv(name)
@@ -595,6 +607,7 @@ def test_profile_has_credentials_and_endpoint(on_rclone, tmp_path, monkeypatch, 
     assert fastindex.build(on_rclone.root, dry_run=True, workers=1).datasets == DATASETS
 
 
+@pytest.mark.long
 @ON_MOTO_OR_ELSE
 def test_index_is_put_where_the_data_is_and_read_there(on_each, run):
     on_each.put(TREE)
@@ -638,18 +651,21 @@ def test_verify_finds_what_differs_in_a_bucket(on_each, index):
     ]
 
 
+@pytest.mark.long
 def test_verify_asks_for_no_more_than_the_listing(on_moto, proxy, index):
     out, _ = index(on_moto)
     assert not list(fastindex.verify(on_moto.root, index=out, workers=1, endpoint=proxy.url))
     assert len(proxy.requests) == 8
 
 
+@pytest.mark.long
 def test_datasets_are_put_first(on_moto, proxy):
     fastindex.build(on_moto.root, out=f'{on_moto.root}/index', endpoint=proxy.url, workers=1)
     puts = [path.rpartition('/')[2] for method, path in proxy.requests if method == 'PUT']
     assert puts == ['datasets.pqt', 'sessions.pqt']
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kind', ['of_a_database', 'one_alone', 'no_table'])
 def test_tables_of_another_program_in_a_bucket_are_not_replaced_unasked(on_moto, proxy, tmp_path, kind):
     theirs = tmp_path / 'theirs'
@@ -706,6 +722,7 @@ def test_what_another_machine_has_published_meanwhile_is_kept(on_moto, proxy, mo
     assert not count(proxy, 'PUT')
 
 
+@pytest.mark.long
 def test_secrets_reach_no_output_no_table_and_no_file(on_rclone, run, tmp_path, monkeypatch, caplog, forget):
     on_rclone.put(TREE)
     password = 'pass-word-in-a-url'

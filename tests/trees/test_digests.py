@@ -47,6 +47,7 @@ def measure(hasher: Hasher, path: Path):
         os.close(fd)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'size', [0, 1, 1000, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 3 * BUFFER_BYTES]
 )

@@ -62,6 +62,7 @@ def not_ignored(root: Path, patterns: list[str]) -> set[str]:
     return set(listed.stdout.split()) - {'.gitignore'}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('patterns', PATTERNS)
 def test_what_is_left_out_is_what_git_ignores(
     make_tree: Callable[..., Path], run: Run, patterns: list[str], tmp_path: Path
@@ -135,6 +136,7 @@ def test_what_is_no_pattern_is_refused(make_tree: Callable[..., Path], build: Ca
         build(root, exclude=['!'])
 
 
+@pytest.mark.long
 def test_without_patterns_nothing_is_wrapped_and_no_library_loaded(make_tree: Callable[..., Path]) -> None:
     tree: Any = open_tree(make_tree(TREE))
     assert type(tree) is LocalTree

@@ -151,6 +151,7 @@ def test_regular_files_are_measured_and_no_link_is_followed_unless_it_may_be(twi
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('algorithms', [('xxh128',), ('md5',), ('xxh128', 'md5')])
 def test_digests_are_of_the_whole_files_in_the_order_of_their_names(twin, awkward, age, algorithms):
     names = sorted(set(os.listdir(awkward)) - {'sparse.bin', 'large.bin'}, reverse=True)
@@ -167,6 +168,7 @@ def test_digests_are_of_the_whole_files_in_the_order_of_their_names(twin, awkwar
     assert len(measures.wrong) == len(names) - len(files)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('follow_links', [True, False])
 @pytest.mark.parametrize('algorithms', [(), ('xxh128',)])
 @pytest.mark.parametrize('max_bytes', [3, 65536, 700_000, BIG_BYTES])
@@ -203,6 +205,7 @@ def test_a_file_that_may_change_in_this_tick_of_the_clock_has_no_fingerprint(twi
         ]
 
 
+@pytest.mark.long
 def test_what_vanishes_after_it_was_listed_stands_in_the_way_of_nothing_else(twin, tmp_path, age):
     names = [f'{i:03}' for i in range(300)]
     folder = grow(tmp_path, {name: name.encode() for name in names})
@@ -245,6 +248,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.long
 def test_a_folder_of_70_000_entries_is_listed_in_blocks(twin, many):
     with opened(many) as fd:
         blocks = list(twin.list_folder(fd))
@@ -255,6 +259,7 @@ def test_a_folder_of_70_000_entries_is_listed_in_blocks(twin, many):
         assert twin.measure(fd, names[:1000], ('xxh128',), follow_links=True).sizes == [0] * 1000
 
 
+@pytest.mark.long
 def test_nothing_of_a_folder_is_kept(twin, tmp_path):
     names = [f'a.{i:03}.n\u00fcpy' for i in range(999)]
     folder = grow(tmp_path, dict.fromkeys(names, b'x'))
@@ -288,6 +293,7 @@ def test_no_byte_is_written_behind_the_buffer_and_what_has_no_room_comes_in_the_
             )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_environment_says_which_twin_runs():
     automatic = 'compiled' if twins.HAS_COMPILED else 'python'
     for wanted, runs in ({'': automatic, 'python': 'python', automatic: automatic}).items():
@@ -301,6 +307,7 @@ def test_the_environment_says_which_twin_runs():
         assert done.stderr == ''
 
 
+@pytest.mark.long
 def test_an_environment_that_asks_for_a_twin_that_is_not_there_is_a_usage_error(tmp_path):
     shutil.copytree(TOP / 'fastindex', tmp_path / 'fastindex', ignore=shutil.ignore_patterns('*.so', '*.pyc'))
     for wanted in ('compiled', 'cython'):
@@ -379,6 +386,7 @@ def run_odd(twin, oddcalls):
     return run_odd
 
 
+@pytest.mark.long
 def test_where_a_listing_tells_no_types_each_entry_is_looked_at(run_odd, tmp_path):
     folder = grow(
         tmp_path,
@@ -428,6 +436,7 @@ def test_a_young_file_that_grows_between_two_reads_has_the_digest_of_the_whole(r
     assert line == ' '.join(map(str, [*map(len, contents), *digests, [NO_FINGERPRINT] * 2, {}]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'call',
     [
@@ -451,6 +460,7 @@ def test_a_handler_of_a_signal_that_raises_ends_a_call(run_odd, tmp_path, call):
     assert run_odd(folder, '', lines) == ['interrupted']
 
 
+@pytest.mark.long
 def test_other_threads_run_while_a_file_system_is_waited_for(run_odd, tmp_path):
     folder = grow(tmp_path, {'waits.npy': b'1234', 'a.npy': b''})
     lines = (
@@ -461,6 +471,7 @@ def test_other_threads_run_while_a_file_system_is_waited_for(run_odd, tmp_path):
     assert run_odd(folder, '', lines) == ['[0, 4]']
 
 
+@pytest.mark.long
 def test_a_signal_that_interrupts_no_call_is_noticed_long_before_the_last_of_many_files(run_odd, tmp_path):
     folder = grow(tmp_path, {'a': b''})
     lines = (

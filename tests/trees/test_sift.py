@@ -90,6 +90,7 @@ def test_a_subject_of_any_name_keeps_it(make_tree, build, subject):
     assert (session['lab'], session['subject']) == ('my-lab', subject)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('folder', 'reason'),
     [

@@ -69,6 +69,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / 'here', tmp_path / 'there'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('hash', [(), ALGORITHMS])
 def test_a_cluster_gives_the_same_bytes_and_summary_as_one_process(cluster, root, tmp_path, hash):
     here, there = folders(tmp_path)
@@ -91,6 +92,7 @@ def test_a_rerun_on_a_cluster_reuses_digests(cluster, root, tmp_path, monkeypatc
     assert tables_digest(tmp_path) == before
 
 
+@pytest.mark.long
 def test_the_command_line_takes_a_scheduler_file_or_an_address(cluster, root, tmp_path, run):
     with cluster.connect() as client:
         address = client.scheduler.address
@@ -100,6 +102,7 @@ def test_the_command_line_takes_a_scheduler_file_or_an_address(cluster, root, tm
         assert '288 sessions' in out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('follow', [True, False])
 def test_a_tree_is_validated_and_verified_on_a_cluster_as_in_one_process(cluster, root, tmp_path, follow):
     fastindex.build(root, out=tmp_path, workers=1, hash=['xxh128'], follow_symlinks=follow)
@@ -131,6 +134,7 @@ def test_each_job_refuses_workers_beside_a_cluster(root, job):
         job(root, workers=0)
 
 
+@pytest.mark.long
 def test_each_command_that_walks_a_tree_takes_a_cluster(cluster, root, tmp_path, run):
     assert run(root, '--out', tmp_path, '--quiet')[0] == 3
     for command, *options in (
@@ -146,6 +150,7 @@ def test_each_command_that_walks_a_tree_takes_a_cluster(cluster, root, tmp_path,
         assert (code in (0, 1, 3), err, bool(out)) == (True, '', True), command
 
 
+@pytest.mark.long
 def test_a_release_by_a_cluster_is_the_same_bytes(cluster, root, tmp_path):
     made = set()
     for name, options in (('here', {'workers': 1}), ('there', {'dask': cluster.file})):
@@ -163,6 +168,7 @@ def test_a_client_of_the_caller_stays_open_and_keeps_nothing(cluster, root):
         wait_until(lambda: not any(client.has_what().values()))  # the workers are told, and answer
 
 
+@pytest.mark.long
 def test_workers_hold_nothing_of_a_run_that_is_over(cluster, root, tmp_path):
     def list_open(root):
         paths = []
@@ -229,6 +235,7 @@ def test_the_scheduler_gets_a_bounded_number_of_tasks(cluster, root):
     assert sorted(done) == [(token, None) for token in range(sent)]
 
 
+@pytest.mark.long
 def test_a_scheduler_without_workers_is_named_after_a_while(root, tmp_path):
     with (
         DaskCluster(tmp_path) as empty,
@@ -238,6 +245,7 @@ def test_a_scheduler_without_workers_is_named_after_a_while(root, tmp_path):
         Cluster(client, LocalTree.open(str(root)), patience_seconds=0.3)
 
 
+@pytest.mark.long
 def test_nobody_answers(root, tmp_path, run, monkeypatch):
     monkeypatch.setattr(cluster_module, 'CONNECT_SECONDS', 1)
     code, _, err = run(root, '--out', tmp_path, '--dask', '127.0.0.1:9')

@@ -122,12 +122,14 @@ def two_workers(monkeypatch):
         yield pool
 
 
+@pytest.mark.long
 def test_results_come_in_the_order_of_the_tasks(pool):
     assert [result for result, _ in pool.run(calls(double, range(50)))] == [
         2 * number for number in range(50)
     ]
 
 
+@pytest.mark.long
 def test_a_pool_runs_one_stage_after_the_other(pool):
     for _ in range(2):
         assert [result for result, _ in pool.run(calls(double, range(5)))] == [0, 2, 4, 6, 8]
@@ -150,6 +152,7 @@ class AskForSubtasks(NamedTuple):
         return Branched(doubled, [Call(double, doubled + i, cost=i) for i in range(self.number % 3)])
 
 
+@pytest.mark.long
 def test_a_result_waits_for_its_subtasks(pool):
     results = [(result.value, more) for result, more in pool.run(map(AskForSubtasks, range(20)))]
     assert results == [(2 * i, [2 * (2 * i + j) for j in range(i % 3)]) for i in range(20)]
@@ -164,6 +167,7 @@ class AskForContinuation(NamedTuple):
         return Branched(doubled, continuation=small)
 
 
+@pytest.mark.long
 def test_a_continuation_has_its_turn_right_after_the_task_that_it_comes_from(pool):
     results = [result.value for result, _ in pool.run(map(AskForContinuation, [1, 30, 4]))]
     assert results == [2, *(2 * 21, 2 * 22), 60, 8, *(2 * 81, 2 * 82)]
@@ -185,6 +189,7 @@ def test_a_continuation_is_started_before_the_tasks_after_it():
     assert started == [1, 11, 2]
 
 
+@pytest.mark.long
 def test_an_error_in_a_task_is_raised_here(pool):
     with pytest.raises(ValueError, match=r'no [34]'):
         list(pool.run(calls(fail, [3, 4])))
@@ -196,6 +201,7 @@ def test_work_is_shared(two_workers):
     assert os.getpid() not in pids
 
 
+@pytest.mark.long
 def test_a_result_larger_than_a_pipe_comes_whole(pool):
     sizes = [2**24, 0, 2**20, 1, 2**23] * 2
     assert [len(result) for result, _ in pool.run(calls(large, sizes))] == sizes
@@ -205,6 +211,7 @@ def echo(data: bytes) -> bytes:
     return data
 
 
+@pytest.mark.long
 def test_large_tasks_and_large_results_at_once_do_not_wait_for_each_other(pool):
     tasks = [bytes([i]) * 3_000_000 for i in range(12)]
     assert [result for result, _ in pool.run(calls(echo, tasks))] == tasks
@@ -242,6 +249,7 @@ def test_a_killed_worker_costs_a_retry(workers, tmp_path):
     assert [result for result, _ in workers.run(calls(die_once, markers))] == ['alive'] * 10
 
 
+@pytest.mark.long
 def test_workers_killed_at_random_change_no_result(workers):
     chance = random.Random(0)
     results, kills = [], 0
@@ -256,11 +264,13 @@ def test_workers_killed_at_random_change_no_result(workers):
     assert results == [2 * number for number in range(1000)]
 
 
+@pytest.mark.long
 def test_a_task_that_kills_its_worker_each_time_is_an_error(workers):
     with pytest.raises(WorkerError, match='3 worker processes died'):
         list(workers.run(calls(die, [1])))
 
 
+@pytest.mark.long
 def test_a_task_that_kills_its_worker_is_tried_in_parts_and_only_the_guilty_one_given_up(workers, tmp_path):
     deaths = tmp_path / 'deaths'
     tasks = [DieOf7(deaths, numbers) for numbers in ([1, 2], [3], [6, 7, 8], [9])]
@@ -281,6 +291,7 @@ def slow(number: int) -> int:
     return number
 
 
+@pytest.mark.long
 def test_a_task_that_dies_with_a_guilty_one_each_time_is_tried_alone(monkeypatch, tmp_path):
     set_cpus(monkeypatch, 1)
     monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)
@@ -347,6 +358,7 @@ def test_a_process_with_threads_is_not_forked():
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
+@pytest.mark.long
 def test_few_workers_are_replaced_by_some_that_inherit_pyarrow_and_many_are_not(
     make_tree, build, monkeypatch
 ):
@@ -374,6 +386,7 @@ def nap(_: object) -> int:
     return threading.active_count()
 
 
+@pytest.mark.long
 def test_workers_that_nobody_counted_become_more_where_they_wait(monkeypatch):
     set_cpus(monkeypatch, 2)
     for module in ('child', 'pool'):
@@ -388,6 +401,7 @@ def test_workers_that_nobody_counted_become_more_where_they_wait(monkeypatch):
         assert len(processes) == 2
 
 
+@pytest.mark.long
 def test_workers_that_compute_or_were_counted_stay_as_many(monkeypatch):
     set_cpus(monkeypatch, 2)
     monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)
@@ -426,6 +440,7 @@ def test_a_worker_has_nothing_of_its_parent_open_but_its_own_pipes(tmp_path):
     os.close(write)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kill', [False, True])
 def test_pools_of_one_process_end_in_any_order(kill):
     one, other = Workers(2), Workers(2)
@@ -445,6 +460,7 @@ print(sum(1 for _ in ends(work(a, workers=2), work(b, workers=2))))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('job', ['<validate', '>verify'])
 def test_two_runs_in_step_end_whichever_ends_first(tmp_path, job):
     names = {'a': 1, 'b': 60}
@@ -484,6 +500,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.long
 def test_workers_end_with_their_parent_whoever_holds_the_ends_of_their_pipes():
     with subprocess.Popen([sys.executable, '-c', ORPHANS], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
