@@ -16,6 +16,7 @@
     ├── InvalidIndexError (ValueError)           tables that are no index, or damaged
     ├── UnknownSessionError (LookupError)        no session has this eid
     ├── FindingsError (ValueError)               `validate` finds errors in what is to be released
+    ├── FixError (OSError)                       a name could not be changed
     ├── ReleaseError (OSError)                   the archive could not be made
     ├── ExampleError (ValueError)                the example cannot be made there
     ├── OutputError (OSError)                    a file that was asked for could not be written
@@ -40,6 +41,7 @@ __all__ = [
     'ExampleError',
     'FastindexError',
     'FindingsError',
+    'FixError',
     'ForeignTableError',
     'IdClashError',
     'InvalidIndexError',
@@ -149,6 +151,10 @@ class FindingsError(FastindexError, ValueError):
     """The names or files of a tree that is to be released have errors, as `validate` finds them."""
 
     exit_code = EXIT_DIFFERENCES
+
+
+class FixError(FastindexError, OSError):
+    """A name in the tree could not be changed; what was changed before stays, and can be taken back."""
 
 
 class ReleaseError(FastindexError, OSError):

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import time
 from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
 
 from fastindex.commands.options import Parser, prepare, share
 from fastindex.commands.output import JsonItems, show, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, UsageError
 from fastindex.text import escape, to_count
+
+if TYPE_CHECKING:
+    from fastindex.jobs.validate.validate import Findings
 
 __all__ = ['make_parser']
 
@@ -21,11 +26,14 @@ examples:
   python -m fastindex validate /data --ignore ALF301,ALF308   but for notes and temporary files
   python -m fastindex validate /data --jsonl                  one object a line: code, path, fix ...
   python -m fastindex validate --explain ALF117               what a code means
+  python -m fastindex validate /data --rename-script fix.sh   the fixes, to be read and run: sh fix.sh
+  python -m fastindex validate /data --fix                    the same at once, after asking
 
 exit codes:
   0  no errors; perhaps warnings
-  1  errors were found
-  2  wrong usage, or the folder cannot be listed
+  1  errors were found (with --fix: are left), or the answer to --fix was no
+  2  wrong usage, the folder cannot be listed, or a name could not be changed
+  4  with --fix: another run is writing the index in this folder
   130, 143  interrupted, terminated
 """
 
@@ -36,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         'validate',
         'ROOT [options]',
         'Judge the name of every folder and file below ROOT: what the ONE client cannot find, '
-        'load or tell apart, and the nearest valid name. Nothing is opened or written.',
+        'load or tell apart, and the nearest valid name. Nothing is opened or written, but for --fix.',
         EPILOG,
     )
     add = parser.add_argument
@@ -51,6 +59,13 @@ def make_parser() -> argparse.ArgumentParser:
         default=False,
         help='the names are to carry the UUIDs of the datasets, name.<uuid>.ext',
     )
+    add(
+        '--rename-script',
+        metavar='FILE',
+        help='write the fixes as a script for sh, and beside it one that takes them back, FILE-undo',
+    )
+    add('--fix', action='store_true', help='make the fixes, after asking; .fastindex/undo-… takes them back')
+    add('--yes', action='store_true', help='with --fix: do not ask')
     add('--explain', metavar='CODE', help='say what a code means, with an example, and do nothing else')
     share(parser, '--workers', help='tasks at once that check (default: auto)')
     share(parser, '--dask', help='check on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file')
@@ -74,23 +89,17 @@ def _run(options: argparse.Namespace) -> int:
     if options.root is None:
         raise UsageError('ROOT is missing. See python -m fastindex validate --help')
     prepare(dask=options.dask)
+    made: dict[str, object] = {}
+    if options.fix or options.rename_script is not None:
+        from fastindex.commands.fixes import fix
+
+        made = fix(options, partial(_start, options))
+        if made.pop('is_declined', False):
+            return EXIT_DIFFERENCES
     from fastindex.commands.groups import Groups
-    from fastindex.jobs.validate.validate import validate
 
     started = time.monotonic()
-    findings = validate(
-        options.root,
-        workers=options.workers,
-        dask=options.dask,
-        follow_symlinks=options.follow_symlinks,
-        deep=options.deep,
-        ignore=[code.strip().upper() for codes in options.ignore for code in codes.split(',')],
-        min_severity=options.min_severity,
-        uuid_filenames=options.uuid_filenames,
-        exclude=options.exclude or (),
-        one_file_system=bool(options.one_file_system),
-        progress=not options.quiet,
-    )
+    findings = _start(options)
     counts = dict.fromkeys(Severity, 0)
     is_json = options.json or options.jsonl
     items = JsonItems('findings', lines=options.jsonl)
@@ -109,6 +118,7 @@ def _run(options: argparse.Namespace) -> int:
                     'sessions': findings.sessions,
                     'files': findings.files,
                     'seconds': seconds,
+                    **made,
                 }
             )
         elif not options.quiet:
@@ -122,3 +132,21 @@ def _run(options: argparse.Namespace) -> int:
             if groups:
                 show('what a code means: python -m fastindex validate --explain CODE')
     return EXIT_DIFFERENCES if counts[Severity.ERROR] else EXIT_DONE
+
+
+def _start(options: argparse.Namespace) -> Findings:
+    from fastindex.jobs.validate.validate import validate
+
+    return validate(
+        options.root,
+        workers=options.workers,
+        dask=options.dask,
+        follow_symlinks=options.follow_symlinks,
+        deep=options.deep,
+        ignore=[code.strip().upper() for codes in options.ignore for code in codes.split(',')],
+        min_severity=options.min_severity,
+        uuid_filenames=options.uuid_filenames,
+        exclude=options.exclude or (),
+        one_file_system=bool(options.one_file_system),
+        progress=not options.quiet,
+    )

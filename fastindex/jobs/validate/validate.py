@@ -128,7 +128,7 @@ class Findings(Iterator[Finding]):
         self, task: CheckTask, workers: tuple[int | None, Executor | None, Dask | None], *, progress: bool
     ) -> None:
         self.sessions = self.folders = self.files = 0
-        self._codes = task.codes
+        self.task = task
         self._progress = progress
         self._findings = self._find(task, workers)
 
@@ -175,5 +175,5 @@ class Findings(Iterator[Finding]):
 
     def _iter_twins(self, paths: list[str]) -> Iterator[Finding]:
         message = 'a file before it has this UUID: to the client they would be one dataset'
-        for path in paths if 'ALF313' in self._codes else ():
+        for path in paths if 'ALF313' in self.task.codes else ():
             yield Finding.make('ALF313', path, message)

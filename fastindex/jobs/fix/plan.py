@@ -1,0 +1,198 @@
+"""Plan which names change, and in which order: what is below first, nothing over another, all of it foreseen.
+
+A folder whose name is wrong is not looked into by `validate`. So what is found is planned, and the tree is
+looked at as it will be then, until nothing comes any more. Nothing is written.
+
+Each path of the plan is the one that it has by then. No name is used again that has become free: so whatever
+part of it was done, from its start, can be told and undone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, closing
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from fastindex.jobs.validate.validate import Findings
+from fastindex.names.diagnose import fold
+from fastindex.names.findings import Finding
+from fastindex.names.problems import Tally
+from fastindex.text import to_text
+from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees.part import PartTree, TreeOver
+from fastindex.trees.renamed import Node, RenamedTree
+
+if TYPE_CHECKING:
+    from fastindex.trees.disk import LocalTree, _DiskFolder
+
+__all__ = ['Plan', 'Refused', 'Step', 'plan_fixes']
+
+MAX_NAME_BYTES = 255  # of a name, in every file system that there is
+MAX_ROUNDS = 20
+ASIDE = '.renaming'  # the end of a name in between: `Probe00` and `probe00` are one on some disks
+
+
+class Step(NamedTuple):
+    """One thing to do. Paths are relative to the root, as the disk has them."""
+
+    path: str  # '' where a folder is to be made
+    new_path: str
+
+
+class Refused(NamedTuple):
+    """A fix that is not made, and why, in words."""
+
+    path: str
+    fix: str
+    why: str
+
+
+class Plan(NamedTuple):
+    """What is to be done, in this order, in a root; and what is not."""
+
+    root: str
+    steps: list[Step]
+    fixes: list[Step]  # the same without what is between
+    refused: list[Refused]
+
+
+class _CannotFixError(Exception):
+    """A fix cannot be made."""
+
+
+def plan_fixes(findings: Findings) -> Plan:
+    """Plan the fixes of findings, of which none was read yet, and of those that come to light by them."""
+    task = findings.task
+    planner = _Planner(task.tree)
+    for _ in range(MAX_ROUNDS):
+        with closing(findings):
+            moved = planner.add(findings)
+        if not moved:
+            break
+        part = PartTree(planner.tree, tuple(moved))
+        findings = Findings(task._replace(tree=_put_under(task.tree, part)), (1, None, None), progress=False)
+    return Plan(task.tree.root, planner.steps, planner.fixes, sorted(planner.refused))
+
+
+def _base_of(tree: Tree) -> LocalTree:
+    while isinstance(tree, TreeOver):
+        tree = tree.tree
+    return cast('LocalTree', tree)
+
+
+def _put_under(tree: Tree, base: Tree) -> Tree:
+    """Put another tree in the place of the one on the disk."""
+    return tree.replace(tree=_put_under(tree.tree, base)) if isinstance(tree, TreeOver) else base
+
+
+class _Planner:
+    """The steps so far, and the tree as it is after them."""
+
+    def __init__(self, tree: Tree) -> None:
+        base = _base_of(tree)
+        self.tree = RenamedTree(base, Node(''))
+        self.steps: list[Step] = []
+        self.fixes: list[Step] = []
+        self.refused: set[Refused] = set()
+        self._bare = RenamedTree(base._replace(follow_links=False), self.tree.top)  # leads through no link
+        self._left: set[str] = set()  # paths that were given up
+
+    def add(self, findings: Iterable[Finding]) -> list[str]:
+        """Plan the fixes of findings; give the paths of the folders that have moved and may tell more."""
+        fixes = {finding.path: finding.fix for finding in findings if finding.fix and finding.path != '.'}
+        moved = []
+        for path, fix in sorted(fixes.items(), key=lambda item: (-item[0].count('/'), item)):
+            try:
+                kind, new_path = self._plan(path, fix)
+            except _CannotFixError as error:
+                self.refused.add(Refused(path, fix, str(error)))
+            except OSError as error:
+                self.refused.add(Refused(path, fix, error.strerror or 'it is not there any more'))
+            else:
+                if kind == Kind.FOLDER:
+                    moved.append(new_path)
+        return [path for path in moved if self._look(path) is not None]
+
+    def _plan(self, shown: str, fix: str) -> tuple[int, str]:
+        path = old_path = self._find(shown)
+        kind = self._look(path)
+        if kind is None:
+            raise _CannotFixError('it is not there any more')
+        if max(len(name.encode()) for name in fix.split('/')) > MAX_NAME_BYTES:
+            raise _CannotFixError(f'the name would have more than {MAX_NAME_BYTES} bytes')
+        above, _, name = fix.rpartition('/')
+        self._refuse_other_disks(path, kind, above)
+        if above == path.rpartition('/')[0] and fold(name) == fold(to_text(path.rpartition('/')[2])):
+            self._refuse_taken(f'{fix}{ASIDE}')
+            self._refuse_taken(fix, but=path)
+            self._move(path, f'{fix}{ASIDE}', kind)
+            path = f'{fix}{ASIDE}'
+        else:
+            self._refuse_taken(fix)
+        self._move(path, fix, kind)
+        self.fixes.append(Step(old_path, fix))
+        return kind, fix
+
+    def _move(self, path: str, new_path: str, kind: int) -> None:
+        self.steps += [Step('', made) for made in self.tree.move(path, new_path, kind)]
+        self.steps.append(Step(path, new_path))
+        self._left.add(path)
+
+    def _find(self, shown: str) -> str:
+        r"""Find the path that a finding is of, which shows what is not UTF-8 as `\xNN`."""
+        above, _, last = shown.rpartition('/')
+        if '\\x' not in last:
+            return shown
+        with self._open(above) as folder:
+            names = [name for block, _ in folder.iter_names() for name in block if to_text(name) == last]
+        if len(names) != 1:
+            raise _CannotFixError('two names are shown alike' if names else 'it is not there any more')
+        return f'{above}/{names[0]}'.lstrip('/')
+
+    def _refuse_taken(self, path: str, *, but: str = '') -> None:
+        """Refuse a path that something has, or has had, or has but for case on some disks."""
+        above, _, name = path.rpartition('/')
+        if path in self._left:
+            raise _CannotFixError('another one has had this name')
+        try:
+            with self._open(above) as folder:
+                names = [one for block, _ in folder.iter_names() for one in block]
+        except FileNotFoundError:
+            return
+        own = but.rpartition('/')[2]
+        if any(fold(one) == fold(name) for one in names if not but or one != own):
+            raise _CannotFixError('there is something of that name')
+
+    def _refuse_other_disks(self, path: str, kind: int, above: str) -> None:
+        while self._look(above) is None:
+            above = above.rpartition('/')[0]
+        if self._look(above) != Kind.FOLDER:
+            raise _CannotFixError('no folder is there to take it')
+        devices = {self._device(path.rpartition('/')[0]), self._device(above)}
+        if kind == Kind.FOLDER:
+            devices.add(self._device(path))
+        if len(devices) > 1:
+            raise _CannotFixError('another file system is mounted there')
+
+    def _device(self, path: str) -> int:
+        with self._open(path) as folder:
+            return cast('_DiskFolder', folder).device
+
+    def _look(self, path: str) -> int | None:
+        """Tell what is at a path, None where nothing is; it is no matter of what is behind links."""
+        above, _, name = path.rpartition('/')
+        if not path:
+            return Kind.FOLDER
+        try:
+            with self._open(above) as folder:
+                return folder.kind_of(name, follow=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _CannotFixError(
+                f'a link or a file is on the way ({os.strerror(error.errno or 0)})'
+            ) from error
+
+    def _open(self, path: str) -> AbstractContextManager[Folder]:
+        return self._bare.open_folder(path, Tally())

@@ -1,0 +1,115 @@
+r"""Write a plan as a script for `sh`, to be read and run, and one that takes it back.
+
+Names stand in it as text that any editor and terminal takes: what is not printable, or not UTF-8, is
+`\0ooo`, a byte in octal digits, which `printf %b` makes a byte of (POSIX). So no name is ever a part of the
+program, an option or a pattern.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+
+from fastindex.jobs.fix.plan import Plan, Step
+from fastindex.text import escape
+
+__all__ = ['write_script', 'write_undo']
+
+_START = r"""#!/bin/sh
+# {title}
+# Below {root}
+# Nothing is overwritten, and the first failure ends it. What is not plain text in a name is \0 and its bytes
+# in octal digits.
+set -eu
+LC_ALL=C
+export LC_ALL
+root=$(printf '%b.' {quoted})
+cd -- "${{root%.}}"
+if mv --help 2>&1 | grep -q -e -T; then into=-nT; else into=-n; fi
+
+is_there() {{ [ -e "$1" ] || [ -L "$1" ]; }}
+
+stop() {{
+    printf '%s: %s; {after}\n' "$1" "$2" >&2
+    exit 1
+}}
+
+rename() {{
+    old=$(printf '%b.' "$1")
+    new=$(printf '%b.' "$2")
+    old=${{old%.}}
+    new=${{new%.}}
+    is_there "$old" || {missing}
+    if is_there "$new"; then stop "$2" 'something is there: move it away'; fi
+    mv "$into" -- "$old" "$new"
+    if is_there "$old" || ! is_there "$new"; then stop "$1" 'could not be renamed'; fi
+}}
+
+folder() {{
+    name=$(printf '%b.' "$1")
+    name=${{name%.}}
+    {folder}
+}}
+
+"""
+
+
+def write_script(plan: Plan, undo: str) -> Iterator[bytes]:
+    """Write the script that does what is planned; `undo` is the name of the other one."""
+    title = f'{len(plan.fixes)} names as ALF has them. To take it back: sh {shlex.quote(escape(undo))}'
+    yield from _write(
+        plan.root,
+        title,
+        _forward(plan.steps),
+        after='what was done before stays, and the other script takes it back',
+        missing='stop "$1" \'is not there\'',
+        folder='[ -d "$name" ] || mkdir -- "$name"',
+    )
+    for path, fix, why in plan.refused:
+        yield f'# not renamed: {escape(path)} -> {escape(fix)}: {why}\n'.encode()
+
+
+def write_undo(plan: Plan) -> Iterator[bytes]:
+    """Write the script that takes back what was done of a plan; what was not is passed over."""
+    yield from _write(
+        plan.root,
+        f'Takes back the names that {len(plan.fixes)} fixes have changed',
+        _backward(plan.steps),
+        after='run this again then',
+        missing='return 0',
+        folder='[ ! -d "$name" ] || rmdir -- "$name"',
+    )
+
+
+def _write(root: str, title: str, lines: Iterable[str], **words: str) -> Iterator[bytes]:
+    yield _START.format(title=title, root=escape(root), quoted=shlex.quote(_encode(root)), **words).encode()
+    yield from map(str.encode, lines)
+
+
+def _forward(steps: Iterable[Step]) -> Iterator[str]:
+    for path, new_path in steps:
+        yield f'rename {_quote(path)} {_quote(new_path)}\n' if path else f'folder {_quote(new_path)}\n'
+
+
+def _backward(steps: list[Step]) -> Iterator[str]:
+    for path, new_path in reversed(steps):
+        yield f'rename {_quote(new_path)} {_quote(path)}\n' if path else f'folder {_quote(new_path)}\n'
+
+
+def _quote(path: str) -> str:
+    return shlex.quote(f'./{_encode(path)}')
+
+
+def _encode(path: str) -> str:
+    r"""Write a path for `printf %b`.
+
+    >>> print(_encode('a b\n\\c\udce9'))
+    a b\0012\\c\0351
+    """
+    return ''.join(
+        c if c.isprintable() and c != '\\' else '\\\\' if c == '\\' else _to_octal(c) for c in path
+    )
+
+
+def _to_octal(character: str) -> str:
+    return ''.join(f'\\0{byte:03o}' for byte in character.encode('utf-8', 'surrogateescape'))
