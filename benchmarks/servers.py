@@ -50,8 +50,9 @@ def rclone(folder: Path, *, has_etags: bool = True) -> Iterator[str]:
     address = f'127.0.0.1:{port}'
     command = [program, 'serve', 's3', '--addr', address, '--auth-key', f'{KEY},{SECRET}', str(folder)]
     command += ['--copy-links', *([] if has_etags else ['--etag-hash', ''])]
-    # Else it would go on to show what was there for some minutes.
-    with _serving([*command, '--dir-cache-time', '0' if has_etags else '1h'], port) as url:
+    # Else it would go on to show what was there for some minutes. With 0 it keeps a CPU busy for good, once
+    # there was an upload.
+    with _serving([*command, '--dir-cache-time', '1ms' if has_etags else '1h'], port) as url:
         yield url
 
 

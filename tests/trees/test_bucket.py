@@ -92,6 +92,7 @@ class Store:
     def put(self, tree: dict[str, bytes]) -> None:
         if self.folder is not None:
             grow(self.folder / self.bucket, tree)
+            time.sleep(0.002)  # rclone shows what was there for 1 ms
             return
         client = make_client(self.url)
         client.create_bucket(Bucket=self.bucket)
