@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -22,35 +23,19 @@ from fastindex.workers.child import may_fork
 from fastindex.workers.pool import Pool
 from fastindex.workers.processes import MAX_DEATHS, Workers
 from tests.support.patience import PATIENCE_SECONDS, wait_until
+from tests.support.tasks import (
+    AskForContinuation,
+    AskForSubtasks,
+    Branched,
+    Call,
+    calls,
+    double,
+    echo,
+    fail,
+    large,
+    whoami,
+)
 from tests.support.trees import grow
-
-
-class Call(NamedTuple):
-    """A task that calls a function."""
-
-    function: Callable[[Any], Any]
-    argument: Any
-    cost: int = 0
-
-    def run(self) -> Any:
-        return self.function(self.argument)
-
-
-def calls(function: Callable[[Any], Any], arguments: Iterable[Any]) -> Iterator[Call]:
-    return (Call(function, argument) for argument in arguments)
-
-
-def double(number: int) -> int:
-    time.sleep(0.001 * (number % 3))
-    return 2 * number
-
-
-def whoami(_: object) -> int:
-    return os.getpid()
-
-
-def fail(number: int) -> int:
-    raise ValueError(f'no {number}')
 
 
 def die_once(marker: str) -> str:
@@ -82,21 +67,24 @@ class DieOf7(NamedTuple):
         return f'{self.numbers} given up'
 
 
-def large(size: int) -> bytes:
-    return bytes(size)
+KINDS = ['forked', 'spawned', 'threads', 'spawned threads', 'executor', 'here']
 
 
-@pytest.fixture(params=['forked', 'spawned', 'threads', 'spawned threads', 'executor', 'here'])
-def pool(request, monkeypatch):
-    if request.param == 'executor':
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(2) as executor, Pool(2, executor) as pool:
+@contextmanager
+def started(kind):
+    """Start workers of a kind, and wait until there are some."""
+    with ThreadPoolExecutor(2) as executor, pytest.MonkeyPatch.context() as patch:
+        patch.setattr('fastindex.workers.child.may_fork', lambda: 'spawned' not in kind)
+        set_cpus(patch, 1 if 'threads' in kind else 2)
+        with Pool(1 if kind == 'here' else 2, executor if kind == 'executor' else None) as pool:
+            list(pool.run(calls(double, [1])))
             yield pool
-        return
-    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: 'spawned' not in request.param)
-    set_cpus(monkeypatch, 1 if 'threads' in request.param else 2)
-    with Pool(1 if request.param == 'here' else 2) as pool:
+
+
+@pytest.fixture(scope='module', params=KINDS)
+def pool(request):
+    """Workers of each kind, which run one test after the other."""
+    with started(request.param) as pool:
         yield pool
 
 
@@ -122,52 +110,22 @@ def two_workers(monkeypatch):
         yield pool
 
 
-@pytest.mark.long
 def test_results_come_in_the_order_of_the_tasks(pool):
     assert [result for result, _ in pool.run(calls(double, range(50)))] == [
         2 * number for number in range(50)
     ]
 
 
-@pytest.mark.long
 def test_a_pool_runs_one_stage_after_the_other(pool):
     for _ in range(2):
         assert [result for result, _ in pool.run(calls(double, range(5)))] == [0, 2, 4, 6, 8]
 
 
-class Branched(NamedTuple):
-    """A result that asks for more."""
-
-    value: int
-    subtasks: Sequence[Call] = ()
-    continuation: Sequence[Any] = ()
-    held_bytes: int = 0
-
-
-class AskForSubtasks(NamedTuple):
-    number: int
-
-    def run(self) -> Branched:
-        doubled = double(self.number)
-        return Branched(doubled, [Call(double, doubled + i, cost=i) for i in range(self.number % 3)])
-
-
-@pytest.mark.long
 def test_a_result_waits_for_its_subtasks(pool):
     results = [(result.value, more) for result, more in pool.run(map(AskForSubtasks, range(20)))]
     assert results == [(2 * i, [2 * (2 * i + j) for j in range(i % 3)]) for i in range(20)]
 
 
-class AskForContinuation(NamedTuple):
-    number: int
-
-    def run(self) -> Branched:
-        doubled = double(self.number)
-        small = [AskForContinuation(doubled * 10 + digit) for digit in (1, 2)] if doubled < 10 else []
-        return Branched(doubled, continuation=small)
-
-
-@pytest.mark.long
 def test_a_continuation_has_its_turn_right_after_the_task_that_it_comes_from(pool):
     results = [result.value for result, _ in pool.run(map(AskForContinuation, [1, 30, 4]))]
     assert results == [2, *(2 * 21, 2 * 22), 60, 8, *(2 * 81, 2 * 82)]
@@ -189,9 +147,9 @@ def test_a_continuation_is_started_before_the_tasks_after_it():
     assert started == [1, 11, 2]
 
 
-@pytest.mark.long
-def test_an_error_in_a_task_is_raised_here(pool):
-    with pytest.raises(ValueError, match=r'no [34]'):
+@pytest.mark.parametrize('kind', KINDS)
+def test_an_error_in_a_task_is_raised_here(kind):
+    with started(kind) as pool, pytest.raises(ValueError, match=r'no [34]'):
         list(pool.run(calls(fail, [3, 4])))
 
 
@@ -201,17 +159,11 @@ def test_work_is_shared(two_workers):
     assert os.getpid() not in pids
 
 
-@pytest.mark.long
 def test_a_result_larger_than_a_pipe_comes_whole(pool):
     sizes = [2**24, 0, 2**20, 1, 2**23] * 2
     assert [len(result) for result, _ in pool.run(calls(large, sizes))] == sizes
 
 
-def echo(data: bytes) -> bytes:
-    return data
-
-
-@pytest.mark.long
 def test_large_tasks_and_large_results_at_once_do_not_wait_for_each_other(pool):
     tasks = [bytes([i]) * 3_000_000 for i in range(12)]
     assert [result for result, _ in pool.run(calls(echo, tasks))] == tasks
@@ -253,7 +205,7 @@ def test_a_killed_worker_costs_a_retry(workers, tmp_path):
 def test_workers_killed_at_random_change_no_result(workers):
     chance = random.Random(0)
     results, kills = [], 0
-    for result, _ in workers.run(calls(double, range(1000))):
+    for result, _ in workers.run(calls(double, range(500))):
         results.append(result)
         if chance.random() < 0.02:  # wherever the worker is by then in the tasks that it has
             worker = chance.choice(workers._backend._workers)
@@ -261,16 +213,14 @@ def test_workers_killed_at_random_change_no_result(workers):
                 os.kill(worker.process.pid, signal.SIGKILL)
                 kills += 1
     assert kills > 5
-    assert results == [2 * number for number in range(1000)]
+    assert results == [2 * number for number in range(500)]
 
 
-@pytest.mark.long
 def test_a_task_that_kills_its_worker_each_time_is_an_error(workers):
     with pytest.raises(WorkerError, match='3 worker processes died'):
         list(workers.run(calls(die, [1])))
 
 
-@pytest.mark.long
 def test_a_task_that_kills_its_worker_is_tried_in_parts_and_only_the_guilty_one_given_up(workers, tmp_path):
     deaths = tmp_path / 'deaths'
     tasks = [DieOf7(deaths, numbers) for numbers in ([1, 2], [3], [6, 7, 8], [9])]
@@ -386,7 +336,6 @@ def nap(_: object) -> int:
     return threading.active_count()
 
 
-@pytest.mark.long
 def test_workers_that_nobody_counted_become_more_where_they_wait(monkeypatch):
     set_cpus(monkeypatch, 2)
     for module in ('child', 'pool'):
@@ -401,7 +350,6 @@ def test_workers_that_nobody_counted_become_more_where_they_wait(monkeypatch):
         assert len(processes) == 2
 
 
-@pytest.mark.long
 def test_workers_that_compute_or_were_counted_stay_as_many(monkeypatch):
     set_cpus(monkeypatch, 2)
     monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)
@@ -440,7 +388,6 @@ def test_a_worker_has_nothing_of_its_parent_open_but_its_own_pipes(tmp_path):
     os.close(write)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize('kill', [False, True])
 def test_pools_of_one_process_end_in_any_order(kill):
     one, other = Workers(2), Workers(2)
