@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from fastindex.text import escape
@@ -180,23 +181,24 @@ def iter_csv(frame: pl.DataFrame) -> Iterator[str]:
         yield _escape_columns(rows).write_csv(include_header=False)
 
 
-def iter_json(frame: pl.DataFrame, *, lines: bool = False) -> Iterator[str]:
+def iter_json(frame: pl.DataFrame, *, lines: bool = False) -> Iterator[bytes]:
     """Write rows as a JSON array, an object a line, in ASCII; piece by piece; or as the lines alone."""
-    if lines:
-        yield from (_to_plain(rows.write_ndjson()) for rows in frame.iter_slices(SLICE_ROWS))
-        return
-    before = '['
+    before = b'' if lines else b'['
     for rows in frame.iter_slices(SLICE_ROWS):
-        yield before + _to_plain(rows.write_ndjson().rstrip('\n').replace('\n', ',\n'))
-        before = ',\n'
-    yield ']\n' if before != '[' else '[]\n'
+        written = BytesIO()
+        rows.write_ndjson(written)
+        text = _to_plain(written.getvalue())
+        yield text if lines else before + text[:-1].replace(b'\n', b',\n')
+        before = b',\n'
+    if not lines:
+        yield b']\n' if frame.height else b'[]\n'
 
 
-def _to_plain(text: str) -> str:
+def _to_plain(text: bytes) -> bytes:
     """Escape what JSON lets stand and a terminal obeys: DEL, and what turns the direction of text."""
-    if text.isascii() and '\x7f' not in text:
+    if text.isascii() and b'\x7f' not in text:
         return text
-    return _NOT_PLAIN.sub(lambda match: _to_ascii(match[0]), text)
+    return _NOT_PLAIN.sub(lambda match: _to_ascii(match[0]), text.decode()).encode()
 
 
 def _to_ascii(character: str) -> str:
