@@ -8,13 +8,13 @@ USER := $(VENV)/.user
 DEV := $(VENV)/.dev
 PEERS := $(VENV)/.peers
 LOWEST := .venv-lowest
-LIGHT := build client index info release report search verify
+LIGHT := $(addprefix jobs/test_,build client index info release report search verify) commands/test_completion trees/test_exclude
 # No browser; and the client's answers to \w are those of pandas 3.1: that of numpy 2.0 takes it for ASCII.
 NOT_LIGHT := browser or (hundred_questions and awkward)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run dev check docs walkthrough package bench bench-large bench-check test test-long lowest faults faults-long lint types format clean
+.PHONY: help run dev check docs walkthrough package bench bench-large bench-check test test-long lowest newest faults faults-long lint types format clean
 # Tests start many interpreters: one that compiles all that it imports takes 0.3 s more.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -78,6 +78,7 @@ package: $(DEV) run  ## wheel and sdist: build both, install each into an empty 
 		venv/bin/fastindex $(CURDIR)/example-data --out index && \
 		venv/bin/fastindex search $(CURDIR)/example-data --index index --subject NYU-01 --count && \
 		venv/bin/python -c 'import fastindex, pathlib; assert pathlib.Path(fastindex.__file__).with_name("py.typed").exists()' && \
+		test -s venv/share/man/man1/fastindex.1 && \
 		cd $(CURDIR) && rm -r build/package || exit 1; \
 	done
 
@@ -88,7 +89,10 @@ $(LOWEST)/.installed: pyproject.toml $(DEV)
 	@touch $@
 
 lowest: $(LOWEST)/.installed  ## the light tests with the lowest versions that pyproject.toml allows, in a minute
-	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -m 'not fault' $(LIGHT:%=tests/jobs/test_%.py) -k 'not ($(NOT_LIGHT))'
+	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -m 'not fault' $(LIGHT:%=tests/%.py) -k 'not ($(NOT_LIGHT))'
+
+newest: $(DEV)  ## name what is not the newest in .venv: that of a fresh clone is, but for what other packages hold back
+	$(BIN)/uv pip list --python $(BIN)/python --outdated
 
 faults: $(DEV)  ## prove each promise: kill, fail, fill, damage; one line with its figure for each
 	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m fault

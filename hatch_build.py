@@ -68,12 +68,21 @@ class KernelHook(BuildHookInterface):
             compile_kernel(Path(self.root, FOLDER))
             return
         self._scratch = tempfile.TemporaryDirectory()
+        build_data['shared_data'][self._write_man_page()] = 'share/man/man1/fastindex.1'
         kernel = compile_kernel(Path(self._scratch.name))
         if kernel is not None:
             platform = sysconfig.get_platform().replace('-', '_').replace('.', '_')
             build_data['force_include'][str(kernel)] = str(FOLDER / NAME)
             build_data['pure_python'] = False
             build_data['tag'] = f'cp311-abi3-{platform}'
+
+    def _write_man_page(self) -> str:
+        """Write the man page of the parsers, which need nothing but Python; give its path."""
+        page = Path(self._scratch.name, 'fastindex.1')
+        code = 'from fastindex.commands.help import make_man_page; print(make_man_page(), end="")'
+        with page.open('wb') as file:
+            subprocess.run([sys.executable, '-c', code], cwd=self.root, stdout=file, check=True)
+        return str(page)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Clean up."""

@@ -29,6 +29,14 @@ def test_the_extras_are_what_the_messages_name():
     assert everything == [f'one-fastindex[{",".join(sorted(extras))}]']
 
 
+def test_nothing_keeps_a_fresh_environment_from_the_newest_versions():
+    """So `make test` tries them in CI, which starts with none. A reason stands beside an upper bound."""
+    project = PROJECT['project']
+    groups = [*project['optional-dependencies'].values(), *PROJECT['dependency-groups'].values()]
+    named = [one for group in (project['dependencies'], *groups) for one in group if isinstance(one, str)]
+    assert [one for one in named if re.search('<|==|~=', one)] == ['itables>=2.9,<3']
+
+
 @pytest.mark.parametrize('extra', EXTRAS)
 def test_a_package_that_is_missing_is_named_as_pip_takes_it(extra, monkeypatch):
     require(extra, 'this')
