@@ -127,6 +127,9 @@ class InventedFolder:
     def kind_of(self, name: str, *, follow: bool = True) -> int:
         return self._kinds[self._names.index(name)]
 
+    def link_text(self, name: str) -> str:
+        return ''
+
     def measure(
         self,
         names: Sequence[str],

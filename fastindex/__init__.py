@@ -68,7 +68,8 @@ if TYPE_CHECKING:
     from fastindex.names.findings import Finding
     from fastindex.names.ids import NAMESPACE, dataset_id, eid
     from fastindex.names.problems import Problem, Reason, Skip
-    from fastindex.names.rules import RULES, Rule, Severity
+    from fastindex.names.rule import Rule, Severity
+    from fastindex.names.rules import RULES
     from fastindex.tables.audit import verify_index
     from fastindex.tables.changes import Change
     from fastindex.tables.faults import Fault
@@ -153,7 +154,8 @@ _MODULES = {
     'fastindex.jobs.restore.restore': ['Restored', 'restore'],
     'fastindex.jobs.release.release': ['Archive', 'Release', 'release'],
     'fastindex.names.findings': ['Finding'],
-    'fastindex.names.rules': ['RULES', 'Rule', 'Severity'],
+    'fastindex.names.rule': ['Rule', 'Severity'],
+    'fastindex.names.rules': ['RULES'],
     'fastindex.jobs.read.search': ['Query'],
     'fastindex.jobs.read.look': ['info', 'search'],
     'fastindex.jobs.read.info': ['Info'],

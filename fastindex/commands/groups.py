@@ -11,7 +11,8 @@ from typing import IO, Self
 
 from fastindex.commands.output import paint
 from fastindex.names.findings import Finding
-from fastindex.names.rules import RULES, Severity
+from fastindex.names.rule import Severity
+from fastindex.names.rules import RULES
 
 __all__ = ['Groups']
 

@@ -78,7 +78,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fastindex.names.rules import RULES, Severity
+    from fastindex.names.rule import Severity
+    from fastindex.names.rules import RULES
 
     if options.explain is not None:
         rule = RULES.get(options.explain.upper())

@@ -62,6 +62,7 @@ class SkipReason(StrEnum):
     NO_SUCH_DAY = 'no-such-day'
     NOT_NUMBER = 'not-a-session-number'
     NOT_DATASET = 'not-a-dataset-name'
+    LEFT_OVER = 'left-over'
     OUTSIDE_SESSION = 'outside-of-a-session'
     COLLECTION = 'collection-not-representable'
     REVISION = 'revision-not-representable'
@@ -82,6 +83,7 @@ EXPECTED = {
     SkipReason.NO_SUCH_DAY: 'the date is not in the calendar',
     SkipReason.NOT_NUMBER: 'expected a session number of one to three ASCII digits, best 001',
     SkipReason.NOT_DATASET: 'expected _namespace_object.attribute.extension',
+    SkipReason.LEFT_OVER: 'what a program left: an unfinished copy, a conflict; see validate',
     SkipReason.OUTSIDE_SESSION: 'a dataset lies in a session',
     SkipReason.COLLECTION: 'a collection may have letters, digits, _ . - only: the client cannot name it',
     SkipReason.REVISION: 'a revision is #letters, digits, _ . -#: the client cannot name it',

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from fastindex.names.alf import (
     judge_number,
     parse_dataset_name,
 )
+from fastindex.names.leftovers import Left, find_left_over, find_placeholder, is_left_over
 from fastindex.names.problems import Reason
 from fastindex.names.uuids import add_uuid, is_uuid, judge_name_without_uuid, takes_uuid
 from fastindex.names.windows import judge_for_windows
@@ -28,6 +30,7 @@ from fastindex.text import is_utf8
 __all__ = [
     'Diagnosis',
     'describe_twin',
+    'diagnose_beside',
     'diagnose_date',
     'diagnose_file',
     'diagnose_folder',
@@ -36,6 +39,7 @@ __all__ = [
     'diagnose_subject',
     'diagnose_uuid',
     'fold',
+    'is_variant',
     'to_latin_1',
 ]
 
@@ -48,20 +52,11 @@ class Diagnosis(NamedTuple):
     fix: str = ''
 
 
-TEMPORARY = re.compile(
-    r'\.(_.*|DS_Store|nfs[0-9a-f]+|fuse_hidden\w+|directory|~lock\..*#)'  # of file managers and file systems
-    r'|\.#.*|#.*#|.*~|\.?.*\.sw[a-p]'  # of Emacs, nano and Vim
-    r'|.*\.(tmp|part|partial|filepart|crdownload|swp|bak|orig)'  # of copies and edits that ended early
-    r'|\..*\.\w{6}'  # of rsync
-    r'|~\$.*|Thumbs\.db|ehthumbs\.db|desktop\.ini|Icon\r',  # of Office, Windows and macOS
-    re.IGNORECASE | re.DOTALL,
-)
-"""Names that programs give to what they mean to remove."""
-
 TABLES = frozenset({'npy', 'npz', 'pqt', 'parquet', 'csv', 'tsv', 'ssv', 'htsv'})
 """Extensions of which a file with too few dots was meant to be a dataset."""
 
 _DATE = re.compile(r'\s*(\d{4})\s*[-_./ ]?\s*(\d{1,2})\s*[-_./ ]?\s*(\d{1,2})\s*')
+_VARIANT = re.compile(r'(\w+\.\w+)[\s([{-].*\.(\w+)')
 _COMPACT_DATE = re.compile(r'\d{8}')
 _NAMESPACE = re.compile(r'_([^_]*[a-zA-Z0-9][^_]*)_(?=[^\W_])')
 
@@ -77,9 +72,12 @@ def diagnose_file(name: str) -> Diagnosis | None:
         fixed = to_latin_1(name)
         other = diagnose_file(fixed)
         return Diagnosis('ALF405', 'the name is not UTF-8', other.fix if other else fixed)
-    if TEMPORARY.fullmatch(name):
-        indexed = ', and indexed as a dataset, as its name is valid' if is_dataset_name(name) else ''
-        return Diagnosis('ALF308', f'left behind by a program, as it seems{indexed}')
+    if find_placeholder(name):
+        return Diagnosis('ALF413', Left.PLACEHOLDER)
+    if left := find_left_over(name):
+        is_row = is_dataset_name(name) and not is_left_over(name)
+        indexed = ', and indexed as a dataset, as its name is valid' if is_row else ''
+        return Diagnosis('ALF308', f'{left[0]}{indexed}')
     if is_dataset_name(name):
         return _diagnose_namespace(name) or _diagnose_for_windows(name)
     if name.startswith('.'):
@@ -93,6 +91,30 @@ def diagnose_file(name: str) -> Diagnosis | None:
         )
     code, message = _find_mistake(parts)
     return Diagnosis(code, message, _mend(name))
+
+
+def diagnose_beside(name: str, names: Collection[str]) -> Diagnosis | None:
+    """Judge what a program left of a file by the other names in the folder: None where that is not there.
+
+    >>> diagnose_beside('spikes.times.npy.part', ['spikes.times.npy']).message
+    "a copy that a program has not finished, beside 'spikes.times.npy'"
+    """
+    left = find_left_over(name)
+    if left and left[1] in names:
+        return Diagnosis('ALF315', f'{left[0]}, beside {left[1]!r}')
+    return None
+
+
+def is_variant(name: str, names: Collection[str]) -> bool:
+    """Tell whether a name that is not ALF is that of another file with something after the attribute.
+
+    To make it valid would make an attribute that nobody meant: there is no nearest name.
+
+    >>> is_variant('spikes.times-LABPC.npy', ['spikes.times.npy'])
+    True
+    """
+    match = _VARIANT.fullmatch(name)
+    return match is not None and f'{match[1]}.{match[2]}' in names
 
 
 def _diagnose_namespace(name: str) -> Diagnosis | None:

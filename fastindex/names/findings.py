@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fastindex.names.problems import Reason
-from fastindex.names.rules import RULES, Severity
+from fastindex.names.rule import Severity
+from fastindex.names.rules import RULES
 from fastindex.records import Record
 from fastindex.text import escape, to_text
 
@@ -54,6 +55,8 @@ RULE_OF_REASON = {
     Reason.DANGLING_LINK: 'ALF402',
     Reason.LINK_LOOP: 'ALF403',
     Reason.NOT_REGULAR: 'ALF404',
+    Reason.NOT_HERE: 'ALF413',
+    Reason.NOT_GOT: 'ALF413',
     Reason.NOT_UTF8: 'ALF405',
     Reason.TOO_DEEP: 'ALF406',
     Reason.TOO_LONG: 'ALF411',

@@ -17,7 +17,7 @@ from fastindex.names.alf import SkipReason
 from fastindex.records import Record
 from fastindex.text import escape, to_text
 
-__all__ = ['Doubt', 'Problem', 'Reason', 'Skip', 'Tally']
+__all__ = ['ADVICE', 'Doubt', 'Problem', 'Reason', 'Skip', 'Tally']
 
 
 class Reason(StrEnum):
@@ -27,6 +27,8 @@ class Reason(StrEnum):
     VANISHED = 'vanished'
     DANGLING_LINK = 'dangling-link'
     LINK_LOOP = 'link-loop'
+    NOT_HERE = 'not-on-this-disk'
+    NOT_GOT = 'content-is-not-in-the-annex'
     NOT_REGULAR = 'not-a-regular-file'
     NOT_UTF8 = 'name-not-utf8'
     NOT_A_PATH = 'key-is-no-path'
@@ -40,6 +42,12 @@ class Reason(StrEnum):
     UUID_TWICE = 'uuid-of-another-file'
     PATH_TWICE = 'path-of-another-uuid'
 
+
+ADVICE = {
+    Reason.NOT_HERE: 'a placeholder stands for it: have it downloaded',
+    Reason.NOT_GOT: 'git annex get fetches it',
+}
+"""What to do about a path that is where it should be, but not with its content."""
 
 _REASON_OF_ERRNO = {
     errno.EACCES: Reason.PERMISSION,
@@ -78,8 +86,8 @@ class Problem(Record):
         return json.dumps({'path': self.path, 'reason': self.reason, 'errno': self.errno})
 
     def __str__(self) -> str:
-        said = f' ({os.strerror(self.errno)})' if self.errno else ''
-        return f'{escape(self.path)}: {self.reason}{said}'
+        said = ADVICE.get(self.reason) or (os.strerror(self.errno) if self.errno else '')
+        return f'{escape(self.path)}: {self.reason}' + f' ({said})' * bool(said)
 
 
 class Skip(Record):

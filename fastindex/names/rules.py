@@ -9,64 +9,9 @@ Here is where a rule is added: a row in `RULES`. What finds it is elsewhere, and
 
 from __future__ import annotations
 
-from enum import StrEnum
-from textwrap import wrap
-from typing import NamedTuple
+from fastindex.names.rule import Rule, Severity
 
-__all__ = ['RULES', 'Rule', 'Severity']
-
-
-class Severity(StrEnum):
-    """How bad it is: what an error costs, a warning may cost, and an information does not."""
-
-    ERROR = 'error'
-    WARNING = 'warning'
-    INFO = 'info'
-
-
-MEANING_OF_SEVERITY = {
-    Severity.ERROR: 'data that the client does not find, does not load, or confuses with other data',
-    Severity.WARNING: 'left out of the index, or read in another way than was meant; perhaps on purpose',
-    Severity.INFO: 'left out of the index, as it should be',
-}
-
-
-class Rule(NamedTuple):
-    """What a code stands for.
-
-    Parameters
-    ----------
-    code
-        Stable: it is never given to another rule.
-    title
-        A few words, for headings.
-    finder
-        The module, below `fastindex`, that finds it; of several, the one that sees most of it.
-    meaning
-        What is wrong, and what comes of it.
-    example
-        A path that breaks the rule, and `fix` the right one; '' where nobody can tell from the name.
-    """
-
-    code: str
-    severity: Severity
-    title: str
-    finder: str
-    meaning: str
-    example: str
-    fix: str = ''
-
-    def __str__(self) -> str:
-        lines = [
-            f'{self.code} {self.title}',
-            f'{self.severity}: {MEANING_OF_SEVERITY[self.severity]}',
-            '',
-            *wrap(self.meaning, width=78),
-            '',
-            f'example:  {self.example}',
-        ]
-        return '\n'.join([*lines, f'fix:      {self.fix}'] if self.fix else lines)
-
+__all__ = ['RULES']
 
 _ERROR, _WARNING, _INFO = Severity
 _BY_LAYOUT = 'jobs.validate.layout'
@@ -281,8 +226,9 @@ _RULES = [
     ),
     Rule(
         *('ALF308', _WARNING, 'temporary or editor file', _BY_DIAGNOSE),
-        'What editors, interrupted copies and file managers leave behind (.x.swp, x~, #x#, *.tmp, *.part, '
-        '._x, .DS_Store, Thumbs.db). Some have valid names, and are then indexed as datasets.',
+        'What editors, interrupted copies, synchronisers and file managers leave behind (.x.swp, x~, *.part, '
+        '*.6eF1b2A0 of the AWS tools, conflicted copies, .DS_Store). Where it is left of a dataset it is not '
+        'indexed, though its name may be valid.',
         f'{_SESSION}/spikes.times.npy.part',
     ),
     Rule(
@@ -317,6 +263,13 @@ _RULES = [
         'the index, and nobody can tell which is meant. That of the lower UUID is indexed: remove the other '
         'one, or put it into a #revision# folder.',
         f'{_SESSION}/spikes.times.<uuid>.npy beside spikes.times.<another uuid>.npy',
+    ),
+    Rule(
+        *('ALF315', _ERROR, 'left over beside its original', _BY_DIAGNOSE),
+        'An unfinished copy, or another version, lies beside the file that it is of (*.part, *.6eF1b2A0, '
+        '*.sync-conflict-*, "conflicted copy", "(1)"). Which of the two is whole, and right, nobody can tell '
+        "from the names, and an index by the client's own builder has both: see to it, and remove the other.",
+        f'{_SESSION}/spikes.times.npy.6eF1b2A0 beside spikes.times.npy',
     ),
     # What the file system says
     Rule(
@@ -381,6 +334,13 @@ _RULES = [
         'Windows cannot hold this name, or a path of more than 256 characters below the root: who unpacks a '
         'release there, or copies the tree, does not get it.',
         f'{_SESSION}/alf/aux.times.npy',
+    ),
+    Rule(
+        *('ALF413', _ERROR, 'not on this disk', _BY_DIAGNOSE),
+        'Something stands for the file, which is not here: a placeholder of iCloud (.x.icloud), Nextcloud or '
+        'odrive, a link of git-annex to what was not got, or, with `deep`, the pointer file of git-annex or '
+        'Git LFS. Have it downloaded, or run git annex get, or git lfs pull.',
+        f'{_SESSION}/.spikes.times.npy.icloud',
     ),
     # Contents
     Rule(

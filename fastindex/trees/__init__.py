@@ -86,6 +86,9 @@ class Folder(Protocol):
         Raises OSError if it is not there, or cannot be looked at.
         """
 
+    def link_text(self, name: str) -> str:
+        """Read where a link leads, as it says; '' where that cannot be read."""
+
     def measure(
         self,
         names: Sequence[str],

@@ -76,6 +76,12 @@ class _DiskFolder:
     def kind_of(self, name: str, *, follow: bool = True) -> int:
         return kernel.kind_of(self._fd, name, follow=follow)
 
+    def link_text(self, name: str) -> str:
+        try:
+            return os.fsdecode(os.readlink(to_system(name), dir_fd=self._fd))
+        except OSError:
+            return ''
+
     def measure(
         self,
         names: Sequence[str],

@@ -70,6 +70,9 @@ class BucketFolder:
             return Kind.FOLDER
         raise _not_found(name)
 
+    def link_text(self, name: str) -> str:
+        return ''
+
     def measure(
         self,
         names: Sequence[str],

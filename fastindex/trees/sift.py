@@ -14,7 +14,9 @@ from fastindex.names.verdicts import UuidVerdicts, Verdicts, judge_subfolder
 from fastindex.text import is_utf8
 from fastindex.trees import STATE_FOLDER, Folder, Kind, Tree
 
-__all__ = ['list_folders', 'sift']
+__all__ = ['ANNEX', 'list_folders', 'sift']
+
+ANNEX = '/annex/objects/'  # is in what a link of git-annex says, and in the files that it has for links
 
 
 def sift(
@@ -31,8 +33,9 @@ def sift(
 
     1. A name that the listing could not tell the kind of, as a look at it failed: a problem with its errno.
     2. A link where links are not followed: a skip.
-    3. A link that cannot be looked through: a problem; but one that leads nowhere and has a dot name (an
-       editor's lock, most often) is what its name says.
+    3. A link that cannot be looked through: a problem, and another one if it leads to content that git-annex
+       has not got; but one that leads nowhere and has a dot name (an editor's lock, most often) is what its
+       name says.
     4. A folder, or a link to one: entered, unless its name is a skip (dot folder, opaque, a system's) or a
        problem, or it is too deep down, or its path too long: a problem.
     5. A name that is no dataset's: what the verdict on it says, a skip or a problem, whatever it is.
@@ -93,7 +96,8 @@ def _look_through(
     except FileNotFoundError as error:
         if name.startswith('.'):
             return Kind.OTHER
-        tally.problem(path, Reason.DANGLING_LINK, error.errno or 0)
+        is_annexed = ANNEX in folder.link_text(name)
+        tally.problem(path, Reason.NOT_GOT if is_annexed else Reason.DANGLING_LINK, error.errno or 0)
     return None
 
 

@@ -16,6 +16,7 @@ import pytest
 from one.api import One
 
 import fastindex
+from fastindex.names.leftovers import LEFTOVERS
 from tests.support.cases import to_id
 from tests.support.tables import read
 from tests.support.trees import SESSION, npy
@@ -178,6 +179,15 @@ def test_datasets_of_a_session_are_listed_whole(index):
 def test_datasets_are_listed_by(index, terms, found):
     root, one = index(PLAIN)
     assert one.list_datasets(one.path2eid(root / SESSION), **terms) == found
+
+
+def test_what_programs_left_beside_a_dataset_is_not_in_its_way(index):
+    names = [row.example for row in LEFTOVERS]
+    _, one = index({f'{SESSION}/alf/{name}': npy(9)[:99] for name in names} | PLAIN)
+    (eid,) = one.search(date_range=['2024-01-01'] * 2, subject='s1')
+    assert one.load_object(eid, 'spikes', collection='alf')['times'].tolist() == [1, 2]
+    assert one.load_dataset(eid, 'spikes.times', collection='alf').tolist() == [1, 2]
+    assert one.list_datasets(eid, collection='alf') == ['alf/spikes.amps.npy', 'alf/spikes.times.npy']
 
 
 def test_datasets_of_all_sessions_are_listed(index):

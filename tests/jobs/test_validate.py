@@ -209,6 +209,19 @@ CASES = {
         ({f'{DATE}/._x': b''}, f'{DATE}/._x', ''),
         ({f'{SESSION}/.#x': Link('user@host.1234')}, f'{SESSION}/.#x', ''),  # Emacs locks by such links
     ],
+    'ALF315': [
+        ({f'{SESSION}/alf/{name}': b''}, f'{SESSION}/alf/{name}', '')  # beside the original, which is GOOD
+        for name in (
+            *('spikes.times.npy.6eF1b2A0', 'spikes.times.sync-conflict-20240506-123456-ABCDEFG.npy'),
+            *("spikes.times (Bob's conflicted copy 2024-05-06).npy", 'spikes.times - Copy.npy'),
+        )
+    ],
+    'ALF413': [
+        ({f'{SESSION}/{name}': b''}, f'{SESSION}/{name}', '')
+        for name in ('.a.b.npy.icloud', '._ibl_a.b.npy.icloud', 'a.b.npy.nextcloud', '.notes.txt.icloud')
+    ] + [
+        ({f'{SESSION}/a.b.npy': Link('../.git/annex/objects/1J/k0/E/E')}, f'{SESSION}/a.b.npy', ''),
+    ],
     'ALF309': [({f'{SESSION}/.gitignore': b''}, f'{SESSION}/.gitignore', '')],
     'ALF402': [
         ({f'{SESSION}/a.b.npy': Link('nowhere')}, f'{SESSION}/a.b.npy', ''),
@@ -429,6 +442,23 @@ def test_deep_names_a_damaged_array(make_tree, content, says):
     root = make_tree(objects(times=content, clusters=npy(3)))
     (finding,) = validate(root, deep=True)
     assert (finding.code, finding.message) == ('ALF502', says)
+
+
+@pytest.mark.parametrize(
+    ('content', 'says'),
+    [
+        (b'/annex/objects/MD5E-s1--d41d8cd98f00b204e9800998ecf8427e.npy\n', 'git annex get'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n', 'git lfs pull'),
+    ],
+)
+def test_deep_names_a_pointer_and_what_fetches_the_content(make_tree, content, says):
+    tree = {f'{SESSION}/a.b.npy': content, f'{SESSION}/a.c.npy': npy(1), f'{SESSION}/a.d.mp4': content}
+    findings = validate(make_tree({**tree, f'{SESSION}/a.e.mp4': content + bytes(2000)}), deep=True)
+    assert [(one.code, one.path) for one in findings] == [
+        ('ALF413', f'{SESSION}/a.b.npy'),
+        ('ALF413', f'{SESSION}/a.d.mp4'),
+    ]
+    assert all(says in one.message for one in findings)
 
 
 def test_deep_does_not_open_what_is_no_file(make_tree):

@@ -206,6 +206,14 @@ def test_a_dangling_link_is_a_problem(make_tree, build):
     assert read_paths(root) == {SPIKES}
 
 
+def test_a_dangling_link_of_git_annex_says_how_its_content_is_got(make_tree, build):
+    link = Link('../../.git/annex/objects/1J/k0/MD5E-s1--x.npy/MD5E-s1--x.npy')
+    summary = build(make_tree({SPIKES: b'', f'{SESSION}/a.b.npy': link}))
+    (problem,) = summary.problems
+    assert problem == Problem(f'{SESSION}/a.b.npy', Reason.NOT_GOT)
+    assert str(problem).endswith(': content-is-not-in-the-annex (git annex get fetches it)')
+
+
 def test_a_dangling_link_with_a_dot_name_is_no_problem(make_tree, build):
     lock = Link('user@host.123')  # as Emacs makes beside each file that is being edited
     root = make_tree({SPIKES: b'', f'{SESSION}/alf/.#a.b.npy': lock, 'lab/.x': lock, '.y': lock})

@@ -36,7 +36,7 @@ from fastindex.jobs.validate.validate import validate
 from fastindex.names.findings import Finding
 from fastindex.names.ids import NAMESPACE
 from fastindex.names.problems import Tally
-from fastindex.names.rules import Severity
+from fastindex.names.rule import Severity
 from fastindex.pipeline.discover import AGGREGATES
 from fastindex.tables.check import open_tables, refusing_damage
 from fastindex.tables.file import TableFile, open_table

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from fastindex.jobs.read.info import Info, summarize
 from fastindex.jobs.read.search import select_sessions
 from fastindex.names.findings import Finding
-from fastindex.names.rules import RULES, Rule
+from fastindex.names.rule import Rule
+from fastindex.names.rules import RULES
 from fastindex.text import escape, to_size
 
 if TYPE_CHECKING:

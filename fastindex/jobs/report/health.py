@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastindex.jobs.report.coverage import to_kinds, to_name, to_stem
-from fastindex.names.rules import Severity
+from fastindex.names.rule import Severity
 from fastindex.tables.stage import PROBLEMS
 from fastindex.text import escape, to_count
 from fastindex.trees import STATE_FOLDER

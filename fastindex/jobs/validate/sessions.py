@@ -10,11 +10,13 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
 from fastindex import limits
 from fastindex.jobs.validate.npy import BadHeaderError, read_shape
+from fastindex.jobs.validate.pointers import MAX_POINTER_BYTES, read_pointer
 from fastindex.names.alf import (
     SkipReason,
     is_dataset_name,
@@ -26,13 +28,15 @@ from fastindex.names.alf import (
 from fastindex.names.diagnose import (
     Diagnosis,
     describe_twin,
+    diagnose_beside,
     diagnose_file,
     diagnose_folder,
     diagnose_uuid,
     fold,
+    is_variant,
 )
 from fastindex.names.findings import RULE_OF_REASON, Finding
-from fastindex.names.problems import Problem, Reason, Tally
+from fastindex.names.problems import ADVICE, Problem, Reason, Tally
 from fastindex.names.rules import RULES
 from fastindex.names.uuids import add_uuid, is_uuid
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
@@ -50,7 +54,7 @@ COMPANIONS = frozenset({'bin', 'cbin', 'ch', 'meta'})
 """SpikeGLX's files of one recording: they belong together, and nobody loads them as one object."""
 
 
-_OF_NAMES = frozenset({Reason.NOT_UTF8, Reason.NO_UUID, Reason.BAD_UUID})
+_OF_NAMES = frozenset({Reason.NOT_UTF8, Reason.NOT_HERE, Reason.NO_UUID, Reason.BAD_UUID})
 """Problems that are those of a name."""
 
 _MESSAGES = {
@@ -147,6 +151,8 @@ def make_finding(problem: Problem) -> Finding:
         name = problem.path.rpartition('/')[2]
         fixed = re.sub(r'\\x([89a-f][0-9a-f])', lambda match: chr(int(match[1], 16)), name)
         return Finding.make(code, problem.path, 'the name is not UTF-8', beside(problem.path, fixed))
+    if advice := ADVICE.get(problem.reason):
+        return Finding.make(code, problem.path, f'{RULES[code].title}: {advice}')
     if problem.errno:
         return Finding.make(
             code, problem.path, f'the system says: {os.strerror(problem.errno)} (errno {problem.errno})'
@@ -168,8 +174,12 @@ def choose_fixes(
     names: all names in the folder
     """
     taken = {fold(name) for name in names}
-    for name, (code, message, fix) in sorted(diagnoses):
+    for name, diagnosis in sorted(diagnoses):
+        is_left = diagnosis.code == 'ALF308'
+        code, message, fix = (is_left and diagnose_beside(name, names)) or diagnosis
         path = f'{above}/{name}' if above else name
+        if fix and is_variant(name, names):
+            fix = ''
         if fold(fix) in taken and (fold(fix) != fold(name) or fix in names):
             fix = ''
         taken.add(fold(fix))
@@ -253,7 +263,8 @@ class _Session:
         if diagnoses:
             self.findings += choose_fixes(above, diagnoses, kind_of)
         if self.task.deep:
-            self._compare_lengths(folder, datasets)
+            pointers = self._find_pointers(folder, datasets)
+            self._compare_lengths(folder, [name for name in datasets if name not in pointers])
 
     def _iter_left_out(
         self, tally: Tally, datasets: list[str], kind_of: dict[str, int]
@@ -270,7 +281,7 @@ class _Session:
                 yield name, Diagnosis('ALF206', 'a NAS or a system made it')
             elif reason is SkipReason.OPAQUE_FOLDER:
                 yield name, Diagnosis('ALF205', 'one object to those who read it')
-            elif is_dataset_name(name):  # the folder is what is wrong
+            elif reason is not SkipReason.LEFT_OVER and is_dataset_name(name):  # the folder is what is wrong
                 datasets.append(name)
             else:
                 self.files += 1
@@ -336,6 +347,21 @@ class _Session:
             elif other != name and not COMPANIONS.issuperset((extension, other.rpartition('.')[2])):
                 message = f"the client's load_object refuses it beside {other!r}"
                 self._add('ALF307', self._path_of(folder, name), message)
+
+    def _find_pointers(self, folder: Folder, datasets: list[str]) -> set[str]:
+        """Find small files that stand for others, which are not here."""
+        found: set[str] = set()
+        sizes, _, _, wrong = folder.measure(datasets)
+        readable = [name for position, name in enumerate(datasets) if position not in wrong]
+        for name, size in zip(readable, sizes, strict=True):
+            with suppress(OSError):
+                if size <= MAX_POINTER_BYTES:
+                    with folder.open(name) as fd:
+                        message = read_pointer(fd)
+                    if message:
+                        found.add(name)
+                        self._add('ALF413', self._path_of(folder, name), message)
+        return found
 
     def _compare_lengths(self, folder: Folder, datasets: list[str]) -> None:
         """Compare the first dimensions of the arrays of each object, as the client does."""

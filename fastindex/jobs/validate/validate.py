@@ -17,7 +17,8 @@ from fastindex.jobs.validate.sessions import CheckResult, CheckTask, check
 from fastindex.names.findings import Finding
 from fastindex.names.identity import SeenIds, uuids_of
 from fastindex.names.ids import PathIdentity
-from fastindex.names.rules import RULES, Severity
+from fastindex.names.rule import Severity
+from fastindex.names.rules import RULES
 from fastindex.pipeline.discover import discover
 from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce, open_bar

@@ -80,7 +80,9 @@ _TYPES = {
 }
 
 _UNSAFE = re.compile(r'(?:\A|/)\.{0,2}(?:/|\Z)|\0')  # no path below the root: an index may be a stranger's
-_GONE = frozenset({Reason.VANISHED, Reason.DANGLING_LINK, Reason.NOT_REGULAR, Reason.LINK_LOOP})
+_GONE = frozenset(
+    {Reason.VANISHED, Reason.DANGLING_LINK, Reason.NOT_GOT, Reason.NOT_REGULAR, Reason.LINK_LOOP}
+)
 """Of a folder above: then there is nothing below. Of the path itself: its type tells more."""
 
 

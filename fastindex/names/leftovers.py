@@ -1,0 +1,261 @@
+"""What programs leave beside data: a table of the names that they give, and where it is known from.
+
+Unfinished copies, the other half of a conflict, copies made by hand in a file manager, files of editors and
+systems; and placeholders, which stand for a file that is not on this disk. A row is added in `LEFTOVERS`,
+with an example, and that is all there is to do: the index and `validate` follow.
+
+Of an index the rule is the contract's: it holds what the client can open. Some of these names are ALF, and
+in an index beside the dataset that they are of they make the client raise (more than one object found). So
+`is_left_over` keeps them out of it, as skips; but only where the name tells of which dataset they are left,
+by a name that data have: `ephys.raw.part` may be anybody's data, and stays.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+from fastindex.names.alf import is_dataset_name
+
+__all__ = ['DATA', 'LEFTOVERS', 'Left', 'Leftover', 'find_left_over', 'find_placeholder', 'is_left_over']
+
+
+class Left(StrEnum):
+    """What a program left, as it is said of the file."""
+
+    UNFINISHED = 'a copy that a program has not finished'
+    RECORD = 'what a program notes down while it copies: the copy is not whole'
+    CONFLICT = 'another version, which a program kept beside the file as it could not tell which is right'
+    COPY = 'a copy that was made in a file manager or a browser'
+    OWN = 'left behind by a program, as it seems'
+    PLACEHOLDER = 'a placeholder: the file itself is not on this disk'
+
+
+class Leftover(NamedTuple):
+    """A way to name what is left of a file.
+
+    Parameters
+    ----------
+    left
+        What it is.
+    programs
+        Which do it, and where that is written.
+    pattern
+        Of the name, whatever its case. The groups `name`, or `stem` and `extension`, are the name of the
+        file that it is of; without them nothing tells.
+    example
+        What is left of `spikes.times.npy`.
+    """
+
+    left: Left
+    programs: str
+    pattern: str
+    example: str
+
+
+DATA = frozenset(
+    [
+        *('npy', 'npz', 'sparse_npz', 'pqt', 'parquet', 'csv', 'tsv', 'ssv', 'htsv', 'json', 'jsonable'),
+        *('txt', 'log', 'xml', 'yaml', 'yml', 'meta', 'ch', 'bin', 'cbin', 'dat', 'raw', 'mat', 'h5', 'hdf5'),
+        *('nwb', 'pkl', 'mp4', 'avi', 'mkv', 'wav', 'flac', 'png', 'jpg', 'tif', 'tiff', 'pdf', 'zip', 'tar'),
+        *('gz', 'bz2', 'xz'),
+    ]
+)
+"""Extensions of files that the field keeps as datasets: nothing is taken for a left-over of another one."""
+
+_NAME = '(?P<name>.+?)'
+_STEM, _EXTENSION = '(?P<stem>.+?)', r'\.(?P<extension>\w+)'
+_DATA = rf'(?P<name>.+\.(?:{"|".join(sorted(DATA))}))'
+
+LEFTOVERS = [
+    # Placeholders
+    Leftover(
+        *(Left.PLACEHOLDER, 'iCloud Drive to macOS 13 (cryptomator/cloud-access-swift issue 19)'),
+        *(rf'\.{_NAME}\.icloud', '.spikes.times.npy.icloud'),
+    ),
+    Leftover(
+        *(Left.PLACEHOLDER, 'Nextcloud, ownCloud, OpenCloud (APPLICATION_DOTVIRTUALFILE_SUFFIX)'),
+        *(rf'{_NAME}\.(?:next|own|open)cloud', 'spikes.times.npy.nextcloud'),
+    ),
+    Leftover(
+        *(Left.PLACEHOLDER, 'odrive (docs.odrive.com, Sync and Unsync)'),
+        *(rf'{_NAME}\.cloudf?', 'spikes.times.npy.cloud'),
+    ),
+    # Conflicts
+    Leftover(
+        *(Left.CONFLICT, 'Syncthing (docs.syncthing.net, Understanding Synchronization)'),
+        *(rf'{_STEM}\.sync-conflict-[0-9]{{8}}-[0-9]{{6}}(?:-\w+)?{_EXTENSION}',),
+        'spikes.times.sync-conflict-20240506-123456-ABCDEFG.npy',
+    ),
+    Leftover(
+        *(Left.CONFLICT, "Dropbox (X's conflicted copy), Nextcloud, ownCloud, Seafile, Unison"),
+        *(rf'{_STEM} \([^()]*(?-i:onflict)[^()]*\)(?:-?[0-9]+)?{_EXTENSION}',),
+        "spikes.times (Bob's conflicted copy 2024-05-06).npy",
+    ),
+    Leftover(
+        *(Left.CONFLICT, 'ownCloud to 2.5, Nextcloud to 2.5 (Utility::makeConflictFileName)'),
+        *(rf'{_STEM}_conflict-[0-9]{{8}}-[0-9]{{6}}{_EXTENSION}',),
+        'spikes.times_conflict-20240506-123456.npy',
+    ),
+    Leftover(
+        *(Left.CONFLICT, 'Resilio Sync (help.resilio.com, Conflict files in Sync)'),
+        *(rf'{_STEM}(?:\.(?-i:Conflict)[0-9]*)+{_EXTENSION}', 'spikes.times.Conflict.npy'),
+    ),
+    Leftover(
+        *(Left.CONFLICT, 'rclone bisync (rclone.org/bisync, --conflict-suffix)'),
+        *(rf'{_NAME}\.(?:(?-i:conflict)[0-9]+|\.path[12])', 'spikes.times.npy.conflict1'),
+    ),
+    Leftover(
+        *(Left.CONFLICT, 'OneDrive, which adds the name of the computer: those that Windows makes up'),
+        *(rf'{_STEM}-(?:DESKTOP|LAPTOP|WIN)-\w{{7,11}}(?:-[0-9]+)?{_EXTENSION}',),
+        'spikes.times-DESKTOP-1A2B3C4.npy',
+    ),
+    # Copies
+    Leftover(
+        *(Left.COPY, 'Windows, macOS, GNOME, KDE'),
+        rf'{_STEM}(?: -)? \(?(?:copy|another copy|[0-9]+\w\w copy|Kopie|copie|copia|cópia)'
+        rf'(?: ?\(?[0-9]+\)?)?\)?{_EXTENSION}',
+        'spikes.times - Copy (2).npy',
+    ),
+    Leftover(
+        *(Left.COPY, 'Browsers, OneDrive, Google Drive, macOS: a number'),
+        *(rf'{_STEM}(?: ?\([0-9]+\)| [0-9]+){_EXTENSION}', 'spikes.times (1).npy'),
+    ),
+    Leftover(*(Left.COPY, 'Google Drive, Windows 7'), *(rf'Copy of {_NAME}', 'Copy of spikes.times.npy')),
+    Leftover(
+        *(Left.COPY, 'wget, curl --no-clobber: a number after the name'),
+        *(rf'{_DATA}\.[0-9]{{1,3}}', 'spikes.times.npy.1'),
+    ),
+    Leftover(*(Left.COPY, 'cp --backup=numbered, mv'), *(rf'{_NAME}\.~[0-9]+~', 'spikes.times.npy.~1~')),
+    # Records of copies
+    Leftover(
+        *(Left.RECORD, 'aria2, lftp, Aspera (aspera-ckpt, aspx), axel'),
+        *(rf'{_NAME}\.(?:aria2|lftp-pget-status|aspera-ckpt|aspx|st)', 'spikes.times.npy.aria2'),
+    ),
+    # Unfinished copies; those with dots at both ends come before others that take them for something else
+    Leftover(
+        *(Left.UNFINISHED, 'Syncthing (lib/fs/tempname.go)'),
+        *(rf'[.~]syncthing[.~]{_NAME}\.tmp', '.syncthing.spikes.times.npy.tmp'),
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'Unison (src/update.ml, os.ml)'),
+        *(rf'\.unison\.{_NAME}\.[0-9a-f]{{32}}\.unison\.tmp',),
+        '.unison.spikes.times.npy.581106b2917358e73c9036f678424717.unison.tmp',
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'AzCopy (ste/xfer-remoteToLocal-file.go)'),
+        *(rf'\.azDownload-[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}-{_NAME}',),
+        '.azDownload-2f6e1f6c-8d0a-4d6b-9d8e-0123456789ab-spikes.times.npy',
+    ),
+    Leftover(*(Left.UNFINISHED, 's3cmd (S3/Utils)'), *(r'\.s3cmd\.\w+\.tmp', '.s3cmd.x1Y2z3.tmp')),
+    Leftover(
+        *(Left.UNFINISHED, 'Nextcloud, ownCloud (createDownloadTmpFileName)'),
+        *(rf'\.{_NAME}\.~[0-9a-f]+', '.spikes.times.npy.~1a2b3c4d'),
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'boto3, AWS CLI (s3transfer/__init__.py, random_file_extension)'),
+        *(rf'{_NAME}\.(?=[0-9]*[a-f])[0-9a-f]{{8}}', 'spikes.times.npy.6eF1b2A0'),
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 's5cmd (storage/fs.go, os.CreateTemp: a number after the name)'),
+        *(rf'{_DATA}[0-9]{{6,10}}', 'spikes.times.npy2837465012'),
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'MinIO (mc, and its libraries: the ETag before the suffix)'),
+        *(rf'{_NAME}\.[0-9a-f]{{32}}(?:-[0-9]+)?\.part\.minio',),
+        'spikes.times.npy.d41d8cd98f00b204e9800998ecf8427e.part.minio',
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'gsutil, gcloud storage (GetTempFileName)'),
+        *(rf'{_NAME}_\.gstmp', 'spikes.times.npy_.gstmp'),
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'rclone (rclone.org/docs, --partial-suffix: a hash before it)'),
+        *(rf'{_NAME}\.[0-9a-f]{{8}}\.partial', 'spikes.times.npy.1a2b3c4d.partial'),
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'Chrome and Edge, Firefox, Safari, Opera, WinSCP, Aspera, Hugging Face, torrents'),
+        rf'{_NAME}\.(?:crdownload|part|partial|download|opdownload|filepart|incomplete|temp|tmp|!sync|!qB|!ut)',
+        'spikes.times.npy.crdownload',
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'rsync (receiver.c, get_tmpname)'),
+        *(rf'\.{_NAME}\.\w{{6}}', '.spikes.times.npy.a1B2c3'),
+    ),
+    # Of editors and systems
+    Leftover(
+        *(Left.OWN, 'many: the file before it was changed'),
+        *(rf'{_NAME}\.(?:bak|orig)', 'spikes.times.npy.bak'),
+    ),
+    Leftover(
+        *(Left.OWN, 'filelock, and h5py and Zarr with it'), *(rf'{_NAME}\.lock', 'spikes.times.npy.lock')
+    ),
+    Leftover(
+        *(Left.OWN, 'Emacs, nano, Vim, Kate'),
+        *(r'\.#.*|#.*#|.*~|\.?.*\.sw[a-p]|4913', '.spikes.times.npy.swp'),
+    ),
+    Leftover(
+        *(Left.OWN, 'Office, LibreOffice: locks'),
+        *(r'~\$.*|\.~lock\..*#', '~$spikes.times.npy'),
+    ),
+    Leftover(
+        *(Left.OWN, 'macOS, Windows, KDE, GNOME, Synology: file managers'),
+        r'\._.*|\.(?:DS_Store|directory|apdisk|goutputstream-\w{6})|Thumbs\.db|ehthumbs\.db|desktop\.ini|Icon\r',
+        '._spikes.times.npy',
+    ),
+    Leftover(
+        *(Left.OWN, 'NFS, FUSE, SMB, AFP: a file that was removed while it was open'),
+        *(r'\.(?:nfs[0-9a-f]+|fuse_hidden\w+|smbdelete\w+|afpDeleted\w+)', '.nfs0000000012ab'),
+    ),
+]  # fmt: skip
+"""What is left, by who leaves it; the first that fits counts."""
+
+_PATTERNS = [(row, re.compile(row.pattern, re.IGNORECASE | re.DOTALL)) for row in LEFTOVERS]
+
+_STRANGE = re.compile(r'[^\w.-]|\A\.|onflict|-(?:DESKTOP|LAPTOP|WIN)-', re.IGNORECASE)
+"""What a name with the extension of data has if it is in the table."""
+
+
+def find_left_over(name: str) -> tuple[Left, str] | None:
+    """Find out what is left where a file has this name, and of which file; '' where nothing tells.
+
+    >>> find_left_over('spikes.times.npy.6eF1b2A0')
+    (<Left.UNFINISHED: 'a copy that a program has not finished'>, 'spikes.times.npy')
+    >>> find_left_over('spikes.times.npy')
+    """
+    if _has_data(name) and not _STRANGE.search(name):
+        return None
+    for row, pattern in _PATTERNS:
+        if match := pattern.fullmatch(name):
+            parts = match.groupdict()
+            stem = parts.get('stem')
+            return row.left, f'{stem}.{parts["extension"]}' if stem else parts.get('name') or ''
+    return None
+
+
+def is_left_over(name: str) -> bool:
+    """Tell whether a file with the name of a dataset is what is left of another one.
+
+    >>> is_left_over('spikes.times.npy.part'), is_left_over('ephys.raw.part')
+    (True, False)
+    """
+    found = find_left_over(name)
+    if found is None or found[0] is Left.PLACEHOLDER:
+        return False
+    return _has_data(found[1]) and is_dataset_name(found[1])
+
+
+def _has_data(name: str) -> bool:
+    return name[name.rfind('.') + 1 :].lower() in DATA
+
+
+def find_placeholder(name: str) -> str:
+    """Get the name of the file that a placeholder stands for; '' where a name is none.
+
+    >>> find_placeholder('.spikes.times.npy.icloud'), find_placeholder('spikes.times.npy')
+    ('spikes.times.npy', '')
+    """
+    found = find_left_over(name) if 'cloud' in name else None
+    is_one = found and found[0] is Left.PLACEHOLDER and (name.startswith('.') or _has_data(found[1]))
+    return found[1] if found and is_one else ''

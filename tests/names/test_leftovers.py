@@ -1,0 +1,121 @@
+"""What programs leave beside data: each way in the table, by what the client makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import one
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from one.alf import spec
+from s3transfer.utils import OSUtils
+
+from fastindex.names.alf import SkipReason
+from fastindex.names.diagnose import diagnose_beside, diagnose_file, is_variant
+from fastindex.names.leftovers import LEFTOVERS, Left, find_left_over, is_left_over
+from fastindex.names.problems import Reason
+from fastindex.names.verdicts import UuidVerdicts, verdicts_of
+from tests.support.strategies import names
+
+ORIGINAL = 'spikes.times.npy'
+UUID = '6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11'
+
+EACH = pytest.mark.parametrize('row', LEFTOVERS, ids=[row.example for row in LEFTOVERS])
+
+OTHERS = [
+    'spikes.times.npy.part',
+    'spikes.times.npy.1a2b3c4D',
+    'spikes.times.npy.partial',
+    'spikes.times.sync-conflict-20240506-123456.npy',
+    'spikes.times (1).npy',
+    'spikes.times(1).npy',
+    'spikes.times - Copy.npy',
+    'spikes.times copy.npy',
+    'spikes.times copy 2.npy',
+    'spikes.times 2.npy',
+    'spikes.times (copy).npy',
+    'spikes.times (3rd copy).npy',
+    'spikes.times - Kopie.npy',
+    'spikes.times (conflicted copy 2018-04-10 093612).npy',
+    'spikes.times (SFConflict bob@lab.org 2024-05-06-12-34-56).npy',
+    'spikes.times (Case Conflict).npy',
+    'spikes.times.Conflict2.npy',
+    'spikes.times.npy..path1',
+    'spikes.times-LAPTOP-ABCDEF12-2.npy',
+    '~syncthing~spikes.times.npy.tmp',
+    'spikes.times.npy.!sync',
+    'spikes.times.npy.aspera-ckpt',
+    'spikes.times.npy.orig',
+]
+
+
+@EACH
+def test_a_row_finds_its_example_and_the_file_that_it_is_of(row):
+    of = ORIGINAL if '(?P<' in row.pattern else ''
+    assert find_left_over(row.example) == (row.left, of)
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_other_forms_of_a_row_are_found_too(name):
+    left = find_left_over(name)
+    assert left is not None
+    assert left[1] == ORIGINAL
+
+
+@EACH
+def test_no_left_over_of_a_dataset_is_a_row_of_an_index(row):
+    """The client would take those for datasets whose names are valid to it."""
+    for name in (row.example, *OTHERS):
+        verdict = verdicts_of('alf')[name]
+        assert isinstance(verdict, SkipReason | Reason)
+        if spec.is_valid(name):
+            assert verdict is SkipReason.LEFT_OVER or find_left_over(name)[0] is Left.PLACEHOLDER
+
+
+@EACH
+def test_a_left_over_gets_no_fix_which_would_make_a_new_attribute(row):
+    for name in (row.example, *OTHERS):
+        diagnosis = diagnose_file(name)
+        assert (diagnosis.code, diagnosis.fix) in (('ALF308', ''), ('ALF413', ''))
+        if find_left_over(name)[1]:
+            assert diagnose_beside(name, [name, ORIGINAL]).code == 'ALF315'
+
+
+def test_what_boto_writes_is_left_over():
+    for _ in range(200):  # of 800 random names one has no letter
+        name = OSUtils().get_temp_filename(ORIGINAL)
+        assert is_left_over(name) or name[-8:].isdigit()
+
+
+def test_names_that_data_have_are_not_left_over():
+    fixture = Path(one.__file__).parent / 'tests/fixtures/datasets.pqt'
+    known = pq.read_table(fixture, columns=['rel_path'])['rel_path'].to_pylist()
+    kept = ['ephys.raw.part', 'points.xyz.cloud', 'trials.conflict.npy', 'stroop.trials.conflict.npy']
+    for path in [*known, *kept, 'spikes.times.npy.20240506', 'camera.times.v2.npy', 'sensor.box.1.temp']:
+        name = path.rpartition('/')[2]
+        assert not is_left_over(name)
+        assert isinstance(verdicts_of('')[name], bytes) == spec.is_valid(name)
+
+
+@given(names)
+def test_what_is_left_out_is_of_a_dataset(name):
+    if is_left_over(name):
+        assert spec.is_valid(find_left_over(name)[1])
+
+
+@pytest.mark.parametrize('end', ['.npy.part', '.npy.6eF1b2A0', '.sync-conflict-20240506-123456-ABCDEFG.npy'])
+def test_left_overs_of_names_with_uuids_are_left_out_too(end):
+    assert UuidVerdicts('')[f'spikes.times.{UUID}{end}'] is SkipReason.LEFT_OVER
+
+
+def test_placeholders_of_what_is_no_dataset_are_no_problem():
+    verdicts = verdicts_of('')
+    assert verdicts['._ibl_trials.choice.npy.icloud'] is Reason.NOT_HERE
+    assert verdicts['spikes.times.npy.nextcloud'] is Reason.NOT_HERE
+    assert verdicts['.notes.txt.icloud'] is verdicts['notes.txt.nextcloud'] is SkipReason.LEFT_OVER
+
+
+def test_a_name_with_more_after_the_attribute_beside_the_file_has_no_fix():
+    assert is_variant('spikes.times-LABPC.npy', [ORIGINAL])
+    assert not is_variant('spikes.times-LABPC.npy', ['spikes.clusters.npy'])
