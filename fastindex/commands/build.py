@@ -78,7 +78,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     share(parser, 'root')
     add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
-    share(parser, '--endpoint', '--anonymous', '--workers', '--dask')
+    share(parser, '--endpoint', '--anonymous', '--requester-pays', '--workers', '--dask')
     add(
         '--hash',
         metavar='NAMES',
@@ -271,6 +271,7 @@ def _build(options: argparse.Namespace, write_change: Callable[[Change], None] |
         on_change=write_change,
         endpoint=options.endpoint,
         anonymous=options.anonymous,
+        requester_pays=options.requester_pays,
     )
 
 

@@ -27,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser('info', 'ROOT [options]', 'Tell what is in an index, without a look at the tree.', EPILOG)
     share(parser, 'root', help='folder that was indexed')
     share(parser, '--index', old='--out')
-    share(parser, '--endpoint', '--anonymous')
+    share(parser, '--endpoint', '--anonymous', '--requester-pays')
     share(parser, '--json', help='print one JSON object')
     parser.set_defaults(run=_run)
     return parser
@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     prepare()
-    index = open_index(options.root, options.index, options.endpoint, options.anonymous)
+    index = open_index(options)
     from dataclasses import asdict
 
     from fastindex.commands.rows import to_summary

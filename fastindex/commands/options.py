@@ -150,6 +150,7 @@ _SHARED: dict[str, dict[str, Any]] = {
         'help': 'of s3://bucket/prefix: where it is, if not as the environment says',
     },
     '--anonymous': {**_SWITCH, 'help': 'of a public bucket: use no credentials'},
+    '--requester-pays': {**_SWITCH, 'help': 'of a bucket where who asks pays: you do'},
     '--workers': {
         'metavar': 'N',
         'type': positive_or_auto,

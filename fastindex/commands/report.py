@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
         options.out = os.path.join(folder, 'report.html')
     started = time.monotonic()
     prepare(dask=options.dask)
-    index = open_index(options.root, options.index)
+    index = open_index(options)
     from dataclasses import asdict
 
     from fastindex.jobs.report.report import write_report

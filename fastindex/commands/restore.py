@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--number', metavar='N', type=positive, default=1, help='1 (default) was replaced last, 2 before it'
     )
-    share(parser, '--endpoint', '--anonymous', '--json', '--quiet')
+    share(parser, '--endpoint', '--anonymous', '--requester-pays', '--json', '--quiet')
     parser.set_defaults(run=_run)
     return parser
 
@@ -54,6 +54,7 @@ def _run(options: argparse.Namespace) -> int:
         number=options.number,
         endpoint=options.endpoint,
         anonymous=options.anonymous,
+        requester_pays=options.requester_pays,
     )
     with after_work():
         if options.json:

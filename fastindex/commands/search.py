@@ -12,6 +12,7 @@ from fastindex.commands.options import Parser, parse_size, positive, prepare, sh
 from fastindex.commands.output import complain, give
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.text import escape
+from fastindex.trees import Access
 
 if TYPE_CHECKING:
     import polars as pl
@@ -65,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('-0', action='store_true', dest='null', help='end paths with NUL, and do not escape them (xargs -0)')
     add('--limit', metavar='N', type=positive, help='the first N alone')
     share(parser, '--index', old='--out')
-    share(parser, '--endpoint', '--anonymous')
+    share(parser, '--endpoint', '--anonymous', '--requester-pays')
     parser.set_defaults(run=_run, form='table')
     return parser
 
@@ -99,11 +100,12 @@ def add_terms(parser: argparse.ArgumentParser, title: str) -> None:
     )
 
 
-def open_index(root: str, folder: str | None, endpoint: str | None = None, anonymous: bool = False) -> Index:
+def open_index(options: argparse.Namespace) -> Index:
     """Open the index of a tree, in a folder if not in the root."""
     from fastindex.jobs.read.index import open_for_command
 
-    return open_for_command(folder or root, root=root, endpoint=endpoint, anonymous=anonymous)
+    access = Access(**{name: value for name, value in vars(options).items() if name in Access._fields})
+    return open_for_command(options.index or options.root, root=options.root, access=access)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -113,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError('--eids are of sessions: leave --datasets out')
     query = to_query(options)
     prepare()
-    index = open_index(options.root, options.index, options.endpoint, options.anonymous)
+    index = open_index(options)
     from fastindex.commands.rows import iter_csv, iter_json, to_path_bytes, to_paths
     from fastindex.jobs.read.search import file_path, find_datasets, find_sessions
 

@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         '--uuid-filenames',
         help='the names carry the ids of the datasets, name.<uuid>.ext (default: as the index says)',
     )
-    share(parser, '--endpoint', '--anonymous')
+    share(parser, '--endpoint', '--anonymous', '--requester-pays')
     add('--all', action='store_true', help=f'name all differences, not the first {MAX_PROBLEMS} of each kind')
     share(parser, '--json', help='print one JSON object: the differences, and a summary')
     share(parser, '--jsonl')
@@ -108,6 +108,7 @@ def _run(options: argparse.Namespace) -> int:
         uuid_filenames=options.uuid_filenames,
         endpoint=options.endpoint,
         anonymous=options.anonymous,
+        requester_pays=options.requester_pays,
     )
     shown: dict[Kind, list[Difference]] = {}
     is_json = options.json or options.jsonl

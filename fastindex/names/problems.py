@@ -34,6 +34,7 @@ class Reason(StrEnum):
     NOT_A_PATH = 'key-is-no-path'
     TOO_DEEP = 'too-deep'
     TOO_LONG = 'path-too-long'
+    ARCHIVED = 'archived'
     CHANGED = 'changed-while-read'
     WORKER_DIED = 'worker-died'
     IO = 'io-error'
@@ -45,6 +46,7 @@ class Reason(StrEnum):
 
 ADVICE = {
     Reason.NOT_HERE: 'a placeholder stands for it: have it downloaded',
+    Reason.ARCHIVED: 'restore it first',
     Reason.NOT_GOT: 'git annex get fetches it',
 }
 """What to do about a path that is where it should be, but not with its content."""

@@ -31,6 +31,7 @@ from fastindex.files import find_temporary, hold_lock, open_output
 from fastindex.folders import patiently
 from fastindex.tables.lock import enter_patiently
 from fastindex.text import escape
+from fastindex.trees import Access
 from fastindex.trees.s3 import Location
 
 __all__ = ['REMOTE_TABLES', 'Mirror', 'fetch_tables', 'look_at_tables', 'open_bucket', 'open_mirror']
@@ -88,16 +89,16 @@ class Mirror(NamedTuple):
 
 
 @contextmanager
-def open_mirror(url: str, *, endpoint: str | None = None, anonymous: bool = False) -> Iterator[Mirror]:
+def open_mirror(url: str, access: Access) -> Iterator[Mirror]:
     """Open the mirror of an index in a bucket, and keep other runs of this user out.
 
     Raises UsageError if the URL is none of a bucket. Raises LockedError if another run publishes there.
     Raises PublishError if there is no room for it on this disk.
     """
-    location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
+    location = Location.parse(url, access)
     home = os.environ.get('XDG_STATE_HOME') or os.path.expanduser('~/.local/state')
     digest = hashlib.md5(
-        f'{location.endpoint or ""} {location.url}'.encode(), usedforsecurity=False
+        f'{access.endpoint or ""} {location.url}'.encode(), usedforsecurity=False
     ).hexdigest()
     name = re.sub(r'[^\w.-]+', '-', f'{location.bucket}-{location.prefix}')[:80]
     folder = Path(home, 'fastindex', f'{name}-{digest[:12]}')
@@ -189,13 +190,13 @@ def open_copy(location: Location, names: Sequence[str] = REMOTE_TABLES) -> Itera
 
 
 def open_bucket(
-    stack: ExitStack, url: str, endpoint: str | None, anonymous: bool, *, dry_run: bool, wait_s: float = 0
+    stack: ExitStack, url: str, access: Access, *, dry_run: bool, wait_s: float = 0
 ) -> tuple[Path, Mirror | None]:
     """Open the index in a bucket as a folder on this disk; as a mere copy where nothing is to be written."""
     if dry_run:
-        location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
+        location = Location.parse(url, access)
         return stack.enter_context(open_copy(location, list(look_at_tables(location)))), None
-    hold = partial(open_mirror, url, endpoint=endpoint, anonymous=anonymous)
+    hold = partial(open_mirror, url, access)
     mirror = enter_patiently(stack, hold, wait_s)
     mirror.update()
     return mirror.folder, mirror

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from fastindex.trees.digests import Digests, Fingerprint
 
 __all__ = [
+    'ACCESS_OPTIONS',
     'BLOCK_NAMES',
     'SCHEME',
     'STATE_FOLDER',
+    'Access',
     'Folder',
     'Kind',
     'ListsAhead',
@@ -180,6 +182,17 @@ class ListsAhead(Protocol):
         """Get this tree with what is known of sessions, by their paths: the tree of a shard."""
 
 
+class Access(NamedTuple):
+    """How a bucket is reached, beyond what the environment and the profile say. Has no secret."""
+
+    endpoint: str | None = None  # URL of the object store
+    anonymous: bool = False  # whether a public bucket is read without credentials
+    requester_pays: bool = False  # whether who asks pays for it: such a bucket refuses anybody else
+
+
+ACCESS_OPTIONS = '`endpoint`, `anonymous` and `requester_pays`'  # as a message names them
+
+
 def is_url(path: str | os.PathLike[str]) -> bool:
     """Tell whether a path is the URL of a bucket.
 
@@ -193,8 +206,7 @@ def open_tree(
     root: str | os.PathLike[str],
     *,
     follow_links: bool = True,
-    endpoint: str | None = None,
-    anonymous: bool = False,
+    access: Access | None = None,
 ) -> Tree:
     """Open the tree below `root`.
 
@@ -203,20 +215,16 @@ def open_tree(
     root: the folder that has the labs or the subjects in it
     follow_links: whether symbolic links to folders and files are followed. Where not, no byte outside the
         root is read, not even while links change.
-    endpoint: URL of the object store, for a bucket (`s3://bucket/prefix`) that is not where the environment
-        and the profile say
-    anonymous: whether a public bucket is read without credentials
+    access: how a bucket (`s3://bucket/prefix`) is reached, if not as the environment and the profile say
     """
     from fastindex.trees.disk import LocalTree
 
     if is_url(root):
         from fastindex.trees.bucket import ObjectTree
 
-        return ObjectTree.open(
-            os.fspath(root), follow_links=follow_links, endpoint=endpoint, anonymous=anonymous
-        )
-    if endpoint is not None or anonymous:
-        raise UsageError(f'{escape(os.fspath(root))}: endpoint and anonymous are for s3://bucket/prefix')
+        return ObjectTree.open(os.fspath(root), access or Access(), follow_links=follow_links)
+    if access and access != Access():
+        raise UsageError(f'{escape(os.fspath(root))}: ', hint=f'{ACCESS_OPTIONS} are for s3://bucket/prefix')
     if not os.fspath(root):
         raise UsageError("the root is '': expected a folder ('.' is the current one)")
     tree = LocalTree.open(os.fspath(root), follow_links=follow_links)

@@ -24,7 +24,7 @@ from fastindex.errors import RootError, StoreError, UsageError
 from fastindex.names.alf import SkipReason, judge_date, judge_number
 from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape
-from fastindex.trees import Folder
+from fastindex.trees import Access, Folder
 from fastindex.trees.keys import BucketFolder, ObjectSession, UnlistedFolder
 from fastindex.trees.s3 import Location, Object
 
@@ -61,11 +61,9 @@ class ObjectTree(NamedTuple):
     listed: dict[str, bytes] | None = None  # packed listings of sessions, by their paths
 
     @classmethod
-    def open(
-        cls, url: str, *, follow_links: bool = True, endpoint: str | None = None, anonymous: bool = False
-    ) -> ObjectTree:
+    def open(cls, url: str, access: Access, *, follow_links: bool = True) -> ObjectTree:
         """Open the tree below a URL; RootError where that is no bucket that can be listed."""
-        location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
+        location = Location.parse(url, access)
         if not follow_links:
             raise UsageError(
                 f'{escape(url)}: there are no links in a bucket: ', hint='leave `follow_symlinks=False` out'
@@ -125,7 +123,8 @@ class ObjectTree(NamedTuple):
                 if not name and found is not None:
                     continue  # it stands for the folder itself
                 if name in _NO_PART or '\0' in name:
-                    tally.problem(f'{path}/{name}' if path else name, Reason.NOT_A_PATH)
+                    below = f'{path}/{name}' if path else name
+                    tally.problem(below + '/' * (found is None), Reason.NOT_A_PATH)
                 else:
                     yield name, found
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from xxhash import xxh3_64_intdigest
 
 from fastindex.names.problems import Reason, Tally
-from fastindex.text import escape
+from fastindex.text import escape, is_utf8
 from fastindex.trees import BLOCK_NAMES, Kind, Measures
 from fastindex.trees.digests import NO_FINGERPRINT, Digests, Fingerprint, Measured, new_digest
-from fastindex.trees.s3 import Location, Object
+from fastindex.trees.s3 import ArchivedError, Location, Object
 
 if TYPE_CHECKING:
     from fastindex.trees.bucket import ObjectTree
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ['BucketFolder', 'ObjectSession', 'UnlistedFolder']
 
 
+SAMPLES = 3  # objects of a session that are tried at most, to see what its ETags are
 _MD5 = re.compile(r'[0-9a-f]{32}')
 
 
@@ -90,6 +91,8 @@ class BucketFolder:
         for position, name in enumerate(names):
             try:
                 found.append(self._measure(name, algorithms, max_bytes))
+            except ArchivedError:
+                wrong[position] = Reason.ARCHIVED
             except OSError as error:
                 wrong[position] = error
         sizes, digests, fingerprints = [list(column) for column in zip(*found, strict=True)] or [[], [], []]
@@ -186,12 +189,13 @@ class ObjectSession:
         if self._are_md5 is None:
             self._are_md5 = False
             objects = (found for folder in self.folders.values() for found in folder.objects.values())
-            likely = [found for found in objects if _MD5.fullmatch(found.etag)]
-            if likely:  # none is in a folder that was not listed
-                sample = min(likely, key=lambda found: (not found.size_bytes, found.size_bytes))
+            likely = [found for found in objects if _MD5.fullmatch(found.etag) and is_utf8(found.key)]
+            likely.sort(key=lambda found: (not found.size_bytes, found.size_bytes))
+            for sample in likely[:SAMPLES]:  # none is in a folder that was not listed
                 with suppress(OSError):  # what is wrong with it, it will say in its own turn
                     _, digests = _read(self.location, sample.key[len(self.location.key('')) :], ('md5',))
                     self._are_md5 = digests[0].hex() == sample.etag
+                    break
         return self._are_md5
 
 

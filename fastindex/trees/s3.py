@@ -23,10 +23,11 @@ from xml.etree import ElementTree
 
 from fastindex.errors import StoreError, UsageError
 from fastindex.extras import require
-from fastindex.text import escape
-from fastindex.trees import SCHEME
+from fastindex.text import escape, is_utf8
+from fastindex.trees import SCHEME, Access
+from fastindex.trees.refusals import ARCHIVED, RefusedError
 
-__all__ = ['Location', 'Object', 'Page']
+__all__ = ['ArchivedError', 'Location', 'Object', 'Page']
 
 ATTEMPTS = 6
 """Times that a request is made before its failure counts, unless the user's configuration says otherwise."""
@@ -34,9 +35,13 @@ ATTEMPTS = 6
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 BLOCK_BYTES = 2**20  # of an object that are in memory at once while it is read
-_BUCKET = re.compile(r'[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]')
+_ARN = re.compile(r'(arn:[^/]+:accesspoint[:/][^/]+)/?(.*)', re.DOTALL)  # has a slash in the name, perhaps
 
 _ERRNO_OF_STATUS = {404: errno.ENOENT, 403: errno.EACCES, 401: errno.EACCES, 412: errno.ESTALE}
+
+
+class ArchivedError(PermissionError):
+    """An object is in an archive, as Glacier: it can be listed, and not be read."""
 
 
 class Object(NamedTuple):
@@ -62,33 +67,35 @@ class Location(NamedTuple):
 
     bucket: str
     prefix: str  # without a slash at its end; `''` is the whole bucket
-    endpoint: str | None = None
-    anonymous: bool = False
+    access: Access = Access()
 
     @classmethod
-    def parse(cls, url: str, *, endpoint: str | None = None, anonymous: bool = False) -> Location:
+    def parse(cls, url: str, access: Access = Access()) -> Location:  # noqa: B008 - a value
         """Parse `s3://bucket/prefix`.
 
-        Raises UsageError if it is not of this form, or there is a password in it or in the endpoint.
+        Which names buckets have is the store's to say. Raises UsageError if it is not of this form, or there
+        is a password in it or in the endpoint.
 
         Examples
         --------
-        >>> Location.parse('s3://recordings/2024/')
-        Location(bucket='recordings', prefix='2024', endpoint=None, anonymous=False)
+        >>> Location.parse('s3://recordings/2024/')[:2]
+        ('recordings', '2024')
         """
         bucket, _, prefix = url.removeprefix(SCHEME).partition('/')
+        if arn := _ARN.fullmatch(url.removeprefix(SCHEME)):
+            bucket, prefix = arn.groups()
         if '@' in bucket:
             raise UsageError(
                 's3://…@…: expected s3://bucket/prefix: credentials are for the environment or a profile, '
                 'not for the command line, where others see them'
             )
-        if not _BUCKET.fullmatch(bucket):
-            raise UsageError(f'{escape(url)}: this is no name of a bucket: expected s3://bucket/prefix')
+        if not bucket or not is_utf8(url):
+            raise UsageError(f'{escape(url)}: expected s3://bucket/prefix, in UTF-8')
         if {'', '.', '..'} & set((prefix.removesuffix('/') or 'x').split('/')):
             raise UsageError(f'{escape(url)}: expected names between the slashes, not an empty one, . or ..')
-        if endpoint is not None:
-            _check_endpoint(endpoint)
-        return cls(bucket, prefix.removesuffix('/'), endpoint, anonymous)
+        if access.endpoint is not None:
+            _check_endpoint(access.endpoint)
+        return cls(bucket, prefix.removesuffix('/'), access)
 
     @property
     def url(self) -> str:
@@ -110,20 +117,22 @@ class Location(NamedTuple):
         """
         prefix = self.key(f'{path}/' if path else '')
         wanted = {'Bucket': self.bucket, 'Prefix': prefix, **({} if is_deep else {'Delimiter': '/'})}
+        tokens: set[str] = set()
         token: str | None = None
         while True:
             page, following = self._list_page({**wanted, **({'ContinuationToken': token} if token else {})})
             yield page
             if following is None:
                 return
-            if following in ('', token):
+            if not following or following in tokens:
                 raise self._cannot_list(prefix, 'the listing goes on, but does not say where.')
+            tokens.add(following)
             token = following
 
     def _list_page(self, wanted: dict[str, str]) -> tuple[Page, str | None]:
         try:
             answer = self._ask('list_objects_v2', **wanted)
-        except _RefusedError as error:
+        except RefusedError as error:
             raise self._cannot_list(wanted['Prefix'], error.said) from None
         try:
             return _parse_page(answer['page'])
@@ -181,20 +190,25 @@ class Location(NamedTuple):
         """Ask about one object; what cannot be done is an OSError, as of a file."""
         try:
             return self._ask(operation, Bucket=self.bucket, Key=self.key(path), **wanted)
-        except _RefusedError as error:
-            raise OSError(error.number, error.said, f'{self.url}/{path}') from None
+        except RefusedError as error:
+            kind = ArchivedError if error.code == ARCHIVED else OSError
+            raise kind(error.number, error.said, f'{self.url}/{path}') from None
 
     def _ask(self, operation: str, **wanted: Any) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
+            if self.access.requester_pays:
+                wanted['RequestPayer'] = 'requester'
             answer: dict[str, Any] = getattr(_client_of(self), operation)(**wanted)
         except ClientError as error:
             status = error.response['ResponseMetadata'].get('HTTPStatusCode', 0)
             code = str(error.response['Error'].get('Code', status))
-            raise _RefusedError(code, _ERRNO_OF_STATUS.get(status, errno.EIO)) from None
+            raise RefusedError(code, _ERRNO_OF_STATUS.get(status, errno.EIO), (str(status),)) from None
         except BotoCoreError as error:
-            raise _RefusedError(type(error).__name__, errno.EIO) from None
+            raise RefusedError.of(error) from None
+        except UnicodeEncodeError:
+            raise RefusedError('NotUtf8', errno.EILSEQ) from None
         return answer
 
 
@@ -252,33 +266,6 @@ def _check_endpoint(endpoint: str) -> None:
         raise UsageError(f'endpoint {escape(endpoint)!r}: expected a URL, as https://host:9000')
 
 
-_EXPLAINED = {
-    'NoSuchBucket': 'there is no such bucket here: is the name right, and the endpoint?',
-    'NoCredentialsError': 'no credentials were found: expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, '
-    'or a profile (AWS_PROFILE), or `anonymous` for a public bucket',
-    'PartialCredentialsError': 'the credentials are incomplete: expected AWS_ACCESS_KEY_ID and '
-    'AWS_SECRET_ACCESS_KEY',
-    'ProfileNotFound': 'there is no such profile: expected AWS_PROFILE to name one of ~/.aws/config',
-    'EndpointConnectionError': 'nobody answers at the endpoint: is its address right, the server running?',
-    'ConnectTimeoutError': 'the endpoint did not answer in time: is its address right?',
-    'ReadTimeoutError': 'the store did not answer in time, each time that it was asked',
-    'NoRegionError': 'no region is set: expected AWS_DEFAULT_REGION, or one in the profile',
-}
-for _code in ('AccessDenied', 'Forbidden', '403', 'AllAccessDisabled'):
-    _EXPLAINED[_code] = 'access is denied: may these credentials list and read it? `anonymous` sends none'
-for _code in ('InvalidAccessKeyId', 'SignatureDoesNotMatch', 'ExpiredToken', 'InvalidToken'):
-    _EXPLAINED[_code] = f'the credentials are refused ({_code}): are they those of this endpoint?'
-
-
-class _RefusedError(Exception):
-    """A request failed, each time. What is said of it are our words: those of a server may be anything."""
-
-    def __init__(self, code: str, number: int) -> None:
-        super().__init__(code)
-        self.number = number
-        self.said = _EXPLAINED.get(code, f'it failed each time that it was asked for ({escape(code)[:100]})')
-
-
 class _Client(NamedTuple):
     """A client of botocore, and the process that it was made in: a fork must not share its connections."""
 
@@ -286,15 +273,15 @@ class _Client(NamedTuple):
     client: Any
 
 
-_clients: dict[tuple[str | None, bool], _Client] = {}
+_clients: dict[Access, _Client] = {}
 _sessions: list[Any] = []  # one at most: what it has read from files is inherited by the workers
 
 
 def _client_of(location: Location) -> Any:
-    made = _clients.get((location.endpoint, location.anonymous))
+    made = _clients.get(location.access)
     if made is None or made.pid != os.getpid():
         made = _Client(os.getpid(), _make_client(location))
-        _clients[location.endpoint, location.anonymous] = made
+        _clients[location.access] = made
     return made.client
 
 
@@ -314,21 +301,22 @@ def _make_client(location: Location) -> Any:
             options['retries'] = {'mode': 'standard', 'total_max_attempts': ATTEMPTS}
         client = session.create_client(
             's3',
-            endpoint_url=location.endpoint,
+            endpoint_url=location.access.endpoint,
             region_name=session.get_config_variable('region') or 'us-east-1',
             config=Config(
                 **options,
-                signature_version=UNSIGNED if location.anonymous else None,
+                signature_version=UNSIGNED if location.access.anonymous else None,
                 # What is not AWS may not know the newer checksums.
                 request_checksum_calculation='when_required',
                 response_checksum_validation='when_required',
             ),
         )
     except BotoCoreError as error:
-        said = _RefusedError(type(error).__name__, errno.EIO).said
-        raise UsageError(f'{escape(location.url)}: ', hint=said) from None
-    except ValueError:  # its message has the endpoint in it
-        raise UsageError('the endpoint is no URL: expected one as https://host:9000') from None
+        raise UsageError(f'{escape(location.url)}: ', hint=RefusedError.of(error).said) from None
+    except ValueError as error:  # its message has the endpoint in it
+        if 'endpoint' in str(error):
+            raise UsageError('the endpoint is no URL: expected one as https://host:9000') from None
+        raise UsageError(f'{escape(location.url)}: ', hint=RefusedError('BadValue').said) from None
     _check_endpoint(client.meta.endpoint_url)  # of the environment, or a profile
     client.meta.events.register('before-parse.s3.ListObjectsV2', _keep_page)
     return client
@@ -346,7 +334,7 @@ def _parse_page(data: bytes) -> tuple[Page, str | None]:
     root = ElementTree.fromstring(data)  # noqa: S314 - expat bounds what entities may grow to
     if (space := root.tag.removesuffix('ListBucketResult')) == root.tag:
         raise ElementTree.ParseError(f'<{root.tag[:50]}>')
-    is_quoted = root.findtext(f'{space}EncodingType') == 'url'
+    is_quoted = (root.findtext(f'{space}EncodingType') or '').strip() == 'url'
     decode = partial(unquote_plus, errors='surrogateescape') if is_quoted else str
     objects, prefixes = [], []
     for element in root:
@@ -357,8 +345,13 @@ def _parse_page(data: bytes) -> tuple[Page, str | None]:
             objects.append(Object(decode(said[f'{space}Key']), size_bytes, etag.strip('"'), modified))
         elif element.tag == f'{space}CommonPrefixes':
             prefixes.append(decode(element.findtext(f'{space}Prefix') or ''))
-    is_last = root.findtext(f'{space}IsTruncated') != 'true'
-    return Page(objects, prefixes), None if is_last else root.findtext(f'{space}NextContinuationToken') or ''
+    token = (root.findtext(f'{space}NextContinuationToken') or '').strip()
+    goes_on = (root.findtext(f'{space}IsTruncated') or '').strip().lower()
+    if goes_on not in ('true', 'false') and not token:
+        raise ValueError('neither that there is more is said, nor that there is not')
+    if not (objects or prefixes) and (root.findtext(f'{space}KeyCount') or '0').strip() != '0':
+        raise ValueError('there are keys, as it says, but none of them can be read')
+    return Page(objects, prefixes), None if goes_on == 'false' else token
 
 
 def _to_object(key: str, answer: dict[str, Any]) -> Object:

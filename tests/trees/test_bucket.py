@@ -40,7 +40,7 @@ from fastindex.names import verdicts
 from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline import scan
 from fastindex.tables.file import TableFile, open_table
-from fastindex.trees import Tree, open_tree, s3
+from fastindex.trees import Access, Tree, open_tree, s3
 from fastindex.trees import bucket as objects
 from tests.support.broken import KINDS
 from tests.support.patience import PATIENCE_SECONDS, wait_until
@@ -442,7 +442,7 @@ def test_keys_that_no_path_can_be_are_problems_and_nothing_is_lost(on_moto, inde
     on_moto.put(dict.fromkeys(awkward, b'x') | {f'{S1}/alf/fine.name.npy': b'x'})
     out, found = index(on_moto)
     problems = {problem.path: problem.reason for problem in found.problems}
-    assert problems == {key: reason for key, reason in awkward.items() if reason} | {'': Reason.NOT_A_PATH}
+    assert problems == {key: reason for key, reason in awkward.items() if reason} | {'/': Reason.NOT_A_PATH}
     assert read_paths(out) == {f'{S1}/alf/fine.name.npy'}
 
 
@@ -545,8 +545,8 @@ def test_what_cannot_be_is_said_before_anything_is_done(on_rclone, index, tmp_pa
     [
         ('s3://b', {'out': None}, r'expected `out` DIR .*or `out` s3://bucket/prefix'),
         ('s3://bucket', {'out': None}, r'expected `out` DIR .*or `out` s3://bucket/prefix'),
-        ('s3://B_d', {}, 'no name of a bucket'),
-        ('s3://', {}, 'no name of a bucket'),
+        ('s3://', {}, 'expected s3://bucket/prefix'),
+        ('s3://bucket/caf\udce9', {}, 'in UTF-8'),
         ('s3://bucket/a//b', {}, 'expected names between the slashes'),
         ('s3://bucket/a/../b', {}, 'expected names between the slashes'),
         ('s3://bucket', {'follow_symlinks': False}, 'no links in a bucket'),
@@ -554,6 +554,7 @@ def test_what_cannot_be_is_said_before_anything_is_done(on_rclone, index, tmp_pa
         ('s3://bucket', {'endpoint': 'http://[::1'}, 'expected a URL'),
         ('.', {'endpoint': 'http://localhost'}, 'are for s3://bucket/prefix'),
         ('.', {'anonymous': True}, 'are for s3://bucket/prefix'),
+        ('.', {'requester_pays': True}, 'are for s3://bucket/prefix'),
     ],
 )
 def test_options_that_make_no_sense_for_a_bucket_are_named(tmp_path, root, options, said):
@@ -766,6 +767,162 @@ class TestObjectTree(TreeContract):
     def make(self, on_rclone: Store) -> Make:
         def make(files: dict[str, bytes]) -> Tree:
             on_rclone.put(files)
-            return open_tree(on_rclone.root, endpoint=on_rclone.url)
+            return open_tree(on_rclone.root, access=Access(on_rclone.url))
 
         return make
+
+
+# What is refused
+
+
+REFUSALS = {
+    'RequestTimeTooSkewed': (403, 'the clock of this machine is wrong'),
+    'PermanentRedirect': (301, 'expected AWS_DEFAULT_REGION to name it'),
+    'AuthorizationHeaderMalformed': (400, 'expected AWS_DEFAULT_REGION to name it'),
+    'IllegalLocationConstraintException': (400, 'expected AWS_DEFAULT_REGION to name it'),
+    'ExpiredToken': (400, 'the credentials are refused'),
+    'InvalidBucketName': (400, 'takes no such name of a bucket'),
+    'AccessDenied': (403, '`requester_pays` says that you pay'),
+    'SomethingNew': (403, 'access is denied'),
+    'NoSuchBucket': (404, 'there is no such bucket'),
+}
+
+
+def test_what_a_store_refuses_gets_a_sentence_that_says_what_to_do(on_moto, proxy, forget, monkeypatch):
+    monkeypatch.setenv('AWS_MAX_ATTEMPTS', '1')
+    for code, (status, says) in REFUSALS.items():
+        body = f'<Error><Code>{code}</Code></Error>'.encode()
+        proxy.trouble = lambda method, _, refused=(status, body): (
+            refused if method != 'HEAD' else (refused[0], b'')
+        )
+        with pytest.raises(RootError, match=f'^{on_moto.root}/: .*{says}'):
+            open_tree(on_moto.root, access=Access(proxy.url))
+
+
+SIGN_ON = '[profile lab]\nsso_start_url=https://a\nsso_region=us-east-1\nsso_account_id=1\nsso_role_name=r'
+BROKEN = {
+    'no TLS': ({}, '', 'AWS_CA_BUNDLE'),
+    'a dead proxy': ({'HTTP_PROXY': 'http://127.0.0.1:9'}, '', 'expected HTTPS_PROXY or HTTP_PROXY'),
+    'a broken file': ({}, '[profile', 'the configuration cannot be read'),
+    'not UTF-8': ({}, '[profile caf\xe9]', 'the configuration cannot be read'),
+    'a wrong number': ({'AWS_MAX_ATTEMPTS': 'many'}, '', 'a value of the configuration is none'),
+    'a wrong mode': ({'AWS_RETRY_MODE': 'eager'}, '', 'a value of the configuration is none'),
+    'no region': ({'AWS_DEFAULT_REGION': 'over there!'}, '', 'there is no such region'),
+    'expired sign-on': ({'AWS_PROFILE': 'lab'}, SIGN_ON, 'run aws sso login'),
+    'a program': (
+        {'AWS_PROFILE': 'lab'},
+        '[profile lab]\ncredential_process=/bin/false',
+        'does aws sts get-caller-identity work',
+    ),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('kind', BROKEN)
+def test_what_stands_before_a_store_gets_a_sentence_that_says_what_to_do(
+    on_moto, proxy, forget, monkeypatch, tmp_path, kind
+):
+    """Nothing is played here: botocore itself finds what is wrong."""
+    environment, config, says = BROKEN[kind]
+    (tmp_path / 'config').write_bytes(config.encode('latin-1'))
+    for name, value in {'AWS_MAX_ATTEMPTS': '1', **environment}.items():
+        monkeypatch.setenv(name, value)
+    if 'AWS_PROFILE' in environment:
+        monkeypatch.delenv('AWS_ACCESS_KEY_ID')
+        monkeypatch.delenv('AWS_SECRET_ACCESS_KEY')
+    url = proxy.url.replace('http:', 'https:') if kind == 'no TLS' else proxy.url
+    with pytest.raises((RootError, UsageError), match=f'^{on_moto.root}/?: .*{says}'):
+        open_tree(on_moto.root, access=Access(url))
+
+
+@pytest.mark.parametrize(
+    'name', ['Upper_Case', 'a', 'x' * 100, 'arn:aws:s3:us-east-1:123456789012:accesspoint/lab']
+)
+def test_the_store_judges_names_of_buckets(name):
+    location = s3.Location.parse(f's3://{name}/a/b')
+    assert location[:2] == (name, 'a/b')
+    assert location.url == f's3://{name}/a/b'
+
+
+def test_who_pays_says_so_at_each_request(on_moto, index, monkeypatch):
+    on_moto.put(TREE)
+    asked: list[Any] = []
+    access = Access(on_moto.url, requester_pays=True)
+    client = s3._client_of(s3.Location(on_moto.bucket, '', access))
+    client.meta.events.register('before-send.s3', lambda request, **_: asked.append(dict(request.headers)))
+    index(on_moto, hash=['xxh128'], requester_pays=True)
+    assert len(asked) > DATASETS
+    assert {request.get('x-amz-request-payer') for request in asked} <= {b'requester', 'requester'}
+
+
+@pytest.mark.parametrize('hash', [['md5'], ['xxh128']])
+def test_a_key_that_is_not_utf8_is_the_one_problem(on_moto, proxy, index, hash):
+    key = f'{S1}/alf/spikes.caf%E9.npy'  # as a listing writes it, and no client can
+    small = f'<Contents><Key>{key}</Key><Size>1</Size><ETag>"{"0" * 32}"</ETag></Contents>'.encode()
+    proxy.change = lambda path, data: (
+        data.replace(b'<Contents>', small + b'<Contents>', 1) if 'Subjects%2Fs1%2F' in path else data
+    )
+    out, found = index(on_moto, url=proxy.url, hash=hash)
+    assert found.problems == (Problem(f'{S1}/alf/spikes.caf\\xe9.npy', Reason.NOT_UTF8),)
+    assert found.datasets == len(read(out, 'datasets')) == DATASETS
+
+
+# What is listed
+
+
+@dataclass
+class Pages:
+    """A client of botocore, as far as pages go: it gives them by their tokens."""
+
+    give: Callable[[str], str]
+
+    def list_objects_v2(self, **wanted: str) -> dict[str, bytes]:
+        return {'page': self.give(wanted.get('ContinuationToken', '')).encode()}
+
+    def close(self) -> None:
+        pass
+
+
+def list_pages(give: Callable[[str], str]) -> list[str]:
+    location = s3.Location('bucket', '')
+    s3._clients[location.access] = s3._Client(os.getpid(), Pages(give))
+    return [found.key for page in location.iter_pages('', is_deep=True) for found in page.objects]
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'is_whole'),
+    [
+        ('<IsTruncated>true</IsTruncated>', '', True),
+        ('<IsTruncated>true</IsTruncated>', '<IsTruncated>\n true </IsTruncated>', True),
+        ('<IsTruncated>true</IsTruncated>', '<IsTruncated>True</IsTruncated>', True),
+        ('<IsTruncated>true</IsTruncated>', '<IsTruncated>perhaps</IsTruncated>', True),
+        ('<IsTruncated>false</IsTruncated>', '<IsTruncated> false\n</IsTruncated>', True),
+        ('<EncodingType>url</EncodingType>', '<EncodingType> url </EncodingType>', True),
+        ('<IsTruncated>false</IsTruncated>', '', False),
+        ('NextContinuationToken', 'Next', False),
+        ('Contents>', 'x:Contents>', False),
+    ],
+)
+def test_a_listing_is_whole_or_an_error(before, after, is_whole):
+    keys = [f'a%20{i}' for i in range(4)]
+
+    def give(token: str) -> str:
+        contents = [f'<Contents><Key>{key}</Key><Size>1</Size></Contents>' for key in keys]
+        found = contents[2:] if token else contents[:2]
+        goes_on = '' if token else '<NextContinuationToken>more</NextContinuationToken>'
+        found += [f'<IsTruncated>{"false" if token else "true"}</IsTruncated><KeyCount>2</KeyCount>', goes_on]
+        page = f'<EncodingType>url</EncodingType>{"".join(found)}'
+        return f'<ListBucketResult xmlns:x="x">{page}</ListBucketResult>'.replace(before, after)
+
+    if is_whole:
+        assert list_pages(give) == ['a 0', 'a 1', 'a 2', 'a 3']
+    else:
+        with pytest.raises(StoreError):
+            list_pages(give)
+
+
+def test_a_listing_that_goes_round_in_circles_ends():
+    tokens = itertools.cycle('abc')
+    page = '<ListBucketResult><NextContinuationToken>{}</NextContinuationToken></ListBucketResult>'
+    with pytest.raises(StoreError, match='does not say where'):
+        list_pages(lambda _: page.format(next(tokens)))

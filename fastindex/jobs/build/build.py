@@ -30,7 +30,7 @@ from fastindex.tables.publish import open_draft, open_target, recover
 from fastindex.tables.splice import Splice
 from fastindex.tables.stage import Stage
 from fastindex.text import from_system, to_text
-from fastindex.trees import ListsAhead, Tree, is_url, open_tree
+from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import check_algorithms
 from fastindex.trees.exclude import leave_out
 from fastindex.trees.roots import explain_empty
@@ -81,6 +81,7 @@ def build(
     on_change: Callable[[Change], None] | None = None,
     endpoint: str | None = None,
     anonymous: bool = False,
+    requester_pays: bool = False,
 ) -> Summary:
     """Index the tree below `root`: write sessions.pqt and datasets.pqt, which the ONE client opens.
 
@@ -162,9 +163,9 @@ def build(
         Whether to write nothing; the latter finds out what has changed since the index was made.
     on_skip, on_change
         Called with each name that does not belong into the index; with each change since the last one.
-    endpoint, anonymous
-        For `s3://bucket/prefix`: URL of the store, if not as the environment and the profile say; whether a
-        public bucket is read without credentials.
+    endpoint, anonymous, requester_pays
+        For `s3://bucket/prefix`: URL of the store, if not as the environment and the profile say; whether no
+        credentials are used; whether who asks pays, which such a bucket wants to hear.
 
     Raises
     ------
@@ -194,16 +195,14 @@ def build(
     target = root if out is None else out
     overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
     with ExitStack() as stack:
-        follow = follow_symlinks is not False
-        tree = open_tree(root, follow_links=follow, endpoint=endpoint, anonymous=anonymous)
+        access = Access(endpoint, anonymous, requester_pays)
+        tree = open_tree(root, follow_links=follow_symlinks is not False, access=access)
         stack.callback(lambda: tree.close())
         mirror = stage = None
         if is_url(target):
             from fastindex.tables.bucket import open_bucket
 
-            target, mirror = open_bucket(
-                stack, str(target), endpoint, anonymous, dry_run=dry_run, wait_s=wait
-            )
+            target, mirror = open_bucket(stack, str(target), access, dry_run=dry_run, wait_s=wait)
         folder = Path(os.path.realpath(target))
         if not (check or dry_run):
             url = mirror and mirror.location.url

@@ -31,7 +31,7 @@ from fastindex.tables.file import Stamp, open_table, stamp_of
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 from fastindex.text import escape, to_count, to_system
-from fastindex.trees import is_url
+from fastindex.trees import ACCESS_OPTIONS, Access, is_url
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -252,6 +252,7 @@ def open(
     root: str | os.PathLike[str] | None = None,
     endpoint: str | None = None,
     anonymous: bool = False,
+    requester_pays: bool = False,
 ) -> Index:
     """Open the index in a folder, once it has been checked: no row of a damaged one is ever given.
 
@@ -266,7 +267,7 @@ def open(
         Where sessions.pqt and datasets.pqt are; of `s3://bucket/prefix` a copy is made.
     root
         Where the tree is, if not there.
-    endpoint, anonymous
+    endpoint, anonymous, requester_pays
         Of a bucket, as in `fastindex.build`.
 
     Raises
@@ -281,7 +282,7 @@ def open(
     98
     """
     if is_url(folder):
-        return _open_copy(os.fspath(folder), root, endpoint, anonymous)
+        return _open_copy(os.fspath(folder), root, Access(endpoint, anonymous, requester_pays))
     path = Path(folder)
     return _open_pair(path, path if root is None else Path(root))
 
@@ -296,7 +297,7 @@ def _open_pair(folder: Path, root: Path, *, below: Path | None = None) -> Index:
     return Index(folder, pair.generation, pair.stamps, pair.facts, root)
 
 
-def _open_copy(url: str, root: str | os.PathLike[str] | None, endpoint: str | None, anonymous: bool) -> Index:
+def _open_copy(url: str, root: str | os.PathLike[str] | None, access: Access) -> Index:
     """Open an index in a bucket: a copy of it, which is gone with the index."""
     import weakref
     from contextlib import ExitStack
@@ -305,7 +306,7 @@ def _open_copy(url: str, root: str | os.PathLike[str] | None, endpoint: str | No
     from fastindex.trees.s3 import Location
 
     with ExitStack() as stack:
-        location = Location.parse(url, endpoint=endpoint, anonymous=anonymous)
+        location = Location.parse(url, access)
         copy = stack.enter_context(open_copy(location))
         pair = check_pair(copy)
         tree = copy if root is None or is_url(root) else Path(root)
@@ -318,8 +319,7 @@ def open_for_command(
     folder: str | os.PathLike[str],
     *,
     root: str | os.PathLike[str] | None = None,
-    endpoint: str | None = None,
-    anonymous: bool = False,
+    access: Access = Access(),  # noqa: B008 - a value
 ) -> Index:
     """Open the index as `open` does, in two thirds of the time, where a process does nothing else.
 
@@ -327,10 +327,10 @@ def open_for_command(
     on the example, with interpreter start. Where it does not say that all is well, `open` says what is wrong.
     """
     if is_url(folder):
-        return open(folder, root=root, endpoint=endpoint, anonymous=anonymous)
-    if endpoint is not None or anonymous:
+        return _open_copy(os.fspath(folder), root, access)
+    if access != Access():
         raise UsageError(
-            f'{escape(os.fspath(folder))}: ', hint='`endpoint` and `anonymous` are for s3://bucket/prefix'
+            f'{escape(os.fspath(folder))}: ', hint=f'{ACCESS_OPTIONS} are for s3://bucket/prefix'
         )
     if {'pyarrow', 'polars', 'numpy'} & {name for name, module in sys.modules.items() if module}:
         return open(folder, root=root)  # these start threads, with which a process cannot be forked

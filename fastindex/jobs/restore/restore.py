@@ -13,7 +13,7 @@ from fastindex.tables.kept import KeptIndex, iter_kept, link_files, path_of_kept
 from fastindex.tables.publish import open_target
 from fastindex.tables.stage import EXTRAS
 from fastindex.text import escape, to_text
-from fastindex.trees import is_url
+from fastindex.trees import Access, is_url
 
 __all__ = ['Restored', 'restore']
 
@@ -45,6 +45,7 @@ def restore(
     number: int = 1,
     endpoint: str | None = None,
     anonymous: bool = False,
+    requester_pays: bool = False,
 ) -> Restored:
     """Put an index back that a build has replaced, with its fingerprints. Twice is as before.
 
@@ -57,7 +58,7 @@ def restore(
         machine has replaced.
     number
         1 is the one that was replaced last, 2 the one before it.
-    endpoint, anonymous
+    endpoint, anonymous, requester_pays
         As for a build.
 
     Raises
@@ -75,7 +76,8 @@ def restore(
         if is_url(target):
             from fastindex.tables.bucket import open_bucket
 
-            target, mirror = open_bucket(stack, os.fspath(target), endpoint, anonymous, dry_run=False)
+            access = Access(endpoint, anonymous, requester_pays)
+            target, mirror = open_bucket(stack, os.fspath(target), access, dry_run=False)
         folder = Path(os.path.realpath(target))
         stage = stack.enter_context(open_target(folder, overwrite=True))  # what is there is kept
         source = path_of_kept(folder, number)

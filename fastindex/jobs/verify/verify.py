@@ -29,7 +29,7 @@ from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.metadata import Recipe
-from fastindex.trees import ListsAhead, Tree, is_url, open_tree
+from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.exclude import leave_out
 from fastindex.workers.pool import check_workers, open_pool
 
@@ -62,6 +62,7 @@ def verify(
     uuid_filenames: bool | None = None,
     endpoint: str | None = None,
     anonymous: bool = False,
+    requester_pays: bool = False,
 ) -> Verification:
     """Compare the tree below `root` with its index: every dataset is there, of its size, and nothing new.
 
@@ -78,7 +79,7 @@ def verify(
     part
         `(3, 10)`: the third of ten parts of the sessions. A session is in one of the ten, and stays in it
         whatever is added or taken away; the ten are about equal.
-    workers, executor, dask, endpoint, anonymous
+    workers, executor, dask, endpoint, anonymous, requester_pays
         As in `fastindex.build`.
     progress
         Whether to show a progress bar if standard error is a terminal.
@@ -109,12 +110,11 @@ def verify(
     if fast and (hash or count > 1):
         raise UsageError('the fast level counts the whole tree: expected neither hash nor a part of it')
     check_workers(workers, executor, dask)
+    access = Access(endpoint, anonymous, requester_pays)
     return Verification(
         _VerifyTask(
-            open_tree(
-                root, follow_links=follow_symlinks is not False, endpoint=endpoint, anonymous=anonymous
-            ),
-            _locate(root if index is None else index, endpoint, anonymous),
+            open_tree(root, follow_links=follow_symlinks is not False, access=access),
+            _locate(root if index is None else index, access),
             is_fast=fast,
             hashes=hash,
             part=Share(number, count),
@@ -140,12 +140,12 @@ class _VerifyTask(NamedTuple):
     uuid_filenames: bool | None
 
 
-def _locate(folder: str | os.PathLike[str], endpoint: str | None, anonymous: bool) -> Path | Location:
+def _locate(folder: str | os.PathLike[str], access: Access) -> Path | Location:
     if not is_url(folder):
         return Path(os.path.realpath(folder))
     from fastindex.trees.s3 import Location
 
-    return Location.parse(os.fspath(folder), endpoint=endpoint, anonymous=anonymous)
+    return Location.parse(os.fspath(folder), access)
 
 
 class Verification(Iterator[Difference]):

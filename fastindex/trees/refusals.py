@@ -1,0 +1,125 @@
+"""What an object store, or the way to it, says no with: one sentence each, which says what to do.
+
+Whoever answers may say anything, so what is said here are our words: they are found by the code of an answer,
+or by the class of an exception of botocore, or one that it is derived from.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from fastindex.text import escape
+
+__all__ = ['ARCHIVED', 'RefusedError']
+
+ARCHIVED = 'InvalidObjectState'  # the code of an object in an archive, as Glacier
+
+_CONFIG = 'look at ~/.aws/config, or the file that AWS_CONFIG_FILE names, and at variables with AWS_'
+_SIGN_IN = 'the single sign-on of this profile has expired: run aws sso login, or aws login, and this again'
+_REGION = 'the bucket is in another region than requests go to: expected AWS_DEFAULT_REGION to name it'
+_BUCKET = 'the store, or its client, takes no such name of a bucket: is it complete?'
+_DENIED = (
+    'access is denied: may these credentials list and read it? `anonymous` sends none, and `requester_pays` '
+    'says that you pay, which some buckets want'
+)
+
+_EXPLAINED = {
+    'NoSuchBucket': 'there is no such bucket here: is the name right, and the endpoint?',
+    'NoCredentialsError': 'no credentials were found: expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, '
+    'or a profile (AWS_PROFILE), or `anonymous` for a public bucket',
+    'PartialCredentialsError': 'the credentials are incomplete: expected AWS_ACCESS_KEY_ID and '
+    'AWS_SECRET_ACCESS_KEY',
+    'ProfileNotFound': 'there is no such profile: expected AWS_PROFILE to name one of ~/.aws/config',
+    'EndpointConnectionError': 'nobody answers at the endpoint: is its address right, the server running?',
+    'ConnectTimeoutError': 'the endpoint did not answer in time: is its address right?',
+    'ReadTimeoutError': 'the store did not answer in time, each time that it was asked',
+    'HTTPClientError': 'the connection breaks off each time: is it the right port, and TLS where the store has it?',
+    'NoRegionError': 'no region is set: expected AWS_DEFAULT_REGION, or one in the profile',
+    'SSLError': 'the endpoint is not trusted, or speaks no TLS: expected AWS_CA_BUNDLE to name the file with '
+    'the certificate that signed its own, or an endpoint with http:// where the store has no certificate',
+    'ProxyConnectionError': 'the proxy does not answer: expected HTTPS_PROXY or HTTP_PROXY to name one that '
+    'runs, or NO_PROXY to name the host of the store',
+    'MissingDependencyException': 'the profile needs more than botocore: pip install "botocore[crt]"',
+    'NotUtf8': 'the key is not UTF-8: nobody can ask for it',
+    'RequestTimeTooSkewed': 'the clock of this machine is wrong by more than the store allows: set it',
+    'RequestExpired': 'the clock of this machine is wrong by more than the store allows: set it',
+    ARCHIVED: 'it is archived: restore it first',
+    **dict.fromkeys(
+        ('ConfigParseError', 'ConfigNotFound'), f'a file of the configuration cannot be read: {_CONFIG}'
+    ),
+    **dict.fromkeys(
+        (
+            *('InvalidConfigError', 'InvalidRetryConfigurationError', 'InvalidS3AddressingStyleError'),
+            *('InvalidProxiesConfigError', 'InvalidDefaultsMode', 'InvalidIMDSEndpointError'),
+            *(
+                'InvalidIMDSEndpointModeError',
+                'InvalidChecksumConfigError',
+                'InvalidEndpointConfigurationError',
+            ),
+            *('InvalidSTSRegionalEndpointsConfigError', 'UnsupportedS3ConfigurationError', 'BadValue'),
+            *('InvalidS3UsEast1RegionalEndpointConfigError', 'UnknownSignatureVersionError'),
+        ),
+        f'a value of the configuration is none that is known: {_CONFIG}',
+    ),
+    **dict.fromkeys(('SSOError', 'LoginError', 'TokenRetrievalError', 'NoAuthTokenError'), _SIGN_IN),
+    **dict.fromkeys(
+        (
+            *('CredentialRetrievalError', 'MetadataRetrievalError', 'UnknownCredentialError'),
+            'RefreshWithMFAUnsupportedError',
+        ),
+        'the credentials could not be had from where the profile says, a program or a role: does '
+        'aws sts get-caller-identity work?',
+    ),
+    **dict.fromkeys(
+        (
+            *('PermanentRedirect', 'TemporaryRedirect', 'AuthorizationHeaderMalformed', '301', '307'),
+            *('IllegalLocationConstraintException', 'IncorrectEndpoint', 'AuthorizationQueryParametersError'),
+        ),
+        _REGION,
+    ),
+    **dict.fromkeys(
+        ('InvalidRegionError', 'UnknownRegionError', 'BaseEndpointResolverError', 'EndpointProviderError'),
+        'there is no such region, or no endpoint in it: expected AWS_DEFAULT_REGION to name one',
+    ),
+    **dict.fromkeys(
+        (
+            *('InvalidBucketName', 'ParamValidationError', 'InvalidDNSNameError', 'InvalidHostLabelError'),
+            *('UnsupportedS3ArnError', 'UnsupportedS3AccesspointConfigurationError'),
+            *('UnsupportedOutpostResourceError', 'InvalidARN'),
+        ),
+        _BUCKET,
+    ),
+    **dict.fromkeys(('AccessDenied', 'Forbidden', '403', 'AllAccessDisabled'), _DENIED),
+}
+for _code in (
+    *('InvalidAccessKeyId', 'SignatureDoesNotMatch', 'ExpiredToken', 'InvalidToken', 'TokenRefreshRequired'),
+    *('ExpiredTokenException', 'UnrecognizedClientException', 'InvalidClientTokenId', 'NotSignedUp'),
+):
+    _EXPLAINED[_code] = f'the credentials are refused ({_code}): are they those of this endpoint?'
+
+
+class RefusedError(Exception):
+    """A request failed, each time.
+
+    Parameters
+    ----------
+    code
+        What the store said, or the name of the exception.
+    number
+        What it is to who asked about a file: errno.
+    others
+        What else it may be explained by, the nearest first.
+    """
+
+    def __init__(self, code: str, number: int = errno.EIO, others: tuple[str, ...] = ()) -> None:
+        super().__init__(code)
+        self.code = code
+        self.number = number
+        known = next((_EXPLAINED[one] for one in (code, *others) if one in _EXPLAINED), '')
+        self.said = known or f'it failed each time that it was asked for ({escape(code)[:100]})'
+
+    @classmethod
+    def of(cls, error: Exception) -> RefusedError:
+        """Make it of an exception of botocore."""
+        name, *others = (kind.__name__ for kind in type(error).__mro__)
+        return cls(name, errno.EIO, tuple(others))
