@@ -103,7 +103,7 @@ LEFTOVERS = [
         *(rf'{_STEM}(?:\.(?-i:Conflict)[0-9]*)+{_EXTENSION}', 'spikes.times.Conflict.npy'),
     ),
     Leftover(
-        *(Left.CONFLICT, 'rclone bisync (rclone.org/bisync, --conflict-suffix)'),
+        *(Left.CONFLICT, 'rclone bisync (rclone.org/bisync, conflict-suffix)'),
         *(rf'{_NAME}\.(?:(?-i:conflict)[0-9]+|\.path[12])', 'spikes.times.npy.conflict1'),
     ),
     Leftover(
@@ -124,10 +124,10 @@ LEFTOVERS = [
     ),
     Leftover(*(Left.COPY, 'Google Drive, Windows 7'), *(rf'Copy of {_NAME}', 'Copy of spikes.times.npy')),
     Leftover(
-        *(Left.COPY, 'wget, curl --no-clobber: a number after the name'),
+        *(Left.COPY, 'wget, curl (no-clobber): a number after the name'),
         *(rf'{_DATA}\.[0-9]{{1,3}}', 'spikes.times.npy.1'),
     ),
-    Leftover(*(Left.COPY, 'cp --backup=numbered, mv'), *(rf'{_NAME}\.~[0-9]+~', 'spikes.times.npy.~1~')),
+    Leftover(*(Left.COPY, 'cp, mv: numbered backups'), *(rf'{_NAME}\.~[0-9]+~', 'spikes.times.npy.~1~')),
     # Records of copies
     Leftover(
         *(Left.RECORD, 'aria2, lftp, Aspera (aspera-ckpt, aspx), axel'),
@@ -171,7 +171,7 @@ LEFTOVERS = [
         *(rf'{_NAME}_\.gstmp', 'spikes.times.npy_.gstmp'),
     ),
     Leftover(
-        *(Left.UNFINISHED, 'rclone (rclone.org/docs, --partial-suffix: a hash before it)'),
+        *(Left.UNFINISHED, 'rclone (rclone.org/docs, partial-suffix: a hash before it)'),
         *(rf'{_NAME}\.[0-9a-f]{{8}}\.partial', 'spikes.times.npy.1a2b3c4d.partial'),
     ),
     Leftover(

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ['BucketFolder', 'ObjectSession', 'UnlistedFolder']
 
 
-SAMPLES = 3  # objects of a session that are tried at most, to see what its ETags are
 _MD5 = re.compile(r'[0-9a-f]{32}')
 
 
@@ -190,12 +189,11 @@ class ObjectSession:
             self._are_md5 = False
             objects = (found for folder in self.folders.values() for found in folder.objects.values())
             likely = [found for found in objects if _MD5.fullmatch(found.etag) and is_utf8(found.key)]
-            likely.sort(key=lambda found: (not found.size_bytes, found.size_bytes))
-            for sample in likely[:SAMPLES]:  # none is in a folder that was not listed
+            if likely:  # none is in a folder that was not listed
+                sample = min(likely, key=lambda found: (not found.size_bytes, found.size_bytes))
                 with suppress(OSError):  # what is wrong with it, it will say in its own turn
                     _, digests = _read(self.location, sample.key[len(self.location.key('')) :], ('md5',))
                     self._are_md5 = digests[0].hex() == sample.etag
-                    break
         return self._are_md5
 
 

@@ -33,7 +33,7 @@ _EXPLAINED = {
     'EndpointConnectionError': 'nobody answers at the endpoint: is its address right, the server running?',
     'ConnectTimeoutError': 'the endpoint did not answer in time: is its address right?',
     'ReadTimeoutError': 'the store did not answer in time, each time that it was asked',
-    'HTTPClientError': 'the connection breaks off each time: is it the right port, and TLS where the store has it?',
+    'HTTPClientError': 'the connection breaks off each time: is the port right, and TLS (https) as there?',
     'NoRegionError': 'no region is set: expected AWS_DEFAULT_REGION, or one in the profile',
     'SSLError': 'the endpoint is not trusted, or speaks no TLS: expected AWS_CA_BUNDLE to name the file with '
     'the certificate that signed its own, or an endpoint with http:// where the store has no certificate',

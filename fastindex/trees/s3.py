@@ -207,6 +207,8 @@ class Location(NamedTuple):
             raise RefusedError(code, _ERRNO_OF_STATUS.get(status, errno.EIO), (str(status),)) from None
         except BotoCoreError as error:
             raise RefusedError.of(error) from None
+        except RecursionError:  # botocore asks for the region, is redirected, and asks again
+            raise RefusedError('PermanentRedirect') from None
         except UnicodeEncodeError:
             raise RefusedError('NotUtf8', errno.EILSEQ) from None
         return answer

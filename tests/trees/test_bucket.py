@@ -412,6 +412,16 @@ def test_object_that_cannot_be_read_is_a_problem(on_moto, proxy, index):
 
 
 @pytest.mark.long
+def test_an_archived_object_says_that_it_is_to_be_restored(on_moto, proxy, index):
+    proxy.trouble = lambda _, path: (
+        (403, b'<Error><Code>InvalidObjectState</Code></Error>')
+        if path.endswith('trials.table.pqt')
+        else None
+    )
+    _, found = index(on_moto, url=proxy.url, hash=['xxh128'])
+    assert [str(one) for one in found.problems] == [f'{S2}/trials.table.pqt: archived (restore it first)']
+
+
 def test_object_that_stands_for_the_etags_of_others_and_cannot_be_read_is_the_one_problem(
     on_moto, proxy, index
 ):
