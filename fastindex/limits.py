@@ -16,6 +16,7 @@ from __future__ import annotations
 
 __all__ = [
     'BATCH_ROWS',
+    'FEW_ROWS',
     'MAX_COLUMNS',
     'MAX_FOOTER_BYTES',
     'MAX_ROWS_PER_BYTE',
@@ -30,6 +31,8 @@ MAX_TEXT_BYTES = 4096
 
 BATCH_ROWS = 2**16
 """Rows that a reader holds at once, and those of a row group of ours: 270 MB of the longest rel_paths."""
+
+FEW_ROWS = 2**13  # that one holds at once who reads several tables in step
 
 MAX_FOOTER_BYTES = 2**23
 """Of a table. That of the example has 5 KB; 700 million datasets reach it, or 60 million if all rel_paths are

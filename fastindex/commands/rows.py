@@ -176,6 +176,7 @@ def _shrink(widths: dict[str, int], width: int, cut: Sequence[str]) -> None:
 
 def iter_csv(frame: pl.DataFrame) -> Iterator[str]:
     """Write rows as CSV with a header, escaped as a table is; piece by piece."""
+    frame = _to_text(frame, nested=True)
     yield frame.head(0).write_csv()
     for rows in frame.iter_slices(SLICE_ROWS):
         yield _escape_columns(rows).write_csv(include_header=False)
@@ -183,6 +184,7 @@ def iter_csv(frame: pl.DataFrame) -> Iterator[str]:
 
 def iter_json(frame: pl.DataFrame, *, lines: bool = False) -> Iterator[bytes]:
     """Write rows as a JSON array, an object a line, in ASCII; piece by piece; or as the lines alone."""
+    frame = _to_text(frame, nested=False)
     before = b'' if lines else b'['
     for rows in frame.iter_slices(SLICE_ROWS):
         written = BytesIO()
@@ -192,6 +194,31 @@ def iter_json(frame: pl.DataFrame, *, lines: bool = False) -> Iterator[bytes]:
         before = b',\n'
     if not lines:
         yield b']\n' if frame.height else b'[]\n'
+
+
+def _to_text(frame: pl.DataFrame, *, nested: bool) -> pl.DataFrame:
+    """Write values as JSON that Polars cannot write: times that pass, bytes, and where asked for lists.
+
+    None of our columns has such; the further ones of other tables may have anything.
+    """
+    import polars as pl
+
+    def has_text(kind: pl.DataType) -> bool:
+        if kind.is_nested():
+            return not nested and 'Binary' not in str(kind) and 'Duration' not in str(kind)
+        return kind not in (pl.Binary, pl.Duration)
+
+    def to_json(value: object) -> str | None:
+        return None if value is None else json.dumps(value, default=_describe, ensure_ascii=False)
+
+    texts = [name for name, kind in frame.schema.items() if not has_text(kind)]
+    return frame.with_columns(
+        [pl.Series(name, map(to_json, frame[name].to_list()), pl.String) for name in texts]
+    )
+
+
+def _describe(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _to_plain(text: bytes) -> bytes:

@@ -28,6 +28,7 @@ from fastindex.names.ids import eid
 from fastindex.names.problems import Problem, Reason
 from fastindex.names.uuids import add_uuid
 from fastindex.pipeline.scan import HashResult, ScanResult
+from fastindex.tables.columns import sum_bytes
 from fastindex.tables.merge import iter_rows
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 from fastindex.tables.schema import to_ipc
@@ -141,7 +142,6 @@ def _drop_seen(
     result: ScanResult, hashed: list[HashResult], rows: list[int], namespace: UUID
 ) -> tuple[ScanResult, list[HashResult]]:
     """Make problems of some of the datasets."""
-    import pyarrow.compute as pc
 
     datasets = from_ipc(result.datasets)
     lost = datasets.take(rows)
@@ -162,7 +162,7 @@ def _drop_seen(
         datasets=to_ipc(datasets),
         fingerprints=None if fingerprints is None else to_ipc(fingerprints),
         dataset_count=len(kept),
-        total_bytes=result.total_bytes - (pc.sum(lost['file_size']).as_py() or 0),
+        total_bytes=result.total_bytes - sum_bytes(lost['file_size']),
         reused=min(result.reused, len(kept)),
         subtasks=[task._replace(row=kept[task.row]) for task, _ in big],
     ), [done for _, done in big]

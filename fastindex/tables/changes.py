@@ -1,35 +1,41 @@
 """What has changed between two indexes: sessions and datasets that were added, removed or changed.
 
-Both are sorted by the same ids, so they are compared in step. Knows the paths of what has changed, and
-nothing of why.
+Both are sorted by the same ids, so they are compared in step, by columns: a row becomes an object only where
+somebody wants to be told of it. Knows the paths of what has changed, and nothing of why.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
-from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from fastindex.tables.check import Tables, open_tables
-from fastindex.tables.cut import cut_sessions
-from fastindex.tables.file import TableFile
-from fastindex.tables.merge import CHUNK_ROWS, LAST, Row, SortedRows, iter_rows, iter_unequal
-from fastindex.tables.moves import MAX_HELD, Placed, find_moves
-from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    import pyarrow as pa
-
-    _ToPaths = Callable[[list[Row]], list[str]]
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastindex.records import Record
+from fastindex.tables.check import Tables, open_tables
+from fastindex.tables.compare import SortedTable, iter_unequal_tables
+from fastindex.tables.cut import cut_sessions, find_session
+from fastindex.tables.file import TableFile
+from fastindex.tables.merge import Row, iter_rows
+from fastindex.tables.moves import MAX_HELD, MAX_HELD_BYTES, Placed, find_moves
+from fastindex.tables.paths import SESSION_COLUMNS
 
-__all__ = ['Change', 'ChangeKind', 'iter_changes', 'with_moves']
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    ToPaths = Callable[[Sequence[Row]], list[str]]
+    """Gives the paths of sessions, relative to the root, by the `SESSION_COLUMNS` of their rows."""
+    _Place = tuple[str, str | None]  # the path of a session, and the rel_path of a dataset
+    _Told = tuple['RangeChanges', Sequence[bool], Sequence[_Place | None]]
+    """A part; of its rows that are gone whether they have moved, and of its new ones where they were."""
+
+__all__ = ['Change', 'ChangeKind', 'RangeChanges', 'iter_parts', 'tell_changes']
+
+T = TypeVar('T')
 
 
 class ChangeKind(StrEnum):
@@ -65,105 +71,188 @@ class Change(Record):
     after: dict[str, Any] | None = None
 
 
-def iter_changes(
-    old: Tables,
-    new: Path,
-    *,
-    below: Path,
-    namespace: UUID,
-    root: Path | None = None,
-    among: Sequence[str] | None = None,
-) -> Iterator[Change]:
+class OwnedRows(NamedTuple):
+    """Rows of one of the two indexes, in the order of the ids, with the sessions that they are of."""
+
+    table: pa.Table
+    sessions: pa.Table  # `SESSION_COLUMNS`
+    counts: Sequence[int]  # how many rows there are of each of these sessions
+
+    def spread(self, values: Iterable[T]) -> Iterator[T]:
+        """Iterate over values of the sessions, each as often as there are rows of it."""
+        return chain.from_iterable(map(repeat, values, self.counts))
+
+
+class RangeChanges(NamedTuple):
+    """What is not as it was in a range of the ids: all of it of sessions, or all of it of datasets."""
+
+    of_sessions: bool
+    digests: Sequence[str]  # the columns of digests that the datasets of both indexes have
+    removed: OwnedRows
+    added: OwnedRows
+    changed: OwnedRows
+    before: pa.Table  # what those that have changed were, row by row
+
+
+def iter_parts(
+    old: Tables, new: Path, *, below: Path, among: Sequence[str] | None = None
+) -> Iterator[RangeChanges]:
     """Iterate over what has changed from one index to that in a folder, in the order of the ids.
 
     old: of ours, with rows that were checked
     new: folder with sessions.pqt and datasets.pqt of ours
     below: a folder from which on no link is followed
-    namespace, root: of the paths that are told. See `fastindex.tables.paths`.
     among: sorted eids of the sessions that may have changed; the rows of others are not looked at
     """
     with open_tables(new, below=below) as after:
-        to_paths = partial(list_session_paths, namespace=namespace, root=root)
-        yield from _iter_session_changes(old.sessions, after.sessions, to_paths, among)
-        yield from _iter_dataset_changes(old, after, to_paths, among)
+        both = old, after
+        schemas = [tables.datasets.schema for tables in both]
+        digests = [
+            name
+            for name in ('xxh128', 'hash')
+            if all(name in schema.names and str(schema.field(name).type) == 'string' for schema in schemas)
+        ]
+        files = [tables.sessions for tables in both]
+        for found in iter_unequal_tables(*(_sort(file, SESSION_COLUMNS, 1, among) for file in files)):
+            removed, added = (OwnedRows(one, one, [1] * one.num_rows) for one in (found.removed, found.added))
+            nothing = found.after.slice(0, 0)
+            yield RangeChanges(True, digests, removed, added, OwnedRows(nothing, nothing, ()), nothing)
+        owners = [_Owners(_sort(file, SESSION_COLUMNS, 1, among), file) for file in files]
+        files = [tables.datasets for tables in both]
+        columns = ['eid', 'id', 'rel_path', 'file_size', *digests]
+        for found in iter_unequal_tables(*(_sort(file, columns, 2, among) for file in files)):
+            (removed,) = owners[0].of(found.removed)
+            added, changed = owners[1].of(found.added, found.after)
+            yield RangeChanges(False, digests, removed, added, changed, found.before)
 
 
-def _iter_session_changes(
-    old: TableFile, new: TableFile, to_paths: _ToPaths, among: Sequence[str] | None
-) -> Iterator[Change]:
-    for before, after in _iter_pairs(old, new, SESSION_COLUMNS, 1, among):
-        if before is None and after is not None:
-            yield Change(ChangeKind.ADDED, to_paths([after])[0])
-        elif after is None and before is not None:
-            yield Change(ChangeKind.REMOVED, to_paths([before])[0])
+def tell_changes(
+    parts: Iterable[RangeChanges], to_paths: ToPaths, on_change: Callable[[Change], object] | None = None
+) -> Counter[tuple[bool, ChangeKind]]:
+    """Tell datasets and sessions that are gone here and new there as moved, where they have digests.
+
+    Returns how many changes there are, of sessions or not, and of which kind.
+    """
+    counts: Counter[tuple[bool, ChangeKind]] = Counter()
+    for part, gone, sources in _find_sources(parts, to_paths):
+        for kind, count in (
+            (ChangeKind.REMOVED, part.removed.table.num_rows - sum(gone)),
+            (ChangeKind.ADDED, part.added.table.num_rows - len(sources) + sources.count(None)),
+            (ChangeKind.MOVED, len(sources) - sources.count(None)),
+            (ChangeKind.CHANGED, part.changed.table.num_rows),
+        ):
+            counts[part.of_sessions, kind] += count
+        if on_change is not None:
+            for change in _list_changes(part, gone, sources, to_paths):
+                on_change(change)
+    return counts
 
 
-def _iter_dataset_changes(
-    old: Tables, new: Tables, to_paths: _ToPaths, among: Sequence[str] | None
-) -> Iterator[Change]:
-    schemas = [tables.datasets.schema for tables in (old, new)]
-    digests = [
-        name
-        for name in ('xxh128', 'hash')
-        if all(name in schema.names and str(schema.field(name).type) == 'string' for schema in schemas)
-    ]
-    columns = ['eid', 'id', 'rel_path', 'file_size', *digests]
-    paths = [_Paths(tables.sessions, to_paths, among) for tables in (old, new)]
-    for before, after in _iter_pairs(old.datasets, new.datasets, columns, 2, among):
-        kind, row, shown = ChangeKind.CHANGED, after or before or (), list(range(3, len(columns)))
-        if before is None or after is None:
-            kind = ChangeKind.ADDED if before is None else ChangeKind.REMOVED
-        else:
-            shown = [i for i in range(2, len(columns)) if before[i] != after[i]]
-        was, is_now = ({columns[i]: one[i] for i in shown} if one else None for one in (before, after))
-        yield Change(kind, paths[after is not None].of(row[0]), row[2], was, is_now)
-
-
-def with_moves(changes: Iterable[Change]) -> Iterator[Change]:
-    """Tell datasets and sessions that are gone here and new there as moved, where they have digests."""
-    held: list[Change] = []
-    rest = iter(changes)
-    for change in rest:
-        held.append(change)
-        if len(held) > MAX_HELD:
-            yield from held
-            yield from rest
+def _find_sources(parts: Iterable[RangeChanges], to_paths: ToPaths) -> Iterator[_Told]:
+    """Iterate over the parts, with what of them has moved, once all are there; not if they are too many."""
+    held: list[RangeChanges] = []
+    rows = held_bytes = 0
+    rest = iter(parts)
+    for part in rest:
+        held.append(part)
+        for side in (part.removed, part.added):
+            rows += side.table.num_rows
+            held_bytes += side.table.nbytes
+        if rows > MAX_HELD or held_bytes > MAX_HELD_BYTES or not part.digests:
+            for one in chain(held, rest):
+                yield one, (), ()
             return
-    sides: dict[ChangeKind, list[Placed]] = {ChangeKind.REMOVED: [], ChangeKind.ADDED: []}
-    for change in held:
-        values = change.before or change.after or {}
-        if change.kind in sides and change.rel_path is not None and len(values) > 1:
-            sides[change.kind].append(Placed(tuple(values.items()), change.path, change.rel_path))
-    gone, new = sides.values()
-    added = (one for one in held if one.kind is ChangeKind.ADDED and one.rel_path is None)
-    moves = find_moves(gone, new, frozenset(one.path for one in added))
-    of: dict[tuple[str, str | None], tuple[str, str | None]] = {
-        new[to][1:]: gone[place][1:] for to, place in moves.datasets.items()
-    }
-    of |= {(to, None): (place, None) for to, place in moves.sessions.items()}
-    passed = set(of.values())
-    for change in held:
-        place = change.path, change.rel_path
-        if change.kind is ChangeKind.REMOVED and place in passed:
+    if held:
+        yield from _with_moves(held, to_paths)
+
+
+def _with_moves(parts: Sequence[RangeChanges], to_paths: ToPaths) -> Iterator[_Told]:
+    numbers: dict[str, int] = {}  # of sessions, by their paths
+
+    def number(rows: OwnedRows) -> list[int]:
+        paths = to_paths(list(iter_rows(rows.sessions)))
+        return [numbers.setdefault(path, len(numbers)) for path in paths]
+
+    datasets = [part for part in parts if not part.of_sessions]
+    gone = _place([part.removed for part in datasets], parts[0].digests, number)
+    new = _place([part.added for part in datasets], parts[0].digests, number)
+    new_sessions = frozenset(one for part in parts if part.of_sessions for one in number(part.added))
+    paths = list(numbers)
+    moves = find_moves(gone, new, paths, new_sessions)
+    have_moved = frozenset(moves.datasets)
+    passed = frozenset(moves.sessions.values())
+    starts = [0, 0]
+    for part in parts:
+        if part.of_sessions:
+            sessions = (moves.sessions.get(one) for one in number(part.added))
+            places = [None if one is None else (paths[one], None) for one in sessions]
+            yield part, [one in passed for one in number(part.removed)], places
             continue
-        if change.kind is ChangeKind.ADDED and place in of:
-            was, is_now = (dict(zip(('path', 'rel_path'), one, strict=True)) for one in (of[place], place))
-            yield Change(ChangeKind.MOVED, *place, was, is_now)
+        ends = [
+            start + rows.table.num_rows
+            for start, rows in zip(starts, (part.removed, part.added), strict=True)
+        ]
+        yield (
+            part,
+            [one in have_moved for one in range(starts[0], ends[0])],
+            [
+                None if of < 0 else (paths[gone.session[of]], gone.name[of].as_py())
+                for of in moves.datasets[starts[1] : ends[1]]
+            ],
+        )
+        starts = ends
+
+
+def _place(
+    sides: Sequence[OwnedRows], digests: Sequence[str], number: Callable[[OwnedRows], list[int]]
+) -> Placed:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    session = array('q', chain.from_iterable(rows.spread(number(rows)) for rows in sides))
+    if not session:
+        return Placed(pa.nulls(0, pa.string()), session, pa.nulls(0, pa.string()))
+    table = pa.concat_tables([rows.table for rows in sides])
+    sizes = table['file_size'].cast(pa.string())
+    content = pc.binary_join_element_wise(sizes, *(table[name] for name in digests), ' ')
+    return Placed(content.combine_chunks(), session, table['rel_path'].combine_chunks())
+
+
+def _list_changes(
+    part: RangeChanges, gone: Sequence[bool], sources: Sequence[_Place | None], to_paths: ToPaths
+) -> list[Change]:
+    """List the changes of a part in the order of the ids, as objects."""
+    columns = part.before.column_names
+    found: list[tuple[Row, Change]] = []
+
+    def iter_places(rows: OwnedRows) -> Iterator[tuple[Row, _Place]]:
+        paths = rows.spread(to_paths(list(iter_rows(rows.sessions))))
+        for row, path in zip(iter_rows(rows.table), paths, strict=True):
+            yield row, (path, None if part.of_sessions else row[2])
+
+    def values(row: Row, shown: Iterable[int]) -> dict[str, Any] | None:
+        return None if part.of_sessions else {columns[i]: row[i] for i in shown}
+
+    contents = range(3, len(columns))
+    are_gone = gone or repeat(False)
+    for (row, place), has_moved in zip(iter_places(part.removed), are_gone, strict=False):
+        if not has_moved:
+            found.append((row, Change(ChangeKind.REMOVED, *place, values(row, contents), None)))
+    for (row, place), source in zip(iter_places(part.added), sources or repeat(None), strict=False):
+        if source is None:
+            change = Change(ChangeKind.ADDED, *place, None, values(row, contents))
         else:
-            yield change
+            was, is_now = (dict(zip(('path', 'rel_path'), one, strict=True)) for one in (source, place))
+            change = Change(ChangeKind.MOVED, *place, was, is_now)
+        found.append((row, change))
+    for (row, place), before in zip(iter_places(part.changed), iter_rows(part.before), strict=True):
+        shown = [i for i in range(2, len(columns)) if before[i] != row[i]]
+        found.append((row, Change(ChangeKind.CHANGED, *place, values(before, shown), values(row, shown))))
+    return [change for _, change in sorted(found, key=lambda one: one[0][:2])]
 
 
-def _iter_pairs(
-    old: TableFile, new: TableFile, columns: Sequence[str], key_columns: int, among: Sequence[str] | None
-) -> Iterator[tuple[Row | None, Row | None]]:
-    """Iterate over the rows that are not the same in both, side by side; None where one has no such row."""
-    rows = SortedRows(_iter_tables(old, columns, among), lambda row: row[:key_columns], old.path)
-    for table in _iter_tables(new, columns, among):
-        for start in range(0, table.num_rows, CHUNK_ROWS):
-            part = table.slice(start, CHUNK_ROWS)
-            (last,) = iter_rows(part.slice(part.num_rows - 1))
-            yield from iter_unequal(rows, part, rows.key(last))
-    yield from iter_unequal(rows, None, (LAST,))
+def _sort(file: TableFile, columns: Sequence[str], keys: int, among: Sequence[str] | None) -> SortedTable:
+    return SortedTable(_iter_tables(file, columns, among), keys, file.path)
 
 
 def _iter_tables(file: TableFile, columns: Sequence[str], among: Sequence[str] | None) -> Iterator[pa.Table]:
@@ -171,9 +260,11 @@ def _iter_tables(file: TableFile, columns: Sequence[str], among: Sequence[str] |
     import pyarrow as pa
 
     groups = None if among is None else _list_groups(file, columns[0], among)
-    for _, found in file.iter_batches(columns, groups=groups):
+    for _, found in file.iter_batches(columns, groups=groups, few=True):
         table = pa.table([found[name] for name in columns], names=list(columns))
-        yield from [table] if among is None else cut_sessions(table, columns[0], among)[1]
+        if among is not None:
+            table = pa.concat_tables([table.slice(0, 0), *cut_sessions(table, columns[0], among)[1]])
+        yield table
 
 
 def _list_groups(file: TableFile, column: str, among: Sequence[str]) -> list[int]:
@@ -188,17 +279,41 @@ def _list_groups(file: TableFile, column: str, among: Sequence[str]) -> list[int
     return found
 
 
-class _Paths:
-    """The paths of the sessions of an index, which must be asked for in the order of their eids."""
+class _Owners:
+    """The sessions of an index, which must be asked for in the order of their eids."""
 
-    def __init__(self, sessions: TableFile, to_paths: _ToPaths, among: Sequence[str] | None) -> None:
-        rows = _iter_tables(sessions, SESSION_COLUMNS, among)
-        self._rows = SortedRows(rows, lambda row: row[:1], sessions.path)
-        self._to_paths = to_paths
-        self._eid = self._path = ''
+    def __init__(self, sessions: SortedTable, file: TableFile) -> None:
+        self._rows = sessions
+        self._file = file
 
-    def of(self, eid: str) -> str:
-        if eid != self._eid:
-            *_, row = self._rows.take_until((eid,))
-            self._eid, (self._path,) = eid, self._to_paths([row])
-        return self._path
+    def of(self, *tables: pa.Table) -> list[OwnedRows]:
+        """Find the sessions of rows, which may be several tables of one range of the ids."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        eids = pc.unique(
+            pa.chunked_array([chunk for one in tables for chunk in one['eid'].chunks], pa.string())
+        )
+        found = []
+        sessions = self._find(eids, max((one['eid'][-1].as_py() for one in tables if one), default=''))
+        for table in tables:
+            counts = pc.value_counts(table['eid'])
+            there = pc.is_in(sessions['id'], value_set=counts.field(0))
+            found.append(OwnedRows(table, sessions.filter(there), counts.field(1).to_pylist()))
+        return found
+
+    def _find(self, eids: pa.Array, last: str) -> pa.Table:
+        """Find sessions, the last of which is known; forget those before it."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = []
+        while (rows := self._rows.peek()) is not None:
+            found.append(rows.filter(pc.is_in(rows['id'], value_set=eids)))
+            if rows['id'][-1].as_py() >= last:
+                self._rows.skip(find_session(rows, 'id', last))
+                break
+            self._rows.skip(rows.num_rows)
+        if sum(rows.num_rows for rows in found) < len(eids):
+            self._file.refuse('there are datasets of sessions that it does not have')
+        return pa.concat_tables(found or [self._file.schema.empty_table().select(SESSION_COLUMNS)])

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastindex.errors import InvalidIndexError
 from fastindex.names.alf import judge_file, judge_folder
+from fastindex.tables.columns import check_columns
 from fastindex.tables.file import AGAIN, DAMAGES, Bounds, Stamp, TableFile, open_table
 from fastindex.tables.metadata import pandas_metadata
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
@@ -184,8 +185,8 @@ def open_tables(
                 if checked != {table.path.name: table.stamp for table in (sessions, datasets)}:
                     _check_digest(generation, sessions, datasets)
             else:
-                sessions.check_columns(_SESSIONS_OF_OTHERS)
-                datasets.check_columns(_DATASETS_OF_OTHERS)
+                for table in (sessions, datasets):
+                    check_columns(table, table.path.name)
         yield Tables(folder, sessions, datasets, generation)
 
 
@@ -200,10 +201,6 @@ def refusing_damage(folder: Path) -> Iterator[None]:
         raise InvalidIndexError(
             f'{escape(os.fspath(folder))}: the tables are damaged ({escape(str(error))}). {AGAIN}'
         ) from error
-
-
-_SESSIONS_OF_OTHERS = {'id': 'string', 'subject': 'string', 'date': 'date32', 'number': 'int'}
-_DATASETS_OF_OTHERS = {'eid': 'string', 'id': 'string', 'rel_path': 'string', 'file_size': 'int'}
 
 
 def _check_generations(folder: Path, sessions: TableFile, datasets: TableFile) -> str | None:
@@ -275,7 +272,9 @@ def check_sessions(table: TableFile) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    columns = [name for name in ('id', 'lab', 'subject', 'date', 'number') if name in table.schema.names]
+    columns = ['id', 'subject', 'date', 'number']
+    if 'lab' in table.schema.names and not pa.types.is_null(table.schema.field('lab').type):
+        columns.insert(1, 'lab')
     ids = [pa.nulls(0, pa.string())]  # `pa.array` of a list imports pandas, where it is installed: 0.3 s
     bounds = Bounds(table)
     for group, found in table.iter_batches(columns):
@@ -323,6 +322,8 @@ def check_datasets(table: TableFile, eids: pa.Array) -> None:
                 table.refuse('it has datasets of sessions that are not in sessions.pqt')
             last = _check_order(table, last, found['eid'], ids)
             _check_values(table, found)
+        elif pc.any(pc.less(found['file_size'], 0)).as_py():
+            table.refuse('column file_size has a negative number: expected bytes')
         bounds.add(group, found)
     if table.is_ours:
         bounds.check()

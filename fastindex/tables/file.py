@@ -164,20 +164,6 @@ class TableFile:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def check_columns(self, expected: dict[str, str]) -> None:
-        """Check the columns that the client needs, in a table of another program."""
-        import pyarrow as pa
-
-        for name, kind in expected.items():
-            positions = self.schema.get_all_field_indices(name)
-            if len(positions) != 1:
-                self.refuse(f'{len(positions)} columns named {name}: expected one')
-            found = self.schema.field(positions[0]).type
-            if pa.types.is_dictionary(found):
-                found = found.value_type
-            if kind not in str(found) and self.footer.num_rows:  # pandas knows no type where no row is
-                self.refuse(f'column {name} is of type {found}: expected {kind}')
-
     def check_layout(self) -> None:
         """Check that the footer of a table of ours accounts for each byte: one column after the other."""
         offset = 4
@@ -194,12 +180,18 @@ class TableFile:
             self.refuse('damaged: the footer is wrong about where the columns end')
 
     def iter_batches(
-        self, columns: Sequence[str], *, nulls: Collection[str] = (), groups: Collection[int] | None = None
+        self,
+        columns: Sequence[str],
+        *,
+        nulls: Collection[str] = (),
+        groups: Collection[int] | None = None,
+        few: bool = False,
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Iterate over batches of rows: the number of the row group, and the columns.
 
         nulls: columns of which a null is given as it is, not refused
         groups: the row groups that are read; all if None
+        few: whether the batches are small and read by this thread alone, for whom holds several at once
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -215,7 +207,12 @@ class TableFile:
         try:
             for i in range(self.footer.num_row_groups) if groups is None else sorted(groups):
                 rows = 0
-                for batch in parquet.iter_batches(limits.BATCH_ROWS, row_groups=[i], columns=columns):
+                for batch in parquet.iter_batches(
+                    limits.FEW_ROWS if few else limits.BATCH_ROWS,
+                    row_groups=[i],
+                    columns=columns,
+                    use_threads=not few,
+                ):
                     if not batch.num_rows:
                         continue
                     rows += batch.num_rows

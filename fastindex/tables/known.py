@@ -19,6 +19,7 @@ from fastindex.names.alf import SessionParts
 from fastindex.names.identity import ANY_LAB, SOME_LAB, find_by_parts
 from fastindex.names.ids import NAMESPACE, eid
 from fastindex.tables.check import check_datasets, check_sessions, open_tables, refusing_damage
+from fastindex.tables.columns import check_columns
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.paths import SESSION_COLUMNS, write_paths
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
@@ -120,10 +121,13 @@ def _open(path: Path, stack: ExitStack, below: Path | None) -> tuple[TableFile, 
         return tables.sessions, tables.datasets
     table = TableFile(path, stack.enter_context(open_table(path)))
     if 'rel_path' not in table.schema.names:
+        check_columns(table, 'sessions.pqt')
         check_sessions(table)
         return table, None
+    check_columns(table, 'datasets.pqt')
     sessions_path = path.parent / 'sessions.pqt'
     sessions = TableFile(sessions_path, stack.enter_context(open_table(sessions_path)))
+    check_columns(sessions, 'sessions.pqt')
     check_datasets(table, check_sessions(sessions))
     return sessions, table
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from fastindex.errors import UsageError
-from fastindex.tables.changes import Change, ChangeKind
+from fastindex.tables.changes import RangeChanges
 from fastindex.tables.check import Tables
 
 __all__ = ['Limit', 'Losses', 'Missing']
@@ -76,28 +76,31 @@ class _Count(NamedTuple):
 
 
 class Losses:
-    """Counts what goes, by subject, while changes are told."""
+    """Counts what goes, by subject, while they are told."""
 
     def __init__(self) -> None:
         self._sessions: Counter[str] = Counter()
         self._datasets: Counter[str] = Counter()
         self._losing_sessions = 0
-        self._last_path = ''
+        self._last_eid = ''
 
-    def add(self, change: Change) -> None:
-        """Count one change; those of datasets come session by session."""
-        sign = {ChangeKind.REMOVED: 1, ChangeKind.ADDED: -1}.get(change.kind, 0)
-        counts = self._sessions if change.rel_path is None else self._datasets
-        counts[change.path.rsplit('/', 2)[0]] += sign
-        if sign > 0 and change.rel_path is not None and change.path != self._last_path:
-            self._last_path = change.path
-            self._losing_sessions += 1
+    def add(self, part: RangeChanges) -> None:
+        """Count what goes and what comes, before any is told as a move: a lab that is gone is asked about."""
+        counts = self._sessions if part.of_sessions else self._datasets
+        for rows, sign in ((part.removed, 1), (part.added, -1)):
+            names = (rows.sessions[name].to_pylist() for name in ('lab', 'subject'))
+            for lab, subject, count in zip(*names, rows.counts, strict=True):
+                counts[_subject_path(lab, subject)] += sign * count
+        if part.removed.table.num_rows and not part.of_sessions:
+            eids = part.removed.sessions['id']
+            self._losing_sessions += len(eids) - (eids[0].as_py() == self._last_eid)
+            self._last_eid = eids[-1].as_py()
 
-    def watch(self, changes: Iterable[Change]) -> Iterator[Change]:
-        """Count changes as they pass, before any is told as a move: a lab that is gone is asked about."""
-        for change in changes:
-            self.add(change)
-            yield change
+    def watch(self, parts: Iterable[RangeChanges]) -> Iterator[RangeChanges]:
+        """Count parts as they pass."""
+        for part in parts:
+            self.add(part)
+            yield part
 
     @property
     def sessions(self) -> int:
@@ -146,6 +149,10 @@ def _iter_missing(path: str, had: _Count, lost: _Count) -> Iterator[Missing]:
         yield Missing(path, had.sessions, had.datasets, lost.sessions < had.sessions)
 
 
+def _subject_path(lab: str, subject: str) -> str:
+    return f'{lab}/Subjects/{subject}' if lab else subject
+
+
 def _count_by_subject(tables: Tables) -> dict[str, _Count]:
     """Count the rows of each subject, in step: both tables are sorted by the eid."""
     import pyarrow.compute as pc
@@ -154,7 +161,7 @@ def _count_by_subject(tables: Tables) -> dict[str, _Count]:
         for _, found in tables.sessions.iter_batches(['id', 'lab', 'subject']):
             columns = (found[name].to_pylist() for name in ('id', 'lab', 'subject'))
             for eid, lab, subject in zip(*columns, strict=True):
-                yield eid, f'{lab}/Subjects/{subject}' if lab else subject
+                yield eid, _subject_path(lab, subject)
 
     sessions: Counter[str] = Counter()
     datasets: Counter[str] = Counter()

@@ -33,6 +33,7 @@ __all__ = [
     'iter_in_order',
     'iter_rows',
     'iter_unequal',
+    'refuse_order',
 ]
 
 LAST = '\U0010ffff'  # after every eid, be it a path
@@ -101,7 +102,7 @@ class SortedRows:
 
     def _pass(self, key: Row) -> None:
         if key < self._last:
-            _refuse_order(self._path)
+            refuse_order(self._path)
         self._last = key
 
     def _skip(self, count: int) -> None:
@@ -122,12 +123,13 @@ def iter_in_order(tables: Iterator[pa.Table], column: int | str, path: Path) -> 
             values = table.column(column)
             is_descent = pc.greater(values[:-1], values[1:])
             if (last is not None and values[0].as_py() < last) or pc.any(is_descent, min_count=0).as_py():
-                _refuse_order(path)
+                refuse_order(path)
             last = values[-1].as_py()
         yield table
 
 
-def _refuse_order(path: Path) -> NoReturn:
+def refuse_order(path: Path) -> NoReturn:
+    """Raise: the rows of a table are not sorted."""
     raise InvalidIndexError(f'{escape(os.fspath(path))}: its rows are not in the order of their ids. {AGAIN}')
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastindex.errors import IdClashError, InvalidIndexError, UsageError
 from fastindex.names.identity import SeenIds
 from fastindex.tables.check import Published
+from fastindex.tables.columns import sum_bytes
 from fastindex.tables.cut import cut_sessions, find_session
 from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, is_default
 from fastindex.tables.merge import iter_in_order
@@ -153,11 +154,10 @@ class _Rows:
                 return
 
     def _tally(self, rows: pa.Table) -> pa.Table:
-        import pyarrow.compute as pc
 
         self.count += rows.num_rows
         if 'file_size' in rows.column_names:
-            self.total_bytes += pc.sum(rows.column('file_size')).as_py()
+            self.total_bytes += sum_bytes(rows.column('file_size'))
         return rows
 
 

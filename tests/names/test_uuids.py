@@ -499,6 +499,13 @@ def test_seen_ids_are_a_set(numbers):
         known.add(id)
 
 
+@pytest.mark.parametrize('shift', [0, 40, 80, 112])
+def test_ids_that_differ_in_few_bits_are_in_pieces_as_others_are(shift):
+    seen = SeenIds()
+    assert all(seen.add((number << shift).to_bytes(16, 'big')) for number in range(2**14))
+    assert max(map(len, seen._pieces.values())) < 16 * 16
+
+
 def test_a_name_that_is_listed_twice_is_no_twin():
     path = f'a.b.{IDS[0]}.npy'.encode()
     assert find_twins([path, path]) == []

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastindex
-from fastindex import Changes, UsageError
+from fastindex import Changes, UsageError, limits
 from fastindex.tables import changes as changes_module
-from fastindex.tables import merge as compare_module
 from tests.support.cases import cases
 from tests.support.tables import read_paths
 from tests.support.trees import digest_of, grow
@@ -121,7 +120,7 @@ def test_any_two_indexes_differ_as_their_trees_do(tmp_path_factory, old, new, bl
     """The oracle is set arithmetic over what was put on the disk."""
     folder = tmp_path_factory.mktemp('two')
     (folder / 'out').mkdir()
-    before, changes_module.CHUNK_ROWS = changes_module.CHUNK_ROWS, block
+    before, limits.FEW_ROWS = limits.FEW_ROWS, block
     found = []
     try:
         for name, tree in (('old', old), ('new', new)):
@@ -130,7 +129,7 @@ def test_any_two_indexes_differ_as_their_trees_do(tmp_path_factory, old, new, bl
             options = {'workers': 1, 'on_change': found.append, 'allow_removal': True}
             fastindex.build(folder / name, out=folder / 'out', **options)
     finally:
-        changes_module.CHUNK_ROWS = before
+        limits.FEW_ROWS = before
     datasets = {(one.kind, f'{one.path}/{one.rel_path}') for one in found if one.rel_path}
     assert datasets == {
         *(('added', path) for path in new.keys() - old.keys()),
@@ -251,7 +250,7 @@ def test_two_questions_at_once_are_a_usage_error(root):
 
 def test_many_changes_over_many_row_groups(make_tree, build, changes_of, monkeypatch):
     monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 7)
-    monkeypatch.setattr(changes_module, 'CHUNK_ROWS', 5)
+    monkeypatch.setattr(limits, 'FEW_ROWS', 5)
     root = make_tree(TREE)
     build(root)
     before = read_paths(root)
@@ -265,18 +264,24 @@ def test_many_changes_over_many_row_groups(make_tree, build, changes_of, monkeyp
     assert counts == (0, 0, 0, 15, 0)
 
 
-def test_an_index_of_another_tree_costs_no_more_than_its_rows(make_tree, build, changes_of, monkeypatch):
+def test_rows_of_an_index_of_another_tree_become_no_objects(make_tree, build, monkeypatch):
+    """Those of sessions do, where paths tell what has moved; never those of the datasets."""
     made = Counter()
-    iter_rows = compare_module.iter_rows
+    iter_rows = changes_module.iter_rows
 
     def counting(table):
-        made['rows'] += table.num_rows
+        made[table.column_names[0]] += table.num_rows
         return iter_rows(table)
 
-    monkeypatch.setattr(compare_module, 'iter_rows', counting)
-    root = make_tree({f'a/2024-01-01/{number:03}/x.y.npy': b'' for number in range(1, 500)})
+    monkeypatch.setattr(changes_module, 'iter_rows', counting)
+    names = [f'x.y.part{i}.npy' for i in range(20)]
+    root = make_tree({f'a/2024-01-01/{number:03}/{name}': b'' for number in range(1, 30) for name in names})
     build(root)
     (root / 'a').rename(root / 'b')
-    assert changes_of(root)[0] == (499, 499, 499, 499, 0)
-    # Sessions and datasets of both, and the sessions again for the paths: 6 x 499 rows.
-    assert made['rows'] < 2 * 6 * 499
+    assert build(root, allow_removal=True).changes == Changes(29, 29, 580, 580, 0)
+    assert not made
+    build(root, hash=['xxh128'])
+    (root / 'b').rename(root / 'c')
+    changes = build(root, allow_removal=True).changes
+    assert (changes.sessions_moved, changes.datasets_moved, made['eid']) == (29, 580, 0)
+    assert 0 < made['id'] <= 4 * 2 * 29

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fastindex
 from fastindex.tables.moves import Placed, find_moves
+from tests.support.cases import cases
 
 NAMES = ('alf/a.b.npy', 'alf/c.d.npy', 'e.f.npy')
 SESSIONS = [f's{i}/2024-01-0{day}/001' for i in (1, 2) for day in (1, 2)]
@@ -78,11 +82,51 @@ def test_without_digests_nothing_is_told_as_moved(root, build, run, tmp_path):
     assert len(found) == 16
 
 
+PLACES = ['s1/2024-01-01/001', 's2/2024-01-01/001', 's3/2024-01-01/001', 's4/2024-01-01/001']
+
+
 def test_what_may_have_moved_to_several_places_is_not_guessed():
-    gone = [Placed('x', 's1/2024-01-01/001', 'a.b.npy'), Placed('x', 's2/2024-01-01/001', 'a.b.npy')]
-    new = [Placed('x', 's3/2024-01-01/001', 'a.b.npy'), Placed('x', 's4/2024-01-01/001', 'a.b.npy')]
-    assert find_moves(gone, new, frozenset()) == ({}, {})
-    assert find_moves(gone[:1], new[:1], frozenset()) == ({0: 0}, {})
-    assert find_moves(gone[:1], new[:1], frozenset({new[0].session})).sessions == {
-        's3/2024-01-01/001': 's1/2024-01-01/001'
-    }
+    def find(gone, new, new_sessions=()):
+        sides = (Placed.of([('x', number, 'a.b.npy') for number in side]) for side in (gone, new))
+        datasets, sessions = find_moves(*sides, PLACES, frozenset(new_sessions))
+        return list(datasets), sessions
+
+    assert find([0, 1], [2, 3]) == ([-1, -1], {})
+    assert find([0], [2]) == ([0], {})
+    assert find([0], [2], [2]) == ([0], {2: 0})
+
+
+def find_one_by_one(gone, new):
+    """Do what `find_moves` does, a dataset after the other."""
+    found = {}
+
+    def pair(key, key_of_new=None):
+        sides = [defaultdict(list), defaultdict(list)]
+        paired = set(found.values())
+        for i, one in enumerate(gone):
+            sides[0][key(one)] += [] if i in paired else [i]
+        for i, one in enumerate(new):
+            sides[1][(key_of_new or key)(one)] += [] if i in found else [i]
+        for value, rows in sides[0].items():
+            if len(rows) == len(sides[1][value]) == 1:
+                found[sides[1][value][0]] = rows[0]
+
+    pair(lambda one: one[0])
+    votes = defaultdict(Counter)
+    for of, to in sorted((of, to) for to, of in found.items()):
+        votes[gone[of][1]][new[to][1]] += 1
+    goal = {session: counts.most_common(1)[0][0] for session, counts in votes.items()}
+    pair(lambda one: (one[0], goal.get(one[1], one[1]), one[2]), lambda one: one)
+    pair(lambda one: one[:2])
+    pair(lambda one: (one[0], *PLACES[one[1]].split('/')[-2:], one[2]))
+    return [found.get(i, -1) for i in range(len(new))]
+
+
+placed = st.lists(st.tuples(*map(st.sampled_from, ('abcdef', range(4), ('x.y', 'v.w', 'a.b')))), max_size=12)
+
+
+@settings(max_examples=cases(100))
+@given(placed, placed)
+def test_columns_are_paired_as_rows_are(gone, new):
+    found = find_moves(Placed.of(gone), Placed.of(new), PLACES, frozenset())
+    assert list(found.datasets) == find_one_by_one(gone, new)

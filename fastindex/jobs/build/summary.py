@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fastindex.tables.carry import Carrier, KeptIds
-    from fastindex.tables.changes import ChangeKind
     from fastindex.tables.stage import Stage
 
 __all__ = ['Changes', 'Report', 'Summary']
@@ -225,12 +225,12 @@ class Report:
         Whatever is wrong with the published one, down to its last row, is found before anything is told: then
         it is not compared, which is a warning, and no reason to keep it.
         """
-        from fastindex.tables.changes import ChangeKind, iter_changes, with_moves
+        from fastindex.tables.changes import ChangeKind, iter_parts, tell_changes
+        from fastindex.tables.paths import list_session_paths
 
         recipe = self.options.recipe
         if self.options.path_ids or not published.is_there:
             return
-        counts: Counter[tuple[bool, ChangeKind]] = Counter()
         with ExitStack() as files:
             try:
                 tables = files.enter_context(published.open())
@@ -251,20 +251,13 @@ class Report:
             if recipe.algorithms:  # else none at all are meant
                 before = Recipe.from_json(tables.datasets.facts)
                 self.lost_digests = sorted(set(before.algorithms) - set(recipe.algorithms))
-            changes = iter_changes(
-                tables,
-                stage.path,
-                below=stage.out.path,
-                namespace=recipe.namespace,
-                root=Path(self.tree.root),
-                among=self.looked_at,
-            )
+            parts = iter_parts(tables, stage.path, below=stage.out.path, among=self.looked_at)
             losses = Losses()
-            watched = losses.watch(changes if tables.generation != generation else ())
-            for change in with_moves(watched):
-                counts[change.rel_path is None, change.kind] += 1
-                if self.options.on_change is not None:
-                    self.options.on_change(change)
+            counts = tell_changes(
+                losses.watch(parts if tables.generation != generation else ()),
+                partial(list_session_paths, namespace=recipe.namespace, root=Path(self.tree.root)),
+                self.options.on_change,
+            )
             refuse_losses(losses, tables, self)
             if recipe.algorithms and self.reused <= self.datasets * FEW and tables.generation == generation:
                 self.inodes_are_new = are_inodes_new(published.folder, stage.path)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastindex.jobs.read.index import Index
 
-__all__ = ['BigDataset', 'Info', 'LabCount', 'ObjectCount', 'summarize']
+__all__ = ['BigDataset', 'Info', 'LabCount', 'ObjectCount', 'sum_sizes', 'summarize']
 
 BIGGEST = 5  # datasets that are named
 
@@ -134,9 +134,9 @@ def summarize(index: Index) -> Info:
     totals, of_sessions, of_objects, of_revisions, biggest = pl.collect_all(
         [
             datasets.select(_totals(datasets.collect_schema())),
-            datasets.group_by(pl.col('eid').cast(pl.String)).agg(pl.len(), pl.col('file_size').sum()),
+            datasets.group_by(pl.col('eid').cast(pl.String)).agg(pl.len(), sum_sizes()),
             datasets.group_by(_text().str.extract(r'(?:^|/)([^/.]+)\.[^/]*$').alias('stem')).agg(
-                pl.len(), pl.col('file_size').sum()
+                pl.len(), sum_sizes()
             ),
             datasets.filter(_is_revised()).group_by(_text().str.extract(_REVISION)).agg(pl.len()),
             datasets.top_k(BIGGEST, by=['file_size', 'eid', 'id'], reverse=[False, True, True]),
@@ -171,6 +171,13 @@ def summarize(index: Index) -> Info:
     )
 
 
+def sum_sizes(column: str = 'file_size') -> pl.Expr:
+    """Add up sizes: the sum of a few sparse files is more than 64 bits hold."""
+    import polars as pl
+
+    return pl.col(column).cast(pl.Int128).sum()
+
+
 _REVISION = r'(?:^|/)#([^/#]+)#/[^/]*$'
 
 
@@ -197,9 +204,9 @@ def _totals(schema: pl.Schema) -> list[pl.Expr]:
 
     return [
         pl.len().alias('datasets'),
-        pl.col('file_size').cast(pl.UInt64).sum().alias('bytes'),
-        count('missing', 'exists', ~pl.col('exists')),
-        count('superseded', 'default_revision', ~pl.col('default_revision')),
+        sum_sizes().alias('bytes'),
+        count('missing', 'exists', ~pl.col('exists').cast(pl.Boolean)),
+        count('superseded', 'default_revision', ~pl.col('default_revision').cast(pl.Boolean)),
         count('md5', 'hash', is_digest('hash')),
         count('xxh128', 'xxh128', is_digest('xxh128')),
     ]
@@ -224,7 +231,7 @@ def _count_labs(rows: pl.DataFrame) -> tuple[LabCount, ...]:
         pl.col('subject').n_unique(),
         pl.len().alias('sessions'),
         pl.col('len').sum().alias('datasets'),
-        pl.col('file_size').sum(),
+        sum_sizes(),
     )
     ordered = counts.sort(['datasets', 'lab'], descending=[True, False])
     return tuple(LabCount(*row) for row in ordered.iter_rows())

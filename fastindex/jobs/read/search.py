@@ -75,7 +75,8 @@ class Query:
     number
         One or more session numbers.
     datasets
-        Regular expressions: each matches the whole file name of a dataset of the session.
+        Regular expressions: each matches the whole file name of a dataset of the session. None at all, `[]`,
+        are met by every session that has a dataset, be it one that does not count.
     dataset_qc_lte
         The worst quality of those datasets, by name or number. The client's rule, that no dataset counts
         which is CRITICAL, or not on disk, holds in any case.
@@ -108,9 +109,8 @@ class Query:
     def __post_init__(self) -> None:
         for name in (*_SESSION_TERMS, 'object', 'attribute', 'collection', 'revision'):
             if (value := getattr(self, name)) is not None:
-                _compile(name, '|'.join(_as_list(value)))
-        for pattern in _as_list(self.datasets):
-            _compile('datasets', pattern)
+                _compile_each(name, value)
+        _compile_each('datasets', self.datasets)
         _parse_days(self.date_range)
         _parse_numbers(self.number)
         _parse_qc(self.dataset_qc_lte)
@@ -118,8 +118,17 @@ class Query:
     @property
     def asks_for_datasets(self) -> bool:
         """Whether a session is judged by its datasets too."""
-        names = ('datasets', 'dataset_qc_lte', 'object', 'attribute', 'collection', 'revision')
-        return any(getattr(self, name) is not None for name in (*names, 'min_size_bytes'))
+        return self.datasets is not None or self.dataset_qc_lte is not None or self._asks_for_parts
+
+    @property
+    def asks_for_any(self) -> bool:
+        """Whether any dataset of a session will do, as no name at all was asked for."""
+        return self.datasets is not None and not (_as_list(self.datasets) or self._asks_for_parts)
+
+    @property
+    def _asks_for_parts(self) -> bool:
+        names = ('object', 'attribute', 'collection', 'revision', 'min_size_bytes')
+        return any(getattr(self, name) is not None for name in names)
 
 
 def find_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) -> pl.DataFrame:
@@ -133,7 +142,8 @@ def find_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) 
     frame = _filter_sessions(sessions, query)
     if not query.asks_for_datasets:
         return frame
-    wanted = _filter_datasets(_of_sessions(datasets, frame, sessions), query)
+    of_sessions = _of_sessions(datasets, frame, sessions)
+    wanted = of_sessions if query.asks_for_any else _filter_datasets(of_sessions, query)
     rows = wanted.select('eid', 'rel_path').collect()
     patterns = [_compile('datasets', pattern) for pattern in _as_list(query.datasets)]
     for pattern in patterns if len(patterns) > 1 else [None]:  # of one, all rows are
@@ -173,8 +183,8 @@ def _filter_sessions(sessions: pl.LazyFrame, query: Query) -> pl.DataFrame:
     frame = select_sessions(sessions)
     for name in _SESSION_TERMS:
         if (value := getattr(query, name)) is not None:
-            pattern = _compile(name, '|'.join(_as_list(value)))
-            names = _match_values(frame[name], pattern.search)
+            patterns = _compile_each(name, value)
+            names = _match_values(frame[name], partial(_finds_any, patterns))
             frame = frame.filter(pl.col(name).is_in(names.implode()))
     first, last = _parse_days(query.date_range)
     if first is not None:
@@ -229,7 +239,7 @@ def _filter_datasets(datasets: pl.LazyFrame, query: Query) -> pl.LazyFrame:
         paths = _match_values(datasets.select(pl.col('rel_path').unique()).collect()['rel_path'], judge)
         datasets = datasets.filter(pl.col('rel_path').is_in(paths.implode()))
     if 'exists' in schema:
-        datasets = datasets.filter('exists')
+        datasets = datasets.filter(pl.col('exists').cast(pl.Boolean))
     if 'qc' in schema:
         worst = QC_CATEGORIES.index(_parse_qc(query.dataset_qc_lte))
         allowed = pl.Series(QC_CATEGORIES[: worst + 1], dtype=pl.String)
@@ -243,9 +253,7 @@ def _path_judge(query: Query) -> Callable[[str], bool] | None:
     """Make the function that tells whether a rel_path answers a query; None where all do."""
     names = ('object', 'attribute', 'collection', 'revision')
     parts = {
-        name: _compile(name, '|'.join(_as_list(getattr(query, name))))
-        for name in names
-        if getattr(query, name) is not None
+        name: _compile_each(name, getattr(query, name)) for name in names if getattr(query, name) is not None
     }
     patterns = [_compile('datasets', pattern) for pattern in _as_list(query.datasets)]
     if not parts and not patterns:
@@ -255,7 +263,7 @@ def _path_judge(query: Query) -> Callable[[str], bool] | None:
         if patterns and not any(_is_named(pattern, path) for pattern in patterns):
             return False
         found = parts_of(path) if parts else {}
-        return all(pattern.fullmatch(found.get(part, '')) for part, pattern in parts.items())
+        return all(any(one.fullmatch(found.get(part, '')) for one in each) for part, each in parts.items())
 
     return judge
 
@@ -269,6 +277,10 @@ def parts_of(path: str) -> dict[str, str]:
     except ValueError:
         return found
     return {**found, 'object': name.object, 'attribute': name.attribute}
+
+
+def _finds_any(patterns: Sequence[re.Pattern[str]], text: str) -> bool:
+    return any(pattern.search(text) for pattern in patterns)
 
 
 def _is_named(pattern: re.Pattern[str], path: str) -> bool:
@@ -290,6 +302,14 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+
+
+def _compile_each(name: str, patterns: Patterns | None) -> list[re.Pattern[str]]:
+    """Compile regular expressions, each by itself: what is meant for one is not for another.
+
+    None of them is one that everything matches, as for the client.
+    """
+    return [_compile(name, pattern) for pattern in _as_list(patterns) or ['']]
 
 
 def _compile(name: str, pattern: str) -> re.Pattern[str]:

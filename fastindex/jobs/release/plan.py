@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
 
 from fastindex.errors import ReleaseError
+from fastindex.jobs.read.info import sum_sizes
 from fastindex.jobs.read.search import Query, file_path, find_sessions
 from fastindex.jobs.release.formats import ORDINARY_NAME, to_member
 from fastindex.jobs.release.pack import FileTask
@@ -45,7 +46,7 @@ class Part(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """Size of its datasets."""
-        return int(self.datasets['file_size'].sum())
+        return int(self.datasets.select(sum_sizes()).item())
 
     @property
     def dates(self) -> tuple[date, date]:
@@ -185,12 +186,12 @@ def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_
     group = pl.col('lab') if by == 'lab' else above + pl.col('subject')
     groups = part.sessions.select('session_path', group=group)
     name_bytes = 3 * pl.col('path').str.len_bytes().cast(pl.Int64)  # header, directory and manifest have it
-    size_bytes = pl.col('file_size').cast(pl.Int64)
+    size_bytes = pl.col('file_size').cast(pl.Int128)
     needed = size_bytes + size_bytes // 1024 + name_bytes + member_bytes + ROW_BYTES
     sizes = (
         pl.concat(
             [
-                groups.select('group', needed=pl.lit(member_bytes + ROW_BYTES, pl.Int64)),
+                groups.select('group', needed=pl.lit(member_bytes + ROW_BYTES, pl.Int128)),
                 part.datasets.join(groups, on='session_path').select('group', needed=needed),
             ]
         )

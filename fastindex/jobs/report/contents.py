@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from typing import TYPE_CHECKING
 
-from fastindex.jobs.read.info import Info, summarize
+from fastindex.jobs.read.info import Info, sum_sizes, summarize
 from fastindex.jobs.read.search import select_sessions
 from fastindex.names.findings import Finding
 from fastindex.names.rule import Rule
@@ -157,10 +157,8 @@ def _count_sessions(index: Index) -> pl.DataFrame:
     """Read the sessions, by lab, subject, date and number, with the `datasets` and `bytes` of each."""
     import polars as pl
 
-    counts = (
-        index.datasets.group_by(pl.col('eid').cast(pl.String).alias('id'))
-        .agg(pl.len().cast(pl.Int64).alias('datasets'), pl.col('file_size').sum().cast(pl.UInt64))
-        .rename({'file_size': 'bytes'})
+    counts = index.datasets.group_by(pl.col('eid').cast(pl.String).alias('id')).agg(
+        pl.len().cast(pl.Int64).alias('datasets'), sum_sizes().alias('bytes')
     )
     sessions = select_sessions(index.sessions).lazy()
     rows = sessions.join(counts, on='id', how='left').collect(engine='streaming')
@@ -263,7 +261,8 @@ def _list_subjects(sessions: pl.DataFrame) -> Table:
             pl.col('date').min().alias('first'),
             pl.col('date').max().alias('last'),
             pl.len().alias('sessions'),
-            pl.col('datasets', 'bytes').sum(),
+            pl.col('datasets').sum(),
+            sum_sizes('bytes'),
         )
         .sort(['sessions', 'lab', 'subject'], descending=[True, False, False])
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastindex.jobs.read.info import sum_sizes
 from fastindex.jobs.report.coverage import to_name
 from fastindex.text import escape
 
@@ -41,7 +42,7 @@ def measure_storage(index: Index, sessions: pl.DataFrame) -> Storage:
     collection = (
         path.str.replace(r'(^|/)#[^/#]+#/([^/]*)$', '$1$2').str.extract(r'^(.*)/[^/]*$').fill_null('')
     )
-    size = pl.col('file_size').cast(pl.UInt64).sum().alias('bytes')
+    size = sum_sizes().alias('bytes')
     extensions, collections = pl.collect_all(
         [
             index.datasets.group_by(path.str.extract(r'(\.[^./]*)$').fill_null('').alias('name')).agg(size),
@@ -49,7 +50,7 @@ def measure_storage(index: Index, sessions: pl.DataFrame) -> Storage:
         ],
         engine='streaming',
     )
-    months = sessions.group_by(pl.col('date').dt.strftime('%Y-%m').alias('name')).agg(pl.col('bytes').sum())
+    months = sessions.group_by(pl.col('date').dt.strftime('%Y-%m').alias('name')).agg(sum_sizes('bytes'))
     return Storage(
         months=tuple(months.sort('name').select('name', 'bytes').iter_rows()),
         extensions=_rank(extensions),

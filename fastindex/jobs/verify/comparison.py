@@ -118,16 +118,23 @@ class Comparison:
 
     def _iter_moves(self, held: list[Difference]) -> Iterator[Difference]:
         """Tell what is missing at one path and unexpected at another as moved."""
-        sides: dict[Kind, list[Placed]] = {Kind.MISSING: [], Kind.UNEXPECTED: []}
-        sessions = frozenset(one.path for one in held if one.found == 'folder')
+        sessions: dict[str, int] = {}
+        rows: dict[Kind, list[tuple[str, int, str]]] = {Kind.MISSING: [], Kind.UNEXPECTED: []}
         for one in held:
             if (content := self._contents.get((one.kind, one.path))) is not None:
                 session = '/'.join(one.path.split('/')[: 5 if one.path.split('/')[1] == 'Subjects' else 3])
-                sides[one.kind].append(Placed(content, session, one.path[len(session) + 1 :]))
-        gone, new = sides.values()
-        moves = find_moves(gone, new, sessions)
-        of = {'/'.join(new[to][1:]): '/'.join(gone[place][1:]) for to, place in moves.datasets.items()}
-        of |= moves.sessions
+                number = sessions.setdefault(session, len(sessions))
+                rows[one.kind].append((' '.join(map(str, content)), number, one.path[len(session) + 1 :]))
+        gone, new = rows.values()
+        added = (sessions.get(one.path, -1) for one in held if one.found == 'folder')
+        paths = list(sessions)
+        moves = find_moves(Placed.of(gone), Placed.of(new), paths, frozenset(added))
+        of = {
+            f'{paths[new[to][1]]}/{new[to][2]}': f'{paths[gone[row][1]]}/{gone[row][2]}'
+            for to, row in enumerate(moves.datasets)
+            if row >= 0
+        }
+        of |= {paths[to]: paths[session] for to, session in moves.sessions.items()}
         passed = set(of.values())
         for one in held:
             if one.kind is Kind.UNEXPECTED and one.path in of:
@@ -210,13 +217,18 @@ class Comparison:
             elif row is not None:  # in a forged index, with the id of another path
                 difference = self.judge.judge_dataset(self._path_of(row), row)
             if difference:
-                if self.algorithms and row is not None and row[2] is not None and row[3]:
-                    self._contents[difference.kind, difference.path] = row[2:]
+                if difference.kind is Kind.MISSING and row is not None and row[2] is not None:
+                    self._note(difference, row)
                 yield difference
             if other is not None and (row is None or row[1] != other[1]):
-                if self.algorithms:
-                    self._contents[Kind.UNEXPECTED, self._path_of(other)] = other[2:]
-                yield Difference(Kind.UNEXPECTED, self._path_of(other), 'size_bytes', None, other[2])
+                difference = Difference(Kind.UNEXPECTED, self._path_of(other), 'size_bytes', None, other[2])
+                self._note(difference, other)
+                yield difference
+
+    def _note(self, difference: Difference, row: Row) -> None:
+        """Note the size and the digest of what may have moved, as far as moves are told."""
+        if self.algorithms and row[3] and len(self._contents) <= MAX_HELD:
+            self._contents[difference.kind, difference.path] = row[2:]
 
     def _path_of(self, row: Row) -> str:
         return f'{self.paths.find(row[0])}/{row[1]}'

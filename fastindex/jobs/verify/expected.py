@@ -20,6 +20,7 @@ from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity, eid, uuid3_by
 from fastindex.pipeline.discover import Discovery
 from fastindex.tables import check
 from fastindex.tables.check import Tables
+from fastindex.tables.columns import sum_bytes
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import LAST, Row, SortedRows
 from fastindex.tables.metadata import Recipe
@@ -181,7 +182,6 @@ class _InOrder:
 
     def total(self) -> Totals:
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         sessions = datasets = size_bytes = 0
         for _, found in self._tables.sessions.iter_batches(['id']):
@@ -190,7 +190,7 @@ class _InOrder:
         for _, found in self._tables.datasets.iter_batches(columns):
             rows = self._cut(pa.table([found[name] for name in columns], names=columns))
             datasets += rows.num_rows
-            size_bytes += pc.sum(rows['file_size']).as_py() or 0
+            size_bytes += sum_bytes(rows['file_size'])
         return Totals(sessions, datasets, size_bytes)
 
 
@@ -231,7 +231,7 @@ class _ByPath:
         datasets = datasets.filter(pc.is_in(datasets['eid'], sessions['id'].combine_chunks()))
         datasets = datasets.sort_by([('eid', 'ascending'), ('rel_path', 'ascending')])
         sizes = datasets['file_size']
-        size_bytes = None if sizes.null_count else pc.sum(sizes).as_py() or 0
+        size_bytes = None if sizes.null_count else sum_bytes(sizes)
         self._totals = Totals(sessions.num_rows, datasets.num_rows, size_bytes)
         paths = [table.path for table in self._tables.both]
         return (

@@ -28,6 +28,7 @@ from fastindex.pipeline.scan import ScanTask, scan
 from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce
 from fastindex.tables.check import Tables, open_tables
+from fastindex.tables.columns import sum_bytes
 from fastindex.tables.metadata import Recipe
 from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.exclude import leave_out
@@ -192,11 +193,10 @@ class Verification(Iterator[Difference]):
 
     def add(self, sessions: pa.Table, datasets: pa.Table) -> None:
         """Count rows that a shard gave."""
-        import pyarrow.compute as pc
 
         self.sessions += sessions.num_rows
         self.datasets += datasets.num_rows
-        self.bytes += pc.sum(datasets['file_size']).as_py() or 0
+        self.bytes += sum_bytes(datasets['file_size'])
 
     def add_problems(self, problems: Iterable[Problem]) -> None:
         """Count what could not be looked into."""
