@@ -7,7 +7,6 @@ import gc
 import re
 import sys
 from collections.abc import Iterable
-from difflib import get_close_matches
 from textwrap import fill
 from typing import Any, NoReturn
 from uuid import UUID
@@ -100,6 +99,8 @@ class Parser(argparse.ArgumentParser):
 
 def suggest(word: str, words: Iterable[str]) -> str:
     """Ask whether another word was meant; '' where none is near."""
+    from difflib import get_close_matches
+
     near = get_close_matches(word, list(words), 1)
     return f': did you mean {near[0]}?' if near else ''
 

@@ -20,7 +20,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from fastindex.errors import PublishError
 from fastindex.files import find_temporary
@@ -90,6 +89,8 @@ def open_stage(out: Path, *, force: bool = False, overwrite: bool = False) -> It
 @contextmanager
 def open_draft() -> Iterator[Stage]:
     """Open a stage that is never published, away from every index."""
+    from tempfile import TemporaryDirectory
+
     with (
         TemporaryDirectory(prefix='fastindex-', dir=find_temporary()) as folder,
         open_stage(Path(folder)) as stage,

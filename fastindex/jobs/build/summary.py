@@ -6,7 +6,6 @@ Knows what the stages yield, and nothing of their order.
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -348,7 +347,9 @@ class Report:
 
 def _iter_doubts(doubts: Mapping[Doubt, tuple[int, list[str]]], root: str) -> Iterator[str]:
     """Say which folders may not be what was meant."""
-    advice = f'python -m fastindex validate {shlex.quote(escape(root))}'
+    from shlex import quote
+
+    advice = f'python -m fastindex validate {quote(escape(root))}'
     if Doubt.NO_SUBJECTS in doubts:
         count, labs = doubts[Doubt.NO_SUBJECTS]
         names = ', '.join(map(escape, labs)) + ', …' * (count > len(labs))
