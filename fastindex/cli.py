@@ -82,6 +82,9 @@ def _ignore_signals() -> None:
 def _speak_utf8() -> None:
     """Start again in UTF-8 where the locale has another encoding: what is read and printed are bytes."""
     if sys.getfilesystemencoding() == 'utf-8' or os.environ.get('PYTHONUTF8') == '1':
+        for stream in (sys.stdout, sys.stderr):  # on Windows, a file or a pipe
+            if isinstance(stream, io.TextIOWrapper) and 'PYTHONIOENCODING' not in os.environ:
+                stream.reconfigure(encoding='utf-8')
         return
     from fastindex.workers.child import find_interpreter
 

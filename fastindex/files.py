@@ -12,8 +12,8 @@ What there is decides:
 What grows has a random name, never one that was there before. A run that was killed may leave it: the next
 one to the same name removes what nobody holds. Knows nothing of what is written.
 
-On an SMB share a file that anybody has open is neither replaced nor removed (`fastindex.folders.patiently`),
-and a lock answers otherwise: also what does not grow here is locked by `hold_lock`.
+On an SMB share and on Windows a file that anybody has open is neither replaced nor removed
+(`fastindex.folders.patiently`); on Windows not even by who has opened it.
 """
 
 from __future__ import annotations
@@ -30,23 +30,20 @@ from pathlib import Path
 from stat import S_IMODE, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG
 from typing import IO, Any, NamedTuple
 
-from fastindex.errors import FastindexError, OutputError, PublishError
-from fastindex.folders import OpenFolder, sync_file
+from fastindex.errors import FastindexError, OutputError
+from fastindex.folders import OpenFolder
+from fastindex.locks import try_lock
+from fastindex.system import OPENS_BY_FOLDER, flags, is_own, set_access, sync_file
 from fastindex.text import escape
-
-with suppress(ImportError):  # Windows has none, and writes nothing here
-    import fcntl
 
 __all__ = [
     'Target',
     'find_target',
     'find_temporary',
-    'hold_lock',
     'is_stdout',
     'new_folder',
     'open_output',
     'open_outputs',
-    'wait_for_lock',
 ]
 
 READER_SECONDS = 10  # time that the reader of a FIFO has to open it
@@ -201,9 +198,9 @@ class _Growing:
             self._fd, self._has_name = _open_sibling(self._sibling, self._folder)
             self.file: IO[bytes] = io.BufferedRandom(_Raw(self._fd, 'r+', self._refusal), _BUFFER_BYTES)
             stack.callback(_give_up, self.file, self._sibling, self._folder)
-            _hold(self._fd)
+            try_lock(self._fd)  # so that others see that this is being written
             if target.mode is not None:
-                os.fchmod(self._fd, S_IMODE(target.mode) & 0o777)
+                set_access(self._fd, S_IMODE(target.mode) & 0o777)
 
     def settle(self) -> None:
         """Bring it to the disk, under a name of its own."""
@@ -221,17 +218,18 @@ class _Growing:
             there = self._folder.look(self._name)
             if there is not None and not (S_ISREG(there.st_mode) and self._overwrite):
                 raise self._refusal('something has come there meanwhile: choose another name')
+            if not OPENS_BY_FOLDER:
+                self.file.close()
             self._folder.replace(self._sibling, self._folder, self._name)
             self._folder.sync()
 
 
 def _open_sibling(name: str, folder: OpenFolder) -> tuple[int, bool]:
-    """Open a new file; tell whether it has its name. NFS and macOS have no files without one."""
-    flags = os.O_RDWR | os.O_CLOEXEC
-    if os.path.isdir('/proc/self/fd'):
+    """Open a new file; tell whether it has its name. NFS, macOS and Windows have no files without one."""
+    if os.path.isdir('/proc/self/fd') and OPENS_BY_FOLDER:
         with suppress(OSError):
-            return os.open('.', flags | os.O_TMPFILE, 0o666, dir_fd=folder.fd), False
-    return os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=folder.fd), True
+            return os.open('.', os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o666, dir_fd=folder.fd), False
+    return folder.open_fd(name, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
 
 
 def _give_up(file: IO[bytes], sibling: str, folder: OpenFolder) -> None:
@@ -261,10 +259,10 @@ def _open_through(target: Target, refusal: _Refusal) -> int:
         sys.stdout.flush()  # what was printed comes first
         return os.dup(target.fd)
     end = time.monotonic() + READER_SECONDS
-    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    how = os.O_WRONLY | flags('O_NONBLOCK', 'O_NOFOLLOW', 'O_NOCTTY', 'O_CLOEXEC', 'O_BINARY')
     while True:
         try:
-            fd = os.open(target.path, flags)
+            fd = os.open(target.path, how)
             break
         except OSError as error:
             if error.errno != errno.ENXIO:
@@ -275,7 +273,8 @@ def _open_through(target: Target, refusal: _Refusal) -> int:
     if S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise refusal('a file has come there meanwhile: try again')
-    os.set_blocking(fd, True)
+    if flags('O_NONBLOCK'):
+        os.set_blocking(fd, True)
     return fd
 
 
@@ -296,19 +295,13 @@ def new_folder(path: str, *, error: type[FastindexError] = OutputError) -> Itera
         folder = stack.enter_context(OpenFolder.open(Path(above)))
         sibling = _choose_sibling(name, folder)
         folder.make(sibling)
-        import shutil  # imports three compressors: 10 ms at each start
-
-        stack.callback(shutil.rmtree, sibling, ignore_errors=True, dir_fd=folder.fd)
-        _hold(stack.enter_context(folder.enter(sibling)).fd)
+        stack.callback(folder.remove_tree, sibling)
+        try_lock(stack.enter_context(folder.enter(sibling)).fd)
         yield os.path.join(above, sibling)
-        # It fails if anything but an empty folder has come there meanwhile.
-        os.rename(sibling, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
-
-
-def _hold(fd: int) -> None:
-    """Let others see that this is being written: a killed holder leaves no lock."""
-    with suppress(OSError):  # there are file systems without locks, on which nothing is removed either
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not OPENS_BY_FOLDER:  # there an empty folder is in the way
+            with suppress(FileNotFoundError):
+                folder.remove_folder(name)
+        folder.replace(sibling, folder, name)  # it fails if anything but an empty folder has come there
 
 
 def _choose_sibling(name: str, folder: OpenFolder) -> str:
@@ -324,76 +317,15 @@ def _choose_sibling(name: str, folder: OpenFolder) -> str:
 
 def _remove_if_dead(name: str, folder: OpenFolder) -> None:
     info = folder.look(name)
-    if info is None or info.st_uid != os.geteuid():
+    if info is None or not is_own(info):
         return
-    import shutil  # imports three compressors: 10 ms at each start
-
-    access, remove = (os.O_RDONLY, shutil.rmtree) if S_ISDIR(info.st_mode) else (os.O_RDWR, os.unlink)
-    fd = folder.open_fd(name, access)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # on NFS it takes a file that is open for writing
-        remove(name, dir_fd=folder.fd)
-    finally:
-        os.close(fd)
-
-
-def wait_for_lock(fd: int) -> None:
-    """Lock an open folder, as soon as nobody else has; do nothing where a folder has no locks."""
-    with suppress(OSError):
-        fcntl.flock(fd, fcntl.LOCK_EX)
-
-
-@contextmanager
-def hold_lock(fd: int, path: str | os.PathLike[str], *, hint: str = '') -> Iterator[bool]:
-    """Lock an open file for the time of a block; gives False where another process has locked it.
-
-    No forked process has a part in it: a worker that outlives a run that was killed leaves no lock behind.
-
-    Parameters
-    ----------
-    path
-        Of the file, and `hint` what to do where its disk has no locks: for the message.
-
-    Raises
-    ------
-    PublishError
-        If the disk has no locks. A file that says who writes would be none: a run that is killed leaves it,
-        and nobody can tell whether a process of another machine still lives.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            raise PublishError(
-                f'{escape(os.fspath(path))}: this disk has no locks ({error.strerror}), which keep two runs '
-                'from writing one index: have it mounted with them (Lustre: flock; NFS: its lock daemon), ',
-                hint=hint,
-            ) from error
-        if error.errno not in (errno.EAGAIN, errno.EACCES):  # the latter on an SMB share
-            raise
-        yield False
-        return
-    _locked.add(fd)
-    try:
-        yield True
-    finally:
-        _locked.discard(fd)
-        fcntl.flock(fd, fcntl.LOCK_UN)
-
-
-_NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
-
-_locked: set[int] = set()  # descriptors of this process that hold a lock
-
-
-def _let_go() -> None:
-    """Let go of what holds a lock of the parent, in a forked process; the numbers stay taken."""
-    for fd in _locked:
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        os.dup2(null, fd, inheritable=False)
-        os.close(null)
-    _locked.clear()
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_let_go)
+    is_folder = S_ISDIR(info.st_mode)
+    if OPENS_BY_FOLDER:
+        fd = folder.open_fd(name, os.O_RDONLY if is_folder else os.O_RDWR)  # on NFS a lock takes the latter
+        try:
+            if try_lock(fd):
+                (folder.remove_tree if is_folder else folder.remove)(name)
+        finally:
+            os.close(fd)
+    elif not is_folder:  # what somebody holds, Windows does not remove; of a folder it would remove the rest
+        folder.remove(name, is_patient=False)

@@ -5,6 +5,9 @@ is done to it. So a name is looked at, opened, renamed and removed relative to t
 and no link is followed below that. What is opened never waits for somebody else, be it a FIFO by now.
 
 On an SMB share a file that anybody has open is neither replaced nor removed: that is tried again for a while.
+
+Windows opens nothing relative to a folder, and has no flag by which a link is not followed: there all of this
+is done by path, and what is a link is looked for before.
 """
 
 from __future__ import annotations
@@ -19,21 +22,15 @@ from stat import S_IMODE, S_ISDIR, S_ISGID
 from types import TracebackType
 from typing import IO, Self
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from fastindex.system import OPENS_BY_FOLDER, flags, is_link, long_path, sync_file, sync_folder
 
 __all__ = [
     'HELD',
-    'OPENS_BY_FOLDER',
     'OpenFolder',
-    'flags',
     'open_below',
     'open_file',
     'patiently',
     'share',
-    'sync_file',
 ]
 
 HELD_SECONDS = 5.0
@@ -50,20 +47,20 @@ LEASE_SECONDS = 60.0
 
 RENAME_NOREPLACE = 1  # of Linux; Python has no name for it
 
-_CANNOT_SYNC = frozenset({errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
-"""What 9p, shared folders of virtual machines and some FUSE file systems answer to fsync of a folder."""
-
-
-def flags(*names: str) -> int:
-    """Get flags to open with, as far as this system has them: Windows has other ones."""
-    return sum(getattr(os, name, 0) for name in names)
-
-
 _FOLDER_FLAGS = flags('O_DIRECTORY', 'O_NOFOLLOW', 'O_CLOEXEC')
 _FILE_FLAGS = flags('O_NONBLOCK', 'O_CLOEXEC', 'O_BINARY')
+_NO_LINK = flags('O_NOFOLLOW')
 
-OPENS_BY_FOLDER = os.open in os.supports_dir_fd
-"""Whether names are opened relative to an open folder here, by which nothing below it can be exchanged."""
+_NO_FD = -1  # of a folder, where they are not
+
+
+def _open_folder(name: str | Path, *, dir_fd: int | None = None) -> int:
+    if OPENS_BY_FOLDER:
+        return os.open(name, _FOLDER_FLAGS, dir_fd=dir_fd)
+    info = os.lstat(name)
+    if not S_ISDIR(info.st_mode) or is_link(info):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(name))
+    return _NO_FD
 
 
 class OpenFolder:
@@ -76,18 +73,27 @@ class OpenFolder:
     path
         Its name, for messages.
     fd
-        Its descriptor, which is its own from now on.
+        Its descriptor, which is its own from now on; none where `OPENS_BY_FOLDER` says so.
     """
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self.fd = fd
+        self._dir_fd = fd if OPENS_BY_FOLDER else None
+
+    def _at(self, name: str) -> str:
+        """Name an entry in a way that is right together with `_dir_fd`."""
+        return name if OPENS_BY_FOLDER else long_path(os.fspath(self.path / name))
+
+    def again(self) -> OpenFolder:
+        """Open it once more."""
+        return OpenFolder(self.path, _open_folder(self._at('.'), dir_fd=self._dir_fd))
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open the folder that a path leads to, through links if there are any on the way."""
         resolved = Path(os.path.realpath(path))
-        return cls(resolved, os.open(resolved, _FOLDER_FLAGS))
+        return cls(resolved, _open_folder(resolved))
 
     def __enter__(self) -> Self:
         return self
@@ -99,17 +105,20 @@ class OpenFolder:
 
     def close(self) -> None:
         """Close it."""
-        os.close(self.fd)
+        if OPENS_BY_FOLDER:
+            os.close(self.fd)
 
     def enter(self, name: str) -> OpenFolder:
         """Open a folder in it; NotADirectoryError where a link is, or anything else."""
         with self._naming(name):
-            return OpenFolder(self.path / name, os.open(name, _FOLDER_FLAGS, dir_fd=self.fd))
+            return OpenFolder(self.path / name, _open_folder(self._at(name), dir_fd=self._dir_fd))
 
     def open_fd(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a file in it, never through a link; whether it is a regular file, the caller must look."""
         with self._naming(name):
-            return open_file(name, flags | os.O_NOFOLLOW, dir_fd=self.fd)
+            if not _NO_LINK and os.path.islink(self._at(name)):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            return open_file(self._at(name), flags | _NO_LINK, dir_fd=self._dir_fd)
 
     def open_new(self, name: str, *, buffering: int = -1) -> IO[bytes]:
         """Make a file in it, where nothing is, to be written and read."""
@@ -119,45 +128,48 @@ class OpenFolder:
         """Look at an entry, not through a link; None where nothing is."""
         try:
             with self._naming(name):
-                return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+                return os.stat(self._at(name), dir_fd=self._dir_fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def read_link(self, name: str) -> str:
         """Read where a link leads."""
         with self._naming(name):
-            return os.readlink(name, dir_fd=self.fd)
+            return os.readlink(self._at(name), dir_fd=self._dir_fd)
 
     def names(self) -> list[str]:
         """List the names in it, sorted."""
-        with self._naming():
-            # btrfs lists in an open folder what was there when it was opened.
-            fd = os.open('.', _FOLDER_FLAGS, dir_fd=self.fd)
-            try:
-                return sorted(os.listdir(fd))
-            finally:
-                os.close(fd)
+        with self._naming(), self.again() as folder:  # btrfs lists in an open one what was there then
+            return sorted(os.listdir(folder.fd if OPENS_BY_FOLDER else self._at('.')))
 
     def make(self, name: str) -> None:
         """Make a folder in it, where nothing is."""
         with self._naming(name):
-            os.mkdir(name, dir_fd=self.fd)
+            os.mkdir(self._at(name), dir_fd=self._dir_fd)
 
     def remove_folder(self, name: str) -> None:
         """Remove an empty folder in it."""
         with self._naming(name):
-            os.rmdir(name, dir_fd=self.fd)
+            os.rmdir(self._at(name), dir_fd=self._dir_fd)
+
+    def remove_tree(self, name: str) -> None:
+        """Remove a folder in it, and all that is in that, as far as it can be."""
+        import shutil  # imports three compressors: 10 ms at each start
+
+        shutil.rmtree(self._at(name), ignore_errors=True, dir_fd=self._dir_fd)
 
     def remove(self, name: str, *, is_patient: bool = True) -> None:
         """Remove a file in it; FileNotFoundError where there is none."""
         with self._naming(name):
-            patiently(lambda: os.unlink(name, dir_fd=self.fd), is_patient=is_patient)
+            patiently(lambda: os.unlink(self._at(name), dir_fd=self._dir_fd), is_patient=is_patient)
 
     def replace(self, name: str, target: OpenFolder, new_name: str, *, is_patient: bool = True) -> None:
         """Rename a file in it over one in another folder, or a folder to where nothing is."""
         with target._naming(new_name):
             patiently(
-                lambda: os.replace(name, new_name, src_dir_fd=self.fd, dst_dir_fd=target.fd),
+                lambda: os.replace(
+                    self._at(name), target._at(new_name), src_dir_fd=self._dir_fd, dst_dir_fd=target._dir_fd
+                ),
                 is_patient=is_patient,
             )
 
@@ -169,6 +181,9 @@ class OpenFolder:
         at before.
         """
         with target._naming(new_name):
+            if not OPENS_BY_FOLDER:
+                os.rename(self._at(name), target._at(new_name))  # which goes over nothing there
+                return
             if _rename_new(self.fd, name, target.fd, new_name):
                 return
             if not S_ISDIR(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode):
@@ -182,16 +197,20 @@ class OpenFolder:
     def link(self, name: str, target: OpenFolder, new_name: str) -> None:
         """Give a file in it a second name in another folder, where nothing is."""
         with target._naming(new_name):
+            if not OPENS_BY_FOLDER:
+                os.link(self._at(name), target._at(new_name))
+                return
             os.link(name, new_name, src_dir_fd=self.fd, dst_dir_fd=target.fd, follow_symlinks=False)
 
     def sync(self) -> None:
         """Bring the names in it to the disk."""
-        with self._naming():
-            sync_folder(self.fd)
+        if OPENS_BY_FOLDER:  # NTFS keeps a journal of its folders; there is no such call
+            with self._naming():
+                sync_folder(self.fd)
 
     def sync_file(self, name: str) -> None:
         """Bring a file in it to the disk."""
-        fd = self.open_fd(name)
+        fd = self.open_fd(name, os.O_RDONLY if OPENS_BY_FOLDER else os.O_RDWR)
         try:
             with self._naming(name):
                 sync_file(fd)
@@ -228,27 +247,10 @@ def open_file(name: str | os.PathLike[str], flags: int, *, dir_fd: int | None = 
             time.sleep(_PAUSE_SECONDS)
 
 
-def sync_file(fd: int) -> None:
-    """Bring an open file to the disk, and not only into its cache: that is another call on macOS."""
-    full_sync = getattr(fcntl, 'F_FULLFSYNC', None)
-    if fcntl is not None and full_sync is not None:
-        with suppress(OSError):  # a file system that has none, as SMB
-            fcntl.fcntl(fd, full_sync)
-            return
-    os.fsync(fd)
-
-
-def sync_folder(fd: int) -> None:
-    """Bring the names in an open folder to the disk, where this is something that can be asked for."""
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in _CANNOT_SYNC:
-            raise
-
-
 def share(above: OpenFolder, fd: int) -> None:
     """Let the group of a folder that is meant to be shared (setgid) write to what is made below it."""
+    if not OPENS_BY_FOLDER:
+        return
     folder, info = os.fstat(above.fd), os.fstat(fd)
     wanted = S_IMODE(info.st_mode) | (0o2070 if S_ISDIR(info.st_mode) else 0o060)
     if folder.st_mode & S_ISGID and (info.st_gid, S_IMODE(info.st_mode)) != (folder.st_gid, wanted):

@@ -9,7 +9,10 @@ __all__ = ['MAX_PROBLEMS', 'escape', 'from_system', 'is_utf8', 'to_count', 'to_s
 
 MAX_PROBLEMS = 10  # problems, and differences of a kind, that are named where nobody asked for all
 
-_IS_SYSTEM_UTF8 = sys.getfilesystemencoding().lower() == 'utf-8'
+_IS_SYSTEM_UTF8 = (sys.getfilesystemencoding().lower(), sys.getfilesystemencodeerrors()) == (
+    'utf-8',
+    'surrogateescape',  # Windows has names with half a character, 'surrogatepass'
+)
 
 
 def from_system(name: str) -> str:

@@ -17,8 +17,9 @@ import pytest
 
 import fastindex
 from fastindex import folders
-from fastindex.files import hold_lock, open_output
+from fastindex.files import open_output
 from fastindex.folders import HELD, OpenFolder
+from fastindex.locks import hold_lock
 from tests.support.trees import SESSION, grow
 
 
@@ -186,4 +187,4 @@ def test_where_the_system_has_a_call_that_empties_the_cache_of_a_drive_files_are
 
 def test_nothing_is_synced_but_where_it_is_known_which_disks_cannot():
     package = Path(fastindex.__file__).parent
-    assert [path.name for path in package.rglob('*.py') if 'os.fsync(' in path.read_text()] == ['folders.py']
+    assert [path.name for path in package.rglob('*.py') if 'os.fsync(' in path.read_text()] == ['system.py']

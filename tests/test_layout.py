@@ -24,6 +24,8 @@ GROUND = [
     'extras',
     'limits',
     'text',
+    'system',
+    'locks',
     'folders',
     'files',
     'progress',
@@ -249,7 +251,7 @@ PLATFORM = re.compile(
     r'sys\.platform|os\.name\b|/proc/|\bimport (fcntl|grp|platform|pwd|resource|select|termios)\b'
     r'|(has|get)attr\((os|signal|sys|fcntl|socket), |supports_(dir_fd|fd)|os\.(fork|register_at_fork)\b'
 )
-ROOMS = ('trees/', 'workers/', 'files.py', 'folders.py', 'commands/output.py')
+ROOMS = ('trees/', 'workers/', 'system.py', 'locks.py', 'files.py', 'folders.py', 'commands/output.py')
 
 
 def test_no_other_room_asks_for_a_platform():

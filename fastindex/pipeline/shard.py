@@ -7,13 +7,13 @@ it is scanned. Their size changes no byte of the result.
 from __future__ import annotations
 
 import heapq
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Protocol
 
 from fastindex.files import find_temporary
 from fastindex.names.ids import Identity
+from fastindex.system import read_at
 
 __all__ = ['MAX_SESSIONS', 'Listed', 'iter_shards']
 
@@ -90,7 +90,7 @@ class Listed:
     def _iter_part(self, sessions: _Sessions, offset: int) -> Iterator[tuple[bytes, bytes]]:
         fd = self._file.fileno()
         for key in sessions.iter_keys():
-            length = int.from_bytes(os.pread(fd, _LENGTH_BYTES, offset), 'big')
+            length = int.from_bytes(read_at(fd, _LENGTH_BYTES, offset), 'big')
             offset += _LENGTH_BYTES
-            yield key, os.pread(fd, length, offset)
+            yield key, read_at(fd, length, offset)
             offset += length

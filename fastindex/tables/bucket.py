@@ -27,8 +27,9 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from fastindex.errors import InvalidIndexError, LockedError, PublishError
-from fastindex.files import find_temporary, hold_lock, open_output
+from fastindex.files import find_temporary, open_output
 from fastindex.folders import patiently
+from fastindex.locks import hold_lock
 from fastindex.tables.lock import enter_patiently
 from fastindex.text import escape
 from fastindex.trees import Access

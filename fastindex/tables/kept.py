@@ -24,7 +24,8 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from fastindex.errors import InvalidIndexError
-from fastindex.folders import OpenFolder, sync_file
+from fastindex.folders import OpenFolder
+from fastindex.system import sync_file
 from fastindex.tables.file import TableFile, open_table
 from fastindex.text import to_text
 from fastindex.trees import STATE_FOLDER

@@ -11,8 +11,9 @@ from stat import S_ISLNK, S_ISREG
 from typing import IO, TypeVar
 
 from fastindex.errors import LockedError, PublishError
-from fastindex.files import hold_lock, wait_for_lock
 from fastindex.folders import OpenFolder
+from fastindex.locks import hold_lock, wait_for_lock
+from fastindex.system import host_name, read_at
 from fastindex.text import escape
 
 __all__ = ['LOCK', 'enter_patiently', 'lock_index']
@@ -94,15 +95,12 @@ def _open_lock(state: OpenFolder) -> IO[bytes]:
 
 def _replace(state: OpenFolder) -> None:
     """Put a new file in the place of a link, one run at a time: none takes away what another has made."""
-    fd = os.open('.', os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=state.fd)
-    try:
-        wait_for_lock(fd)
+    with state.again() as folder:
+        wait_for_lock(folder.fd)
         info = state.look(LOCK)
         if info is not None and (S_ISLNK(info.st_mode) or info.st_nlink > 1):
             state.remove(LOCK, is_patient=False)
             state.open_new(LOCK).close()
-    finally:
-        os.close(fd)
 
 
 def _is_there(state: OpenFolder, lock: IO[bytes]) -> bool:
@@ -113,10 +111,11 @@ def _is_there(state: OpenFolder, lock: IO[bytes]) -> bool:
 def _read_holder(fd: int) -> str:
     holder = b''
     with suppress(OSError):  # an SMB share lets nobody else read what is locked
-        holder = os.pread(fd, 200, 0)
+        holder = read_at(fd, 200, 0)
     return escape(holder.decode('utf-8', 'replace').strip()) or 'an unknown process'
 
 
 def _write_holder(fd: int) -> None:
     os.ftruncate(fd, 0)
-    os.pwrite(fd, f'process {os.getpid()} on {os.uname().nodename}\n'.encode(), 0)
+    os.lseek(fd, 0, os.SEEK_SET)
+    os.write(fd, f'process {os.getpid()} on {host_name()}\n'.encode())

@@ -10,14 +10,15 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import IO, Self
 
 from xxhash import xxh3_128
 
 from fastindex.errors import FastindexError, PublishError
-from fastindex.folders import HELD, OpenFolder, share, sync_file
+from fastindex.folders import HELD, OpenFolder, share
 from fastindex.names.problems import Problem
+from fastindex.system import keep_access, sync_file
 from fastindex.tables.check import TABLES
 from fastindex.tables.foreign import refuse_foreign
 from fastindex.tables.kept import count_kept, link_files, put_by
@@ -243,15 +244,7 @@ class Stage:
                 if name in EXTRAS:
                     share(self.out, fd)
                 return
-            mode = S_IMODE(info.st_mode) & 0o777
-            try:
-                os.fchown(fd, info.st_uid, info.st_gid)
-            except OSError:
-                try:
-                    os.fchown(fd, -1, info.st_gid)
-                except OSError:  # this user is not of the group: no other group gets its rights
-                    mode = mode & ~0o070 | (mode & 0o007) << 3
-            os.fchmod(fd, mode)
+            keep_access(fd, info)
         finally:
             os.close(fd)
 

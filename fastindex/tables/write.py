@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastindex import limits
 from fastindex.errors import InvalidIndexError, PublishError
 from fastindex.folders import OpenFolder
+from fastindex.system import read_at
 from fastindex.tables.file import TableFile
 from fastindex.tables.metadata import one_metadata, pandas_metadata
 from fastindex.tables.reuse import FINGERPRINTS, FOLDERS
@@ -208,7 +208,7 @@ class _TableWriter:
         self._file.flush()
         digest = xxh3_128()
         offset = 0
-        while data := os.pread(self._file.fileno(), 2**20, offset):
+        while data := read_at(self._file.fileno(), 2**20, offset):
             digest.update(data)
             offset += len(data)
         return digest.digest()

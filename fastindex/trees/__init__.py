@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 from fastindex.errors import UsageError
 from fastindex.names.problems import Reason, Tally
+from fastindex.system import OPENS_BY_FOLDER
 from fastindex.text import escape
 
 if TYPE_CHECKING:
@@ -214,11 +215,9 @@ def open_tree(
 
     root: the folder that has the labs or the subjects in it
     follow_links: whether symbolic links to folders and files are followed. Where not, no byte outside the
-        root is read, not even while links change.
+        root is read, not even while links change; on Windows a folder that becomes a link meanwhile may be.
     access: how a bucket (`s3://bucket/prefix`) is reached, if not as the environment and the profile say
     """
-    from fastindex.trees.disk import LocalTree
-
     if is_url(root):
         from fastindex.trees.bucket import ObjectTree
 
@@ -227,7 +226,11 @@ def open_tree(
         raise UsageError(f'{escape(os.fspath(root))}: ', hint=f'{ACCESS_OPTIONS} are for s3://bucket/prefix')
     if not os.fspath(root):
         raise UsageError("the root is '': expected a folder ('.' is the current one)")
-    tree = LocalTree.open(os.fspath(root), follow_links=follow_links)
+    from fastindex.trees.disk import LocalTree
+    from fastindex.trees.paths import PathTree
+
+    kind = LocalTree if OPENS_BY_FOLDER else PathTree
+    tree: Tree = kind.open(os.fspath(root), follow_links=follow_links)
     from fastindex.trees.exclude import exclude_patterns, read_ignore_file
 
     return exclude_patterns(tree, read_ignore_file(tree.root))

@@ -3,7 +3,7 @@
 Gives the digests and the state of the file that they are of. Leaves opening, and which files, to the tree.
 
 The buffer is one a thread and reused: a fresh 1 MiB object for each file costs four times as much as the
-digest. A small file is one `readv` and a one-shot digest; a large one goes through the same buffer in steps.
+digest. A small file is one read and a one-shot digest; a large one goes through the same buffer in steps.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import xxhash
 from xxhash import xxh3_128_digest
 
 from fastindex.errors import UsageError
+from fastindex.system import read_into
 
 __all__ = [
     'ALGORITHMS',
@@ -130,7 +131,8 @@ def open_buffer(size_bytes: int) -> memoryview:
     An AMD EPYC copies at half its speed to where a `bytearray` of some MB begins, 16 bytes after the start
     of a page, as `malloc` has it: a file of 8 GB takes 1.8 s there, and 0.8 s nearly everywhere else.
     """
-    return memoryview(mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE))  # a forked process gets its own
+    how = {'flags': mmap.MAP_PRIVATE} if hasattr(mmap, 'MAP_PRIVATE') else {}  # a forked process gets its own
+    return memoryview(mmap.mmap(-1, size_bytes, **how))
 
 
 class _Buffer(threading.local):
@@ -168,7 +170,7 @@ class Hasher:
         FileChangedError if the file changed while it was read, each time. Raises OSError if it cannot be
         read, or is not a regular file.
         """
-        count = os.readv(fd, self._buffers)
+        count = read_into(fd, self._buffers)
         info = os.fstat(fd)
         size_bytes = info.st_size
         is_regular = info.st_mode & _TYPE_MASK == _REGULAR
@@ -183,7 +185,7 @@ class Hasher:
             return size_bytes, None, NO_FINGERPRINT
         if not is_settled:  # it may have changed between the read and the look at it
             os.lseek(fd, 0, os.SEEK_SET)
-            count = os.readv(fd, self._buffers)
+            count = read_into(fd, self._buffers)
         for _ in range(2):
             total_bytes, digests = self._read_on(fd, count, info.st_size)
             before, info = info, os.fstat(fd)
@@ -191,7 +193,7 @@ class Hasher:
                 known_by = (*_times(info), info.st_ino) if self._is_settled(info) else NO_FINGERPRINT
                 return total_bytes, digests, known_by
             os.lseek(fd, 0, os.SEEK_SET)
-            count = os.readv(fd, self._buffers)
+            count = read_into(fd, self._buffers)
         raise FileChangedError
 
     def digest(self, sizes: Sequence[int]) -> list[Digests]:
@@ -220,7 +222,7 @@ class Hasher:
             total += count
             for digest in digests:
                 digest.update(self.buffer[:count])
-            count = os.readv(fd, self._buffers)
+            count = read_into(fd, self._buffers)
         return total, tuple(digest.digest() for digest in digests)
 
 

@@ -14,18 +14,19 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
 
 from fastindex.errors import RootError
-from fastindex.folders import OPENS_BY_FOLDER, flags, open_file
+from fastindex.folders import open_file
 from fastindex.names.problems import Tally
+from fastindex.system import flags
 from fastindex.text import escape, to_system
 from fastindex.trees import Folder, Measures, digests, kernel
 from fastindex.trees.digests import Fingerprint
 
-__all__ = ['LocalTree']
+__all__ = ['LocalTree', 'Walk', 'find_root', 'to_state']
 
 MAX_LINKS = 16
 """Times that one folder is entered through links in one session: links to links double at each step."""
@@ -44,13 +45,41 @@ MAX_ROOTS = 32
 """Trees in use in one process at most; a worker that serves many runs closes the oldest."""
 
 
-class _Walk(NamedTuple):
+def find_root(root: str) -> str:
+    """Find where a root is, through all links; RootError where that is no folder that can be listed."""
+    resolved = os.path.realpath(root)
+    try:
+        os.scandir(resolved).close()
+    except FileNotFoundError:
+        message = 'there is no such folder: is the disk mounted, the path complete?'
+    except NotADirectoryError:
+        message = 'this is a file: expected the folder that has the labs or the subjects in it'
+    except OSError as error:
+        message = f'the folder cannot be listed ({error.strerror}): may this user read it?'
+    else:
+        return resolved
+    raise RootError(f'{escape(root)}: {message}')
+
+
+class Walk(NamedTuple):
     """The walk of one session."""
 
     session_path: str
     tally: Tally
     linked: dict[tuple[int, int], int]
     """For each folder that was reached through a link, how often."""
+
+    def is_loop(self, info: os.stat_result, above: Iterable[os.stat_result]) -> bool:
+        """Tell whether a link leads to where the walk stands, or was too often."""
+        target = info.st_dev, info.st_ino
+        self.linked[target] = self.linked.get(target, 0) + 1
+        return self.linked[target] > MAX_LINKS or any((one.st_dev, one.st_ino) == target for one in above)
+
+
+def to_state(info: os.stat_result) -> Fingerprint:
+    """Get by what to know a folder again; `NO_FINGERPRINT` if it changed lately. See `Folder.state`."""
+    is_settled = max(info.st_mtime_ns, info.st_ctime_ns) < time.time_ns() - digests.SETTLED_NS
+    return (info.st_mtime_ns, info.st_ctime_ns, info.st_ino) if is_settled else digests.NO_FINGERPRINT
 
 
 class _DiskFolder:
@@ -116,8 +145,7 @@ class _DiskFolder:
         info = os.fstat(self._fd)
         if path:
             info = os.stat(to_system(path), dir_fd=self._fd, follow_symlinks=self._follow_links)
-        is_settled = max(info.st_mtime_ns, info.st_ctime_ns) < time.time_ns() - digests.SETTLED_NS
-        return (info.st_mtime_ns, info.st_ctime_ns, info.st_ino) if is_settled else digests.NO_FINGERPRINT
+        return to_state(info)
 
     def enter(self, name: str) -> None:
         self.entered[name] = None
@@ -134,23 +162,7 @@ class LocalTree(NamedTuple):
     @classmethod
     def open(cls, root: str, *, follow_links: bool = True) -> LocalTree:
         """Open the tree below `root`; RootError where that is no folder that can be listed."""
-        resolved = os.path.realpath(root)
-        if not OPENS_BY_FOLDER:
-            raise RootError(
-                f'{escape(root)}: on this system (Windows) fastindex reads an index that is there: '
-                'open it, search it, sum it up. To look at the tree itself takes Linux, as in WSL, or macOS'
-            )
-        try:
-            os.close(os.open(resolved, _FOLDER_FLAGS))
-        except FileNotFoundError:
-            message = 'there is no such folder: is the disk mounted, the path complete?'
-        except NotADirectoryError:
-            message = 'this is a file: expected the folder that has the labs or the subjects in it'
-        except OSError as error:
-            message = f'the folder cannot be listed ({error.strerror}): may this user read it?'
-        else:
-            return cls(resolved, follow_links, os.urandom(8).hex())
-        raise RootError(f'{escape(root)}: {message}')
+        return cls(find_root(root), follow_links, os.urandom(8).hex())
 
     def close(self) -> None:
         """Close the root in this process. See `fastindex.trees.Tree`."""
@@ -172,10 +184,10 @@ class LocalTree(NamedTuple):
 
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         """Walk the folders of a session. See `fastindex.trees.Tree`."""
-        walk = _Walk(session_path, tally, {})
+        walk = Walk(session_path, tally, {})
         return self._walk(walk, self._open_folder(session_path), '', [])
 
-    def _walk(self, walk: _Walk, fd: int, path: str, above: list[int]) -> Iterator[Folder]:
+    def _walk(self, walk: Walk, fd: int, path: str, above: list[int]) -> Iterator[Folder]:
         """Walk an open folder, which is closed at the end; `above` are those above it, up to the session."""
         with _DiskFolder(path, fd, self.follow_links) as folder:
             yield folder
@@ -191,7 +203,7 @@ class LocalTree(NamedTuple):
                 else:
                     yield from self._walk(walk, below_fd, below, above)
 
-    def _open_subfolder(self, walk: _Walk, name: str, above: list[int]) -> int:
+    def _open_subfolder(self, walk: Walk, name: str, above: list[int]) -> int:
         """Open a subfolder; through a link only where links are followed, and not in a circle."""
         try:
             return os.open(to_system(name), _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=above[-1])
@@ -204,7 +216,7 @@ class LocalTree(NamedTuple):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         return fd
 
-    def _is_loop(self, walk: _Walk, fd: int, above: list[int]) -> bool:
+    def _is_loop(self, walk: Walk, fd: int, above: list[int]) -> bool:
         """Tell whether a link leads to where the walk stands, or was too often."""
         root_fd = self._root_fd()
         ancestors = [os.fstat(root_fd), *map(os.fstat, above)]
@@ -212,12 +224,7 @@ class LocalTree(NamedTuple):
         for count in range(1, len(parts)):
             with suppress(OSError):
                 ancestors.append(os.stat('/'.join(parts[:count]), dir_fd=root_fd))
-        info = os.fstat(fd)
-        target = info.st_dev, info.st_ino
-        walk.linked[target] = walk.linked.get(target, 0) + 1
-        return walk.linked[target] > MAX_LINKS or any(
-            (info.st_dev, info.st_ino) == target for info in ancestors
-        )
+        return walk.is_loop(os.fstat(fd), ancestors)
 
     def _open_folder(self, path: str) -> int:
         root_fd, path = self._root_fd(), to_system(path)

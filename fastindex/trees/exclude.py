@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from fastindex.errors import UsageError
+from fastindex.folders import open_file
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Tally
 from fastindex.text import escape
@@ -193,7 +194,7 @@ def read_ignore_file(root: str) -> tuple[str, ...]:
     """
     path = os.path.join(root, IGNORE_FILE)
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb') as file:
+        with open(open_file(path, os.O_RDONLY), 'rb') as file:
             data = file.read(MAX_IGNORE_BYTES + 1)
     except FileNotFoundError:
         return ()

@@ -30,6 +30,7 @@ from typing import NamedTuple, Protocol
 
 from fastindex.folders import open_file
 from fastindex.names.problems import Reason
+from fastindex.system import flags, is_link
 from fastindex.text import from_system, to_system
 from fastindex.trees import BLOCK_NAMES, Kind, Measures
 from fastindex.trees.digests import Digests, FileChangedError, Fingerprint, Hasher, NotRegularError
@@ -41,10 +42,14 @@ __all__ = [
     'file_flags',
     'kind_of',
     'list_folder',
+    'list_in_python',
     'measure',
+    'measure_in_python',
 ]
 
 _TYPE_MASK = S_IFMT(0xFFFF)
+
+LISTS_JUNCTIONS = sys.platform == 'win32'  # as folders; there a listing has the state of each entry
 
 _KIND_OF_TYPE = {
     S_IFREG: Kind.FILE,
@@ -59,16 +64,16 @@ _KIND_OF_TYPE = {
 
 def file_flags(follow_links: bool) -> int:
     """Get the flags to open a file with."""
-    return os.O_RDONLY if follow_links else os.O_RDONLY | os.O_NOFOLLOW
+    return os.O_RDONLY if follow_links else os.O_RDONLY | flags('O_NOFOLLOW')
 
 
-def kind_of(fd: int, name: str, *, follow: bool) -> int:
+def kind_of(fd: int | None, name: str, *, follow: bool) -> int:
     """Look at an entry of an open folder; where `follow` says so, at what a link leads to."""
     info = os.stat(to_system(name), dir_fd=fd, follow_symlinks=follow)
-    return _KIND_OF_TYPE[S_IFMT(info.st_mode)]
+    return Kind.LINK if not follow and is_link(info) else _KIND_OF_TYPE[S_IFMT(info.st_mode)]
 
 
-def _explain(fd: int, name: str, wrong: OSError | Reason) -> OSError | Reason:
+def _explain(fd: int | None, name: str, wrong: OSError | Reason) -> OSError | Reason:
     """Say of what has become something else since it was listed that it has."""
     with suppress(OSError):
         kind = kind_of(fd, name, follow=False)
@@ -100,7 +105,8 @@ class Measure(Protocol):
     ) -> Measures: ...
 
 
-def _list_in_python(fd: int) -> Iterator[tuple[Sequence[str], bytes]]:
+def list_in_python(fd: int | str) -> Iterator[tuple[Sequence[str], bytes]]:
+    """List a folder that is open, or at a path."""
     with os.scandir(fd) as entries:
         failed = None
         while failed is None:
@@ -128,7 +134,8 @@ def _kinds_of(block: list[os.DirEntry[str]]) -> bytes:
 
 def _kind_of(entry: os.DirEntry[str]) -> int:
     if entry.is_dir(follow_symlinks=False):
-        return Kind.FOLDER
+        is_junction = LISTS_JUNCTIONS and is_link(entry.stat(follow_symlinks=False))
+        return Kind.LINK if is_junction else Kind.FOLDER
     if entry.is_symlink():
         return Kind.LINK
     entry.stat(follow_symlinks=False)  # of what is not there it has been said that it is nothing of all that
@@ -142,8 +149,8 @@ def _kind_or_unknown(entry: os.DirEntry[str]) -> int:
         return Kind.UNKNOWN
 
 
-def _measure_in_python(
-    fd: int,
+def measure_in_python(
+    fd: int | None,
     names: Sequence[str],
     algorithms: tuple[str, ...] = (),
     *,
@@ -151,6 +158,7 @@ def _measure_in_python(
     max_bytes: int = sys.maxsize,
     with_fingerprints: bool = False,
 ) -> Measures:
+    """Measure files of an open folder; of none, by their paths."""
     if algorithms:
         return _read(fd, names, file_flags(follow_links), Hasher(algorithms, max_bytes=max_bytes))
     sizes: list[int] = []
@@ -176,7 +184,7 @@ def _measure_in_python(
     return Measures(sizes, [], fingerprints, wrong)
 
 
-def _read(folder_fd: int, names: Sequence[str], flags: int, hasher: Hasher) -> Measures:
+def _read(folder_fd: int | None, names: Sequence[str], flags: int, hasher: Hasher) -> Measures:
     sizes: list[int] = []
     digests: list[Digests | None] = []
     fingerprints: list[Fingerprint] = []
@@ -239,7 +247,7 @@ def _measure_compiled(
         measures.fingerprints.extend(fingerprints)
         if left:
             measure_one = partial(
-                _measure_in_python,
+                measure_in_python,
                 fd,
                 algorithms=algorithms,
                 follow_links=follow_links,
@@ -282,7 +290,7 @@ class Twin(NamedTuple):
 
 
 TWINS = {
-    'python': Twin(_list_in_python, _measure_in_python),
+    'python': Twin(list_in_python, measure_in_python),
     'compiled': Twin(_list_compiled, _measure_compiled),
 }
 

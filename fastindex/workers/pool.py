@@ -2,13 +2,15 @@
 
 A `Pool` is what the stages see. It runs tasks in worker processes of our own, in any
 `concurrent.futures.Executor` that was passed in, on a cluster or, with one worker, in this process: the same
-code, which is the oracle for the parallel runs.
+code, which is the oracle for the parallel runs. Where there is no poll to wait for pipes with (Windows), the
+workers are threads: they need no script that can be imported, and wait for the disk side by side.
 """
 
 from __future__ import annotations
 
 import heapq
 import os
+import select
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +40,7 @@ MAX_HELD_BYTES = 64 * 2**20
 """Results that wait for an earlier one; beyond, no new task is started until that one is there."""
 
 MOST_THREADS = 64  # workers that nobody has asked for, where a disk lets them wait
+LOOK_SECONDS = 0.5  # of one wait for an executor: on Windows no signal is noticed before its end
 MAX_RENEWED = 8  # worker processes: to start one takes 4 ms of a CPU, to import pyarrow 60
 
 
@@ -160,7 +163,7 @@ class _There:
     def collect(self) -> Iterator[tuple[Any, Any]]:
         from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 
-        for future in wait(self._futures, return_when=FIRST_COMPLETED).done:
+        for future in wait(self._futures, LOOK_SECONDS, FIRST_COMPLETED).done:
             token = self._futures.pop(future)
             try:
                 yield token, future.result()
@@ -170,6 +173,18 @@ class _There:
     def stop(self, *, kill: bool) -> None:
         for future in self._futures:
             future.cancel()
+
+
+class _Threads(_There):
+    """Runs tasks in threads of this process."""
+
+    def __init__(self, workers: int) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        super().__init__(ThreadPoolExecutor(workers), workers)
+
+    def stop(self, *, kill: bool) -> None:
+        self._executor.shutdown(wait=not kill, cancel_futures=True)
 
 
 class Pool:
@@ -222,7 +237,8 @@ class Pool:
             elif self._executor is not None:
                 self._backend = _There(self._executor, self.workers)
             elif self.workers > 1:
-                self._backend = Workers(self.workers, self._most)
+                has_poll = hasattr(select, 'poll')
+                self._backend = Workers(self.workers, self._most) if has_poll else _Threads(self.workers)
             else:
                 self._backend = _Here()
         return self._backend

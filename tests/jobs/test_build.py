@@ -23,7 +23,7 @@ from fastindex import EmptyTreeError, Problem, Reason, UsageError
 from fastindex.names.problems import Tally
 from fastindex.pipeline import scan as scan_module
 from fastindex.pipeline.walk import BIG_BYTES
-from fastindex.trees import kernel
+from fastindex.trees import digests, kernel
 from fastindex.trees.disk import LocalTree
 from tests.support.tables import read, read_paths, tables_digest
 from tests.support.trees import SESSION, Link, Sparse, grow
@@ -212,15 +212,15 @@ def test_threads_do_not_share_a_buffer(tmp_path):
 
 
 class ChangingFile:
-    """Appends to a file each time that `os.readv` reads it, `times` times."""
+    """Appends to a file each time that it is read, `times` times."""
 
     def __init__(self, monkeypatch, path: Path, times: int) -> None:
-        self.path, self.times, self.readv = path, times, os.readv
-        monkeypatch.setattr(os, 'readv', self)
+        self.path, self.times, self.read_into = path, times, digests.read_into
+        monkeypatch.setattr(digests, 'read_into', self)
         monkeypatch.setattr(kernel, 'measure', kernel.TWINS['python'].measure)  # the other one calls no `os`
 
     def __call__(self, fd, buffers):
-        count = self.readv(fd, buffers)
+        count = self.read_into(fd, buffers)
         if self.times and os.path.sameopenfile(fd, os.open(self.path, os.O_RDONLY)):
             self.times -= 1
             with self.path.open('ab') as file:

@@ -137,7 +137,7 @@ def test_a_lock_that_is_denied_is_one_that_another_run_holds(make_tree, build, r
     root = make_tree({FIRST: b''})
     build(root)
     monkeypatch.setattr(fcntl, 'flock', deny)
-    monkeypatch.setattr(os, 'pread', deny)
+    monkeypatch.setattr('fastindex.tables.lock.read_at', deny)
     code, _, stderr = run(root, '--workers', '1')
     assert code == 4
     assert 'an unknown process is writing this index: wait for it, or end it' in stderr

@@ -63,26 +63,26 @@ def test_a_settled_small_file_costs_one_read_and_one_fstat(tmp_path, monkeypatch
     now = time.time_ns()
     monkeypatch.setattr(time, 'time_ns', lambda: now + LATER_NS)
     calls = []
-    for name in ('readv', 'fstat', 'lseek'):
-        call = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, n=name, c=call: (calls.append(n), c(*a))[1])
+    for module, name in ((digests, 'read_into'), (os, 'fstat'), (os, 'lseek')):
+        call = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, n=name, c=call: (calls.append(n), c(*a))[1])
     measure(Hasher(('xxh128',)), tmp_path / 'x')
-    assert calls == ['readv', 'fstat']
+    assert calls == ['read_into', 'fstat']
 
 
 def test_a_file_that_was_just_written_is_read_between_two_looks(tmp_path, monkeypatch):
     monkeypatch.setattr(digests, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
     path = tmp_path / 'x'
     path.write_bytes(b'old!')
-    readv = os.readv
+    readv = digests.read_into
 
     def write_once(fd, buffers):
         count = readv(fd, buffers)
-        monkeypatch.setattr(os, 'readv', readv)
+        monkeypatch.setattr(digests, 'read_into', readv)
         path.write_bytes(b'new!')  # same size, while it is read
         return count
 
-    monkeypatch.setattr(os, 'readv', write_once)
+    monkeypatch.setattr(digests, 'read_into', write_once)
     assert measure(Hasher(('md5',)), path) == (4, (hashlib.md5(b'new!').digest(),))
 
 
@@ -90,14 +90,14 @@ def test_a_file_that_was_just_written_is_read_between_two_looks(tmp_path, monkey
 def test_a_file_that_grows_at_each_read_is_given_up(tmp_path, monkeypatch, size):
     path = tmp_path / 'x'
     path.write_bytes(bytes(size))
-    readv = os.readv
+    readv = digests.read_into
 
     def grow(fd, buffers):
         with path.open('ab') as file:
             file.write(b'more')
         return readv(fd, buffers)
 
-    monkeypatch.setattr(os, 'readv', grow)
+    monkeypatch.setattr(digests, 'read_into', grow)
     with pytest.raises(FileChangedError):
         measure(Hasher(('md5',)), path)
 

@@ -66,8 +66,8 @@ def parse_only(paths: Iterable[str | os.PathLike[str]], roots: Sequence[str]) ->
     found: list[str] = []
     for one in paths:
         given = from_system(os.fspath(one))
-        path = os.path.normpath(given) if given else ''
-        for root in map(from_system, roots) if os.path.isabs(path) else ():
+        path = os.path.normpath(given).replace(os.sep, '/') if given else ''
+        for root in (from_system(root).replace(os.sep, '/') for root in roots if os.path.isabs(given)):
             if is_below(path, root.rstrip('/')):
                 path = path[len(root.rstrip('/')) + 1 :] or '.'
                 break

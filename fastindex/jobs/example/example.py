@@ -24,6 +24,7 @@ from fastindex.errors import ExampleError, UsageError
 from fastindex.extras import require
 from fastindex.files import new_folder
 from fastindex.progress import open_bar
+from fastindex.system import flags
 from fastindex.workers.pool import Pool, default_workers
 
 if TYPE_CHECKING:
@@ -279,21 +280,19 @@ def _write_trials(folder: str, trials: dict[str, np.ndarray[Any, Any]]) -> int:
     """Write each array to `_ibl_trials.ATTRIBUTE.npy` in a new folder and return the bytes."""
     size = 0
     os.makedirs(folder, exist_ok=True)  # a worker that died may have begun it
-    folder_fd = os.open(folder, os.O_RDONLY)
-    try:
-        for attribute, array in trials.items():
-            data = _npy_header(array.dtype.str, array.shape) + array.tobytes()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            fd = os.open(f'_ibl_trials.{attribute}.npy', flags, 0o666, dir_fd=folder_fd)
-            try:
-                if os.write(fd, data) != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
-            finally:
-                os.close(fd)
-            size += len(data)
-    finally:
-        os.close(folder_fd)
+    for attribute, array in trials.items():
+        data = _npy_header(array.dtype.str, array.shape) + array.tobytes()
+        fd = os.open(f'{folder}/_ibl_trials.{attribute}.npy', _NEW_FILE, 0o666)
+        try:
+            if os.write(fd, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+        finally:
+            os.close(fd)
+        size += len(data)
     return size
+
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | flags('O_BINARY')
 
 
 @functools.lru_cache(maxsize=4096)

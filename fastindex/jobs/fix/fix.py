@@ -10,9 +10,10 @@ from pathlib import Path
 
 from fastindex.errors import FixError, UsageError
 from fastindex.files import find_target, open_outputs
-from fastindex.folders import OpenFolder, sync_file
+from fastindex.folders import OpenFolder
 from fastindex.jobs.fix.plan import Plan, Step
 from fastindex.jobs.fix.script import write_script, write_undo
+from fastindex.system import sync_file
 from fastindex.tables.stage import Stage
 from fastindex.text import escape, to_system
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
-from fastindex.folders import sync_file
 from fastindex.jobs.release.formats import Format, Writer, is_stored_kind
 from fastindex.jobs.release.pack import (
     BIG_BYTES,
@@ -37,6 +36,7 @@ from fastindex.jobs.release.pack import (
 from fastindex.jobs.release.plan import Part
 from fastindex.names.problems import Tally
 from fastindex.progress import Bar
+from fastindex.system import sync_file
 from fastindex.trees import Tree
 from fastindex.trees.digests import open_buffer
 from fastindex.workers.pool import Pool

@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn
 from fastindex.errors import ReleaseError
 from fastindex.jobs.release.formats import Format, Packed
 from fastindex.names.problems import Tally
+from fastindex.system import read_into
 from fastindex.text import escape
 from fastindex.trees import Tree
 from fastindex.trees.digests import new_digest, open_buffer
@@ -192,7 +193,7 @@ class SteadyFile:
 
     def _read_into(self, buffer: memoryview) -> int:
         try:
-            return os.readv(self._fd, [buffer])
+            return read_into(self._fd, [buffer])
         except OSError as error:
             raise_unreadable(self._path, error)
 

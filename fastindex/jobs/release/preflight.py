@@ -105,7 +105,7 @@ def check_place(path: Path, root: str, *, overwrite: bool) -> None:
             f'{shown}: this is no file, and an archive is written as a whole: choose another name'
         )
     _find_kind(os.path.basename(target.path), path)
-    if os.path.commonpath([root, target.path]) == root:
+    if Path(target.path).is_relative_to(root):
         raise UsageError(f'{shown}: this is inside the tree: expected a place outside of it')
     if target.mode is not None and not overwrite:
         raise ReleaseError(

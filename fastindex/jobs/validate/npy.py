@@ -6,9 +6,10 @@ read with bounds. Format: https://numpy.org/doc/stable/reference/generated/numpy
 
 from __future__ import annotations
 
-import os
 import re
 import struct
+
+from fastindex.system import read_at
 
 __all__ = ['BadHeaderError', 'read_shape']
 
@@ -30,7 +31,7 @@ def read_shape(fd: int) -> tuple[int, ...]:
     Raises BadHeaderError if there is no header of a known version, or it is not whole. Raises OSError if the
     file cannot be read.
     """
-    start = os.pread(fd, 12, 0)
+    start = read_at(fd, 12, 0)
     if len(start) < 12 or not start.startswith(_MAGIC):
         raise BadHeaderError('the file is empty' if not start else 'it does not begin as a .npy file does')
     length = _LENGTHS.get(start[6])
@@ -39,7 +40,7 @@ def read_shape(fd: int) -> tuple[int, ...]:
     size = length.unpack_from(start, 8)[0]
     if size > MAX_HEADER_BYTES:
         raise BadHeaderError(f'a header of {size:,} bytes')
-    header = os.pread(fd, size, 8 + length.size)
+    header = read_at(fd, size, 8 + length.size)
     if len(header) < size:
         raise BadHeaderError('the header is cut off')
     match = _SHAPE.search(header)

@@ -10,6 +10,8 @@ import builtins
 import fcntl
 import os
 import signal
+import struct
+import subprocess  # noqa: F401 - it takes a system that has msvcrt for Windows
 import sys
 from types import ModuleType
 from typing import Any
@@ -82,11 +84,26 @@ def be_macos() -> None:
     fcntl.fcntl = call
 
 
+class Msvcrt(ModuleType):
+    """Locks of bytes, of an open file as there: what Linux calls locks of an open file description."""
+
+    LK_UNLCK, LK_NBLCK = fcntl.F_UNLCK, fcntl.F_WRLCK
+    _fcntl, _set = fcntl.fcntl, fcntl.F_OFD_SETLK
+
+    def locking(self, fd: int, how: int, count: int) -> None:
+        start = os.lseek(fd, 0, os.SEEK_CUR)
+        try:
+            Msvcrt._fcntl(fd, self._set, struct.pack('hhqqi4x', how, os.SEEK_SET, start, count, 0))
+        except BlockingIOError as error:
+            raise PermissionError(13, 'Permission denied') from error
+
+
 def be_windows() -> None:
     forget(NOT_ON_WINDOWS)
     hide_proc()
     os.supports_dir_fd = set()
-    os.supports_follow_symlinks = set()
+    os.supports_fd = set()
+    sys.modules['msvcrt'] = Msvcrt('msvcrt')
     for name in ('fcntl', 'pwd', 'grp', 'resource', 'termios'):
         sys.modules[name] = None  # type: ignore[assignment]
     import select
