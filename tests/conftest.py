@@ -133,6 +133,8 @@ def build() -> Callable[..., Summary]:
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that any user may write to, as a user who may not read everything (root may)."""
+    import pyarrow.compute  # noqa: F401 - what is loaded at first use, this user may not be able to read
+
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
         user = os.geteuid()
