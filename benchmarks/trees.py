@@ -143,6 +143,9 @@ class InventedFolder:
     def open(self, name: str) -> AbstractContextManager[int]:
         raise FileNotFoundError(name)
 
+    def read(self, name: str, max_bytes: int) -> bytes:
+        raise FileNotFoundError(name)
+
     def state(self, path: str = '') -> tuple[int, int, int]:
         return 1, 1, 1
 

@@ -67,14 +67,15 @@ def make_parser() -> argparse.ArgumentParser:
         EPILOG,
         list_commands(),
     )
+    _add_recipe(parser)
     _add_questions(parser)
     _add_memory(parser)
     parser.set_defaults(run=_run)
     return parser
 
 
-def _add_questions(parser: argparse.ArgumentParser) -> None:
-    """Add what is read and written, by whom, and what is asked of it."""
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add what is read and written, by whom, and how the index is made."""
     add = parser.add_argument
     share(parser, 'root')
     add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
@@ -94,9 +95,21 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         help='follow links to folders and files (as in a first run); --no-follow-symlinks stays inside ROOT',
     )
     share(parser, '--exclude', '--one-file-system')
+    add(
+        '--session-info',
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="take projects and tasks from the sessions' own files (_ibl_experiment.description.yaml, "
+        '_iblrig_taskSettings.raw.json), but for what people or the tables of --ids-from say',
+    )
     add('--no-exclude', dest='exclude', action='store_const', const=[], help='leave out nothing by patterns')
     share(parser, '--namespace', help='namespace of the eids, for trees that will be merged')
     add('--no-namespace', dest='namespace', **off, help='that of fastindex, though the index has another one')
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    """Add which sessions are scanned, and what is asked of them."""
+    add = parser.add_argument
     add(
         '--only',
         metavar='PATH',
@@ -258,6 +271,7 @@ def _build(options: argparse.Namespace, write_change: Callable[[Change], None] |
         wait=options.wait,
         exclude=options.exclude,
         one_file_system=options.one_file_system,
+        session_info=options.session_info,
         quick=options.quick,
         rehash=options.rehash,
         allow_empty=options.allow_empty,

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     BAD_UUID = 'uuid-not-usable'
     UUID_TWICE = 'uuid-of-another-file'
     PATH_TWICE = 'path-of-another-uuid'
+    BAD_INFO = 'session-info-damaged'
 
 
 ADVICE = {

@@ -7,7 +7,7 @@ walking and measuring to `fastindex.pipeline.scan`, and what a table looks like 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from functools import lru_cache
 from itertools import accumulate, islice, pairwise
@@ -21,6 +21,7 @@ from fastindex.trees import Measures
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fastindex.pipeline.session_info import SessionInfo
     from fastindex.trees.digests import Digests, Fingerprint
 
 __all__ = ['Rows', 'SessionRows', 'datasets_rows', 'sessions_rows', 'sort_rows', 'to_hex_digests']
@@ -132,15 +133,23 @@ def sort_rows(keys: list[bytes], counts: Sequence[int]) -> tuple[list[int], list
     return [row for part in once for row in part], [len(part) for part in once]
 
 
-def sessions_rows(identity: Identity, keys: list[bytes], lab: str | None) -> pa.RecordBatch:
-    """Make rows of sessions.pqt; `lab` instead of what the tree says, if not None."""
+def sessions_rows(
+    identity: Identity, keys: list[bytes], lab: str | None, infos: Mapping[bytes, SessionInfo | None]
+) -> pa.RecordBatch:
+    """Make rows of sessions.pqt; `lab` instead of what the tree says, if not None.
+
+    infos: what files say of sessions, by their keys, as far as they were read
+    """
     parts = [split_session_path(identity.session_path(key)) for key in keys]
+    told = [infos.get(key) for key in keys] if infos else [None] * len(keys)
     return sessions_batch(
         Text.join(identity.eids(keys)),
         Text.join([(part[0] if lab is None else lab).encode() for part in parts]),
         Text.join([part[1].encode() for part in parts]),
         array('i', [_day(part[2]) for part in parts]),
         array('H', [int(part[3]) for part in parts]),
+        Text.join([info.task_protocol.encode() if info else b'' for info in told]),
+        Text.join([info.projects.encode() if info else b'' for info in told]),
     )
 
 

@@ -19,6 +19,7 @@ from fastindex.names.ids import Identity, Text, cut_ids
 from fastindex.names.problems import Reason, Tally
 from fastindex.pipeline.look import pack_folders
 from fastindex.pipeline.rows import Rows, SessionRows, datasets_rows, sessions_rows, sort_rows, to_hex_digests
+from fastindex.pipeline.session_info import SessionInfo
 from fastindex.pipeline.walk import SessionWalk, tell_wrong
 from fastindex.tables.journal import Recorder
 from fastindex.tables.reuse import KnownRows
@@ -50,6 +51,7 @@ class ScanTask(NamedTuple):
     path with the UUID, until it becomes a row."""
 
     with_folders: bool = False  # whether it is noted by what to know the folders again
+    session_info: bool = False  # whether files are read that say what the sessions are of
 
     def run(self) -> ScanResult:
         """Scan the sessions, up to the first one that is too large for one task.
@@ -115,7 +117,10 @@ class HashResult(NamedTuple):
 
 
 class ScanResult(NamedTuple):
-    """What a shard gave, or a part of a session. See `fastindex.workers.Branches`."""
+    """What a shard gave, or a part of a session. See `fastindex.workers.Branches`.
+
+    Of many fields: all that a worker sends back.
+    """
 
     sessions: bytes
     datasets: bytes
@@ -127,6 +132,7 @@ class ScanResult(NamedTuple):
     reused: int  # datasets whose digests are those of the published index
     tally: Tally
     folders: bytes | None  # by what to know the folders of the sessions again
+    with_info: list[int]  # rows of sessions that have files which say what they are of
     subtasks: list[HashTask]  # datasets whose digests are to be computed by tasks of their own
     continuation: list[Task]  # what is left to be scanned, and comes after these rows in the table
 
@@ -184,6 +190,7 @@ class _Scan:
         self.rows = Rows()
         self.noted = NotedTree(task.tree, {}) if task.with_folders else None
         self.folders: dict[bytes, tuple[bytes, bytes]] = {}  # of sessions by their keys
+        self.infos: dict[bytes, SessionInfo | None] = {}  # of those whose files say what they are of
 
     def scan_sessions(self) -> ScanResult:
         """Scan session by session, up to the first one that is too large for one task."""
@@ -206,7 +213,7 @@ class _Scan:
         self._close(session, key, 0, 0)
         return self._result([])
 
-    def _walk(self, session_path: str) -> SessionWalk:
+    def _walk(self, session_path: str, info: SessionInfo | None = None) -> SessionWalk:
         return SessionWalk(
             self.noted or self.tree,
             session_path,
@@ -215,12 +222,14 @@ class _Scan:
             algorithms=self.task.algorithms,
             is_known=self.known is not None,
             uuid_filenames=self.task.uuid_filenames,
+            info=info,
         )
 
     def _scan_session(self, key: bytes) -> list[PartTask]:
         """Scan a session; return the tasks that scan its datasets, where they are too many for this one."""
         first, first_problem = len(self.rows), len(self.tally.problems)
-        session = self._walk(self.task.identity.session_path(key))
+        info = SessionInfo() if self.task.session_info else None
+        session = self._walk(self.task.identity.session_path(key), info)
         parts: list[PartTask] = []
         try:
             session.scan()
@@ -230,6 +239,8 @@ class _Scan:
                 return []  # gone since it was listed: no row
         if self.noted is not None:
             self.folders[key] = pack_folders(self.noted.noted)
+        if session.has_info:
+            self.infos[key] = info
         is_whole = session.has_revisions or self.task.uuid_filenames  # one dataset tells of another
         if session.deferred and is_whole:
             session.measure(session.deferred)
@@ -304,7 +315,7 @@ class _Scan:
             hex_digests = known
             self.reused = len(rows)
         return ScanResult(
-            sessions=to_ipc(sessions_rows(identity, session_keys, self.task.lab)),
+            sessions=to_ipc(sessions_rows(identity, session_keys, self.task.lab, self.infos)),
             datasets=to_ipc(datasets_rows(identity, self.sessions, ids, rows, hex_digests)),
             fingerprints=to_ipc(fingerprints_batch(*fingerprints)) if algorithms else None,
             shard_sessions=0,
@@ -314,6 +325,9 @@ class _Scan:
             reused=self.reused,
             tally=self.tally,
             folders=self._pack_folders(session_keys) if self.noted else None,
+            with_info=[row for row, key in enumerate(session_keys) if key in self.infos]
+            if self.infos
+            else [],
             subtasks=self._list_big_files(ids),
             continuation=[],
         )
@@ -348,7 +362,7 @@ class _Scan:
                 else:
                     changed.append(path)
             walk.measure(changed)
-            self.tally.problems[first_problem:] = sorted(self.tally.problems[first_problem:])
+            self.tally.problems[first_problem:] = sorted({*self.tally.problems[first_problem:]})
             count = len(self.rows) - first
             self.sessions.append(session._replace(datasets=count, problem_end=len(self.tally.problems)))
         self.tally.problems += problems[problem_start:]  # of sessions that vanished

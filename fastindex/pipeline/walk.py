@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from fastindex.names.problems import Reason, Tally
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
 from fastindex.pipeline.rows import Rows
+from fastindex.pipeline.session_info import SessionInfo, file_of, find_name
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.sift import sift
 
@@ -39,6 +40,7 @@ class SessionWalk:
     rows, tally: take what is found
     is_known: whether the index has digests that may still hold: then fingerprints are taken, and nothing is
         read
+    info: takes what the session's own files say of it; None: they are not read
     """
 
     def __init__(
@@ -51,8 +53,11 @@ class SessionWalk:
         algorithms: tuple[str, ...],
         is_known: bool,
         uuid_filenames: bool,
+        info: SessionInfo | None,
     ) -> None:
         self.path = path
+        self.info = info
+        self.has_info = False  # whether there are files that say what the session is of
         self.has_revisions = False
         self.deferred: list[bytes] = []  # paths of files that are too many to be measured by this task
         self._tree = tree
@@ -90,13 +95,19 @@ class SessionWalk:
         The hot loops are those of `sift` and `Folder.measure`: here nothing is done for a single file.
         """
         is_full = False
+        wanted = file_of(folder.path)
         for names, kinds in folder.iter_names():
-            now = self._defer(folder, names, kinds) if is_full else (names, kinds)
-            self._take(folder, folder.path, *now)
+            now = self._defer(folder, names, kinds, wanted) if is_full else (names, kinds)
+            self._take(folder, folder.path, *now, wanted)
             is_full = is_full or Kind.FILE in kinds
 
-    def _take(self, folder: Folder, path: str, names: Sequence[str], kinds: bytes) -> None:
-        """Sift names of a folder at this path of the session, and measure the datasets among them."""
+    def _take(
+        self, folder: Folder, path: str, names: Sequence[str], kinds: bytes, wanted: str | None = None
+    ) -> None:
+        """Sift names of a folder at this path of the session, and measure the datasets among them.
+
+        wanted: what a file is called that says what the session is of
+        """
         verdicts = UuidVerdicts(path) if self._uuid_filenames else verdicts_of(path)
         if verdicts.is_revision:
             self.has_revisions = True
@@ -112,17 +123,27 @@ class SessionWalk:
         for position, wrong in measures.wrong.items():
             tell_wrong(self._tally, f'{above}/{names[position]}', wrong)
         self._rows.add(paths, measures)
+        if wanted is not None and (name := self._find(names, wanted)) is not None:
+            self.has_info = True
+            if self.info is not None and names.index(name) not in measures.wrong:
+                self.info.read(folder, wanted, name, self._tally, f'{above}/{name}')
 
-    def _defer(self, folder: Folder, names: Sequence[str], kinds: bytes) -> tuple[list[str], bytes]:
-        """Leave plain files to be judged and measured later; return the other entries."""
+    def _find(self, names: Sequence[str], wanted: str) -> str | None:
+        return find_name(names, wanted, uuid_filenames=self._uuid_filenames)
+
+    def _defer(
+        self, folder: Folder, names: Sequence[str], kinds: bytes, wanted: str | None
+    ) -> tuple[list[str], bytes]:
+        """Leave plain files to be judged and measured later; return the other entries, and what is wanted."""
         above = f'{folder.path}/'.encode(*_ENCODING) if folder.path else b''
-        rest: list[str] = []
+        now = None if wanted is None else self._find(names, wanted)
+        rest: dict[str, int] = {}
         for name, kind in zip(names, kinds, strict=True):
-            if kind == Kind.FILE:
+            if kind == Kind.FILE and name != now:
                 self.deferred.append(above + name.encode(*_ENCODING))
             else:
-                rest.append(name)
-        return rest, bytes(kind for kind in kinds if kind != Kind.FILE)
+                rest[name] = kind
+        return list(rest), bytes(rest.values())
 
     def _path_of(self, above: str, name: str) -> str:
         """Path of a file, or of a folder where `name` is `''`, relative to the root."""

@@ -39,6 +39,7 @@ __all__ = ['REMOTE_TABLES', 'Mirror', 'fetch_tables', 'look_at_tables', 'open_bu
 
 PUBLISHED = 'published.json'
 PENDING = 'pending.json'
+RESTORED = 'restored'  # among the ETags there: what is put in place was there before
 
 
 class Mirror(NamedTuple):
@@ -47,18 +48,23 @@ class Mirror(NamedTuple):
     location: Location
     folder: Path
 
-    def update(self) -> None:
+    def update(self) -> bool:
         """Make it the index that is in the bucket; finish first what a run before has started.
 
         Raises InvalidIndexError if the tables cannot be read. Raises PublishError if what is left from a run
         before cannot be put in place.
+
+        Returns
+        -------
+        is_restored
+            Whether that was to put an index back.
         """
         there = look_at_tables(self.location)
         before = _read(self.folder / PENDING)
         if before is not None:
             if self._is_ours_to_finish(there, before):
                 self.publish()
-                return
+                return RESTORED in before
             (self.folder / PENDING).unlink()
         if there != _read(self.folder / PUBLISHED) or not all(
             (self.folder / name).exists() for name in REMOTE_TABLES
@@ -66,16 +72,18 @@ class Mirror(NamedTuple):
             for name in REMOTE_TABLES:
                 patiently(partial(Path.unlink, self.folder / name, missing_ok=True))
             _write(self.folder / PUBLISHED, fetch_tables(self.location, self.folder, list(there)))
+        return False
 
     def _is_ours_to_finish(self, there: dict[str, str], before: dict[str, str]) -> bool:
         """Tell whether each table in the bucket is the one before the run that was stopped, or its own."""
         return all(there.get(name) in (before.get(name), _md5(self.folder / name)) for name in REMOTE_TABLES)
 
-    def publish(self) -> None:
+    def publish(self, *, is_restored: bool = False) -> None:
         """Put both tables into the bucket. Raises PublishError if that fails: then the next run does it."""
         pending = self.folder / PENDING
         if not pending.exists():
-            _write(pending, look_at_tables(self.location))
+            mark = {RESTORED: ''} if is_restored else {}
+            _write(pending, {**look_at_tables(self.location), **mark})
         try:
             for name in REMOTE_TABLES:
                 self.location.write(name, self.folder / name)

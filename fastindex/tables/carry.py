@@ -15,7 +15,7 @@ from fastindex.errors import UsageError
 from fastindex.names.alf import SessionParts
 from fastindex.names.ids import NAMESPACE
 from fastindex.records import Record
-from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, KnownTables, is_default
+from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, KnownTables
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 from fastindex.tables.quality import Outcomes
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema
@@ -45,7 +45,7 @@ class Carrier:
 
     Raises UsageError if two of them have a further column of different types.
 
-    sources: tables; where two know a value, that of the first counts
+    sources: tables; where two know a value, that of the first counts, and that of the rows themselves last
     default_revision: `newest`, or `known`: the revision that the tables say is the default one stays it while
         it is there
     outcomes: what is to be in the column qc, whatever the tables say
@@ -64,6 +64,7 @@ class Carrier:
         self.outcomes = outcomes
         self._namespace = namespace
         self._names: dict[str, tuple[str, str]] = {}  # of the last sessions: their eids and paths
+        self.overruled = 0  # sessions whose own files say other projects or tasks than the sources
         self.newer = 0
         """Datasets that were the default revision by tables whose ids are kept, and are it no longer."""
         self._keeps_revisions = default_revision == 'known'
@@ -105,6 +106,7 @@ class Carrier:
 
     def _fill_sessions(self, sessions: pa.Table) -> pa.Table:
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         found = []
         for number, source in enumerate(self.sources):
@@ -113,7 +115,13 @@ class Carrier:
             if source.with_ids:
                 self._counts[number][0] += _count_equal(source.sessions['id'].take(rows), sessions['id'])
             found.append((source.sessions, rows))
-        return self._set(sessions, found, SESSION_VALUES, self.fields[0])
+        filled = self._set(sessions, found, SESSION_VALUES, self.fields[0])
+        differs = [
+            pc.and_(pc.not_equal(sessions[name], ''), pc.not_equal(sessions[name], filled[name]))
+            for name in SESSION_VALUES
+        ]
+        self.overruled += pc.sum(pc.or_(*differs)).as_py() or 0
+        return filled
 
     def _fill_datasets(self, datasets: pa.Table) -> pa.Table:
         import pyarrow.compute as pc
@@ -193,8 +201,9 @@ class Carrier:
             position = table.schema.get_field_index(name)
             if not values or position < 0:
                 continue
-            column = pc.coalesce(*values)
-            if is_default(column, name):
+            own = _as_gaps(table[name], name)
+            column = pc.coalesce(*values, own)
+            if column.equals(own):
                 continue
             self._filled.add(name)
             field = table.schema.field(position)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     _Told = tuple['RangeChanges', Sequence[bool], Sequence[_Place | None]]
     """A part; of its rows that are gone whether they have moved, and of its new ones where they were."""
 
-__all__ = ['Change', 'ChangeKind', 'RangeChanges', 'iter_parts', 'tell_changes']
+__all__ = ['Change', 'ChangeKind', 'RangeChanges', 'iter_parts', 'list_columns', 'tell_changes']
 
 T = TypeVar('T')
 
@@ -124,6 +124,31 @@ def iter_parts(
             (removed,) = owners[0].of(found.removed)
             added, changed = owners[1].of(found.added, found.after)
             yield RangeChanges(False, digests, removed, added, changed, found.before)
+
+
+def list_columns(old: Tables, new: Path, *, below: Path, among: Sequence[str] | None = None) -> list[str]:
+    """List the columns with something in them that the old index has not, or has otherwise, sorted.
+
+    Digests that are left out are meant to be.
+
+    old, new, below, among: as for `iter_parts`, which has found no change: both have the same rows
+    """
+    import pyarrow as pa
+
+    found = set()
+    with open_tables(new, below=below) as after:
+        for files in zip(old.both, after.both, strict=True):
+            was, now = ({field.name: field.type for field in file.schema} for file in files)
+            columns = [name for name in now if now[name] == was.get(name)]
+            found |= {name for name in now if name not in columns and now[name] != pa.null()}
+            sides = [_sort(file, columns, 1, among, nulls=columns) for file in files]
+            while all(ahead := [side.peek() for side in sides]):
+                count = min(rows.num_rows for rows in ahead if rows is not None)
+                first, second = (rows.slice(0, count) for rows in ahead if rows is not None)
+                found |= {name for name in columns if not first[name].equals(second[name])}
+                for side in sides:
+                    side.skip(count)
+    return sorted(found)
 
 
 def tell_changes(
@@ -251,16 +276,24 @@ def _list_changes(
     return [change for _, change in sorted(found, key=lambda one: one[0][:2])]
 
 
-def _sort(file: TableFile, columns: Sequence[str], keys: int, among: Sequence[str] | None) -> SortedTable:
-    return SortedTable(_iter_tables(file, columns, among), keys, file.path)
+def _sort(
+    file: TableFile,
+    columns: Sequence[str],
+    keys: int,
+    among: Sequence[str] | None,
+    nulls: Sequence[str] = (),
+) -> SortedTable:
+    return SortedTable(_iter_tables(file, columns, among, nulls), keys, file.path)
 
 
-def _iter_tables(file: TableFile, columns: Sequence[str], among: Sequence[str] | None) -> Iterator[pa.Table]:
+def _iter_tables(
+    file: TableFile, columns: Sequence[str], among: Sequence[str] | None, nulls: Sequence[str]
+) -> Iterator[pa.Table]:
     """Iterate over the rows of a table, whose first column is an eid: of all sessions, or of some."""
     import pyarrow as pa
 
     groups = None if among is None else _list_groups(file, columns[0], among)
-    for _, found in file.iter_batches(columns, groups=groups, few=True):
+    for _, found in file.iter_batches(columns, nulls=nulls, groups=groups, few=True):
         table = pa.table([found[name] for name in columns], names=list(columns))
         if among is not None:
             table = pa.concat_tables([table.slice(0, 0), *cut_sessions(table, columns[0], among)[1]])

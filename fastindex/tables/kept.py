@@ -30,7 +30,7 @@ from fastindex.tables.file import TableFile, open_table
 from fastindex.text import to_text
 from fastindex.trees import STATE_FOLDER
 
-__all__ = ['KeptIndex', 'count_kept', 'iter_kept', 'link_files', 'path_of_kept', 'put_by']
+__all__ = ['KeptIndex', 'count_kept', 'iter_kept', 'link_files', 'look_at_index', 'path_of_kept', 'put_by']
 
 _STAGED = re.compile(r'(keep|swap)-([1-9][0-9]{0,3})', re.ASCII)
 
@@ -76,21 +76,26 @@ def iter_kept(out: Path) -> Iterator[KeptIndex]:
     number = 1
     while (folder := path_of_kept(out, number)).is_dir():
         with suppress(InvalidIndexError):
-            counts, tables = [], []
-            for name in ('sessions.pqt', 'datasets.pqt'):
-                with closing(open_table(folder / name, below=out)) as file:
-                    tables.append(TableFile(folder / name, file))
-                counts.append(tables[-1].footer.num_rows)
-            date = tables[1].read_one_metadata().get('date_created')
-            generation = tables[1].facts.get('generation')
-            yield KeptIndex(
-                number,
-                to_text(os.fspath(folder)),
-                None if generation is None else str(generation),
-                None if date is None else str(date),
-                *counts,
-            )
+            yield look_at_index(folder, number, below=out)
         number += 1
+
+
+def look_at_index(folder: Path, number: int, *, below: Path) -> KeptIndex:
+    """Look at the footers of an index. Raises InvalidIndexError if it has none."""
+    counts, tables = [], []
+    for name in ('sessions.pqt', 'datasets.pqt'):
+        with closing(open_table(folder / name, below=below)) as file:
+            tables.append(TableFile(folder / name, file))
+        counts.append(tables[-1].footer.num_rows)
+    date = tables[1].read_one_metadata().get('date_created')
+    generation = tables[1].facts.get('generation')
+    return KeptIndex(
+        number,
+        to_text(os.fspath(folder)),
+        None if generation is None else str(generation),
+        None if date is None else str(date),
+        *counts,
+    )
 
 
 def link_files(names: Sequence[str], source: OpenFolder, target: OpenFolder) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from fastindex.text import escape
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['DATASET_VALUES', 'SESSION_VALUES', 'KnownTables', 'is_default', 'list_further']
+__all__ = ['DATASET_VALUES', 'SESSION_VALUES', 'KnownTables', 'count_empty', 'is_default', 'list_further']
 
 SESSION_VALUES = ('task_protocol', 'projects')
 DATASET_VALUES = ('qc',)  # what people put into the columns that every index has
@@ -56,6 +56,13 @@ def is_default(column: pa.ChunkedArray | pa.Array, name: str) -> bool:
     if column.type == pa.string():
         return not pc.any(pc.not_equal(column, '')).as_py()
     return bool(column.null_count == len(column))
+
+
+def count_empty(sessions: pa.Table) -> int:
+    """Count the sessions without projects or without a task."""
+    import pyarrow.compute as pc
+
+    return pc.sum(pc.or_(*(pc.equal(sessions[name], '') for name in SESSION_VALUES))).as_py() or 0
 
 
 class KnownTables:
@@ -87,6 +94,12 @@ class KnownTables:
             if with_ids:
                 _refuse_twins(path, self.datasets)
             self.datasets, self.spans = _sort(self.datasets)
+
+    def drop(self, names: Collection[str]) -> None:
+        """Forget what is in columns of the sessions."""
+        self.sessions = self.sessions.drop_columns(
+            [name for name in self.sessions.column_names if name in names]
+        )
 
     def find(self, parts: SessionParts) -> str | None:
         """Find the eid of a session; where one side knows no lab, by subject, date and number."""

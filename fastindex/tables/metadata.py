@@ -46,6 +46,7 @@ class Recipe:
     # patterns of what is left out, besides those in the root
     exclude: tuple[str, ...] = ()
     one_file_system: bool = False  # whether what is mounted below the root is left out
+    session_info: bool = False  # whether projects and tasks are those of the sessions' own files
 
     @property
     def leave_out(self) -> dict[str, Any]:
@@ -80,7 +81,7 @@ class Recipe:
         >>> Recipe.from_json({'follow_symlinks': False, 'ids_from': 'x', 'algorithms': ['md5', 'crc']})
         Recipe(namespace=UUID('4a3ea44e-3757-4acb-821f-cdb419c23249'), ids_from=False, \
 follow_symlinks=False, uuid_filenames=False, algorithms=('md5',), default_revision='newest', exclude=(), \
-one_file_system=False)
+one_file_system=False, session_info=False)
         """
         known: dict[str, Any] = {name: facts[name] for name in _SWITCHES if isinstance(facts.get(name), bool)}
         with suppress(KeyError, ValueError, TypeError, AttributeError):
@@ -94,7 +95,7 @@ one_file_system=False)
         return cls(**known)
 
 
-_SWITCHES = ('ids_from', 'follow_symlinks', 'uuid_filenames', 'one_file_system')
+_SWITCHES = ('ids_from', 'follow_symlinks', 'uuid_filenames', 'one_file_system', 'session_info')
 
 
 def to_facts(

@@ -132,7 +132,13 @@ def folders_batch(eids: Text, folders: Text, states: Text) -> pa.RecordBatch:
 
 
 def sessions_batch(
-    ids: Text, labs: Text, subjects: Text, days: array[int], numbers: array[int]
+    ids: Text,
+    labs: Text,
+    subjects: Text,
+    days: array[int],
+    numbers: array[int],
+    task_protocols: Text,
+    projects: Text,
 ) -> pa.RecordBatch:
     """Build rows of sessions.pqt; `days` since 1970-01-01, 32 bits each, `numbers` of 16 bits.
 
@@ -141,15 +147,14 @@ def sessions_batch(
     """
     import pyarrow as pa
 
-    empty = _strings(Text.join([b''] * len(numbers)))
     columns = [
         _strings(ids),
         _strings(labs),
         _strings(subjects),
         pa.Array.from_buffers(pa.date32(), len(days), [None, pa.py_buffer(days)]),
         pa.Array.from_buffers(pa.uint16(), len(numbers), [None, pa.py_buffer(numbers)]),
-        empty,
-        empty,
+        _strings(task_protocols),
+        _strings(projects),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=sessions_schema())
 

@@ -117,6 +117,9 @@ class Folder(Protocol):
             If it cannot be opened, or is a link in a tree that follows none.
         """
 
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Open a file once, and read its first bytes, at most so many. Raises OSError as `open` does."""
+
     def state(self, path: str = '') -> Fingerprint:
         """Get by what to know this folder again, or one at a path below it, while no name in it changes.
 

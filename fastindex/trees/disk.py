@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from stat import S_ISREG
 from typing import NamedTuple
 
 from fastindex.errors import RootError
@@ -135,6 +136,13 @@ class _DiskFolder:
             yield fd
         finally:
             os.close(fd)
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        with self.open(name) as fd:
+            if not S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
+            with open(fd, 'rb', closefd=False) as file:
+                return file.read(max_bytes)
 
     @property
     def device(self) -> int:

@@ -120,6 +120,17 @@ class BucketFolder:
         raise UnsupportedOperation(f'{escape(name)}: objects of a bucket are read as a whole only')
         yield
 
+    def read(self, name: str, max_bytes: int) -> bytes:
+        found, location, data = self.objects.get(name), self._session.location, b''
+        if found is None:
+            raise _not_found(name)
+        with location.open(found.key[len(location.key('')) :]) as (_, blocks):
+            for block in blocks:
+                data += block
+                if len(data) >= max_bytes:
+                    break
+        return data[:max_bytes]
+
     def state(self, path: str = '') -> Fingerprint:
         return NO_FINGERPRINT  # a listing tells it all: there is nothing quicker to look at
 

@@ -58,6 +58,12 @@ OPTIONS: dict[str, tuple[list[str], str, str, dict[str, object]]] = {
         '--no-one-file-system',
         {'one_file_system': True},
     ),
+    'session_info': (
+        ['--session-info'],
+        '--session-info',
+        '--no-session-info',
+        {'session_info': True},
+    ),
 }
 """For each field of the recipe: how it is said, how a run goes on with it, the opposite, and as Python."""
 TOGETHER = [

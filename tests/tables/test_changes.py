@@ -81,7 +81,7 @@ def test_each_change_has_its_kind_and_path(root, changes_of):
 def test_a_change_of_the_content_shows_where_both_have_digests(root, build, changes_of):
     (root / FIRST).write_bytes(b'54321')
     assert changes_of(root)[0] == (0, 0, 0, 0, 0)
-    assert build(root, hash=['md5']).changes == Changes(0, 0, 0, 0, 0)
+    assert build(root, hash=['md5']).changes == Changes(0, 0, 0, 0, 0, columns=('hash',))
     (root / FIRST).write_bytes(b'12345')
     counts, kinds, found = changes_of(root, hash=['md5', 'xxh128'])
     assert (counts, kinds) == ((0, 0, 0, 0, 1), {('changed', FIRST)})
@@ -171,6 +171,18 @@ def test_check_reuses_digests_to_find_a_change_of_content(root, run, monkeypatch
     assert (code, '1 computed' in out, 'datasets changed: 1' in out) == (1, True, True)
 
 
+def test_an_index_without_what_is_asked_for_is_stale(root, run, tmp_path):
+    session, _, name = FIRST.rpartition('/')
+    (tmp_path / 'qc').write_text(f'{session},{name},FAIL\n')
+    for words, columns in ((['--hash=md5,xxh128'], 'hash xxh128'), (['--qc', tmp_path / 'qc'], 'qc')):
+        code, out, _ = run(root, '--check', *words)
+        assert (code, f'stale: columns: {columns}\n' in out) == (1, True)
+        assert f'since the last index: columns: {columns}\n' in run(root, *words)[1]
+        for more in ([], ['--no-hash']):
+            code, out, _ = run(root, '--check', *more)
+            assert (code, 'up to date' in out) == (0, True)
+
+
 def test_check_without_an_index_says_so(make_tree, run):
     root = make_tree(TREE)
     code, out, _ = run(root, '--check', '--workers', 1)
@@ -240,6 +252,7 @@ def test_json_has_the_counts(root, run):
         'datasets_changed': 1,
         'sessions_moved': 0,
         'datasets_moved': 0,
+        'columns': [],
     }
 
 

@@ -159,6 +159,20 @@ class TreeContract:
             with pytest.raises(OSError, match=r'gone|No such'), folder.open('gone'):
                 pass
 
+    def test_a_file_is_read_up_to_a_size_or_not_at_all(self, tree):
+        for folder in tree.walk(SESSION, Tally()):
+            list(folder.iter_names())
+            if folder.path == 'alf':
+                found = [folder.read(name, 3) for name in ('spikes.times.npy', 'spikes.clusters.npy')]
+                assert found == [b'tim', b'']
+                for name in ('gone', 'probe00'):
+                    with pytest.raises(OSError, match=r'gone|probe00'):
+                        folder.read(name, 3)
+                break
+            folder.enter('alf')
+        else:
+            raise AssertionError('alf was not walked')
+
     def test_a_folder_of_many_files_is_listed_in_blocks(self, make, monkeypatch):
         for module in ('kernel', 'keys'):
             monkeypatch.setattr(f'fastindex.trees.{module}.BLOCK_NAMES', 4)

@@ -678,6 +678,45 @@ def test_datasets_are_put_first(on_moto, proxy):
 
 
 @pytest.mark.long
+def test_an_index_in_a_bucket_is_put_back_there_and_forward_again(on_moto, proxy, run):
+    where = {'out': on_moto.root, 'endpoint': proxy.url, 'workers': 1}
+
+    def look() -> list[int]:
+        index = fastindex.open(on_moto.root, endpoint=on_moto.url)
+        return sorted(index.datasets.collect()['file_size'].to_list())
+
+    fastindex.build(on_moto.root, **where)
+    first = look()
+    on_moto.put({f'{S4}/a.new.npy': b'12345'})
+    fastindex.build(on_moto.root, **where)
+    second = look()
+    assert len(second) == len(first) + 1
+    for then in (first, second, first):
+        code, out, err = run('restore', on_moto.root, '--endpoint', proxy.url)
+        assert (code, err, f'{on_moto.root}: the index of ' in out, look()) == (0, '', True, then)
+    assert fastindex.build(on_moto.root, **where).changes.datasets_added == 1
+    assert look() == second
+    proxy.trouble = lambda method, path: (403, b'') if method == 'PUT' else None
+    assert run('restore', on_moto.root, '--endpoint', proxy.url)[0] == 2
+    assert look() == second
+    proxy.trouble = lambda method, path: None
+    assert run('restore', on_moto.root, '--endpoint', proxy.url)[0] == 0
+    assert look() == first
+
+
+def test_what_sessions_say_of_themselves_is_read_by_one_request_a_file(on_moto, proxy, index):
+    on_moto.put({f'{S4}/_ibl_experiment.description.yaml': b'projects: [a, b]\ntasks: [{t: {}}]'})
+    _, summary = index(on_moto, url=proxy.url)
+    assert (summary.info_offered, count(proxy, 'GET', 'description')) == (1, 0)
+    out, summary = index(on_moto, url=proxy.url, session_info=True)
+    assert (summary.problem_count, count(proxy, 'GET', 'description')) == (0, 1)
+    assert {(row['projects'], row['task_protocol']) for row in read(out, 'sessions')} == {
+        ('', ''),
+        ('a,b', 't'),
+    }
+
+
+@pytest.mark.long
 @pytest.mark.parametrize('kind', ['of_a_database', 'one_alone', 'no_table'])
 def test_tables_of_another_program_in_a_bucket_are_not_replaced_unasked(on_moto, proxy, tmp_path, kind):
     theirs = tmp_path / 'theirs'

@@ -22,8 +22,8 @@ from fastindex.pipeline.discover import Discovery
 from fastindex.tables.carry import Carrier
 from fastindex.tables.check import Published
 from fastindex.tables.foreign import read_edited
-from fastindex.tables.known import KnownTables
-from fastindex.tables.metadata import REVISIONS
+from fastindex.tables.known import SESSION_VALUES, KnownTables
+from fastindex.tables.metadata import REVISIONS, Recipe
 from fastindex.text import escape
 
 if TYPE_CHECKING:
@@ -118,6 +118,9 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
         if folder not in {os.path.realpath(source.path) for source in sources} and _knows(published, options):
             with suppress(InvalidIndexError):  # then it is not compared either, which is said
                 sources.append(KnownTables(published.folder, with_ids=False, below=published.folder))
+    for source in sources:
+        if published is not None and source.path.resolve() == published.folder.resolve():
+            source.drop(_told_by_files(published))
     if not sources and options.outcomes is None:
         return None
     recipe = options.recipe
@@ -137,6 +140,14 @@ def _knows(published: Published, options: Options) -> bool:
     if pair.generation is None:
         return read_edited(published.folder) is not None
     return bool(pair.facts.get('kept')) or options.recipe.default_revision != REVISIONS[0]
+
+
+def _told_by_files(published: Published) -> set[str]:
+    """Tell which columns of the published index the sessions' own files have filled, and nobody else."""
+    pair = published.pair
+    if isinstance(pair, InvalidIndexError) or not Recipe.from_json(pair.facts).session_info:
+        return set()
+    return set(SESSION_VALUES).difference(pair.facts.get('kept', ()))
 
 
 def _name(source: KnownTables) -> str:

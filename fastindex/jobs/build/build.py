@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -67,6 +68,7 @@ def build(
     new: bool = False,
     exclude: Collection[str] | None = None,
     one_file_system: bool | None = None,
+    session_info: bool | None = None,
     wait: float = 0,
     quick: bool = False,
     rehash: bool = False,
@@ -121,23 +123,22 @@ def build(
         it is the folder for the tables, those are replaced.
     default_revision
         Which revision of a dataset the client loads where none is named: the `newest`, as in a first run, or
-        the one that is `known` as such by the tables whose ids are kept, and by the index before, as long as
-        it is there.
+        the one `known` as such by the tables whose ids are kept and the index before, while it is there.
     exclude, one_file_system
         Patterns, as of gitignore, of what is left out; whether that is too what is mounted below the root.
+    session_info
+        Whether `projects` and `task_protocol` are what the sessions' own files say, as the IBL's rigs write
+        them, where neither people nor the tables of `ids_from` say something else.
     wait
         Seconds that another run on the same index may yet take, before it is a LockedError.
     uuid_filenames
         Whether the names of the files carry the UUIDs of the datasets, `name.<uuid>.ext`: these are the ids,
-        and not in the rel_paths. Takes 20 bytes of memory a dataset, so that no id stands for two. Not in a
-        first run.
+        and not in the rel_paths. Takes 20 bytes of memory a dataset. Not in a first run.
     qc
-        CSV file of outcomes of quality control for the column qc, which later runs carry on: in each line the
-        path or eid of a session, the rel_path or id of a dataset, and the outcome (NOT_SET, PASS, WARNING,
-        FAIL or CRITICAL).
+        CSV file of outcomes for the column qc, which later runs carry on: in each line the path or eid of a
+        session, the rel_path or id of a dataset, and NOT_SET, PASS, WARNING, FAIL or CRITICAL.
     fresh
-        Whether it makes no difference how the index that is there was made: what is None is as in a first
-        run.
+        Whether it makes no difference how the index there was made: what is None is as in a first run.
     only, new, quick
         Which sessions are scanned, where not all are; the rows of the others are those of the index. Those in
         these folders (of labs, subjects, dates, sessions); those that it does not have; besides those, the
@@ -145,10 +146,9 @@ def build(
     rehash
         Whether all files are read again. Where not, a digest of the published index is reused if the file's
         size, mtime, ctime and inode are as they were, and both times were older than that scan by a minute.
-    allow_empty
-        Whether an empty index may be written, also over one that has rows.
-    allow_removal
-        Whether the index may lose whatever is not there any more.
+    allow_empty, allow_removal
+        Whether an empty index may be written, also over one that has rows; whether much of what the index
+        has may go as it is not there any more.
     max_removed
         How much may go unasked: sessions, or a part of the sessions or datasets as in '5%'; if None, 10 %, or
         less than ten sessions. Empty labs, and empty subjects that had more than three sessions, are asked
@@ -191,6 +191,7 @@ def build(
         default_revision=default_revision,
         exclude=None if exclude is None else tuple(exclude),
         one_file_system=one_file_system,
+        session_info=session_info,
     )
     target = root if out is None else out
     overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
@@ -219,6 +220,7 @@ def build(
             scope=Scope.parse(tree.root, root, only=only, new=new, quick=quick),
             adopted=adopt(tables or [folder], recipe) if recipe.ids_from else None,
             carries=True,
+            offers_info=session_info is None,
             outcomes=open_outcomes(qc, is_part=new or quick or only is not None),
             reuse=not rehash,
             allow_empty=allow_empty,
@@ -228,15 +230,12 @@ def build(
             on_skip=on_skip,
             on_change=on_change,
         )
-        known = None if dry_run else folder
-        summary = run_stages(
-            tree, known, stage, options=options, workers=workers, executor=executor, dask=dask
-        )
+        run = partial(run_stages, workers=workers, executor=executor, dask=dask)
+        summary = run(tree, None if dry_run else folder, stage, options=options)
         if mirror is not None and not check:
             mirror.publish()
-            paths = {f'{name}_path': f'{mirror.location.url}/{name}.pqt' for name in ('sessions', 'datasets')}
-            summary = summary.replace(**paths)
-    return summary
+            return summary.at(mirror.location.url)
+        return summary
 
 
 def build_index(
@@ -330,6 +329,7 @@ def _iter_tasks(
             known.for_shard(keys) if known else None,
             options.recipe.uuid_filenames,
             report.with_folders,
+            options.recipe.session_info,
         )
 
 

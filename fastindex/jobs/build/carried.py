@@ -33,6 +33,7 @@ class Wish(NamedTuple):
     default_revision: str | None = None
     exclude: tuple[str, ...] | None = None
     one_file_system: bool | None = None
+    session_info: bool | None = None
 
 
 def carry_on(

@@ -38,6 +38,7 @@ class Options(NamedTuple):
     adopted: AdoptedIds | None = None  # the ids of other tables, where these are kept
     # whether the new rows get what the published index knows of them, and no tree tells: qc, projects
     carries: bool = False
+    offers_info: bool = False  # whether it is counted what the sessions' own files would tell
     outcomes: Outcomes | None = None  # what is to be in the column qc, whatever is known
     # which sessions are scanned, and the rows of the others carried over; None scans all
     scope: Scope | None = None

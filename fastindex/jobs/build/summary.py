@@ -28,6 +28,7 @@ from fastindex.tables.check import Published
 from fastindex.tables.disks import FEW, ChangeTimes, are_inodes_new
 from fastindex.tables.file import AGAIN
 from fastindex.tables.foreign import read_edited
+from fastindex.tables.known import count_empty
 from fastindex.tables.losses import Losses
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.splice import Counts
@@ -49,7 +50,10 @@ MAX_PROBLEMS = 1000
 
 
 class Changes(Record):
-    """How many rows are not as they were in the index before; what has moved is neither added nor removed."""
+    """How many rows are not as they were in the index before; what has moved is neither added nor removed.
+
+    `columns` are those that come, go or have other values, where no row is told to have changed.
+    """
 
     sessions_added: int
     sessions_removed: int
@@ -58,6 +62,7 @@ class Changes(Record):
     datasets_changed: int
     sessions_moved: int = 0
     datasets_moved: int = 0
+    columns: tuple[str, ...] = ()
 
 
 class Summary(Record):
@@ -98,6 +103,10 @@ class Summary(Record):
         Token that both tables carry; the same rows have the same one.
     ids_kept
         For each of the tables whose ids are kept, how many of theirs are those of this index.
+    info_offered
+        Sessions whose own files would fill in projects or tasks, as nobody has said whether they are to.
+    info_overruled
+        Sessions whose projects or tasks are other ones than their files say, by people or other tables.
     """
 
     root: str
@@ -120,6 +129,12 @@ class Summary(Record):
     datasets_carried: int = 0
     generation: str | None = None
     ids_kept: tuple[KeptIds, ...] = ()
+    info_offered: int = 0
+    info_overruled: int = 0
+
+    def at(self, url: str) -> Self:
+        """Get it with the tables in a bucket."""
+        return self.replace(sessions_path=f'{url}/sessions.pqt', datasets_path=f'{url}/datasets.pqt')
 
     def __str__(self) -> str:
         from fastindex.jobs.build.words import iter_lines
@@ -150,7 +165,7 @@ class Report:
         self.carrier = carrier
         self.options = options
         self.total = found.count_sessions()
-        self.sessions = self.datasets = self.bytes = self.reused = 0
+        self.sessions = self.datasets = self.bytes = self.reused = self.info_offered = 0
         self.skipped: Counter[SkipReason] = Counter()
         self.problems: list[Problem] = []
         self.problem_count = self.problems_carried = 0
@@ -207,6 +222,8 @@ class Report:
             self.change_times.add(fingerprints)
         if self.carrier is not None:
             sessions, datasets = self.carrier.fill(sessions, datasets)
+        if result.with_info and self.options.offers_info and not self.options.recipe.session_info:
+            self.info_offered += count_empty(sessions.take(result.with_info))
         return sessions, datasets, fingerprints
 
     def add_carried(self, counts: Counts, problem_count: int, looked_at: Sequence[str]) -> None:
@@ -224,7 +241,7 @@ class Report:
         Whatever is wrong with the published one, down to its last row, is found before anything is told: then
         it is not compared, which is a warning, and no reason to keep it.
         """
-        from fastindex.tables.changes import ChangeKind, iter_parts, tell_changes
+        from fastindex.tables.changes import ChangeKind, iter_parts, list_columns, tell_changes
         from fastindex.tables.paths import list_session_paths
 
         recipe = self.options.recipe
@@ -258,6 +275,9 @@ class Report:
                 self.options.on_change,
             )
             refuse_losses(losses, tables, self)
+            columns: list[str] = []
+            if not any(counts.values()) and None is not tables.generation != generation:
+                columns = list_columns(tables, stage.path, below=stage.out.path, among=self.looked_at)
             if recipe.algorithms and self.reused <= self.datasets * FEW and tables.generation == generation:
                 self.inodes_are_new = are_inodes_new(published.folder, stage.path)
         self.changes = Changes(
@@ -268,6 +288,7 @@ class Report:
             datasets_changed=counts[False, ChangeKind.CHANGED],
             sessions_moved=counts[True, ChangeKind.MOVED],
             datasets_moved=counts[False, ChangeKind.MOVED],
+            columns=tuple(columns),
         )
 
     def _iter_warnings(self) -> Iterator[str]:
@@ -342,6 +363,8 @@ class Report:
             datasets_carried=self.carried.datasets,
             generation=generation,
             ids_kept=self._list_kept(),
+            info_offered=self.info_offered,
+            info_overruled=0 if self.carrier is None else self.carrier.overruled,
         )
 
 

@@ -50,6 +50,12 @@ def iter_lines(
             f'ids kept: {kept.sessions:,} of {kept.sessions_known:,} sessions, {kept.datasets:,} of '
             f'{kept.datasets_known:,} datasets of {escape(to_text(kept.tables))}'
         )
+    if summary.info_overruled:
+        sessions = to_count(summary.info_overruled, 'session')
+        yield f'projects or tasks of {sessions} are kept as they are known, though their files say other ones'
+    if summary.info_offered:
+        sessions = to_count(summary.info_offered, 'session')
+        yield f'files of {sessions} say their projects or tasks: `session_info` fills them in'
     yield from _iter_changes(summary, is_check)
     if summary.skipped:
         yield f'skipped {sum(summary.skipped.values()):,}, which do not belong into an index:'
@@ -74,8 +80,12 @@ def _iter_changes(summary: Summary, is_check: bool) -> Iterator[str]:
             yield 'there is no index of fastindex that is whole: run it without `check`'
         return
     counts = [
-        f'{name.replace("_", " ")}: {count:,}' for name, count in summary.changes.to_dict().items() if count
+        f'{name.replace("_", " ")}: {count:,}'
+        for name, count in summary.changes.to_dict().items()
+        if count and name != 'columns'
     ]
+    if summary.changes.columns:
+        counts.append(f'columns: {" ".join(summary.changes.columns)}')
     if is_check:
         yield f'stale: {", ".join(counts)}' if counts else 'up to date'
     else:

@@ -9,9 +9,9 @@ from pathlib import Path
 from fastindex.errors import InvalidIndexError, UsageError
 from fastindex.records import Record
 from fastindex.tables.check import TABLES, check_pair
-from fastindex.tables.kept import KeptIndex, iter_kept, link_files, path_of_kept
+from fastindex.tables.kept import KeptIndex, iter_kept, link_files, look_at_index, path_of_kept
 from fastindex.tables.publish import open_target
-from fastindex.tables.stage import EXTRAS
+from fastindex.tables.stage import EXTRAS, Stage
 from fastindex.text import escape, to_text
 from fastindex.trees import Access, is_url
 
@@ -55,7 +55,7 @@ def restore(
         The folder that was indexed.
     out
         Where the tables are, if not there; of `s3://bucket/prefix` that is put back which this user on this
-        machine has replaced.
+        machine has replaced. Where that fails midway, doing it again ends it.
     number
         1 is the one that was replaced last, 2 the one before it.
     endpoint, anonymous, requester_pays
@@ -72,25 +72,20 @@ def restore(
         raise UsageError(f'number={number}: expected 1 or more')
     target = root if out is None else out
     with ExitStack() as stack:
-        mirror = None
+        mirror, is_done = None, False
         if is_url(target):
-            from fastindex.tables.bucket import open_bucket
+            from fastindex.tables.bucket import open_mirror
 
             access = Access(endpoint, anonymous, requester_pays)
-            target, mirror = open_bucket(stack, os.fspath(target), access, dry_run=False)
+            mirror = stack.enter_context(open_mirror(os.fspath(target), access))
+            is_done, target = mirror.update(), mirror.folder
         folder = Path(os.path.realpath(target))
         stage = stack.enter_context(open_target(folder, overwrite=True))  # what is there is kept
-        source = path_of_kept(folder, number)
-        if not source.is_dir():
-            raise InvalidIndexError(f'{escape(os.fspath(source))}: no index that was replaced is kept there')
-        check_pair(source, below=folder)
-        [index] = (index for index in iter_kept(folder) if index.number == number)
-        with stage.open():
-            with stage.state.enter(source.name) as kept:
-                link_files((*TABLES, *EXTRAS), kept, stage.folder)
-            stage.publish(swap=number)
-        if mirror is not None:
-            mirror.publish()
+        if not is_done:
+            _swap(stage, folder, number)
+            if mirror is not None:
+                mirror.publish(is_restored=True)
+        index = look_at_index(folder, 0, below=folder)
         return Restored(
             mirror.location.url if mirror else to_text(os.fspath(folder)),
             index.generation,
@@ -98,3 +93,15 @@ def restore(
             index.datasets,
             tuple(iter_kept(folder)),
         )
+
+
+def _swap(stage: Stage, folder: Path, number: int) -> None:
+    """Let the index that is there and one that is kept change places."""
+    source = path_of_kept(folder, number)
+    if not source.is_dir():
+        raise InvalidIndexError(f'{escape(os.fspath(source))}: no index that was replaced is kept there')
+    check_pair(source, below=folder)
+    with stage.open():
+        with stage.state.enter(source.name) as kept:
+            link_files((*TABLES, *EXTRAS), kept, stage.folder)
+        stage.publish(swap=number)
