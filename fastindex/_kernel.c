@@ -348,7 +348,7 @@ typedef struct {
     char *buffer;
     Py_ssize_t buffer_bytes;
     long long max_bytes; /* a file of this size or more is left */
-    struct timespec settled;
+    struct timespec settled, future; /* between these a time is one of late */
 } reader;
 
 static bool is_before(struct timespec one, struct timespec other)
@@ -408,8 +408,24 @@ static int read_file(const reader *how, int fd, char *into, Py_ssize_t room, mea
         return errno;
     if (!S_ISREG(info->st_mode) || count != info->st_size || count >= how->max_bytes)
         return LEFT;
-    one->is_fresh = !(is_before(info->st_mtim, how->settled) && is_before(info->st_ctim, how->settled));
+    one->is_fresh = !is_before(info->st_ctim, how->settled) ||
+                    !(is_before(info->st_mtim, how->settled) || is_before(how->future, info->st_mtim));
     return one->is_fresh ? read_again(fd, into, info, me) : 0;
+}
+
+/* O_NOATIME: nobody has looked at what is hashed. Until a file of somebody else refuses it: then never again in this
+ * process, as most of the others would cost a call more. */
+static _Atomic int spare_atime = O_NOATIME;
+
+static int open_to_read(const reader *how, const char *name, unlocked *me)
+{
+    int fd, spared = spare_atime;
+    RETRY(fd, openat(how->folder, name, how->flags | spared));
+    if (fd < 0 && errno == EPERM && spared) {
+        spare_atime = 0;
+        RETRY(fd, openat(how->folder, name, how->flags));
+    }
+    return fd;
 }
 
 /* Read files, one behind the other in the buffer, until there is no room for another. */
@@ -423,7 +439,7 @@ static void read_all(const reader *how, files *these, unlocked *me)
         one->wrong = NO_ROOM;
         one->is_fresh = false;
         if (room >= FIRST_BYTES || !used) {
-            RETRY(fd, openat(how->folder, these->names[i], how->flags));
+            fd = open_to_read(how, these->names[i], me);
             one->wrong = fd < 0 ? errno : read_file(how, fd, how->buffer + used, room, one, me);
             if (fd >= 0)
                 close(fd);
@@ -438,29 +454,32 @@ static void read_all(const reader *how, files *these, unlocked *me)
 }
 
 PyDoc_STRVAR(read_files_doc,
-"read_files(fd, names, start, follow_links, buffer, max_bytes, settled) -> (end, sizes, fingerprints, left)\n\n"
+"read_files(fd, names, start, follow_links, buffer, max_bytes, settled, future)\n"
+"    -> (end, sizes, fingerprints, left)\n\n"
 "Read files of an open folder, from position `start` to position `end`, until the buffer is full. It has then the\n"
 "bytes of those that are in `sizes`, one behind the other. Of what could not be read `left` has position and\n"
 "errno; position and 0 of what is no regular file, has `max_bytes` or more, or changes. What was changed since\n"
-"`settled`, in seconds and nanoseconds since 1970, is read twice, and has a fingerprint of zeros.");
+"`settled`, in seconds and nanoseconds since 1970, is read twice, and has a fingerprint of zeros; but an mtime after\n"
+"`future` was given to the file, and does not count.");
 
 static PyObject *read_files(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     reader how;
     Py_buffer buffer;
     int follow_links;
-    long long seconds;
-    long nanoseconds;
+    long long settled, future;
+    long settled_ns, future_ns;
     Py_ssize_t start;
     PyObject *names, *columns = NULL;
     files these;
-    if (!PyArg_ParseTuple(arguments, "iOnpw*L(Ll)", &how.folder, &names, &start, &follow_links, &buffer,
-                          &how.max_bytes, &seconds, &nanoseconds))
+    if (!PyArg_ParseTuple(arguments, "iOnpw*L(Ll)(Ll)", &how.folder, &names, &start, &follow_links, &buffer,
+                          &how.max_bytes, &settled, &settled_ns, &future, &future_ns))
         return NULL;
     how.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | (follow_links ? 0 : O_NOFOLLOW); /* a FIFO must not block */
     how.buffer = buffer.buf;
     how.buffer_bytes = buffer.len;
-    how.settled = (struct timespec){.tv_sec = seconds, .tv_nsec = nanoseconds};
+    how.settled = (struct timespec){.tv_sec = settled, .tv_nsec = settled_ns};
+    how.future = (struct timespec){.tv_sec = future, .tv_nsec = future_ns};
     if (take_files(&these, names, start)) {
         unlocked me = unlock();
         read_all(&how, &these, &me);

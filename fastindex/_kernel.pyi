@@ -15,6 +15,7 @@ def read_files(
     buffer: memoryview,
     max_bytes: int,
     settled: tuple[int, int],
+    future: tuple[int, int],
     /,
 ) -> tuple[int, list[int], list[_Fingerprint], _Left]: ...
 def uuid3s(namespaces: list[bytes], counts: list[int], names: list[bytes], /) -> list[bytes]: ...

@@ -85,7 +85,7 @@ INPUTS = {
 }
 NO_PATHS = {
     *('N', 'I/N', 'S', 'UUID', 'NAMES', 'NAME', 'URL', 'TEXT', 'DIGEST', 'SIZE', 'WHAT', 'SEVERITY', 'TIME'),
-    'PATTERN',
+    *('PATTERN', 'FIELDS'),
     *('CODE', 'CODES', 'DAY', ('FROM', 'TO'), 'QC', '...', 'COMMAND', 'SHELL', 'N|N%'),
 }
 """What options take that name no path."""

@@ -70,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_recipe(parser)
     _add_questions(parser)
     _add_memory(parser)
+    _add_guards(parser)
     parser.set_defaults(run=_run)
     return parser
 
@@ -149,7 +150,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_memory(parser: argparse.ArgumentParser) -> None:
-    """Add what is kept of tables that are there, and what is not; and how the answer is told."""
+    """Add what is kept of tables that are there, and what is not."""
     add = parser.add_argument
     share(
         parser,
@@ -183,8 +184,19 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
         help='put outcomes of quality control into the column qc, which later runs carry on: a CSV file with '
         'the path or eid of a session, the rel_path or id of a dataset, and the outcome in each line',
     )
+    add(
+        '--trust',
+        metavar='FIELDS',
+        help='by what a file is known again that need not be read: size,mtime, with ctime, inode or both '
+        '(default: all four) where the disk keeps them',
+    )
     add('--fresh', action='store_true', help='start from the defaults, however the index there was made')
     add('--rehash', action='store_true', help='read all files again, also those that are as they were')
+
+
+def _add_guards(parser: argparse.ArgumentParser) -> None:
+    """Add what may be lost and replaced, and how the answer is told."""
+    add = parser.add_argument
     add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
     add(
         '--allow-removal',
@@ -272,6 +284,7 @@ def _build(options: argparse.Namespace, write_change: Callable[[Change], None] |
         exclude=options.exclude,
         one_file_system=options.one_file_system,
         session_info=options.session_info,
+        trust=options.trust,
         quick=options.quick,
         rehash=options.rehash,
         allow_empty=options.allow_empty,
@@ -342,6 +355,7 @@ def _to_json(summary: Summary) -> dict[str, Any]:
         ],
         'warnings': [with_flags(warning) for warning in summary.warnings],
         'digests_reused': summary.digests_reused,
+        'read_again': dict(summary.read_again),
         'sessions_carried': summary.sessions_carried,
         'datasets_carried': summary.datasets_carried,
         'changes': summary.changes and summary.changes.to_dict(),

@@ -6,28 +6,31 @@ the datasets that it had. What was written into a file that was there before is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from xxhash import xxh3_128_hexdigest
 
 from fastindex.names.problems import Tally
 from fastindex.trees import Tree
-from fastindex.trees.digests import NO_FINGERPRINT, Fingerprint
+from fastindex.trees.digests import FIELDS, NO_FINGERPRINT, Fingerprint
 
 __all__ = ['LookTask', 'pack_folders']
 
 
-def pack_folders(states: Mapping[str, Fingerprint]) -> tuple[bytes, bytes]:
+def pack_folders(states: Mapping[str, Fingerprint], trust: Sequence[str]) -> tuple[bytes, bytes]:
     """Pack by what to know the folders of a session again: their paths, and one digest of all states.
 
     states: by path, relative to the session
+    trust: what of them tells, of `fastindex.trees.digests.FIELDS`
     Returns the paths, and a digest, which is empty if one of them cannot be known again.
     """
     paths = '\0'.join(states).encode()
     if not states or NO_FINGERPRINT in states.values():
         return paths, b''
-    return paths, xxh3_128_hexdigest(repr(list(states.values())).encode()).encode()
+    kept = [i for i, name in enumerate(FIELDS[1:]) if name in trust]
+    trusted = [[state[i] for i in kept] for state in states.values()]
+    return paths, xxh3_128_hexdigest(repr(trusted).encode()).encode()
 
 
 class LookTask(NamedTuple):
@@ -35,6 +38,7 @@ class LookTask(NamedTuple):
 
     tree: Tree
     sessions: list[tuple[str, str, str]]
+    trust: tuple[str, ...]
 
     def run(self) -> list[str]:
         """Give the paths of those that are not as they were."""
@@ -47,4 +51,4 @@ class LookTask(NamedTuple):
                 states = {name: session.state(name) for name in folders.split('\0')}
         except OSError:
             return None
-        return pack_folders(states)[1].decode() or None
+        return pack_folders(states, self.trust)[1].decode() or None

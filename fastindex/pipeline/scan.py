@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from fastindex.tables.journal import Recorder
 from fastindex.tables.reuse import KnownRows
 from fastindex.tables.schema import fingerprint_columns, fingerprints_batch, folders_batch, to_ipc
 from fastindex.trees import Tree
-from fastindex.trees.digests import Measured
+from fastindex.trees.digests import FIELDS, Measured
 from fastindex.trees.part import NotedTree
 from fastindex.workers import Task
 from fastindex.workers.pool import Pool
@@ -52,6 +53,7 @@ class ScanTask(NamedTuple):
 
     with_folders: bool = False  # whether it is noted by what to know the folders again
     session_info: bool = False  # whether files are read that say what the sessions are of
+    trust: tuple[str, ...] = FIELDS  # by what files are known again
 
     def run(self) -> ScanResult:
         """Scan the sessions, up to the first one that is too large for one task.
@@ -130,6 +132,7 @@ class ScanResult(NamedTuple):
     dataset_count: int
     total_bytes: int
     reused: int  # datasets whose digests are those of the published index
+    read_again: Counter[str]  # datasets that it knows too, by the field in which they are not as they were
     tally: Tally
     folders: bytes | None  # by what to know the folders of the sessions again
     with_info: list[int]  # rows of sessions that have files which say what they are of
@@ -184,8 +187,11 @@ class _Scan:
         self.task = task
         self.tree = task.tree
         self.tally = Tally(list_skips=task.list_skips)
-        self.known = KnownRows.read(task.known, task.algorithms) if task.known is not None else None
+        self.known = None
+        if task.known is not None:
+            self.known = KnownRows.read(task.known, task.algorithms, task.trust)
         self.reused = 0
+        self.read_again: Counter[str] = Counter()
         self.sessions: list[SessionRows] = []  # in the order of the table
         self.rows = Rows()
         self.noted = NotedTree(task.tree, {}) if task.with_folders else None
@@ -238,7 +244,7 @@ class _Scan:
             if isinstance(error, FileNotFoundError) and len(self.rows) == first:
                 return []  # gone since it was listed: no row
         if self.noted is not None:
-            self.folders[key] = pack_folders(self.noted.noted)
+            self.folders[key] = pack_folders(self.noted.noted, self.task.trust)
         if session.has_info:
             self.infos[key] = info
         is_whole = session.has_revisions or self.task.uuid_filenames  # one dataset tells of another
@@ -308,11 +314,11 @@ class _Scan:
         if self.known is None:
             hex_digests = to_hex_digests(rows.digests, algorithms)
         else:
-            known = self.known.hex_digests_of(ids.data, (array('Q', rows.sizes), *fingerprints))
+            known = self.known.take_all(ids.data, (array('Q', rows.sizes), *fingerprints))
             if known is None:
                 self._measure_changed(ids)
                 return self._result(session_keys)
-            hex_digests = known
+            hex_digests, fingerprints = known
             self.reused = len(rows)
         return ScanResult(
             sessions=to_ipc(sessions_rows(identity, session_keys, self.task.lab, self.infos)),
@@ -323,6 +329,7 @@ class _Scan:
             dataset_count=len(rows),
             total_bytes=sum(rows.sizes),
             reused=self.reused,
+            read_again=self.read_again,
             tally=self.tally,
             folders=self._pack_folders(session_keys) if self.noted else None,
             with_info=[row for row, key in enumerate(session_keys) if key in self.infos]
@@ -340,7 +347,7 @@ class _Scan:
     def _measure_changed(self, ids: Text) -> None:
         """Read the files that are not as they are known, and take over the digests of the others."""
         assert self.known is not None  # noqa: S101 - for the type checker
-        known, self.known = self.known.by_id(), None
+        known, find_change, self.known = self.known.by_id(), self.known.find_change, None
         old, self.rows = self.rows, Rows()
         states = zip(old.sizes, *zip(*old.fingerprints, strict=True), strict=True)
         found = iter(list(zip(cut_ids(ids), old.paths, states, strict=True)))
@@ -356,11 +363,13 @@ class _Scan:
             changed: list[bytes] = []
             for one, path, state in islice(found, session.datasets):
                 known_state, digests = known.get(one, (None, None))
-                if state == known_state:
-                    self.rows.extend([path], [state[0]], [digests], [state[1:]])
+                change = 'new' if known_state is None else find_change(state, known_state)
+                if not change and known_state is not None:
+                    self.rows.extend([path], [state[0]], [digests], [known_state[1:]])
                     self.reused += 1
                 else:
                     changed.append(path)
+                    self.read_again[change] += known_state is not None
             walk.measure(changed)
             self.tally.problems[first_problem:] = sorted({*self.tally.problems[first_problem:]})
             count = len(self.rows) - first

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastindex.tables.file import DAMAGES
-from fastindex.tables.reuse import FINGERPRINTS, GroupTable, open_fingerprints
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
 
-__all__ = ['FEW', 'ChangeTimes', 'are_inodes_new']
+__all__ = ['FEW', 'ChangeTimes']
 
 FEW = 0.5  # of all files: some may have their old inode again by chance
 
@@ -48,31 +43,3 @@ class ChangeTimes:
     def are_missing(self) -> bool:
         """Whether no file has a time of change, of some that have times."""
         return self._files > 1 and not self._is_plain
-
-
-def are_inodes_new(folder: Path, staged: Path) -> bool:
-    """Tell whether nothing but the inode has changed, and that in most files: by chance some may agree.
-
-    folder: of the published index
-    staged: where an index with the same rows is, not published yet
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    files = same = 0
-    try:
-        datasets = GroupTable(folder / 'datasets.pqt', below=folder, repeated=['eid'])
-        before, now = open_fingerprints(folder, datasets), GroupTable(staged / FINGERPRINTS, below=staged)
-        if before is None or before.group_rows != now.group_rows:
-            return False
-        for group in range(len(now.group_rows)):
-            old, new = before.read(group), now.read(group)
-            is_known = pc.and_(pc.not_equal(old['mtime_ns'], 0), pc.not_equal(new['mtime_ns'], 0))
-            old, new = old.filter(is_known), new.filter(is_known)
-            if not (old['mtime_ns'].equals(new['mtime_ns']) and old['ctime_ns'].equals(new['ctime_ns'])):
-                return False
-            files += old.num_rows
-            same += pc.sum(pc.cast(pc.equal(old['inode'], new['inode']), pa.int64())).as_py() or 0
-    except DAMAGES:
-        return False
-    return files > 1 and same <= files * FEW

@@ -25,6 +25,7 @@ from xxhash import xxh3_128_digest
 from fastindex.folders import OpenFolder, open_below, share
 from fastindex.names.ids import Text, UuidIdentity
 from fastindex.tables.check import Published
+from fastindex.tables.metadata import Recipe
 from fastindex.tables.reuse import COLUMN_OF_ALGORITHM, STATE_CODES, KnownIndex, numbers_of, text_of
 from fastindex.tables.schema import from_ipc, to_ipc
 from fastindex.trees import STATE_FOLDER
@@ -256,11 +257,11 @@ class KnownDigests(NamedTuple):
     journal: Journal | None
 
     @classmethod
-    def open(cls, published: Published, algorithms: Sequence[str], *, is_sparse: bool) -> Self | None:
+    def open(cls, published: Published, recipe: Recipe, *, is_sparse: bool) -> Self | None:
         """Open both; None where nothing is known. See `KnownIndex.open`."""
         known = cls(
-            KnownIndex.open(published, algorithms, is_sparse=is_sparse),
-            Journal.open(published.folder, algorithms),
+            KnownIndex.open(published, recipe.algorithms, recipe.trust, is_sparse=is_sparse),
+            Journal.open(published.folder, recipe.algorithms),
         )
         return known if any(known) else None
 

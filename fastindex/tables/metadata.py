@@ -20,7 +20,7 @@ from fastindex.errors import UsageError
 from fastindex.names.identity import AdoptedIdentity, FilenameIdentity
 from fastindex.names.ids import NAMESPACE, UuidIdentity
 from fastindex.tables.schema import QC_CATEGORIES
-from fastindex.trees.digests import ALGORITHMS
+from fastindex.trees.digests import ALGORITHMS, FIELDS, check_trust
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,6 +47,8 @@ class Recipe:
     exclude: tuple[str, ...] = ()
     one_file_system: bool = False  # whether what is mounted below the root is left out
     session_info: bool = False  # whether projects and tasks are those of the sessions' own files
+    # by what files are known again, in the order of `fastindex.trees.digests.FIELDS`
+    trust: tuple[str, ...] = FIELDS
 
     @property
     def leave_out(self) -> dict[str, Any]:
@@ -69,7 +71,7 @@ class Recipe:
         """Make what is written: the digests, and only what is not as it is without options."""
         usual = Recipe()
         values: dict[str, Any] = {'algorithms': list(self.algorithms)}
-        for name in ('namespace', 'default_revision', 'exclude', *_SWITCHES):
+        for name in ('namespace', 'default_revision', 'exclude', 'trust', *_SWITCHES):
             if (value := getattr(self, name)) != getattr(usual, name):
                 values[name] = str(value) if isinstance(value, UUID) else value
         return values
@@ -81,7 +83,7 @@ class Recipe:
         >>> Recipe.from_json({'follow_symlinks': False, 'ids_from': 'x', 'algorithms': ['md5', 'crc']})
         Recipe(namespace=UUID('4a3ea44e-3757-4acb-821f-cdb419c23249'), ids_from=False, \
 follow_symlinks=False, uuid_filenames=False, algorithms=('md5',), default_revision='newest', exclude=(), \
-one_file_system=False, session_info=False)
+one_file_system=False, session_info=False, trust=('size', 'mtime', 'ctime', 'inode'))
         """
         known: dict[str, Any] = {name: facts[name] for name in _SWITCHES if isinstance(facts.get(name), bool)}
         with suppress(KeyError, ValueError, TypeError, AttributeError):
@@ -90,6 +92,8 @@ one_file_system=False, session_info=False)
             known['default_revision'] = facts['default_revision']
         if isinstance(patterns := facts.get('exclude'), list):
             known['exclude'] = tuple(filter(lambda one: isinstance(one, str), patterns))
+        with suppress(KeyError, UsageError, TypeError):
+            known['trust'] = check_trust(facts['trust'])
         if isinstance(names := facts.get('algorithms'), list):
             known['algorithms'] = tuple(name for name in ALGORITHMS if name in names)
         return cls(**known)

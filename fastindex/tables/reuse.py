@@ -1,7 +1,8 @@
 """What the published index knows: digests of files that are as they were, and need not be read again.
 
 Gives each shard the rows that the index has of its sessions, and tells which digests still hold: those of
-files whose size, mtime, ctime and inode are as they were recorded with the digest. They were recorded only
+files whose size, mtime, ctime and inode are as they were recorded with the digest, or those of them that the
+recipe trusts; what is recorded stays that of the file when it was read. They were recorded only
 where mtime and ctime were older than that scan by a minute, so a later change shows (git calls the others
 racy); the others have a mark, which equals nothing. The fingerprints stand row for row beside the
 datasets.pqt of their generation, so they need no key of their own.
@@ -28,7 +29,7 @@ from fastindex.tables.metadata import Recipe
 from fastindex.tables.schema import fingerprints_schema, folders_schema, from_ipc, to_ipc
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
-from fastindex.trees.digests import NO_FINGERPRINT, Digests
+from fastindex.trees.digests import FIELDS, NO_FINGERPRINT, Digests
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 __all__ = [
     'FINGERPRINTS',
     'FOLDERS',
+    'RECENT',
     'GroupTable',
     'KnownIndex',
     'KnownRows',
-    'State',
     'open_fingerprints',
     'open_folders',
 ]
@@ -53,6 +54,7 @@ State = tuple[int, int, int, int]
 """Size in bytes, mtime and ctime in nanoseconds, inode: what must be as it was for a digest to hold."""
 
 COLUMN_OF_ALGORITHM = {'xxh128': 'xxh128', 'md5': 'hash'}
+RECENT = 'recent'  # why a file is read again that has the mark
 STATE_CODES: dict[str, Literal['q', 'Q']] = {
     'file_size': 'Q',
     'mtime_ns': 'q',
@@ -76,12 +78,19 @@ class KnownIndex:
 
     @classmethod
     def open(
-        cls, published: Published, algorithms: Sequence[str], *, is_sparse: bool = False
+        cls,
+        published: Published,
+        algorithms: Sequence[str],
+        trust: Sequence[str] = FIELDS,
+        *,
+        is_sparse: bool = False,
     ) -> KnownIndex | None:
         """Open the index that is there; None where it has not all these digests, or is not to be trusted.
 
         Parameters
         ----------
+        trust
+            By what files are known again, of `fastindex.trees.digests.FIELDS`.
         is_sparse
             Whether the index has sessions between those of a shard, which are not scanned.
         """
@@ -91,6 +100,8 @@ class KnownIndex:
         with suppress(*DAMAGES):
             datasets = GroupTable(folder / 'datasets.pqt', below=folder, repeated=['eid'])
             is_edited = pair.generation is None
+            if is_edited and 'inode' not in trust:
+                return None  # nothing else tells a fingerprint of another file
             fingerprints = open_fingerprints(folder, datasets, is_edited=is_edited)
             if (
                 fingerprints is not None
@@ -263,9 +274,11 @@ class KnownRows:
 
     data: of `KnownIndex.for_shard`
     algorithms: the digests that are wanted
+    trust: by what files are known again, of `fastindex.trees.digests.FIELDS`
     """
 
-    def __init__(self, data: bytes, algorithms: Sequence[str]) -> None:
+    def __init__(self, data: bytes, algorithms: Sequence[str], trust: Sequence[str] = FIELDS) -> None:
+        self._trust = trust
         self._table = from_ipc(data).combine_chunks()
         self._ids = text_of(self._table, 'id', 36)
         self._hex_digests = {name: text_of(self._table, COLUMN_OF_ALGORITHM[name], 32) for name in algorithms}
@@ -273,40 +286,58 @@ class KnownRows:
             raise ValueError('there are digests that are not hexadecimal')
 
     @classmethod
-    def read(cls, data: bytes, algorithms: Sequence[str]) -> Self | None:
+    def read(cls, data: bytes, algorithms: Sequence[str], trust: Sequence[str]) -> Self | None:
         """Read what the index has; None where it is of no use."""
         with suppress(ValueError):
-            return cls(data, algorithms)
+            return cls(data, algorithms, trust)
         return None
 
-    def hex_digests_of(self, ids: bytes, states: Sequence[array[int]]) -> dict[str, bytes] | None:
-        """Get the digests of all rows of a shard at once; None if any row is not as it was, or has the mark.
+    def take_all(
+        self, ids: bytes, states: Sequence[array[int]]
+    ) -> tuple[dict[str, bytes], tuple[array[int], array[int], array[int]]] | None:
+        """Take all rows of a shard over at once; None if any is not as it was, or has the mark.
 
         ids: of the datasets, 36 characters each
         states: their sizes, mtimes, ctimes and inodes
-        Returns for each algorithm the digests of all rows in one piece, 32 hex digits each.
+        Returns for each algorithm the digests of all rows in one piece, 32 hex digits each, and the columns
+        of the fingerprints that were recorded with these.
         """
-        _, _, ctimes_ns, _ = states
+        known = {name: numbers_of(self._table, name) for name in STATE_CODES}
         is_same = (
             self._ids == ids
             and all(
-                numbers_of(self._table, name) == values.tobytes()
-                for name, values in zip(STATE_CODES, states, strict=True)
+                column == values.tobytes()
+                for name, column, values in zip(FIELDS, known.values(), states, strict=True)
+                if name in self._trust
             )
-            and bytes(8) not in ctimes_ns.tobytes()  # else a row may have the mark: `by_id` tells which
+            # Else a row, or what was found now, may have the mark: `by_id` tells which.
+            and bytes(8) not in known['ctime_ns'] + states[2].tobytes()
         )
-        return self._hex_digests if is_same else None
+        if not is_same:
+            return None
+        mtimes_ns, ctimes_ns, inodes = (array(code) for code in 'qqQ')
+        for column, name in ((mtimes_ns, 'mtime_ns'), (ctimes_ns, 'ctime_ns'), (inodes, 'inode')):
+            column.frombytes(known[name])
+        return self._hex_digests, (mtimes_ns, ctimes_ns, inodes)
 
     def by_id(self) -> dict[bytes, tuple[State, Digests]]:
-        """Get the state and the digests of the datasets without the mark by their ids, 36 characters."""
+        """Get the state and the digests of the datasets by their ids, 36 characters."""
         states = zip(
             *(memoryview(numbers_of(self._table, name)).cast(code) for name, code in STATE_CODES.items()),
             strict=True,
         )
         columns = [bytes.fromhex(digits.decode()) for digits in self._hex_digests.values()]
         digests = zip(*(_iter_cut(column, 16) for column in columns), strict=True)
-        rows = zip(_iter_cut(self._ids, 36), states, digests, strict=True)
-        return {id: (state, found) for id, state, found in rows if state[1:] != NO_FINGERPRINT}
+        return dict(zip(_iter_cut(self._ids, 36), zip(states, digests, strict=True), strict=True))
+
+    def find_change(self, state: State, known: State) -> str:
+        """Find the first field by which a file is not as it was known; `recent` for the mark, '' if none."""
+        if known[1:] == NO_FINGERPRINT:
+            return RECENT
+        if state == known:
+            return ''
+        fields = zip(FIELDS, state, known, strict=True)
+        return next((name for name, now, before in fields if now != before and name in self._trust), '')
 
     def select(self, ids: Sequence[bytes]) -> bytes | None:
         """Select the rows of these datasets, where there are any, as `KnownIndex.for_shard` gives them."""

@@ -27,6 +27,7 @@ from fastindex.system import read_into
 
 __all__ = [
     'ALGORITHMS',
+    'FIELDS',
     'NO_FINGERPRINT',
     'Digest',
     'FileChangedError',
@@ -35,12 +36,17 @@ __all__ = [
     'Measured',
     'NotRegularError',
     'check_algorithms',
+    'check_trust',
+    'is_settled',
     'new_digest',
     'open_buffer',
     'parse_algorithms',
 ]
 
 ALGORITHMS = ('xxh128', 'md5')  # the digests that can be asked for: what `xxh128sum` and `md5sum` print
+
+FIELDS = ('size', 'mtime', 'ctime', 'inode')  # by which a file is known again
+_ALWAYS = FIELDS[:2]  # those that every disk keeps
 
 BUFFER_BYTES = 4 * 2**20
 
@@ -115,6 +121,32 @@ def check_algorithms(names: Collection[str] | bool) -> tuple[str, ...]:
     return tuple(name for name in ALGORITHMS if name in names)
 
 
+def check_trust(names: Collection[str]) -> tuple[str, ...]:
+    """Put in order by what files are known again; UsageError if that would be nothing, or too little.
+
+    >>> check_trust(['mtime', 'size'])
+    ('size', 'mtime')
+    """
+    given = names.split(',') if isinstance(names, str) else names
+    if not set(_ALWAYS) <= set(given) <= set(FIELDS):
+        raise UsageError(
+            f'trust={",".join(given)!r}: expected size,mtime, and with these ctime, inode or both where they '
+            'last'
+        )
+    return tuple(name for name in FIELDS if name in given)
+
+
+def is_settled(mtime_ns: int, ctime_ns: int, settled_ns: int, future_ns: int) -> bool:
+    """Tell whether a file was not changed of late, so that each later change will show in its times.
+
+    On FAT, ctime is not what it should be: so both are looked at. But an mtime that lies in the future was
+    given to the file, and a change sets another one.
+
+    settled_ns, future_ns: now, less and more `SETTLED_NS`
+    """
+    return ctime_ns < settled_ns and not settled_ns <= mtime_ns <= future_ns
+
+
 def new_digest(algorithm: str) -> Digest:
     """Make an empty digest: `xxh128`, or one of hashlib's by name."""
     if algorithm == 'xxh128':
@@ -158,6 +190,7 @@ class Hasher:
         self.buffer = _buffer.view  # what was read last, from its beginning on: of this thread
         self.whole_bytes = min(max_bytes, BUFFER_BYTES)  # less than this is read as a whole
         self.settled_ns = time.time_ns() - SETTLED_NS  # what was changed before does not change now
+        self.future_ns = self.settled_ns + 2 * SETTLED_NS  # an mtime after this was given to its file
         self._is_xxh128_alone = algorithms == ('xxh128',)
         self._buffers = [self.buffer]
         self._max_bytes = max_bytes
@@ -205,8 +238,7 @@ class Hasher:
         return [self._digest(data) for data in contents]
 
     def _is_settled(self, info: os.stat_result) -> bool:
-        # On FAT, ctime is not what it should be.
-        return info.st_ctime_ns < self.settled_ns and info.st_mtime_ns < self.settled_ns
+        return is_settled(info.st_mtime_ns, info.st_ctime_ns, self.settled_ns, self.future_ns)
 
     def _digest(self, data: memoryview) -> Digests:
         digests = [new_digest(name) for name in self.algorithms]

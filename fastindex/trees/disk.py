@@ -20,7 +20,6 @@ from stat import S_ISREG
 from typing import NamedTuple
 
 from fastindex.errors import RootError
-from fastindex.folders import open_file
 from fastindex.names.problems import Tally
 from fastindex.system import flags
 from fastindex.text import escape, to_system
@@ -79,8 +78,10 @@ class Walk(NamedTuple):
 
 def to_state(info: os.stat_result) -> Fingerprint:
     """Get by what to know a folder again; `NO_FINGERPRINT` if it changed lately. See `Folder.state`."""
-    is_settled = max(info.st_mtime_ns, info.st_ctime_ns) < time.time_ns() - digests.SETTLED_NS
-    return (info.st_mtime_ns, info.st_ctime_ns, info.st_ino) if is_settled else digests.NO_FINGERPRINT
+    times, now_ns = (info.st_mtime_ns, info.st_ctime_ns), time.time_ns()
+    if not digests.is_settled(*times, now_ns - digests.SETTLED_NS, now_ns + digests.SETTLED_NS):
+        return digests.NO_FINGERPRINT
+    return *times, info.st_ino
 
 
 class _DiskFolder:
@@ -131,7 +132,7 @@ class _DiskFolder:
 
     @contextmanager
     def open(self, name: str) -> Iterator[int]:
-        fd = open_file(to_system(name), kernel.file_flags(self._follow_links), dir_fd=self._fd)
+        fd = kernel.open_to_read(self._fd, name, follow_links=self._follow_links)
         try:
             yield fd
         finally:

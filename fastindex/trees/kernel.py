@@ -7,7 +7,8 @@ name means to `fastindex.names`, and which folder to `fastindex.trees.disk`.
    entry does. Where it breaks off, what it gave before is given, and then it raises.
 2. Only what is regular is measured. A link is followed only where links are: else nothing is opened or looked
    at through one, not even while links change.
-3. What is read is unsettled if it was changed of late; then it is read between two looks that must agree.
+3. What is read is unsettled if it was changed of late; then it is read between two looks that must agree. Its
+   atime stays as it was, where this user may ask for that.
 4. What stands in the way of a file is told by its position, and stands in the way of no other file.
 
 The compiled twin does what is plain, a folder at a time and without the interpreter's lock. It leaves what is
@@ -39,12 +40,12 @@ from fastindex.twins import KERNEL, compiled
 __all__ = [
     'TWINS',
     'Twin',
-    'file_flags',
     'kind_of',
     'list_folder',
     'list_in_python',
     'measure',
     'measure_in_python',
+    'open_to_read',
 ]
 
 _TYPE_MASK = S_IFMT(0xFFFF)
@@ -62,9 +63,21 @@ _KIND_OF_TYPE = {
 }
 
 
-def file_flags(follow_links: bool) -> int:
-    """Get the flags to open a file with."""
-    return os.O_RDONLY if follow_links else os.O_RDONLY | flags('O_NOFOLLOW')
+_spare_atime = [flags('O_NOATIME')]
+"""Nobody has looked at what is hashed. Until a file of somebody else refuses that: then never again in this
+process, as most of the others would cost a call more."""
+
+
+def open_to_read(fd: int | None, name: str, *, follow_links: bool) -> int:
+    """Open a file of an open folder; its atime stays, where this user may ask for that."""
+    name, how = to_system(name), os.O_RDONLY | (0 if follow_links else flags('O_NOFOLLOW'))
+    try:
+        return open_file(name, how | _spare_atime[0], dir_fd=fd)
+    except PermissionError as error:
+        if error.errno != errno.EPERM or not _spare_atime[0]:
+            raise
+    _spare_atime[0] = 0
+    return open_file(name, how, dir_fd=fd)
 
 
 def kind_of(fd: int | None, name: str, *, follow: bool) -> int:
@@ -160,7 +173,7 @@ def measure_in_python(
 ) -> Measures:
     """Measure files of an open folder; of none, by their paths."""
     if algorithms:
-        return _read(fd, names, file_flags(follow_links), Hasher(algorithms, max_bytes=max_bytes))
+        return _read(fd, names, follow_links, Hasher(algorithms, max_bytes=max_bytes))
     sizes: list[int] = []
     fingerprints: list[Fingerprint] = []
     wrong: dict[int, OSError | Reason] = {}
@@ -184,14 +197,14 @@ def measure_in_python(
     return Measures(sizes, [], fingerprints, wrong)
 
 
-def _read(folder_fd: int | None, names: Sequence[str], flags: int, hasher: Hasher) -> Measures:
+def _read(folder_fd: int | None, names: Sequence[str], follow_links: bool, hasher: Hasher) -> Measures:
     sizes: list[int] = []
     digests: list[Digests | None] = []
     fingerprints: list[Fingerprint] = []
     wrong: dict[int, OSError | Reason] = {}
     for position, name in enumerate(names):
         try:
-            fd = open_file(to_system(name), flags, dir_fd=folder_fd)
+            fd = open_to_read(folder_fd, name, follow_links=follow_links)
             try:
                 size_bytes, found, fingerprint = hasher.measure(fd)
             finally:
@@ -238,9 +251,9 @@ def _measure_compiled(
                 fd, names, end, follow_links, with_fingerprints
             )
         else:
-            settled = divmod(hasher.settled_ns, 10**9)
+            settled, future = (divmod(ns, 10**9) for ns in (hasher.settled_ns, hasher.future_ns))
             end, sizes, fingerprints, left = compiled.read_files(
-                fd, names, end, follow_links, hasher.buffer, hasher.whole_bytes, settled
+                fd, names, end, follow_links, hasher.buffer, hasher.whole_bytes, settled, future
             )
             measures.digests.extend(hasher.digest(sizes))
         measures.sizes.extend(sizes)

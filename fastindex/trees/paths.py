@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
 
-from fastindex.folders import open_file
 from fastindex.names.problems import Tally
 from fastindex.system import is_link, long_path
 from fastindex.text import from_system, to_system
@@ -80,7 +79,7 @@ class _PathFolder:
         path = to_system(self._path_of(name))
         if not self._follow_links and os.path.islink(path):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        fd = open_file(path, kernel.file_flags(self._follow_links))
+        fd = kernel.open_to_read(None, path, follow_links=self._follow_links)
         try:
             yield fd
         finally:

@@ -73,6 +73,7 @@ def test_json_is_one_object_with_the_summary(make_tree, run):
         'sessions_carried': 0,
         'datasets_carried': 0,
         'digests_reused': 0,
+        'read_again': {},
         'changes': None,
         'generation': fastindex.open(root).generation,
         'kernel': KERNEL,

@@ -55,8 +55,13 @@ def run_steps(name: str, folder: Path, example: Path) -> dict[str, Any]:
     found['reused'] = again.digests_reused
     sh('umount $M', folder)
     sh(disk.mount, folder)
+    found['reused by trust'] = {
+        trust: build(trust=trust.split(','), check=True).digests_reused
+        for trust in ('size,mtime,ctime', 'size,mtime')
+    }
     last = build()
     found['reused after a mount'] = last.digests_reused
+    found['read again'] = dict(last.read_again)
     found['warnings'] = list(last.warnings)
     found['is locked'] = False
     with open_stage(root):

@@ -43,6 +43,10 @@ def tell(part: int, whole: int) -> str:
     return 'all' if part == whole else 'few or none' if part * 2 <= whole else f'{part} of {whole}'
 
 
+def find_trust(reused: dict[str, int], datasets: int) -> str:
+    return next((f'`{trust}`' for trust, count in reused.items() if count == datasets), 'none')
+
+
 @pytest.mark.parametrize('name', DISKS)
 def test_each_disk_does_what_the_guide_says(name, example, tmp_path, say):
     disk = DISKS[name]
@@ -81,6 +85,7 @@ def test_each_disk_does_what_the_guide_says(name, example, tmp_path, say):
     row = [
         tell(found['reused'], datasets),
         tell(found['reused after a mount'], datasets),
+        '' if has_lasting_inodes else find_trust(found['reused by trust'], datasets),
         'yes' if found['rewrite'] else 'no',
         HERE,
     ]

@@ -64,6 +64,12 @@ OPTIONS: dict[str, tuple[list[str], str, str, dict[str, object]]] = {
         '--no-session-info',
         {'session_info': True},
     ),
+    'trust': (
+        ['--trust', 'mtime,size'],
+        '--trust=size,mtime',
+        '--trust=size,mtime,ctime,inode',
+        {'trust': ['size', 'mtime']},
+    ),
 }
 """For each field of the recipe: how it is said, how a run goes on with it, the opposite, and as Python."""
 TOGETHER = [

@@ -6,6 +6,7 @@
  *   ODDCALLS has an `r`  SIGUSR1 comes before each look at a file, and interrupts nothing
  *   ODDCALLS has a `b`   a listing breaks off with EIO: at the second getdents64, at the tenth entry of readdir
  *   ODDCALLS has a `c`   a file has grown by a byte when it is read from where it begins (pread)
+ *   ODDCALLS has an `n`  all files are somebody else's, who alone may open them so that their atime stays
  *   …/eio.*              cannot be looked at: EIO
  *   …/waits.*            is looked at once there is the file that ODDCALLS_FILE names; ETIMEDOUT after a minute
  */
@@ -105,6 +106,10 @@ int fstatat64(int fd, const char *name, struct stat64 *info, int flags)
 int fstat64(int fd, struct stat64 *info)
 { REAL(fstat64); return interrupts('s') ? -1 : real(fd, info); }
 
+static int refused;
+
+int oddcalls_refused(void) { return refused; }
+
 int openat64(int fd, const char *name, int flags, ...)
 {
     REAL(openat64);
@@ -112,6 +117,11 @@ int openat64(int fd, const char *name, int flags, ...)
     va_start(rest, flags);
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;
     va_end(rest);
+    if (is('n') && flags & O_NOATIME) {
+        refused++;
+        errno = EPERM;
+        return -1;
+    }
     return interrupts('i') ? -1 : real(fd, name, flags, mode);
 }
 

@@ -205,6 +205,16 @@ def test_a_file_that_may_change_in_this_tick_of_the_clock_has_no_fingerprint(twi
         ]
 
 
+@pytest.mark.usefixtures('age')
+def test_nobody_has_looked_at_what_is_hashed(twin, tmp_path):
+    folder = grow(tmp_path, {'a.npy': b'x', 'b.npy': bytes(100_000)})
+    for name in ('a.npy', 'b.npy'):
+        os.utime(folder / name, (1, 2))  # older than mtime: where only the first look counts, this is it
+    with opened(folder) as fd:
+        assert twin.measure(fd, ['a.npy', 'b.npy'], ('md5',), follow_links=True).sizes == [1, 100_000]
+    assert [(folder / name).stat().st_atime for name in ('a.npy', 'b.npy')] == [1, 1]
+
+
 @pytest.mark.long
 def test_what_vanishes_after_it_was_listed_stands_in_the_way_of_nothing_else(twin, tmp_path, age):
     names = [f'{i:03}' for i in range(300)]
@@ -280,15 +290,18 @@ def test_no_byte_is_written_behind_the_buffer_and_what_has_no_room_comes_in_the_
 
     folder = grow(tmp_path, {name: name.encode() * 100_000 for name in 'abc'})
     memory = bytearray(400_000)
-    later = (2**40, 0)
+    later = ((2**40, 0), (2**40, 0))
     with opened(folder) as fd, memoryview(memory) as view:
         with view[:250_000] as buffer:
-            assert _kernel.read_files(fd, 'abc', 0, True, buffer, 2**20, later)[:2] == (2, [100_000] * 2)
+            assert _kernel.read_files(fd, 'abc', 0, True, buffer, 2**20, *later)[:2] == (
+                2,
+                [100_000] * 2,
+            )
             assert memory == b'a' * 100_000 + b'b' * 100_000 + memory[200_000:250_000] + bytes(150_000)
-            assert _kernel.read_files(fd, 'abc', 2, True, buffer, 2**20, later)[:2] == (3, [100_000])
+            assert _kernel.read_files(fd, 'abc', 2, True, buffer, 2**20, *later)[:2] == (3, [100_000])
             assert memory[:100_000] == b'c' * 100_000
         with view[:90_000] as buffer:  # it has room in no call
-            assert _kernel.read_files(fd, 'abc', 0, True, buffer, 2**20, later) == (
+            assert _kernel.read_files(fd, 'abc', 0, True, buffer, 2**20, *later) == (
                 3, [], [], [(0, 0), (1, 0), (2, 0)]
             )  # fmt: skip
 
@@ -434,6 +447,19 @@ def test_a_young_file_that_grows_between_two_reads_has_the_digest_of_the_whole(r
     assert contents == ([b'datax', b'x'] if twin is kernel.TWINS['compiled'] else [b'data', b''])
     digests = [hashlib.md5(content).hexdigest() for content in contents]
     assert line == ' '.join(map(str, [*map(len, contents), *digests, [NO_FINGERPRINT] * 2, {}]))
+
+
+@pytest.mark.long
+def test_only_the_first_file_of_somebody_else_is_asked_to_keep_its_atime(run_odd, tmp_path):
+    folder = grow(tmp_path, {f'{i}.npy': b'x' for i in range(200)})
+    lines = (
+        'import ctypes\n'
+        'names = [name for names, _ in list_folder(fd) for name in names]\n'
+        'for _ in range(2):\n'
+        '    found = measure(fd, names, ("xxh128",), follow_links=True)\n'
+        '    print(len(found.digests), found.wrong, ctypes.CDLL(None).oddcalls_refused())\n'
+    )
+    assert run_odd(folder, 'n', lines) == ['200 {} 1'] * 2
 
 
 @pytest.mark.long

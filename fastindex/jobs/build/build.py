@@ -14,23 +14,22 @@ from uuid import UUID
 from fastindex.errors import EmptyTreeError
 from fastindex.jobs.build.carried import Wish, carry_on
 from fastindex.jobs.build.guard import refuse_to_lose
-from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, open_outcomes
+from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, choose_trust, open_outcomes
 from fastindex.jobs.build.scope import Scope
 from fastindex.jobs.build.summary import Report, Summary
-from fastindex.jobs.build.update import Selection, keeps_folders, select
+from fastindex.jobs.build.update import keeps_folders, select
+from fastindex.jobs.build.write import write_stage
 from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery, discover
-from fastindex.pipeline.scan import HashResult, ScanResult, ScanTask, scan
+from fastindex.pipeline.scan import ScanTask, scan
 from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
 from fastindex.progress import announce
 from fastindex.tables.check import Published
 from fastindex.tables.journal import KnownDigests, open_recorder
 from fastindex.tables.losses import Limit
-from fastindex.tables.metadata import Recipe, date_created_now, to_facts
+from fastindex.tables.metadata import date_created_now
 from fastindex.tables.publish import open_draft, open_target, recover
-from fastindex.tables.splice import Splice
 from fastindex.tables.stage import Stage
-from fastindex.text import from_system, to_text
 from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import check_algorithms
 from fastindex.trees.exclude import leave_out
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from fastindex.workers.pool import Dask
 
 __all__ = ['build', 'build_index', 'recover', 'run_stages']
-
-Scanned = Iterator[tuple[ScanResult, list[HashResult]]]
 
 
 def build(
@@ -69,6 +66,7 @@ def build(
     exclude: Collection[str] | None = None,
     one_file_system: bool | None = None,
     session_info: bool | None = None,
+    trust: Collection[str] | None = None,
     wait: float = 0,
     quick: bool = False,
     rehash: bool = False,
@@ -129,6 +127,9 @@ def build(
     session_info
         Whether `projects` and `task_protocol` are what the sessions' own files say, as the IBL's rigs write
         them, where neither people nor the tables of `ids_from` say something else.
+    trust
+        By what a file is known again that need not be read, and a folder by `quick`: `size` and `mtime`, and
+        with these `ctime`, `inode`, or both as in a first run, where the disk keeps them.
     wait
         Seconds that another run on the same index may yet take, before it is a LockedError.
     uuid_filenames
@@ -192,6 +193,7 @@ def build(
         exclude=None if exclude is None else tuple(exclude),
         one_file_system=one_file_system,
         session_info=session_info,
+        trust=choose_trust(trust, root),
     )
     target = root if out is None else out
     overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
@@ -301,7 +303,7 @@ def run_stages(
                     report.complete(result, hashed)
             return report.summary(started)
         with open_draft() if stage is None else stage.open() as staged:
-            generation = _write(scanned, staged, report, date_created, selection)
+            generation = write_stage(scanned, staged, report, date_created, selection)
             pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
             refuse_to_lose(published.folder, report)
             report.compare(published, staged, generation)
@@ -330,6 +332,7 @@ def _iter_tasks(
             options.recipe.uuid_filenames,
             report.with_folders,
             options.recipe.session_info,
+            options.recipe.trust,
         )
 
 
@@ -344,7 +347,7 @@ def _discover(
         import pyarrow  # noqa: F401
 
         if options.recipe.algorithms and options.reuse and published is not None:
-            known = KnownDigests.open(published, options.recipe.algorithms, is_sparse=bool(options.scope))
+            known = KnownDigests.open(published, options.recipe, is_sparse=bool(options.scope))
 
     part = tree if options.scope is None else options.scope.narrow(tree)
     found = discover(part, options.identity, pool, list_skips=options.on_skip is not None, load=load)
@@ -359,41 +362,3 @@ def _discover(
     if options.lab is not None:
         check_lab(found, options.identity, options.lab)
     return found, known
-
-
-def _write(
-    scanned: Scanned, stage: Stage, report: Report, date_created: str, selection: Selection | None
-) -> str:
-    """Collect what was scanned into the stage; return the generation."""
-    from fastindex.tables.write import PairWriter
-
-    options, carrier = report.options, report.carrier
-    writer = PairWriter(
-        stage.folder,
-        algorithms=options.recipe.algorithms,
-        origin=to_text(from_system(report.tree.root)),
-        date_created=date_created,
-        with_index=not options.path_ids,
-        further=carrier.fields if carrier else ((), ()),
-        keeps_facts=options.carries and options.recipe != Recipe(),
-        with_folders=report.with_folders,
-    )
-    rows = selection.open_splice(writer) if selection else writer
-    try:
-        stage.write_problems(report.first_problems)
-        for result, hashed in scanned:
-            stage.write_problems(report.add(result, hashed))
-            rows.write(*report.complete(result, hashed))
-            rows.write_folders(result.folders)
-        if selection is not None and isinstance(rows, Splice):
-            report.add_carried(rows.finish(), selection.carry_problems(stage), selection.left_out)
-        facts = to_facts(
-            options.recipe,
-            sessions=report.sessions,
-            datasets=report.datasets,
-            size_bytes=report.bytes,
-            kept=sorted({*report.carried.kept, *(carrier.columns if carrier else ())}),
-        )
-        return writer.close(facts)
-    finally:
-        writer.abort()

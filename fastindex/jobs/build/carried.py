@@ -34,6 +34,7 @@ class Wish(NamedTuple):
     exclude: tuple[str, ...] | None = None
     one_file_system: bool | None = None
     session_info: bool | None = None
+    trust: tuple[str, ...] | None = None
 
 
 def carry_on(
@@ -91,6 +92,8 @@ def _iter_options(recipe: Recipe, asked: set[str]) -> Iterator[str]:
             continue
         if name == 'exclude':
             yield '`exclude`'
+        elif name == 'trust':
+            yield f'`trust={",".join(value)}`'
         elif name == 'algorithms':
             yield '`hash`' if value == ('xxh128',) else f'`hash={",".join(value)}`'
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,7 @@ from fastindex.pipeline.discover import Discovery
 from fastindex.tables.metadata import REVISIONS, Recipe
 from fastindex.text import escape, is_utf8
 from fastindex.trees import is_url
+from fastindex.trees.digests import FIELDS, check_trust
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.adopt import AdoptedIds
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from fastindex.tables.losses import Limit
     from fastindex.tables.quality import Outcomes
 
-__all__ = ['Options', 'adopt', 'check_lab', 'check_usage', 'open_outcomes']
+__all__ = ['Options', 'adopt', 'check_lab', 'check_usage', 'choose_trust', 'open_outcomes']
 
 
 class Options(NamedTuple):
@@ -81,6 +82,18 @@ def open_outcomes(path: str | os.PathLike[str] | None, *, is_part: bool) -> Outc
     from fastindex.tables.quality import Outcomes
 
     return Outcomes(path)
+
+
+def choose_trust(trust: Collection[str] | None, root: str | os.PathLike[str]) -> tuple[str, ...] | None:
+    """Choose by what files are known again; None is as before. In a bucket it is always the ETag too."""
+    if not is_url(root):
+        return None if trust is None else check_trust(trust)
+    if trust is not None:
+        raise UsageError(
+            f'{escape(os.fspath(root))}: trust is for a tree on a disk; in a bucket, ETag and time tell '
+            'whether an object is as it was'
+        )
+    return FIELDS
 
 
 def adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe) -> AdoptedIds:

@@ -25,16 +25,18 @@ from fastindex.pipeline.scan import HashResult, ScanResult
 from fastindex.progress import open_bar
 from fastindex.records import Record
 from fastindex.tables.check import Published
-from fastindex.tables.disks import FEW, ChangeTimes, are_inodes_new
+from fastindex.tables.disks import FEW, ChangeTimes
 from fastindex.tables.file import AGAIN
 from fastindex.tables.foreign import read_edited
 from fastindex.tables.known import count_empty
 from fastindex.tables.losses import Losses
 from fastindex.tables.metadata import Recipe
+from fastindex.tables.reuse import RECENT
 from fastindex.tables.splice import Counts
 from fastindex.tables.stage import PROBLEMS
 from fastindex.text import escape, from_system, to_count, to_text
 from fastindex.trees import STATE_FOLDER, Tree
+from fastindex.trees.digests import FIELDS
 from fastindex.trees.roots import iter_root_warnings
 
 if TYPE_CHECKING:
@@ -90,6 +92,9 @@ class Summary(Record):
         What is wrong with the root, in sentences.
     digests_reused
         Datasets whose digests are those of the index before, as the file is as it was.
+    read_again
+        Datasets that were known too, but whose files were read: how many by the first of size, mtime, ctime
+        and inode in which the file is not as it was, or by `recent`, as it had just been changed then.
     changes
         Since the index before; None where there was none of ours that was whole.
     seconds
@@ -129,6 +134,7 @@ class Summary(Record):
     datasets_carried: int = 0
     generation: str | None = None
     ids_kept: tuple[KeptIds, ...] = ()
+    read_again: Mapping[str, int] = MappingProxyType({})
     info_offered: int = 0
     info_overruled: int = 0
 
@@ -166,6 +172,7 @@ class Report:
         self.options = options
         self.total = found.count_sessions()
         self.sessions = self.datasets = self.bytes = self.reused = self.info_offered = 0
+        self.read_again: Counter[str] = Counter()
         self.skipped: Counter[SkipReason] = Counter()
         self.problems: list[Problem] = []
         self.problem_count = self.problems_carried = 0
@@ -196,6 +203,7 @@ class Report:
         self.datasets += result.dataset_count
         self.bytes += result.total_bytes
         self.reused += result.reused
+        self.read_again += result.read_again
         tally = result.tally
         for task, big in zip(result.subtasks, hashed, strict=True):
             tally.merge(big.tally)
@@ -278,8 +286,9 @@ class Report:
             columns: list[str] = []
             if not any(counts.values()) and None is not tables.generation != generation:
                 columns = list_columns(tables, stage.path, below=stage.out.path, among=self.looked_at)
-            if recipe.algorithms and self.reused <= self.datasets * FEW and tables.generation == generation:
-                self.inodes_are_new = are_inodes_new(published.folder, stage.path)
+            # Which nobody need have changed: all is as it was.
+            again = self.read_again['inode'] if tables.generation == generation else 0
+            self.inodes_are_new = again > 1 and again >= (self.reused + self.read_again.total()) * FEW
         self.changes = Changes(
             sessions_added=counts[True, ChangeKind.ADDED],
             sessions_removed=counts[True, ChangeKind.REMOVED],
@@ -299,7 +308,8 @@ class Report:
         if self.inodes_are_new:
             yield (
                 'most files were read again, as they have other inodes than at the run before, with '
-                'the sizes and times of then: this disk gives new ones at each mount'
+                'the sizes and times of then: where the disk gives new ones at each mount, '
+                '`trust=size,mtime,ctime` does without them'
             )
         if self.change_times.are_missing:
             yield (
@@ -365,6 +375,7 @@ class Report:
             ids_kept=self._list_kept(),
             info_offered=self.info_offered,
             info_overruled=0 if self.carrier is None else self.carrier.overruled,
+            read_again={name: self.read_again[name] for name in (*FIELDS, RECENT) if name in self.read_again},
         )
 
 

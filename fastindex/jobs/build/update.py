@@ -10,7 +10,7 @@ import json
 import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from heapq import merge
 from itertools import groupby
@@ -135,10 +135,10 @@ def select(
             elif folders is not None:
                 looks.append((identity.session_path(key), *folders))
             if len(looks) == LOOKS:
-                yield LookTask(tree, looks)
+                yield LookTask(tree, looks, options.recipe.trust)
                 looks = []
         if looks:
-            yield LookTask(tree, looks)
+            yield LookTask(tree, looks, options.recipe.trust)
 
     doubtful: set[bytes] = set()
     known_folders: Iterator[tuple[str, str, str]] = iter(())
@@ -173,6 +173,7 @@ def _can_carry(published: Published, recipe: Recipe, scope: Scope) -> bool:
             hint='leave `only` out once',
         )
     before = Recipe.from_json(pair.facts)
+    before = replace(before, trust=recipe.trust)  # which says nothing of rows
     other = [
         field.name for field in fields(Recipe) if getattr(before, field.name) != getattr(recipe, field.name)
     ]

@@ -45,6 +45,9 @@ def iter_lines(
     if summary.recipe.algorithms:
         computed = summary.datasets - summary.datasets_carried - summary.digests_reused
         yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
+        if again := summary.read_again:
+            why = ', '.join(f'{count:,} {name}' for name, count in again.items())
+            yield f'{sum(again.values()):,} read again: {why}'
     for kept in summary.ids_kept:
         yield (
             f'ids kept: {kept.sessions:,} of {kept.sessions_known:,} sessions, {kept.datasets:,} of '

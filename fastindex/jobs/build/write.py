@@ -1,0 +1,57 @@
+"""Write what was scanned into the stage, and what is carried over between it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastindex.jobs.build.summary import Report
+from fastindex.jobs.build.update import Selection
+from fastindex.pipeline.scan import HashResult, ScanResult
+from fastindex.tables.metadata import Recipe, to_facts
+from fastindex.tables.splice import Splice
+from fastindex.tables.stage import Stage
+from fastindex.text import from_system, to_text
+
+__all__ = ['write_stage']
+
+
+def write_stage(
+    scanned: Iterator[tuple[ScanResult, list[HashResult]]],
+    stage: Stage,
+    report: Report,
+    date_created: str,
+    selection: Selection | None,
+) -> str:
+    """Collect what was scanned into the stage; return the generation."""
+    from fastindex.tables.write import PairWriter
+
+    options, carrier = report.options, report.carrier
+    writer = PairWriter(
+        stage.folder,
+        algorithms=options.recipe.algorithms,
+        origin=to_text(from_system(report.tree.root)),
+        date_created=date_created,
+        with_index=not options.path_ids,
+        further=carrier.fields if carrier else ((), ()),
+        keeps_facts=options.carries and options.recipe != Recipe(),
+        with_folders=report.with_folders,
+    )
+    rows = selection.open_splice(writer) if selection else writer
+    try:
+        stage.write_problems(report.first_problems)
+        for result, hashed in scanned:
+            stage.write_problems(report.add(result, hashed))
+            rows.write(*report.complete(result, hashed))
+            rows.write_folders(result.folders)
+        if selection is not None and isinstance(rows, Splice):
+            report.add_carried(rows.finish(), selection.carry_problems(stage), selection.left_out)
+        facts = to_facts(
+            options.recipe,
+            sessions=report.sessions,
+            datasets=report.datasets,
+            size_bytes=report.bytes,
+            kept=sorted({*report.carried.kept, *(carrier.columns if carrier else ())}),
+        )
+        return writer.close(facts)
+    finally:
+        writer.abort()
