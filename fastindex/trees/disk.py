@@ -26,7 +26,7 @@ from fastindex.text import escape, to_system
 from fastindex.trees import Folder, Measures, digests, kernel
 from fastindex.trees.digests import Fingerprint
 
-__all__ = ['LocalTree', 'Walk', 'find_root', 'to_state']
+__all__ = ['LocalTree', 'Walk', 'find_root', 'read_first', 'to_state']
 
 MAX_LINKS = 16
 """Times that one folder is entered through links in one session: links to links double at each step."""
@@ -84,6 +84,15 @@ def to_state(info: os.stat_result) -> Fingerprint:
     return *times, info.st_ino
 
 
+def read_first(folder: Folder, name: str, max_bytes: int) -> bytes:
+    """Read the first bytes of a file. See `Folder.read`."""
+    with folder.open(name) as fd:
+        if not S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
+        with open(fd, 'rb', closefd=False) as file:
+            return file.read(max_bytes)
+
+
 class _DiskFolder:
     """An open folder. See `fastindex.trees.Folder`."""
 
@@ -139,11 +148,7 @@ class _DiskFolder:
             os.close(fd)
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        with self.open(name) as fd:
-            if not S_ISREG(os.fstat(fd).st_mode):
-                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
-            with open(fd, 'rb', closefd=False) as file:
-                return file.read(max_bytes)
+        return read_first(self, name, max_bytes)
 
     @property
     def device(self) -> int:

@@ -20,7 +20,7 @@ from fastindex.system import is_link, long_path
 from fastindex.text import from_system, to_system
 from fastindex.trees import Folder, Measures, kernel
 from fastindex.trees.digests import Fingerprint
-from fastindex.trees.disk import Walk, find_root, to_state
+from fastindex.trees.disk import Walk, find_root, read_first, to_state
 
 __all__ = ['PathTree']
 
@@ -84,6 +84,9 @@ class _PathFolder:
             yield fd
         finally:
             os.close(fd)
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        return read_first(self, name, max_bytes)
 
     @property
     def device(self) -> int:
