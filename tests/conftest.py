@@ -72,6 +72,14 @@ def _fork_beside_idle_threads() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _sync_nothing() -> Iterator[None]:
+    """No test cuts the power: that a disk has all is waited for by processes alone that a test starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, 'fsync', os.fstat)  # which refuses what is no file, too
+        yield
+
+
 @pytest.fixture(params=twins.TWINS)
 def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> kernel.Twin:
     """Run a test with each twin of the kernel, in workers and commands too."""
