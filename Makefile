@@ -8,6 +8,7 @@ USER := $(VENV)/.user
 DEV := $(VENV)/.dev
 PEERS := $(VENV)/.peers
 LOWEST := .venv-lowest
+EXAMPLE := build/example
 LIGHT := $(addprefix jobs/test_,build client index info release report search verify) commands/test_completion trees/test_exclude
 # No browser; and the client's answers to \w are those of pandas 3.1: that of numpy 2.0 takes it for ASCII.
 NOT_LIGHT := browser or (hundred_questions and awkward)
@@ -34,10 +35,11 @@ $(DEV): $(USER)
 	@touch $@
 
 run: $(USER)  ## the main job on an example of 74,000 files: write it, index it, open it with the ONE client
-	$(BIN)/python -m fastindex example example-data
-	$(BIN)/python -m fastindex example-data
-	$(BIN)/python -m fastindex example-data --hash
-	$(BIN)/python examples/first_look.py example-data
+	$(BIN)/python -m fastindex example $(EXAMPLE)
+	$(BIN)/python -m fastindex $(EXAMPLE)
+	$(BIN)/python -m fastindex $(EXAMPLE) --hash
+	$(BIN)/python examples/first_look.py $(EXAMPLE)
+	@echo 'To have the command: . $(BIN)/activate; reports, releases and the rest need: pip install -e ".[all]"'
 
 test: $(DEV)  ## the quick tests, in less than 90 s: all but those that are long or inject faults
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -75,8 +77,8 @@ package: $(DEV) run  ## wheel and sdist: build both, install each into an empty 
 		$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/package/venv && \
 		$(BIN)/uv pip install --quiet --python build/package/venv "$$made" && \
 		mkdir -p build/package/index && cd build/package && \
-		venv/bin/fastindex $(CURDIR)/example-data --out index && \
-		venv/bin/fastindex search $(CURDIR)/example-data --index index --subject NYU-01 --count && \
+		venv/bin/fastindex $(CURDIR)/$(EXAMPLE) --out index && \
+		venv/bin/fastindex search $(CURDIR)/$(EXAMPLE) --index index --subject NYU-01 --count && \
 		venv/bin/python -c 'import fastindex, pathlib; assert pathlib.Path(fastindex.__file__).with_name("py.typed").exists()' && \
 		test -s venv/share/man/man1/fastindex.1 && \
 		cd $(CURDIR) && rm -r build/package || exit 1; \
@@ -123,5 +125,5 @@ bench-check: $(DEV)  ## fail if a run is 15 % slower than at the commit in bench
 	$(BIN)/python -m benchmarks.check --data bench-data
 
 clean:  ## remove what was made here: the environment, the example, caches
-	rm -rf $(VENV) $(LOWEST) example-data walkthrough bench-data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) walkthrough bench-data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f fastindex/_kernel.abi3.so

@@ -31,7 +31,9 @@ def require(extra: str, what: str, *, otherwise: str = '') -> None:
     """
     missing = [package for package, module in EXTRAS[extra].items() if find_spec(module) is None]
     if missing:
+        *others, last = missing
+        names = f'{", ".join(others)} and {last}' if others else last
         raise MissingExtraError(
-            f'{what} needs {" and ".join(missing)}, not installed here: pip install {" ".join(missing)}',
+            f'{what} needs {names}, not installed here: pip install {" ".join(missing)}',
             hint=otherwise,
         )

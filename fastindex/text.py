@@ -5,7 +5,17 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ['MAX_PROBLEMS', 'escape', 'from_system', 'is_utf8', 'to_count', 'to_size', 'to_system', 'to_text']
+__all__ = [
+    'MAX_PROBLEMS',
+    'escape',
+    'from_system',
+    'is_utf8',
+    'to_count',
+    'to_size',
+    'to_subjects',
+    'to_system',
+    'to_text',
+]
 
 MAX_PROBLEMS = 10  # problems, and differences of a kind, that are named where nobody asked for all
 
@@ -64,6 +74,16 @@ def to_count(count: int, noun: str) -> str:
     ('1 session', '4,933 sessions')
     """
     return f'{count:,} {noun}' if count == 1 else f'{count:,} {noun}s'
+
+
+def to_subjects(subjects: int, labs: int) -> str:
+    """Write how many subjects there are, and in how many labs, where there are labs.
+
+    >>> to_subjects(2, 1), to_subjects(1, 0)
+    ('2 subjects in 1 lab', '1 subject')
+    """
+    where = f' in {to_count(labs, "lab")}' if labs else ''
+    return f'{to_count(subjects, "subject")}{where}'
 
 
 def to_size(count: int) -> str:

@@ -66,7 +66,13 @@ def test_the_address_of_the_project_stands_in_one_place():
     ]
     assert others == []
     substitutions = PROJECT['tool']['hatch']['metadata']['hooks']['fancy-pypi-readme']['substitutions']
-    assert [address in each['replacement'] for each in substitutions] == [True]
+    assert [address in each['replacement'] for each in substitutions] == [True, True]
+    readme = (ROOT / 'README.md').read_text()
+    for each in substitutions:
+        readme = re.sub(each['pattern'], each['replacement'], readme)
+    links = re.findall(r'(!?)\[[^\]]*\]\(([^)]*)\)', readme)
+    assert {link.startswith('https:') for _, link in links} == {True}
+    assert {address + '/raw/' in link for is_picture, link in links if is_picture} == {True}
 
 
 def test_the_citation_is_of_this_version():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastindex.commands.output import complain, quote, show
 from fastindex.errors import UsageError
@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from fastindex.jobs.fix.plan import Plan
     from fastindex.jobs.validate.validate import Findings
 
-__all__ = ['fix']
+__all__ = ['Made', 'fix']
 
 
-def fix(options: argparse.Namespace, start: Callable[[], Findings]) -> dict[str, object]:
-    """Plan the fixes of what is found; write them as a script, or make them.
+class Made(NamedTuple):
+    """What was made of the fixes."""
 
-    start: makes the findings
-    Returns what was made, for `--json`; `is_declined` where who was asked said no.
-    """
+    summary: dict[str, object]  # for `--json`
+    last_lines: tuple[str, ...] = ()  # to be shown below the findings
+    is_declined: bool = False  # who was asked said no
+
+
+def fix(options: argparse.Namespace, start: Callable[[], Findings]) -> Made:
+    """Plan the fixes of what is found; write them as a script, or make them. `start` makes the findings."""
     from fastindex.jobs.fix.fix import apply_plan, hold_root, write_scripts
     from fastindex.jobs.fix.plan import plan_fixes
 
@@ -35,10 +39,11 @@ def fix(options: argparse.Namespace, start: Callable[[], Findings]) -> dict[str,
         undo = write_scripts(plan, options.rename_script)
         if not is_silent:
             _show_refused(plan)
-            show(f'wrote {escape(options.rename_script)}: {to_count(len(plan.fixes), "rename")}')
-            show(f'to do it: sh {quote(options.rename_script)}; to take it back: sh {quote(undo)}')
-            show('')
-        return _to_summary(plan, 0, undo)
+        lines = (
+            f'wrote {escape(options.rename_script)}: {to_count(len(plan.fixes), "rename")}',
+            f'to do it: sh {quote(options.rename_script)}; to take it back: sh {quote(undo)}',
+        )
+        return Made(_to_summary(plan, 0, undo), lines)
     if not options.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError('--fix asks before it renames, and here is no terminal: expected --yes too')
     findings = start()
@@ -47,15 +52,16 @@ def fix(options: argparse.Namespace, start: Callable[[], Findings]) -> dict[str,
         if not options.yes or not is_silent:
             _show(plan, keep_all=options.all)
         if not plan.steps:
-            return _to_summary(plan, 0, None)
+            return Made(_to_summary(plan, 0, None))
         if not options.yes and not _ask(plan):
             complain('nothing was renamed')
-            return {'is_declined': True}
+            return Made({}, is_declined=True)
         undo = apply_plan(plan, stage)
     if not is_silent:
         show(f'renamed {to_count(len(plan.fixes), "path")}; to take it back: sh {quote(undo)}')
+        show(f'an index that is there is updated by: python -m fastindex {quote(options.root)}')
         show('')
-    return _to_summary(plan, len(plan.fixes), undo)
+    return Made(_to_summary(plan, len(plan.fixes), undo))
 
 
 def _show(plan: Plan, *, keep_all: bool) -> None:

@@ -143,14 +143,14 @@ def _to_json(done: Release) -> dict[str, Any]:
 
 def _iter_lines(done: Release, options: argparse.Namespace) -> Iterator[str]:
     """Write what a page about the data needs."""
-    from fastindex.text import to_count, to_size
+    from fastindex.text import to_count, to_size, to_subjects
 
     is_dry = done.archives[0].sha256 is None
     verb = 'would release' if is_dry else 'released'
     yield f'{verb} {escape(options.root)} as {escape(done.name)}:'
-    subjects, labs = to_count(done.subjects, 'subject'), to_count(done.labs, 'lab')
+    subjects = to_subjects(done.subjects, done.labs)
     yield (
-        f'  {to_count(done.sessions, "session")} of {subjects} in {labs}, {done.first_date} to '
+        f'  {to_count(done.sessions, "session")} of {subjects}, {done.first_date} to '
         f'{done.last_date}; {to_count(done.datasets, "dataset")}, {to_size(done.bytes)} unpacked'
     )
     counts = [f'{severity}: {count:,}' for severity, count in done.findings.items() if count]

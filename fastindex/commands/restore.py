@@ -7,7 +7,7 @@ import argparse
 from fastindex.commands.options import Parser, positive, prepare, share
 from fastindex.commands.output import after_work, print_json, show
 from fastindex.errors import EXIT_DONE
-from fastindex.text import escape
+from fastindex.text import escape, to_count
 
 __all__ = ['make_parser']
 
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
             print_json({**done.to_dict(), 'kept': [asdict(index) for index in done.kept]})
         elif not options.quiet:
             show(
-                f'{escape(done.folder)}: the index of {done.sessions:,} sessions and {done.datasets:,} '
-                'datasets is published again; the other one is kept'
+                f'{escape(done.folder)}: the index of {to_count(done.sessions, "session")} and '
+                f'{to_count(done.datasets, "dataset")} is published again; the other one is kept'
             )
     return EXIT_DONE

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fastindex.jobs.read.info import Info
 
-from fastindex.text import to_count, to_size
+from fastindex.text import to_count, to_size, to_subjects
 
 __all__ = [
     'iter_csv',
@@ -91,8 +91,7 @@ def _iter_summary(info: Info) -> Iterator[str]:
         yield f'before it: {had}, made {escape(str(kept.date_created))} (fastindex restore{number})'
     yield ''
     days = f', {info.first_date} to {info.last_date}' if info.sessions else ''
-    subjects, labs = to_count(info.subjects, 'subject'), to_count(info.labs, 'lab')
-    yield f'{to_count(info.sessions, "session")} of {subjects} in {labs}{days}'
+    yield f'{to_count(info.sessions, "session")} of {to_subjects(info.subjects, info.labs)}{days}'
     yield f'{to_count(info.datasets, "dataset")}, {to_size(info.bytes)}; {_to_digests(info)}'
     if info.sessions_without_datasets:
         yield f'sessions without a dataset: {info.sessions_without_datasets:,}'

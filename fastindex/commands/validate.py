@@ -90,23 +90,25 @@ def _run(options: argparse.Namespace) -> int:
     if options.root is None:
         raise UsageError('ROOT is missing. See python -m fastindex validate --help')
     prepare(dask=options.dask)
-    made: dict[str, object] = {}
+    made = None
     if options.fix or options.rename_script is not None:
         from fastindex.commands.fixes import fix
 
         made = fix(options, partial(_start, options))
-        if made.pop('is_declined', False):
+        if made.is_declined:
             return EXIT_DIFFERENCES
     from fastindex.commands.groups import Groups
 
     started = time.monotonic()
     findings = _start(options)
     counts = dict.fromkeys(Severity, 0)
+    has_fixes = False
     is_json = options.json or options.jsonl
     items = JsonItems('findings', lines=options.jsonl)
     with closing(findings), Groups(keep_all=options.all) as groups:
         for finding in findings:
             counts[finding.severity] += 1
+            has_fixes |= bool(finding.fix)
             if is_json:
                 items.add(finding.to_dict())
             elif not options.quiet:
@@ -119,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
                     'sessions': findings.sessions,
                     'files': findings.files,
                     'seconds': seconds,
-                    **made,
+                    **(made.summary if made else {}),
                 }
             )
         elif not options.quiet:
@@ -131,7 +133,10 @@ def _run(options: argparse.Namespace) -> int:
                 f'in {seconds:.2f} s: {groups.summary()}'
             )
             if groups:
-                show('what a code means: python -m fastindex validate --explain CODE')
+                mend = '; --rename-script FILE or --fix renames' * (has_fixes and made is None)
+                show(f'what a code means: python -m fastindex validate --explain CODE{mend}')
+            for line in made.last_lines if made else ():
+                show(line)
     return EXIT_DIFFERENCES if counts[Severity.ERROR] else EXIT_DONE
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterator
+from heapq import nsmallest
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fastindex.commands.options import Parser, positive, prepare, share
@@ -118,8 +120,9 @@ def _run(options: argparse.Namespace) -> int:
             items.add(difference.to_dict())
             continue
         first = shown.setdefault(difference.kind, [])
-        if options.all or len(first) < MAX_PROBLEMS:
-            first.append(difference)
+        first.append(difference)
+        if not options.all and len(first) > 2 * MAX_PROBLEMS:
+            first[:] = _choose_first(first)
     if is_json:
         items.close(_to_json_of(verification))
     elif not options.quiet:
@@ -145,6 +148,7 @@ def _iter_verify_lines(
     verification: Verification, shown: dict[Kind, list[Difference]], options: argparse.Namespace
 ) -> Iterator[str]:
     for kind, first in shown.items():
+        first[:] = sorted(first, key=attrgetter('path')) if options.all else _choose_first(first)
         yield f'{kind} {verification.differences[kind]:,}'
         yield from (f'  {difference}' for difference in first)
     if any(verification.differences[kind] > len(first) for kind, first in shown.items()):
@@ -160,6 +164,10 @@ def _iter_verify_lines(
         f'{to_count(verification.datasets, "dataset")}, {to_size(verification.bytes)} in '
         f'{verification.seconds:.2f} s: {to_count(total, "difference") if total else "no differences"}'
     )
+
+
+def _choose_first(differences: list[Difference]) -> list[Difference]:
+    return nsmallest(MAX_PROBLEMS, differences, key=attrgetter('path'))
 
 
 def _run_verify_index(options: argparse.Namespace) -> int:

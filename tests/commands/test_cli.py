@@ -385,6 +385,17 @@ def test_verify_names_the_first_of_many_or_all(indexed, run):
     assert run('verify', indexed, '--workers', 1, '--all')[1].count('new.file') == 12
 
 
+def test_verify_names_paths_in_the_order_of_paths(make_tree, run):
+    root = make_tree({f's{i:02}/2024-01-01/001/a.b.c': b'x' for i in range(40)})
+    assert run(root, '--workers', 1)[0] == 0
+    paths = sorted(path.relative_to(root) for path in root.rglob('a.b.c'))
+    for path in paths:
+        (root / path).write_bytes(b'other')
+    for more, count in ([], 10), (['--all'], 40):
+        out = run('verify', root, '--workers', 1, *more)[1]
+        assert re.findall(r'^  (\S+):', out, re.MULTILINE) == [str(path) for path in paths[:count]]
+
+
 def test_verify_prints_a_json_object_a_line(indexed, run):
     (indexed / SPIKES).write_bytes(b'4321')
     code, out, _ = run('verify', indexed, '--hash', '--jsonl', '--workers', 1)

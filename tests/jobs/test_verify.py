@@ -73,7 +73,7 @@ def test_a_difference_says_what_was_expected_and_found(indexed):
     (indexed / SECOND).write_bytes(b'SECOND')
     resized, altered = sorted(fastindex.verify(indexed, hash=True, workers=1), reverse=True)
     assert resized == Difference(Kind.RESIZED, FIRST, 'size_bytes', 5, 1)
-    assert str(resized) == f'{FIRST}: expected 5 bytes, found 1 bytes'
+    assert str(resized) == f'{FIRST}: expected 5 bytes, found 1 byte'
     assert altered.measure == 'xxh128'
     assert altered.found == xxhash.xxh3_128_hexdigest(b'SECOND')
 

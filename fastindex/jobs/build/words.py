@@ -39,7 +39,8 @@ def iter_lines(
     )
     if is_part:
         looked = to_count(summary.sessions - summary.sessions_carried, 'session')
-        yield f'looked at {looked}; {summary.sessions_carried:,} are as in the index before'
+        verb = 'is' if summary.sessions_carried == 1 else 'are'
+        yield f'looked at {looked}; {summary.sessions_carried:,} {verb} as in the index before'
     if summary.as_before:
         yield f'as before: {" ".join(summary.as_before)}'
     if summary.recipe.algorithms:
@@ -50,8 +51,9 @@ def iter_lines(
             yield f'{sum(again.values()):,} read again: {why}'
     for kept in summary.ids_kept:
         yield (
-            f'ids kept: {kept.sessions:,} of {kept.sessions_known:,} sessions, {kept.datasets:,} of '
-            f'{kept.datasets_known:,} datasets of {escape(to_text(kept.tables))}'
+            f'ids kept: {kept.sessions:,} of {to_count(kept.sessions_known, "session")}, '
+            f'{kept.datasets:,} of {to_count(kept.datasets_known, "dataset")} '
+            f'of {escape(to_text(kept.tables))}'
         )
     if summary.info_overruled:
         sessions = to_count(summary.info_overruled, 'session')

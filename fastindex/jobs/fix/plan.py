@@ -71,7 +71,9 @@ def plan_fixes(findings: Findings) -> Plan:
         if not moved:
             break
         part = PartTree(planner.tree, tuple(moved))
-        findings = Findings(task._replace(tree=_put_under(task.tree, part)), (1, None, None), progress=False)
+        findings = Findings(
+            task._replace(tree=_put_under(task.tree, part), deep=False), (1, None, None), progress=False
+        )
     return Plan(task.tree.root, planner.steps, planner.fixes, sorted(planner.refused))
 
 

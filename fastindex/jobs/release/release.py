@@ -260,7 +260,7 @@ def release(
         sessions=rows.sessions.height,
         datasets=rows.datasets.height,
         bytes=rows.size_bytes,
-        labs=rows.sessions['lab'].n_unique(),
+        labs=len({*rows.sessions['lab']} - {''}),
         subjects=rows.sessions.select('lab', 'subject').n_unique(),
         first_date=rows.dates[0],
         last_date=rows.dates[1],

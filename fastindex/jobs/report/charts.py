@@ -54,6 +54,9 @@ _COLORS = [
 ]
 
 
+_SIZE = "replace(format(datum.value, '~s'), regexp('([kMGTP]?)$'), ' $1B')"  # as 2.5 MB
+
+
 def to_charts(contents: Contents) -> dict[str, Spec]:
     """Make the specification of each chart that has several bars, by the id of its element in the page."""
     storage = contents.storage
@@ -67,8 +70,9 @@ def to_charts(contents: Contents) -> dict[str, Spec]:
         'session-datasets': _draw_histogram(contents.session_datasets, 'datasets in a session'),
         'session-bytes': _draw_histogram(contents.session_bytes, 'size of a session'),
     }
-    least = {'timeline': 1}  # of one bar, the page says what it is
-    return {id: spec for id, spec in charts.items() if len(spec['data']['values']) >= least.get(id, 2)}
+    if len({bin_.first for bin_ in contents.timeline}) < 2:  # of one bar, the page says what it is
+        del charts['timeline']
+    return {id: spec for id, spec in charts.items() if len(spec['data']['values']) > 1}
 
 
 def _draw(description: str, values: list[Spec], **spec: Any) -> Spec:
@@ -196,7 +200,7 @@ def _draw_growth(months: Sequence[tuple[str, int]]) -> Spec:
                 'field': 'value',
                 'type': 'quantitative',
                 'title': 'bytes a month',
-                'axis': {'domain': False, 'format': '~s'},
+                'axis': {'domain': False, 'labelExpr': _SIZE, 'tickMinStep': 1},
             },
             'tooltip': [{'field': 'label', 'title': 'month'}, {'field': 'text', 'title': 'size'}],
         },

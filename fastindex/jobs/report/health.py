@@ -160,4 +160,4 @@ def _judge_sessions(info: Info, incomplete: Incomplete) -> Iterator[HealthLine]:
         text = f'{to_count(incomplete.count, "session")} without a dataset that most sessions have.'
         yield HealthLine('warning', text, 'incomplete')
     elif info.sessions and incomplete.usual:
-        yield HealthLine('good', f'All sessions have the {len(incomplete.usual):,} usual datasets.')
+        yield HealthLine('good', f'All sessions have the {to_count(len(incomplete.usual), "usual dataset")}.')

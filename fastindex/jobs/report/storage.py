@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Storage', 'measure_storage']
 
+MAX_MONTHS = 240  # that a chart shows with those in which nothing came
 MAX_VALUES = 12  # values of projects and the like that are named
 
 
@@ -52,12 +53,23 @@ def measure_storage(index: Index, sessions: pl.DataFrame) -> Storage:
     )
     months = sessions.group_by(pl.col('date').dt.strftime('%Y-%m').alias('name')).agg(sum_sizes('bytes'))
     return Storage(
-        months=tuple(months.sort('name').select('name', 'bytes').iter_rows()),
+        months=_fill_gaps(dict(months.sort('name').select('name', 'bytes').iter_rows())),
         extensions=_rank(extensions),
         collections=_rank(collections),
         lab_last=_find_last(sessions),
         values=tuple(_count_values(index, sessions)),
     )
+
+
+def _fill_gaps(months: dict[str, int]) -> tuple[tuple[str, int], ...]:
+    """Put in the months in which nothing came: a gap is seen as one, unless it is of many years."""
+    if not months:
+        return ()
+    numbers = [12 * int(name[:-3]) + int(name[-2:]) - 1 for name in months]
+    if numbers[-1] - numbers[0] > MAX_MONTHS:
+        return tuple(months.items())
+    names = (f'{number // 12:04}-{number % 12 + 1:02}' for number in range(numbers[0], numbers[-1] + 1))
+    return tuple((name, months.get(name, 0)) for name in names)
 
 
 def _rank(frame: pl.DataFrame) -> tuple[tuple[str, int], ...]:

@@ -15,7 +15,7 @@ from fastindex.names.problems import Problem, Reason, Tally
 from fastindex.pipeline.scan import hash_file
 from fastindex.records import Record
 from fastindex.tables.merge import Row
-from fastindex.text import escape
+from fastindex.text import escape, to_count
 from fastindex.trees import Kind as EntryKind
 from fastindex.trees import Tree
 
@@ -67,7 +67,7 @@ class Difference(Record):
         if value is None:
             return 'nothing'
         if isinstance(value, int):
-            return f'{value:,} {self.measure.removeprefix("size_")}'
+            return to_count(value, self.measure.removeprefix('size_').removesuffix('s'))
         return escape(value)
 
 
