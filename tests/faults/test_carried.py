@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 import fastindex
-from tests.support.injectors import digests, run
+from tests.support.injectors import digests
 from tests.support.strangers import COMMANDS, STRANGERS, look_at, of_a_database
 from tests.support.tables import read
 from tests.support.trees import grow
@@ -31,7 +31,7 @@ def ids(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize('stranger', STRANGERS)
-def test_tables_of_another_program_are_never_replaced_unasked(tmp_path, figure, stranger):
+def test_tables_of_another_program_are_never_replaced_unasked(tmp_path, figure, run, stranger):
     root, other, folder = grow(tmp_path / 'root', TREE), tmp_path / 'other', tmp_path / 'tables'
     other.mkdir()
     folder.mkdir()
@@ -40,9 +40,9 @@ def test_tables_of_another_program_are_never_replaced_unasked(tmp_path, figure, 
     before = look_at(folder)
     places = {'root': root, 'folder': folder, 'other': other, 'tmp': tmp_path}
     for words in COMMANDS:
-        done = run(*(word.format(**places) for word in words))
-        assert (done.returncode, done.stdout) == (2, ''), (words, done)
-        assert f'{folder}/' in done.stderr, words
+        code, out, err = run(*(word.format(**places) for word in words))
+        assert (code, out) == (2, ''), (words, err)
+        assert f'{folder}/' in err, words
         assert look_at(folder) == before, words
     assert not (tmp_path / 'x.zip').exists()
     figure('P19', f'{len(COMMANDS)} of {len(COMMANDS)} commands left alone tables {stranger}')
@@ -68,7 +68,7 @@ WISHES = [
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
-def test_a_release_gives_no_other_ids_than_the_index_has(tmp_path, figure, monkeypatch, recipe):
+def test_a_release_gives_no_other_ids_than_the_index_has(tmp_path, figure, run, monkeypatch, recipe):
     tree, options = RECIPES[recipe]
     root = grow(tmp_path / 'root', tree)
     (tmp_path / 'alyx').mkdir()
@@ -78,11 +78,11 @@ def test_a_release_gives_no_other_ids_than_the_index_has(tmp_path, figure, monke
     known, released = ids(root), 0
     for number, words in enumerate(WISHES):
         before, folder, archive = digests(root), tmp_path / f'out-{number}', tmp_path / f'{number}.tar.zst'
-        done = run('release', root, '--out', archive, '--workers', '1', *words)
-        assert done.returncode in (0, 2), (words, done)
+        code, _, err = run('release', root, '--out', archive, '--workers', '1', *words)
+        assert code in (0, 2), (words, err)
         assert ids(root) == known, words
-        if done.returncode == 2:
-            assert 'a release would make another index of this one' in done.stderr, (words, done)
+        if code == 2:
+            assert 'a release would make another index of this one' in err, (words, err)
             assert digests(root) == before, words
         if archive.exists():
             folder.mkdir()
