@@ -16,6 +16,7 @@ from fastindex.commands.options import list_commands, suggest
 from fastindex.commands.output import complain, with_flags
 from fastindex.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastindexError, UsageError
 from fastindex.text import escape
+from fastindex.workers.threads import explain_shortage
 
 __all__ = ['main']
 
@@ -53,10 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _TerminatedError:
         complain('terminated; what was there is whole')
         return EXIT_TERMINATED
-    except Exception as error:
-        if '-vv' in arguments:
+    except BaseException as error:
+        is_panic = type(error).__name__ == 'PanicException'  # of polars, which is no Exception
+        if '-vv' in arguments or not (is_panic or isinstance(error, Exception)):
             raise
-        complain(f'error: unexpected {type(error).__name__}: {error} (-vv shows where)')
+        unexpected = f'unexpected {type(error).__name__}: {error} (-vv shows where)'
+        complain(f'error: {explain_shortage(error) or unexpected}')
         return EXIT_FAILED
     return code
 

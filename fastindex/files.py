@@ -31,7 +31,7 @@ from stat import S_IMODE, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG
 from typing import IO, Any, NamedTuple
 
 from fastindex.errors import FastindexError, OutputError
-from fastindex.folders import OpenFolder
+from fastindex.folders import OpenFolder, ask_about
 from fastindex.locks import try_lock
 from fastindex.system import OPENS_BY_FOLDER, flags, is_own, set_access, sync_file
 from fastindex.text import escape
@@ -80,8 +80,8 @@ class _Refusal(NamedTuple):
             raise
         except OSError as error:
             raise self(
-                f'cannot be written ({error.strerror or error}); what was there still is. Is there space, '
-                'may this user write there? Else choose another name'
+                f'cannot be written ({error.strerror or error}); what was there still is. {ask_about(error)}'
+                'Else choose another name'
             ) from error
 
 
@@ -208,9 +208,7 @@ class _Growing:
             self.file.flush()
             sync_file(self._fd)
             if not self._has_name:
-                # Only where a folder is given does Python follow the link (CPython issue 81793).
-                source, folder_fd = f'/proc/self/fd/{self._fd}', self._folder.fd
-                os.link(source, self._sibling, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+                self._folder.give_name(self._fd, self._sibling)
 
     def move(self) -> None:
         """Put it in its place."""
@@ -225,10 +223,10 @@ class _Growing:
 
 
 def _open_sibling(name: str, folder: OpenFolder) -> tuple[int, bool]:
-    """Open a new file; tell whether it has its name. NFS, macOS and Windows have no files without one."""
-    if os.path.isdir('/proc/self/fd') and OPENS_BY_FOLDER:
-        with suppress(OSError):
-            return os.open('.', os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o666, dir_fd=folder.fd), False
+    """Open a new file; tell whether it has its name."""
+    fd = folder.open_nameless(name)
+    if fd is not None:
+        return fd, False
     return folder.open_fd(name, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
 
 

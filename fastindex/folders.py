@@ -26,7 +26,9 @@ from fastindex.system import OPENS_BY_FOLDER, flags, is_link, long_path, sync_fi
 
 __all__ = [
     'HELD',
+    'NO_LINKS',
     'OpenFolder',
+    'ask_about',
     'open_below',
     'open_file',
     'patiently',
@@ -46,6 +48,9 @@ LEASE_SECONDS = 60.0
 """Until a file is an error that somebody holds a lease of: the kernel takes it away after 45 s."""
 
 RENAME_NOREPLACE = 1  # of Linux; Python has no name for it
+
+NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV, errno.EACCES, errno.ENOSYS})
+"""What says that no hard link can be made, be it of a file of somebody else."""
 
 _FOLDER_FLAGS = flags('O_DIRECTORY', 'O_NOFOLLOW', 'O_CLOEXEC')
 _FILE_FLAGS = flags('O_NONBLOCK', 'O_CLOEXEC', 'O_BINARY')
@@ -123,6 +128,37 @@ class OpenFolder:
     def open_new(self, name: str, *, buffering: int = -1) -> IO[bytes]:
         """Make a file in it, where nothing is, to be written and read."""
         return os.fdopen(self.open_fd(name, os.O_RDWR | os.O_CREAT | os.O_EXCL), 'w+b', buffering)
+
+    def open_nameless(self, name: str) -> int | None:
+        """Make a file in it that has no name yet; None where the disk has none, or cannot give it one later.
+
+        NFS and macOS have no such files. Others have, and no links: that is tried here with an empty file, as
+        what is known only when all is written comes too late.
+        """
+        if not hasattr(os, 'O_TMPFILE') or not os.path.isdir('/proc/self/fd'):
+            return None
+        how = os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE
+        try:
+            probe = os.open('.', how, 0o666, dir_fd=self.fd)
+        except OSError:
+            return None
+        try:
+            self.give_name(probe, name)
+            self.remove(name, is_patient=False)
+        except OSError as error:
+            if error.errno not in {*NO_LINKS, errno.ENOENT, errno.EINVAL}:
+                raise
+            return None
+        finally:
+            os.close(probe)
+        with self._naming(name):
+            return os.open('.', how, 0o666, dir_fd=self.fd)
+
+    def give_name(self, fd: int, name: str) -> None:
+        """Give a name to a file that has none."""
+        with self._naming(name):
+            # Only where a folder is given does Python follow the link (CPython issue 81793).
+            os.link(f'/proc/self/fd/{fd}', name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def look(self, name: str) -> os.stat_result | None:
         """Look at an entry, not through a link; None where nothing is."""
@@ -245,6 +281,19 @@ def open_file(name: str | os.PathLike[str], flags: int, *, dir_fd: int | None = 
             if time.monotonic() >= deadline:
                 raise
             time.sleep(_PAUSE_SECONDS)
+
+
+def ask_about(error: OSError) -> str:
+    """Ask what may be behind the words of the system, where there is something to look at; else ''.
+
+    >>> ask_about(OSError(errno.ENOSPC, ''))
+    'Is there space? '
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return 'Is there space? '
+    if error.errno == errno.EROFS:
+        return 'Is it mounted to be read only? '
+    return 'May this user write there, does a program have it open? ' if error.errno in HELD else ''
 
 
 def share(above: OpenFolder, fd: int) -> None:

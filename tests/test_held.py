@@ -17,6 +17,7 @@ import pytest
 
 import fastindex
 from fastindex import folders
+from fastindex.errors import OutputError
 from fastindex.files import open_output
 from fastindex.folders import HELD, OpenFolder
 from fastindex.locks import hold_lock
@@ -136,6 +137,42 @@ def test_a_lock_that_another_holds_is_told_from_one_that_fails(tmp_path, monkeyp
         else:
             with hold_lock(file.fileno(), 'lock') as is_ours:
                 assert not is_ours
+
+
+NO_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.ENOENT]
+
+
+@pytest.mark.parametrize('number', [*NO_LINKS, errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
+def test_a_disk_that_gives_no_name_later_is_known_before_the_work(tmp_path, monkeypatch, number):
+    """It has files without names (O_TMPFILE), and no links to them: or it fails, which is said at once."""
+    begun = False
+
+    def fail(*_, **__):
+        assert not begun
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, 'link', fail)
+    with suppress(OutputError), open_output(tmp_path / 'x') as file:
+        begun = True
+        file.write(b'all of it')
+    assert begun == (number in NO_LINKS)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == (
+        {'x': b'all of it'} if begun else {}
+    )
+
+
+@pytest.mark.parametrize(
+    'number', [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.ENOMEM]
+)
+def test_of_space_is_asked_only_where_there_is_none(tmp_path, monkeypatch, number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, 'fsync', fail)
+    with pytest.raises(OutputError) as found, open_output(tmp_path / 'x') as file:
+        file.write(b'x')
+    assert str(found.value).startswith(f'{tmp_path}/x: cannot be written ({os.strerror(number)})')
+    assert ('Is there space?' in str(found.value)) == (number in (errno.ENOSPC, errno.EDQUOT))
 
 
 CANNOT = [errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fastindex.trees.disk import LocalTree
+from fastindex.workers.cluster import Requirements, find_mismatch
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.trees import grow
 
@@ -88,6 +91,32 @@ def test_so_do_workers_however_they_are_started(root, tmp_path):
     expected = run(root, tmp_path / 'utf-8', 'here', code=WORKERS)
     for start in ('forked', 'spawned'):
         assert run(root, tmp_path / start, start, code=WORKERS, **ASCII) == expected
+
+
+OTHER_MACHINE = """
+import pickle, sys
+from fastindex.names.problems import Tally
+from fastindex.trees.disk import LocalTree
+from fastindex.trees.sift import list_folders
+from fastindex.workers.cluster import Requirements, find_mismatch
+needed, given = pickle.loads(bytes.fromhex(sys.argv[3])), LocalTree.open(sys.argv[1])
+assert find_mismatch(needed) is None, find_mismatch(needed)
+assert needed.tree.root == given.root and not given.root.isascii()
+assert list_folders(needed.tree, 'lab', Tally()) == ['Subjects']
+print(pickle.dumps(Requirements.here(given)).hex())
+"""
+
+
+def test_a_tree_that_is_sent_to_a_worker_of_another_locale_is_the_same_there(root, tmp_path):
+    """As to a Dask cluster, whose machines have locales of their own."""
+    (root / 'größe').mkdir(exist_ok=True)  # by which a worker sees that it has the same disk
+    needed = Requirements.here(LocalTree.open(str(root)))
+    sent = pickle.dumps(needed).hex()
+    answer = run(root, tmp_path / 'out', sent, code=OTHER_MACHINE, **ASCII)
+    theirs = pickle.loads(bytes.fromhex(answer.decode()))
+    assert theirs.tree.root == needed.tree.root
+    assert theirs.landmarks == needed.landmarks
+    assert find_mismatch(theirs) is None
 
 
 @pytest.mark.long

@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    prepare()
+    prepare(polars=True)
     index = open_index(options)
     from dataclasses import asdict
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from fastindex.commands import COMMANDS
 from fastindex.commands.output import as_typed, show
 from fastindex.errors import UsageError
+from fastindex.workers.threads import check_threads
 
 __all__ = [
     'Parser',
@@ -200,14 +201,17 @@ def share(parser: argparse.ArgumentParser, *names: str, old: str = '', **changes
             parser.add_argument(old, dest=action.dest, help=argparse.SUPPRESS)
 
 
-def prepare(*, dask: str | None = None) -> None:
+def prepare(*, dask: str | None = None, polars: bool = False) -> None:
     """Make this process quick to start: it does nothing but one command.
 
     Let pyarrow be imported without numpy and without the file systems of the clouds. Where numpy is installed
     this saves 80 ms, a fifth of the whole run on the example; and OpenBLAS's threads, with which this process
     could not be forked. The file systems take 5 ms. Dask does not do without them. Collections during imports
     alone cost 5 % of that run.
+
+    polars: whether the command imports it: then there are threads for it, or WorkerError
     """
+    check_threads(polars=polars)
     gc.set_threshold(100_000, 20, 20)
     if dask is not None:
         import logging

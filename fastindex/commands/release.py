@@ -83,7 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     select = None if options.select is None else _parse_terms(options.select)
-    prepare(dask=options.dask)
+    prepare(dask=options.dask, polars=True)
     from fastindex.jobs.release.release import release
 
     done = release(

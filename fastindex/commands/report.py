@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
         folder = tempfile.mkdtemp(prefix='fastindex-', dir=find_temporary())
         options.out = os.path.join(folder, 'report.html')
     started = time.monotonic()
-    prepare(dask=options.dask)
+    prepare(dask=options.dask, polars=True)
     index = open_index(options)
     from dataclasses import asdict
 

@@ -114,7 +114,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.of_datasets and options.form == 'eids':
         raise UsageError('--eids are of sessions: leave --datasets out')
     query = to_query(options)
-    prepare()
+    prepare(polars=True)
     index = open_index(options)
     from fastindex.commands.rows import iter_csv, iter_json, to_path_bytes, to_paths
     from fastindex.jobs.read.search import file_path, find_datasets, find_sessions

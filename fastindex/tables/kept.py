@@ -14,7 +14,6 @@ take the place of the second.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from fastindex.errors import InvalidIndexError
-from fastindex.folders import OpenFolder
+from fastindex.folders import NO_LINKS, OpenFolder
 from fastindex.system import sync_file
 from fastindex.tables.file import TableFile, open_table
 from fastindex.text import to_text
@@ -33,9 +32,6 @@ from fastindex.trees import STATE_FOLDER
 __all__ = ['KeptIndex', 'count_kept', 'iter_kept', 'link_files', 'look_at_index', 'path_of_kept', 'put_by']
 
 _STAGED = re.compile(r'(keep|swap)-([1-9][0-9]{0,3})', re.ASCII)
-
-NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV, errno.EACCES, errno.ENOSYS})
-"""What says that no hard link can be made, be it of a file of somebody else: then it is copied."""
 
 
 @dataclass(frozen=True, slots=True)

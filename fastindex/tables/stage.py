@@ -16,7 +16,7 @@ from typing import IO, Self
 from xxhash import xxh3_128
 
 from fastindex.errors import FastindexError, PublishError
-from fastindex.folders import HELD, OpenFolder, share
+from fastindex.folders import OpenFolder, ask_about, share
 from fastindex.names.problems import Problem
 from fastindex.system import keep_access, sync_file
 from fastindex.tables.check import TABLES
@@ -194,10 +194,9 @@ class Stage:
                 if self.is_sealed
                 else 'the one that was there still is'
             )
-            is_there = 'Does a program have it open' if error.errno in HELD else 'Is there space'
             raise PublishError(
                 f'{escape(os.fspath(where))}: the index could not be written ({error.strerror or error}); '
-                f'{was}. {is_there}, may this user write there? ',
+                f'{was}. {ask_about(error)}',
                 hint='`out` DIR writes it elsewhere',
             ) from error
 

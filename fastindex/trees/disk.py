@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from stat import S_ISREG
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastindex.errors import RootError
 from fastindex.names.problems import Tally
@@ -178,6 +178,10 @@ class LocalTree(NamedTuple):
         """Open the tree below `root`; RootError where that is no folder that can be listed."""
         return cls(find_root(root), follow_links, os.urandom(8).hex())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to another process as bytes: its locale may decode the names of files in another way."""
+        return _unpickle, (os.fsencode(self.root), self.follow_links, self.run)
+
     def close(self) -> None:
         """Close the root in this process. See `fastindex.trees.Tree`."""
         with suppress(KeyError):
@@ -257,3 +261,7 @@ class LocalTree(NamedTuple):
     def open_folder(self, path: str, tally: Tally) -> AbstractContextManager[Folder]:
         """Open one folder. See `fastindex.trees.Tree`."""
         return _DiskFolder(path, self._open_folder(path), self.follow_links)
+
+
+def _unpickle(root: bytes, follow_links: bool, run: str) -> LocalTree:
+    return LocalTree(os.fsdecode(root), follow_links, run)

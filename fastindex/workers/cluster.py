@@ -56,7 +56,7 @@ class Requirements(NamedTuple):
     """What a worker must find, to give what this machine would."""
 
     tree: Tree
-    landmarks: tuple[tuple[str, int], ...]
+    landmarks: tuple[tuple[bytes, int], ...]
     """Folders in the root, and the root itself, with their inodes, which are those of the server's disk."""
 
     fastindex: str
@@ -69,17 +69,18 @@ class Requirements(NamedTuple):
         return cls(tree, tuple(_iter_landmarks(tree)), *_versions())
 
 
-def _iter_landmarks(tree: Tree) -> Iterator[tuple[str, int]]:
+def _iter_landmarks(tree: Tree) -> Iterator[tuple[bytes, int]]:
     if not isinstance(tree, LocalTree):
         return
-    with os.scandir(tree.root) as entries:
+    root = os.fsencode(tree.root)  # the locale of a worker may be another one
+    with os.scandir(root) as entries:
         names = sorted(
             entry.name
             for entry in entries
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith('.')
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(b'.')
         )
-    for name in ('.', *names[:MAX_LANDMARKS]):
-        yield name, os.lstat(os.path.join(tree.root, name)).st_ino
+    for name in (b'.', *names[:MAX_LANDMARKS]):
+        yield name, os.lstat(os.path.join(root, name)).st_ino
 
 
 def _versions() -> tuple[str, str, str]:
@@ -99,8 +100,8 @@ def find_mismatch(requirements: Requirements) -> str | None:
         if there != here:
             return f'has {name} {here}, not {there}: install the same version on all machines'
     root = requirements.tree.root
-    for name, inode in requirements.landmarks:
-        path = os.path.normpath(os.path.join(root, name))
+    for landmark, inode in requirements.landmarks:
+        path = os.path.normpath(os.path.join(root, os.fsdecode(landmark)))
         try:
             found = os.lstat(path).st_ino
         except OSError as error:

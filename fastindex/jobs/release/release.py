@@ -16,6 +16,7 @@ from uuid import UUID
 
 from fastindex.errors import FastindexError, ReleaseError
 from fastindex.files import find_temporary, open_outputs
+from fastindex.folders import ask_about
 from fastindex.jobs.build.build import build, recover
 from fastindex.jobs.build.summary import Summary
 from fastindex.jobs.read.index import Index, open_unlinked
@@ -365,7 +366,7 @@ class _Plan(NamedTuple):
             [path, *_] = parts
             raise ReleaseError(
                 f'{escape(os.fspath(path))}: the archive could not be written ({error.strerror or error}); '
-                'what was there still is. Is there space, may this user write there?'
+                f'what was there still is. {ask_about(error)}'.rstrip()
             ) from error
         if overwrite and out not in parts:
             remove_other_parts(out, list(parts))

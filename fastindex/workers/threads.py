@@ -1,0 +1,56 @@
+"""Threads that a library will want: whether this process gets them is found out before it asks.
+
+polars ends the process with the panic of another language, and a page on standard error, where it gets none.
+Knows nothing of what the threads are for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+
+from fastindex.errors import UsageError, WorkerError
+from fastindex.text import escape
+from fastindex.workers.cpus import count_cpus
+
+__all__ = ['check_threads', 'explain_shortage']
+
+POLARS_VARIABLE = 'POLARS_MAX_THREADS'
+SPARE = 4  # for what starts beside a pool: polars' cleaner, jemalloc, the pools of Arrow
+
+_SHORTAGE = (
+    'this process may start no more threads or processes: expected more by ulimit -u, or in the container '
+    f'(pids.max), or less by {POLARS_VARIABLE}=1; nothing was changed'
+)
+_SIGNS = ('Resource temporarily unavailable', 'WouldBlock', "can't start new thread", 'ThreadPoolBuildError')
+
+
+def check_threads(*, polars: bool) -> None:
+    """Raise WorkerError unless a thread can be started, or as many as polars will.
+
+    Raises UsageError if the environment asks polars for a number of threads that is none.
+    """
+    wanted = os.environ.get(POLARS_VARIABLE) or str(count_cpus())
+    if polars and not (wanted.isascii() and wanted.isdigit() and int(wanted)):
+        raise UsageError(f'{POLARS_VARIABLE}={escape(wanted)}: expected how many threads, 1 or more')
+    count = int(wanted) + SPARE if polars else 1
+    end = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            started.append(threading.Thread(target=end.wait, daemon=True))
+            started[-1].start()
+    except (RuntimeError, MemoryError) as error:
+        started.pop()
+        raise WorkerError(_SHORTAGE) from error
+    finally:
+        end.set()
+        for thread in started:
+            thread.join()
+
+
+def explain_shortage(error: BaseException) -> str:
+    """Say of an exception of whatever library that it is for want of threads or processes; else ''."""
+    is_one = isinstance(error, OSError) and error.errno == errno.EAGAIN and error.filename is None
+    return _SHORTAGE if is_one or any(sign in str(error) for sign in _SIGNS) else ''

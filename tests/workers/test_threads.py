@@ -1,0 +1,85 @@
+"""Where a process gets no more threads or processes, every command ends with one sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import fastindex
+from fastindex.commands import COMMANDS
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.trees import SESSION, grow
+
+FEW = 'may start no more threads or processes'
+WORDS = {
+    'build': ('ROOT', '--workers', '2'),
+    'info': ('info', 'ROOT'),
+    'release': ('release', 'ROOT', '--out', 'OUT.zip', '--workers', '2', '--force'),
+    'report': ('report', 'ROOT', '--out', 'OUT.html', '--workers', '2'),
+    'restore': ('restore', 'ROOT'),
+    'search': ('search', 'ROOT'),
+    'validate': ('validate', 'ROOT', '--workers', '2'),
+    'verify': ('verify', 'ROOT', '--workers', '2'),
+}
+
+
+@pytest.fixture
+def words_of(tmp_path):
+    root = grow(tmp_path / 'root', {f'{SESSION}/a.b.npy': b''})
+    fastindex.build(root, workers=1)
+    fastindex.build(root, workers=1)
+    paths = {'ROOT': str(root), 'OUT.zip': str(tmp_path / 'x.zip'), 'OUT.html': str(tmp_path / 'x.html')}
+    return lambda command: [paths.get(word, word) for word in WORDS[command]]
+
+
+def test_every_command_that_works_is_tried():
+    assert set(COMMANDS) - set(WORDS) == {'completion', 'example', 'help'}
+
+
+@pytest.mark.parametrize('command', WORDS)
+def test_without_threads_a_command_ends_with_a_sentence(words_of, run, monkeypatch, command):
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, 'start', fail)
+    code, _, err = run(*words_of(command))
+    assert (code, err.count('\n')) == (2, 1), err
+    assert FEW in err
+
+
+@pytest.mark.parametrize('wanted', ['0', '-1', 'many', '\u0663'])
+def test_a_number_of_threads_that_is_none_is_said(words_of, run, monkeypatch, wanted):
+    monkeypatch.setenv('POLARS_MAX_THREADS', wanted)
+    code, _, err = run(*words_of('search'))
+    assert (code, 'POLARS_MAX_THREADS=' in err, err.count('\n')) == (2, True, 1)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize('few', [1, 2, 4])
+@pytest.mark.parametrize('command', WORDS)
+def test_where_the_system_gives_no_more_a_command_ends_with_a_sentence(words_of, tmp_path, command, few):
+    """Of a user that has no processes yet: the limit counts all of a user's, and none of root's."""
+    if os.geteuid() or not shutil.which('setpriv') or not shutil.which('prlimit'):
+        pytest.skip('needs root, setpriv and prlimit')
+    subprocess.run(['chmod', '-R', 'a+rwX', tmp_path], check=True)
+    as_user = ['--reuid=54321', '--regid=54321', '--clear-groups']
+    reads_all = [f'--{kind}-caps=+dac_override' for kind in ('inh', 'ambient')]
+    done = subprocess.run(
+        ['setpriv', *as_user, *reads_all, 'prlimit', f'--nproc={few}', sys.executable, '-m', 'fastindex']
+        + words_of(command),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    if done.returncode == 2:
+        said = re.sub('<jemalloc>: .*\n', '', done.stderr)  # of a library's own
+        assert re.fullmatch('fastindex: error: .*\n', said), done.stderr
+    else:  # there were enough
+        assert done.returncode in (0, 1), done.stderr
+        assert 'Traceback' not in done.stderr
