@@ -150,6 +150,13 @@ def test_names_cannot_control_the_terminal(make_tree, build, capsys):
     assert r'l\x1b[31m\n' in out
 
 
+def test_in_a_notebook_it_is_short(make_tree, build):
+    root = make_tree(TREE)
+    build(root)
+    info = fastindex.info(root)
+    assert repr(info) == f'<Info of {root}: 5 sessions, {info.datasets} datasets, {info.bytes} B>'
+
+
 def test_many_labs_are_cut_and_said_to_be(make_tree, build, capsys):
     root = make_tree({f'lab{i}/Subjects/s/2024-01-01/001/o{i}.b.c': b'' for i in range(25)})
     build(root)

@@ -35,7 +35,7 @@ def iter_lines(
     yield (
         f'{"would index" if is_dry else "indexed"} {escape(summary.root)}: '
         f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}, '
-        f'{to_size(summary.bytes)} in {summary.seconds:.2f} s ({rate:,.0f} files/s)'
+        f'{to_size(summary.bytes)} in {summary.seconds:.2f} s ({to_count(round(rate), "file")}/s)'
     )
     if is_part:
         looked = to_count(summary.sessions - summary.sessions_carried, 'session')

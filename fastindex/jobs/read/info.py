@@ -15,7 +15,7 @@ from fastindex.jobs.read.search import select_sessions
 from fastindex.names.alf import parse_dataset_name
 from fastindex.names.uuids import add_uuid
 from fastindex.tables.kept import KeptIndex, iter_kept
-from fastindex.text import to_text
+from fastindex.text import escape, to_count, to_size, to_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,7 +55,7 @@ class BigDataset:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Info:
     """What is in an index. Of many fields: each is in the lines that the command prints.
 
@@ -117,6 +117,10 @@ class Info:
     by_lab: tuple[LabCount, ...]
     by_object: tuple[ObjectCount, ...]
     biggest: tuple[BigDataset, ...]
+
+    def __repr__(self) -> str:
+        counts = f'{to_count(self.sessions, "session")}, {to_count(self.datasets, "dataset")}'
+        return f'<Info of {escape(self.path)}: {counts}, {to_size(self.bytes)}>'
 
 
 def summarize(index: Index) -> Info:
