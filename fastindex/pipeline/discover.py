@@ -22,6 +22,7 @@ from fastindex.errors import RootError
 from fastindex.names.alf import SkipReason, judge_date, judge_number
 from fastindex.names.ids import Identity
 from fastindex.names.problems import Doubt, Reason, Tally
+from fastindex.pipeline.look import Listings, take_noted
 from fastindex.pipeline.shard import Listed
 from fastindex.text import escape
 from fastindex.trees import ListsAhead, Tree
@@ -71,6 +72,7 @@ class Discovery(NamedTuple):
     subjects: list[str]  # paths of subjects that are to be looked into yet
     tally: Tally
     listed: Listed | None = None  # what the tree has listed ahead, where it does; to be closed
+    noted: dict[str, str] | None = None  # what is then known of dates: see `fastindex.pipeline.look.Listings`
 
     def add(self, other: Discovery) -> None:
         """Add what a worker has found."""
@@ -80,6 +82,8 @@ class Discovery(NamedTuple):
             self.sessions.append(part._replace(listed=b''))
         self.subjects.extend(other.subjects)
         self.tally.merge(other.tally)
+        if self.noted is not None and other.noted is not None:
+            self.noted.update(other.noted)
 
     def for_shard(self, tree: Tree, keys: Sequence[bytes]) -> Tree:
         """Get the tree of a shard, which knows what was listed ahead; shards come in order, and once."""
@@ -113,6 +117,7 @@ def discover(
     *,
     list_skips: bool = False,
     load: Callable[[], object] | None = None,
+    listings: Listings | None = None,
 ) -> Discovery:
     """Discover all sessions of a tree.
 
@@ -121,12 +126,13 @@ def discover(
     load: called once: loads what the workers of the next stage are to inherit. While the workers have the
         larger part of the work, where they are few and then replaced; before there are any, where they are
         many.
+    listings: what is known of dates, where it is to be noted how they are
     """
     if load is not None and not pool.is_renewable:
         load()
         load = None
     listed = Listed(identity) if isinstance(tree, ListsAhead) else None
-    found = Discovery([], [], Tally(list_skips=list_skips), listed)
+    found = Discovery([], [], Tally(list_skips=list_skips), listed, {})
     with ExitStack() as failed:
         failed.callback(found.close)
         try:
@@ -134,9 +140,9 @@ def discover(
         except OSError as error:
             raise RootError(f'{escape(tree.root)}: the folder cannot be listed ({error.strerror})') from error
         is_flat = len(folders) > MANY
-        _run(tree, identity, pool, found, FoldersTask, folders, load if is_flat else None)
+        _run(tree, identity, pool, found, FoldersTask, folders, load if is_flat else None, listings)
         subjects = list(found.subjects)
-        _run(tree, identity, pool, found, SubjectsTask, subjects, None if is_flat else load)
+        _run(tree, identity, pool, found, SubjectsTask, subjects, None if is_flat else load, listings)
         failed.pop_all()
     if load is not None:
         pool.renew()
@@ -151,12 +157,15 @@ def _run(
     task: type[FoldersTask] | type[SubjectsTask],
     paths: Sequence[str],
     meanwhile: Callable[[], object] | None,
+    listings: Listings | None,
 ) -> None:
     """Look into folders in the workers; add what is there to `found`."""
     list_skips = found.tally.skips is not None
     # What is listed ahead is held in memory until its task is done: then one folder a task.
     parts = _split(paths, len(paths) if isinstance(tree, ListsAhead) else pool.workers * TASKS_PER_WORKER)
-    results = pool.run(task(tree, identity, part, list_skips) for part in parts)
+    results = pool.run(
+        task(listings.over(tree, part) if listings else tree, identity, part, list_skips) for part in parts
+    )
     if meanwhile is not None:
         meanwhile()
     for part, _ in results:
@@ -203,7 +212,7 @@ class FoldersTask(NamedTuple):
                 _doubt(self.tree, path, names, found.tally)
                 _skip(found.tally, path, SkipReason.NOT_LAB_OR_SUBJECT)
         found.sessions.append(_pack(self.tree, self.identity, sessions))
-        return found
+        return found._replace(noted=take_noted(self.tree))
 
 
 class SubjectsTask(NamedTuple):
@@ -222,7 +231,7 @@ class SubjectsTask(NamedTuple):
             dates = _list_folders(self.tree, path, found.tally)
             sessions += _iter_sessions(self.tree, path, dates, found.tally)
         found.sessions.append(_pack(self.tree, self.identity, sessions))
-        return found
+        return found._replace(noted=take_noted(self.tree))
 
 
 def _pack(tree: Tree, identity: Identity, paths: list[str]) -> Sessions:

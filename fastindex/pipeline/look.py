@@ -1,21 +1,30 @@
-"""Look whether the folders of sessions are as they were when the sessions were scanned.
+"""Look whether folders are as they were: of sessions when they were scanned, of dates when they were listed.
 
 A folder that was not changed has the names that it had: so a session whose folders are all as they were has
-the datasets that it had. What was written into a file that was there before is not seen.
+the datasets that it had, and a date the sessions. What was written into a file that was there before is not
+seen. Of a date its state is kept, and the names that it had then: what is kept never grows wrong, as a date
+in another state is listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, cast
 
 from xxhash import xxh3_128_hexdigest
 
+from fastindex.names.alf import judge_date
+from fastindex.names.ids import Text
 from fastindex.names.problems import Tally
-from fastindex.trees import Tree
+from fastindex.tables.schema import folders_batch, to_ipc
+from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.digests import FIELDS, NO_FINGERPRINT, Fingerprint
+from fastindex.trees.disk import LocalTree
+from fastindex.trees.part import TreeOver
 
-__all__ = ['LookTask', 'pack_folders']
+__all__ = ['Listings', 'LookTask', 'pack_folders', 'pack_listings', 'take_noted']
 
 
 def pack_folders(states: Mapping[str, Fingerprint], trust: Sequence[str]) -> tuple[bytes, bytes]:
@@ -52,3 +61,126 @@ class LookTask(NamedTuple):
         except OSError:
             return None
         return pack_folders(states, self.trust)[1].decode() or None
+
+
+Dates = dict[str, tuple[str, list[str], list[str]]]
+"""Of a subject: for each date the digest of its state, and the names of the folders and the files in it."""
+
+
+class Listings(NamedTuple):
+    """What is known of dates: by the paths of their subjects, as JSON of `Dates`."""
+
+    known: Mapping[str, str]
+    trust: tuple[str, ...]
+
+    def over(self, tree: Tree, subjects: Sequence[str]) -> Tree:
+        """Get a tree that notes how dates are, and lists none of these subjects again that is as it was."""
+        if isinstance(tree, TreeOver):
+            return tree.replace(tree=self.over(tree.tree, subjects))
+        if not isinstance(tree, LocalTree):
+            return tree
+        known = {path: self.known[path] for path in subjects if path in self.known}
+        return _ListedTree(tree, self.trust, known, {})
+
+
+def take_noted(tree: Tree) -> dict[str, str]:
+    """Take what a tree of `Listings.over` has noted, as it is known from then on."""
+    while isinstance(tree, TreeOver) and not isinstance(tree, _ListedTree):
+        tree = tree.tree
+    noted = tree.noted if isinstance(tree, _ListedTree) else {}
+    return {path: json.dumps(now) for path, (_, now) in noted.items() if now}
+
+
+def pack_listings(noted: Mapping[str, str]) -> bytes:
+    """Make rows of what is known of dates, as Arrow IPC: before those of the sessions, without an eid."""
+    columns = (
+        [b''] * len(noted),
+        [path.encode() for path in noted],
+        [text.encode() for text in noted.values()],
+    )
+    return to_ipc(folders_batch(*map(Text.join, columns)))
+
+
+class _ListedTree(TreeOver):
+    """A tree that lists no date again that is as it was, and notes how dates are: see `Listings`."""
+
+    trust: tuple[str, ...]
+    known: dict[str, str]
+    noted: dict[str, tuple[Dates, Dates]]  # of each subject the dates as they were, and as they are
+
+    @contextmanager
+    def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
+        subject, _, date = path.rpartition('/')
+        if judge_date(date) is not None:
+            with self.tree.open_folder(path, tally) as folder:
+                yield folder
+            return
+        if subject not in self.noted:
+            self.noted[subject] = (_parse_dates(self.known.get(subject, '{}')), {})
+        before, now = self.noted[subject]
+        if date in before and before[date][0] == self._digest_of(path):
+            now[date] = before[date]
+            yield cast('Folder', _ListedFolder(self.tree, path, *before[date][1:]))
+            return
+        with self.tree.open_folder(path, tally) as folder:
+            _, state = pack_folders({'': folder.state()}, self.trust)
+            noting = _NotingFolder(folder)
+            yield cast('Folder', noting)
+        kinds = set(noting.kinds.values())
+        if state and noting.is_whole and kinds <= {Kind.FOLDER, Kind.FILE}:
+            now[date] = (state.decode(), noting.list_names(Kind.FOLDER), noting.list_names(Kind.FILE))
+
+    def _digest_of(self, path: str) -> str:
+        with suppress(OSError):
+            return pack_folders({'': cast('LocalTree', self.tree).state(path)}, self.trust)[1].decode()
+        return ''
+
+
+def _parse_dates(text: str) -> Dates:
+    """Parse what is known of the dates of a subject; what is not as we write it is nothing."""
+    with suppress(ValueError, TypeError, AttributeError, RecursionError):
+        return {
+            date: (str(state), [*map(str, folders)], [*map(str, files)])
+            for date, (state, folders, files) in json.loads(text).items()
+            if state
+        }
+    return {}
+
+
+class _ListedFolder:
+    """A folder whose names are known."""
+
+    def __init__(self, tree: Tree, path: str, folders: list[str], files: list[str]) -> None:
+        self.path = path
+        self._tree = tree
+        self._names = folders + files
+        self._kinds = bytes([Kind.FOLDER] * len(folders) + [Kind.FILE] * len(files))
+
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        yield self._names, self._kinds
+
+    @property
+    def device(self) -> int:
+        with self._tree.open_folder(self.path, Tally()) as folder:
+            return cast('int', cast('Any', folder).device)
+
+
+class _NotingFolder:
+    """A folder that notes what is in it."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self.kinds: dict[str, int] = {}
+        self.is_whole = False
+
+    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
+        for names, kinds in self._folder.iter_names():
+            self.kinds.update(zip(names, kinds, strict=True))
+            yield names, kinds
+        self.is_whole = True
+
+    def list_names(self, kind: int) -> list[str]:
+        return [name for name, one in self.kinds.items() if one == kind]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._folder, name)

@@ -41,8 +41,8 @@ __all__ = [
     'GroupTable',
     'KnownIndex',
     'KnownRows',
+    'iter_folders',
     'open_fingerprints',
-    'open_folders',
 ]
 
 FINGERPRINTS = 'fingerprints.parquet'  # in the state folder. Not `.pqt`: what ends so is the client's
@@ -175,13 +175,13 @@ class KnownIndex:
         return rows.replace_schema_metadata(None)
 
 
-def open_folders(folder: Path, generation: str | None) -> GroupTable | None:
-    """Open what is known of the folders of the sessions of an index; None where nothing is."""
+def iter_folders(folder: Path, generation: str | None) -> Iterator[pa.Table]:
+    """Iterate over what is known of the folders of an index, as far as it is whole. See `folders_schema`."""
     with suppress(*DAMAGES):
-        found = GroupTable(folder / STATE_FOLDER / FOLDERS, below=folder)
-        if found.generation == generation and found.schema.remove_metadata().equals(folders_schema()):
-            return found
-    return None
+        table = GroupTable(folder / STATE_FOLDER / FOLDERS, below=folder)
+        if table.generation == generation and table.schema.remove_metadata().equals(folders_schema()):
+            for group in range(len(table.group_rows)):
+                yield table.read(group).replace_schema_metadata(None)
 
 
 def open_fingerprints(folder: Path, datasets: GroupTable, *, is_edited: bool = False) -> GroupTable | None:

@@ -117,7 +117,10 @@ def fingerprints_batch(mtimes_ns: array[int], ctimes_ns: array[int], inodes: arr
 
 
 def folders_schema() -> pa.Schema:
-    """Build the schema of what tells whether a session has other names in it than when it was scanned."""
+    """Build the schema of what tells whether a session has other names in it than when it was scanned.
+
+    The first rows have no eid: there are paths of subjects, and for each what is known of its dates.
+    """
     import pyarrow as pa
 
     return pa.schema([('eid', pa.string()), ('folders', pa.string()), ('state', pa.string())])

@@ -18,7 +18,7 @@ from fastindex.tables.columns import sum_bytes
 from fastindex.tables.cut import cut_sessions, find_session
 from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, is_default
 from fastindex.tables.merge import iter_in_order
-from fastindex.tables.reuse import GroupTable, open_fingerprints, open_folders
+from fastindex.tables.reuse import GroupTable, iter_folders, open_fingerprints
 from fastindex.tables.schema import fingerprints_schema, from_ipc
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Splice:
     Raises UsageError if the new index has columns that the published one has not.
 
     published: the index that is there; its digest has been checked
-    left_out: the eids of sessions that are not carried over, sorted
+    left_out: the eids of sessions that are not carried over, sorted; with '' what is known of dates is not
     are_unique: whether the ids are to be compared, as they are not made of paths
     """
 
@@ -65,8 +65,7 @@ class Splice:
         self._sessions = _Rows(iter_in_order(_iter_groups(sessions), 'id', sessions.path), 'id', left_out)
         groups = _iter_groups(datasets, fingerprints, self._marks)
         self._datasets = _Rows(iter_in_order(groups, 'eid', datasets.path), 'eid', left_out)
-        folders = open_folders(folder, datasets.generation)
-        noted = iter_in_order(_iter_groups(folders), 'eid', folders.path) if folders else iter(())
+        noted = iter_in_order(iter_folders(folder, datasets.generation), 'eid', folder)
         self._folders = _Rows(noted, 'eid', left_out)
         pair = published.pair
         known = () if isinstance(pair, InvalidIndexError) else pair.facts.get('kept', ())

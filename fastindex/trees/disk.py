@@ -156,10 +156,10 @@ class _DiskFolder:
         return os.fstat(self._fd).st_dev
 
     def state(self, path: str = '') -> Fingerprint:
-        info = os.fstat(self._fd)
         if path:
             info = os.stat(to_system(path), dir_fd=self._fd, follow_symlinks=self._follow_links)
-        return to_state(info)
+            return to_state(info)
+        return to_state(os.fstat(self._fd))
 
     def enter(self, name: str) -> None:
         self.entered[name] = None
@@ -261,6 +261,13 @@ class LocalTree(NamedTuple):
     def open_folder(self, path: str, tally: Tally) -> AbstractContextManager[Folder]:
         """Open one folder. See `fastindex.trees.Tree`."""
         return _DiskFolder(path, self._open_folder(path), self.follow_links)
+
+    def state(self, path: str) -> Fingerprint:
+        """Get by what to know a folder again, as `Folder.state`; where links are followed, by one call."""
+        if self.follow_links and len(path) <= _MAX_CHARACTERS:
+            return to_state(os.stat(to_system(path), dir_fd=self._root_fd()))
+        with self.open_folder(path, Tally()) as folder:
+            return folder.state()
 
 
 def _unpickle(root: bytes, follow_links: bool, run: str) -> LocalTree:

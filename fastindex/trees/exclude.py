@@ -19,6 +19,7 @@ from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Tally
 from fastindex.text import escape
 from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees.digests import NO_FINGERPRINT, Fingerprint
 from fastindex.trees.part import PartTree, TreeOver
 
 if TYPE_CHECKING:
@@ -129,6 +130,9 @@ class _ClosedFolder:
 
     def kind_of(self, name: str, *, follow: bool = True) -> int:
         raise FileNotFoundError(name)
+
+    def state(self, path: str = '') -> Fingerprint:
+        return NO_FINGERPRINT
 
 
 def stay_on_device(tree: Tree) -> Tree:

@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -18,8 +20,10 @@ from hypothesis import strategies as st
 import fastindex
 from fastindex import EmptyTreeError, InvalidIndexError, LockedError, LossError, Summary, UsageError
 from fastindex.jobs.build.scope import parse_only
+from fastindex.pipeline.look import LookTask
 from fastindex.tables.publish import open_target
-from fastindex.trees import Measures, kernel
+from fastindex.trees import Measures, digests, kernel, open_tree
+from fastindex.trees.exclude import OneDeviceTree
 from tests.support.cases import cases
 from tests.support.tables import read_paths, tables_digest
 from tests.support.trees import SESSION, Link, grow
@@ -229,16 +233,121 @@ def test_quick_looks_at_folders_and_lists_none_that_is_as_it_was(
     (root / OTHER / 'a.b.npy').write_bytes(b'in place')
     listed, looked = spy(monkeypatch)
     assert build(root, quick=True).sessions_carried == 7
-    sessions = {
-        root / session for session in list_sessions('lab') | list_sessions('lab2') | list_sessions('s3')
-    }
-    assert not sessions.intersection(listed)
+    assert sorted(map(str, listed)) == sorted(map(str, list_above_dates(root)))
     assert looked == set()
     grow(root, {f'{OTHER}/raw/': None})
     assert build(root, quick=True).sessions_carried == 6
     for each in (build(age(root)), build(root, only=[OTHER])):  # all runs note it from then on
         assert each.changes is not None
     assert build(root, new=True).sessions_carried == 7
+    assert build(root, quick=True).sessions_carried == 7
+
+
+def list_above_dates(root: Path) -> list[Path]:
+    return [
+        root,
+        *(root / name for name in ('lab', 'lab2', 's3', 'lab/Subjects', 'lab2/Subjects')),
+        *(root / name for name in ('lab/Subjects/s1', 'lab/Subjects/s2', 'lab2/Subjects/s1')),
+    ]
+
+
+def link(path: Path, target: Path) -> None:
+    path.rename(target)
+    path.symlink_to(target)
+
+
+DATE = SESSION[:-4]
+CHANGES_OF_A_DATE: dict[str, Callable[[Path], object]] = {
+    'a session comes': lambda root: grow(root, {f'{DATE}/003/a.b.npy': b''}),
+    'a session goes': lambda root: shutil.rmtree(root / DATE / '002'),
+    'both': lambda root: (root / DATE / '002').rename(root / DATE / '004'),
+    'a session becomes a file': lambda root: [shutil.rmtree(root / SESSION), (root / SESSION).touch()],
+    'a session becomes a link': lambda root: link(root / SESSION, root.parent / 'elsewhere'),
+    'a folder that is none comes': lambda root: grow(root, {f'{DATE}/notes/': None}),
+    'a file comes': lambda root: grow(root, {f'{DATE}/.DS_Store': b''}),
+    'the date goes': lambda root: shutil.rmtree(root / DATE),
+    'the date becomes a link': lambda root: link(root / DATE, root.parent / 'elsewhere'),
+    'the date becomes a file': lambda root: [shutil.rmtree(root / DATE), (root / DATE).touch()],
+    'the date is another day': lambda root: (root / DATE).rename(root / f'{DATE[:-1]}9'),
+    'the date is exchanged': lambda root: [
+        (root / DATE).rename(root / 'x'),
+        (root / DATE).with_name('2024-01-02').rename(root / DATE),
+        (root / 'x').rename((root / DATE).with_name('2024-01-02')),
+    ],
+    'nothing': lambda root: None,
+}
+
+
+@pytest.mark.usefixtures('_settled')
+@pytest.mark.parametrize('kind', CHANGES_OF_A_DATE)
+def test_what_becomes_of_a_date_is_seen(root: Path, build: Callable[..., Summary], kind: str) -> None:
+    grow(root, {f'{DATE}/notes.txt': b'', 's3/2024-01-01/notes/': None})
+    build(age(root), quick=True)
+    CHANGES_OF_A_DATE[kind](root)
+    quick = build(root, quick=True, allow_removal=True)
+    assert read_index(root) == build_all(root)
+    full = build(root, dry_run=True)
+    assert (quick.skipped, quick.warnings) == (full.skipped, full.warnings)
+
+
+@pytest.mark.usefixtures('_settled')
+def test_sessions_that_links_lead_to_come_and_go_unseen_by_their_date(
+    root: Path, build: Callable[..., Summary], tmp_path: Path
+) -> None:
+    grow(tmp_path, {'elsewhere/a.b.npy': b''})
+    (root / DATE / '005').symlink_to(tmp_path / 'elsewhere')
+    build(age(root), quick=True)
+    (tmp_path / 'elsewhere').rename(tmp_path / 'gone')
+    assert build(root, quick=True).sessions == 7
+    assert read_index(root) == build_all(root)
+
+
+@pytest.mark.usefixtures('_settled')
+@pytest.mark.parametrize(
+    'options', [{'follow_symlinks': False}, {'exclude': ['s3/']}, {'one_file_system': True}]
+)
+def test_trees_of_all_kinds_list_no_date_twice(
+    root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    build(age(root), **options)
+    build(root, quick=True)
+    build(root, only=[SESSION])  # leaves what is known of dates
+    listed, _ = spy(monkeypatch)
+    build(root, quick=True)
+    expected = [path for path in list_above_dates(root) if 'exclude' not in options or path.name != 's3']
+    assert sorted(listed) == sorted(expected)
+
+
+def test_a_session_on_another_disk_is_looked_into_each_time(root: Path) -> None:
+    tree = OneDeviceTree(open_tree(root), -1)
+    assert LookTask(tree, [(SESSION, '', 'x')], digests.FIELDS).run() == [SESSION]
+
+
+@pytest.mark.usefixtures('_settled')
+@pytest.mark.parametrize(
+    'said',
+    ['', 'x', '7', '[]', '{"2024-01-01": 7}', '{"2024-01-01": ["x", [], 7]}', '[' * 100_000, None],
+    ids=range(8),
+)
+def test_what_is_not_known_of_dates_is_listed(
+    root: Path, build: Callable[..., Summary], said: str | None
+) -> None:
+    build(age(root), quick=True)
+    path = root / '.fastindex' / 'folders.parquet'
+    if said is None:
+        data = bytearray(path.read_bytes())
+        data[50] ^= 1
+        path.write_bytes(data)
+    else:
+        rows = pq.read_table(path)
+        is_date = [eid == '' for eid in rows['eid'].to_pylist()]
+        assert sum(is_date) == 4
+        states = [said if one else old for one, old in zip(is_date, rows['state'].to_pylist(), strict=True)]
+        rows = rows.set_column(2, 'state', pa.array(states))
+        metadata = {b'fastindex': pq.read_metadata(path).metadata[b'fastindex']}
+        pq.write_table(rows.replace_schema_metadata(metadata), path)
+    assert build(root, quick=True).sessions_carried == (0 if said is None else 7)
+    assert read_index(root) == build_all(root)
     assert build(root, quick=True).sessions_carried == 7
 
 
@@ -261,10 +370,12 @@ def test_a_session_with_a_problem_is_looked_into_each_time(
 
 
 def test_a_folder_that_was_changed_of_late_is_looked_into_again(
-    root: Path, build: Callable[..., Summary]
+    root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(root, quick=True)
+    listed, _ = spy(monkeypatch)
     assert build(root, quick=True).sessions_carried == 0
+    assert root / DATE in listed
 
 
 @pytest.mark.usefixtures('_settled')

@@ -17,7 +17,7 @@ from fastindex.jobs.build.guard import refuse_to_lose
 from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, choose_trust, open_outcomes
 from fastindex.jobs.build.scope import Scope
 from fastindex.jobs.build.summary import Report, Summary
-from fastindex.jobs.build.update import keeps_folders, select
+from fastindex.jobs.build.update import keeps_folders, open_listings, select
 from fastindex.jobs.build.write import write_stage
 from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery, discover
@@ -303,7 +303,7 @@ def run_stages(
                     report.complete(result, hashed)
             return report.summary(started)
         with open_draft() if stage is None else stage.open() as staged:
-            generation = write_stage(scanned, staged, report, date_created, selection)
+            generation = write_stage(scanned, staged, report, date_created, selection, found.noted)
             pool.close()  # whatever the workers have inherited: nothing is open when it is replaced
             refuse_to_lose(published.folder, report)
             report.compare(published, staged, generation)
@@ -350,7 +350,8 @@ def _discover(
             known = KnownDigests.open(published, options.recipe, is_sparse=bool(options.scope))
 
     part = tree if options.scope is None else options.scope.narrow(tree)
-    found = discover(part, options.identity, pool, list_skips=options.on_skip is not None, load=load)
+    listings, list_skips = open_listings(options, published), options.on_skip is not None
+    found = discover(part, options.identity, pool, list_skips=list_skips, load=load, listings=listings)
     files.callback(found.close)
     if options.adopted is not None:
         found = options.adopted.settle(found)

@@ -26,12 +26,12 @@ from fastindex.names.identity import FilenameIdentity
 from fastindex.names.ids import Identity
 from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline.discover import Discovery, Sessions
-from fastindex.pipeline.look import LookTask
+from fastindex.pipeline.look import Listings, LookTask
 from fastindex.tables.check import Published
 from fastindex.tables.file import open_table
 from fastindex.tables.merge import iter_rows
 from fastindex.tables.metadata import Recipe
-from fastindex.tables.reuse import FOLDERS, GroupTable, open_folders
+from fastindex.tables.reuse import FOLDERS, GroupTable, iter_folders
 from fastindex.tables.splice import Splice
 from fastindex.tables.stage import PROBLEMS, Stage
 from fastindex.text import escape
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
     from fastindex.tables.write import PairWriter
 
-__all__ = ['Selection', 'keeps_folders', 'select']
+__all__ = ['Selection', 'keeps_folders', 'open_listings', 'select']
 
-LOOKS = 256  # sessions that are looked at by one task
+LOOKS = 64  # sessions that are looked at by one task
 
 
 class Selection(NamedTuple):
@@ -74,8 +74,9 @@ class Selection(NamedTuple):
 
     def open_splice(self, writer: PairWriter) -> Splice:
         """Open what writes rows between those that are carried over."""
+        left_out = self.left_out if self.scope.only is not None else ['', *self.left_out]
         return Splice(
-            writer, self.published, self.left_out, are_unique=isinstance(self.identity, FilenameIdentity)
+            writer, self.published, left_out, are_unique=isinstance(self.identity, FilenameIdentity)
         )
 
     def carry_problems(self, stage: Stage) -> int:
@@ -161,6 +162,19 @@ def keeps_folders(options: Options, published: Published | None) -> bool:
     return is_asked or os.path.lexists(published.folder / STATE_FOLDER / FOLDERS)
 
 
+def open_listings(options: Options, published: Published | None) -> Listings | None:
+    """Open what is known of dates, which `quick` does not list again; None where nothing is noted."""
+    scope = options.scope
+    if published is None or not keeps_folders(options, published) or (scope and scope.only is not None):
+        return None  # the rows of a part leave what is known as it is
+    known: dict[str, str] = {}
+    for eid, path, listing in _iter_folders(published) if scope and scope.quick else ():
+        if eid:
+            break
+        known[path] = listing
+    return Listings(known, options.recipe.trust)
+
+
 def _can_carry(published: Published, recipe: Recipe, scope: Scope) -> bool:
     """Tell whether there is an index whose rows can be carried over."""
     pair = published.pair
@@ -207,9 +221,10 @@ def _iter_beside(
 def _iter_folders(published: Published) -> Iterator[tuple[str, str, str]]:
     """Iterate over what is known of the folders of sessions: eid, paths, and the digest of their states."""
     pair = published.pair
-    table = None if isinstance(pair, InvalidIndexError) else open_folders(published.folder, pair.generation)
-    for group in range(len(table.group_rows)) if table else ():
-        yield from iter_rows(table.read(group))  # type: ignore[union-attr]
+    for rows in (
+        () if isinstance(pair, InvalidIndexError) else iter_folders(published.folder, pair.generation)
+    ):
+        yield from iter_rows(rows)
 
 
 def _read_sessions(published: Published) -> pa.Table:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from fastindex.jobs.build.summary import Report
 from fastindex.jobs.build.update import Selection
+from fastindex.pipeline.look import pack_listings
 from fastindex.pipeline.scan import HashResult, ScanResult
 from fastindex.tables.metadata import Recipe, to_facts
 from fastindex.tables.splice import Splice
@@ -21,8 +22,12 @@ def write_stage(
     report: Report,
     date_created: str,
     selection: Selection | None,
+    dates: Mapping[str, str] | None,
 ) -> str:
-    """Collect what was scanned into the stage; return the generation."""
+    """Collect what was scanned into the stage; return the generation.
+
+    dates: what is known of them, where it is kept. See `fastindex.pipeline.look.Listings`.
+    """
     from fastindex.tables.write import PairWriter
 
     options, carrier = report.options, report.carrier
@@ -39,6 +44,7 @@ def write_stage(
     rows = selection.open_splice(writer) if selection else writer
     try:
         stage.write_problems(report.first_problems)
+        rows.write_folders(pack_listings(dates) if dates else None)
         for result, hashed in scanned:
             stage.write_problems(report.add(result, hashed))
             rows.write(*report.complete(result, hashed))
