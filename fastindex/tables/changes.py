@@ -152,14 +152,20 @@ def list_columns(old: Tables, new: Path, *, below: Path, among: Sequence[str] | 
 
 
 def tell_changes(
-    parts: Iterable[RangeChanges], to_paths: ToPaths, on_change: Callable[[Change], object] | None = None
+    parts: Iterable[RangeChanges],
+    to_paths: ToPaths,
+    on_change: Callable[[Change], object] | None = None,
+    on_part: Callable[[RangeChanges, Sequence[bool], Sequence[bool]], object] = lambda *_: None,
 ) -> Counter[tuple[bool, ChangeKind]]:
     """Tell datasets and sessions that are gone here and new there as moved, where they have digests.
 
+    on_part: called with each part, and whether each row that is gone, and each new one, has moved; with two
+        empty sequences where none has, or nothing tells
     Returns how many changes there are, of sessions or not, and of which kind.
     """
     counts: Counter[tuple[bool, ChangeKind]] = Counter()
     for part, gone, sources in _find_sources(parts, to_paths):
+        on_part(part, gone, [source is not None for source in sources])
         for kind, count in (
             (ChangeKind.REMOVED, part.removed.table.num_rows - sum(gone)),
             (ChangeKind.ADDED, part.added.table.num_rows - len(sources) + sources.count(None)),

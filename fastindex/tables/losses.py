@@ -4,21 +4,24 @@ A disk that is not mounted looks like an empty folder, and a folder that may not
 what would go is counted. Knows nothing of why rows are gone, nor of what becomes of the run.
 
 A subject that has lost some sessions and got as many has lost none: folders that get other names are no loss,
-nor is an index that gets other ids.
+nor is an index that gets other ids. Where size and digest tell that all has moved, nothing goes but the ids
+of other tables and what people have said, which are known by path: an index that has such is asked about.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from fastindex.errors import UsageError
-from fastindex.tables.changes import RangeChanges
+from fastindex.tables.changes import OwnedRows, RangeChanges
 from fastindex.tables.check import Tables
+from fastindex.tables.metadata import Recipe
 
-__all__ = ['Limit', 'Losses', 'Missing']
+__all__ = ['Limit', 'Losses', 'Missing', 'has_own']
 
 FEW_SESSIONS = 3  # a subject with more than these is missed when it is empty; a lab with any
 
@@ -75,32 +78,39 @@ class _Count(NamedTuple):
         return _Count(self.sessions + other.sessions, self.datasets + other.datasets)
 
 
-class Losses:
-    """Counts what goes, by subject, while they are told."""
+def has_own(before: Tables) -> bool:
+    """Tell whether an index has what goes where a session moves: ids of other tables, what people said."""
+    facts = before.datasets.facts
+    return before.generation is None or Recipe.from_json(facts).ids_from or bool(facts.get('kept'))
 
-    def __init__(self) -> None:
+
+class Losses:
+    """Counts what goes, by subject, while changes are told.
+
+    moves_count: whether what has moved goes too
+    """
+
+    def __init__(self, *, moves_count: bool = True) -> None:
+        self._moves_count = moves_count
         self._sessions: Counter[str] = Counter()
         self._datasets: Counter[str] = Counter()
         self._losing_sessions = 0
         self._last_eid = ''
 
-    def add(self, part: RangeChanges) -> None:
-        """Count what goes and what comes, before any is told as a move: a lab that is gone is asked about."""
+    def add(self, part: RangeChanges, gone: Sequence[bool], come: Sequence[bool]) -> None:
+        """Count what goes and what comes; `gone` and `come` say what of it has moved, as far as is known."""
         counts = self._sessions if part.of_sessions else self._datasets
-        for rows, sign in ((part.removed, 1), (part.added, -1)):
-            names = (rows.sessions[name].to_pylist() for name in ('lab', 'subject'))
-            for lab, subject, count in zip(*names, rows.counts, strict=True):
+        if self._moves_count:
+            gone = come = ()
+        for rows, moved, sign in ((part.removed, gone, 1), (part.added, come, -1)):
+            names = (rows.sessions[name].to_pylist() for name in ('id', 'lab', 'subject'))
+            losing = []
+            for eid, lab, subject, count in zip(*names, _count_others(rows, moved), strict=True):
                 counts[_subject_path(lab, subject)] += sign * count
-        if part.removed.table.num_rows and not part.of_sessions:
-            eids = part.removed.sessions['id']
-            self._losing_sessions += len(eids) - (eids[0].as_py() == self._last_eid)
-            self._last_eid = eids[-1].as_py()
-
-    def watch(self, parts: Iterable[RangeChanges]) -> Iterator[RangeChanges]:
-        """Count parts as they pass."""
-        for part in parts:
-            self.add(part)
-            yield part
+                losing += [eid] * (count > 0)
+            if losing and sign > 0 and not part.of_sessions:
+                self._losing_sessions += len(losing) - (losing[0] == self._last_eid)
+                self._last_eid = losing[-1]
 
     @property
     def sessions(self) -> int:
@@ -147,6 +157,12 @@ class Losses:
 def _iter_missing(path: str, had: _Count, lost: _Count) -> Iterator[Missing]:
     if lost.sessions >= had.sessions or (had.datasets and lost.datasets >= had.datasets):
         yield Missing(path, had.sessions, had.datasets, lost.sessions < had.sessions)
+
+
+def _count_others(rows: OwnedRows, moved: Sequence[bool]) -> Sequence[int]:
+    """Count the rows of each session that have not moved."""
+    flags = iter(moved)
+    return [count - sum(islice(flags, count)) for count in rows.counts] if moved else rows.counts
 
 
 def _subject_path(lab: str, subject: str) -> str:

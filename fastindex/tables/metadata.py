@@ -91,7 +91,7 @@ one_file_system=False, session_info=False, trust=('size', 'mtime', 'ctime', 'ino
         if facts.get('default_revision') in REVISIONS:
             known['default_revision'] = facts['default_revision']
         if isinstance(patterns := facts.get('exclude'), list):
-            known['exclude'] = tuple(filter(lambda one: isinstance(one, str), patterns))
+            known['exclude'] = tuple(one for one in patterns if isinstance(one, str) and one.strip())
         with suppress(KeyError, UsageError, TypeError):
             known['trust'] = check_trust(facts['trust'])
         if isinstance(names := facts.get('algorithms'), list):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +29,7 @@ __all__ = [
     'IGNORE_FILE',
     'ExcludingTree',
     'OneDeviceTree',
+    'check_patterns',
     'exclude_patterns',
     'leave_out',
     'read_ignore_file',
@@ -183,6 +184,18 @@ def exclude_patterns(tree: Tree, patterns: Sequence[str]) -> Tree:
     if isinstance(tree, ExcludingTree):
         return ExcludingTree(tree.tree, (*tree.patterns, *patterns))
     return ExcludingTree(tree, tuple(patterns))
+
+
+def check_patterns(patterns: Collection[str]) -> tuple[str, ...]:
+    """Check that each of several patterns says something. Raises UsageError if not."""
+    if isinstance(patterns, str):
+        raise UsageError(
+            f'exclude={patterns!r} is one pattern: expected a collection, such as [{patterns!r}]'
+        )
+    for one in patterns:
+        if not one.strip() or one.startswith('#'):
+            raise UsageError(f'exclude: {one!r} is no pattern: expected one as in a .gitignore')
+    return tuple(patterns)
 
 
 def leave_out(tree: Tree, *, exclude: Sequence[str], one_file_system: bool) -> Tree:

@@ -11,6 +11,7 @@ import pytest
 
 import fastindex
 from fastindex import LossError
+from tests.support.strangers import of_a_database
 from tests.support.tables import tables_digest
 from tests.support.trees import grow
 
@@ -154,6 +155,71 @@ def test_how_much_may_go_can_be_said(make_tree, build, run, value, gone, code):
     build(root)
     remove_days('s1', range(1, gone + 1))(root)
     assert run(root, '--workers', 1, '--max-removed', value)[0] == code
+
+
+def rename(path, to):
+    return lambda root: (root / path).rename(root / to)
+
+
+UNLIKE = {path: path.encode() for path in LABS}
+"""As `LABS`, but no two files are the same."""
+MOVED = {
+    'a lab': (rename('small', 'Small'), (1, 2)),
+    'a lab of many': (rename('big', 'bigger'), (35, 70)),
+    'a subject': (rename('big/Subjects/s2', 'big/Subjects/S2'), (12, 24)),
+    'a subject to another lab': (rename('big/Subjects/s1', 'small/Subjects/s2'), (20, 40)),
+}
+
+
+@pytest.mark.parametrize('kind', MOVED)
+def test_what_has_moved_as_its_digests_tell_is_no_loss(make_tree, build, kind):
+    root = make_tree(UNLIKE)
+    build(root, hash=True)
+    change, moved = MOVED[kind]
+    change(root)
+    changes = build(root).changes
+    assert (changes.sessions_moved, changes.datasets_moved) == moved
+    assert changes.sessions_removed == changes.datasets_removed == 0
+
+
+def test_what_goes_besides_what_has_moved_is_asked_about(make_tree, build, run):
+    root = make_tree(UNLIKE)
+    build(root, hash=True)
+    (root / 'big').rename(root / 'bigger')
+    shutil.rmtree(root / 'bigger/Subjects/s1')
+    code, _, err = run(root)
+    assert (code, ' 20 of 36 sessions and 40 of 72 datasets would go' in err) == (2, True)
+    assert 'missing: big/Subjects/s1, all of 20 sessions\n' in err
+    assert err.count('missing: ') == 1
+
+
+@pytest.mark.parametrize('own', ['qc', 'ids', 'nothing'])
+def test_a_move_is_asked_about_where_ids_or_what_people_said_would_go(make_tree, build, tmp_path, own):
+    root = make_tree(UNLIKE)
+    options = {'hash': True}
+    if own == 'qc':
+        (tmp_path / 'qc').write_text('small/Subjects/s1/2024-01-01/001,a.b.npy,FAIL\n')
+        options['qc'] = tmp_path / 'qc'
+    elif own == 'ids':
+        (tmp_path / 'alyx').mkdir()
+        of_a_database(root, tmp_path / 'alyx')
+        options['ids_from'] = tmp_path / 'alyx'
+    build(root, **options)
+    (root / 'small').rename(root / 'Small')
+    if own == 'nothing':
+        assert build(root).changes.sessions_moved == 1
+        return
+    with pytest.raises(LossError, match='missing: small, all of 1 session'):
+        build(root)
+
+
+def test_without_digests_nobody_can_tell_a_move(make_tree, build):
+    root = make_tree(UNLIKE)
+    build(root)
+    (root / 'small').rename(root / 'Small')
+    for options in ({}, {'hash': True}):
+        with pytest.raises(LossError, match='missing: small'):
+            build(root, **options)
 
 
 def test_other_ids_are_no_loss(make_tree, build):

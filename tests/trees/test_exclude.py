@@ -16,6 +16,7 @@ import pytest
 
 import fastindex
 from fastindex import Summary, UsageError
+from fastindex.tables.metadata import Recipe
 from fastindex.trees import open_tree
 from fastindex.trees.disk import LocalTree
 from tests.support.tables import read_paths
@@ -134,6 +135,16 @@ def test_what_is_no_pattern_is_refused(make_tree: Callable[..., Path], build: Ca
     root = make_tree(TREE)
     with pytest.raises(UsageError, match='gitignore'):
         build(root, exclude=['!'])
+    for patterns, says in (([''], 'no pattern'), (['*.x', '  '], 'no pattern'), (['# x'], 'no pattern')):
+        for ask in (build, fastindex.validate):
+            with pytest.raises(UsageError, match=says):
+                list(ask(root, exclude=patterns, workers=1))
+    with pytest.raises(UsageError, match='one pattern'):
+        build(root, exclude='raw')
+
+
+def test_an_empty_pattern_of_an_older_index_says_nothing() -> None:
+    assert Recipe.from_json({'exclude': ['', 'raw', ' ']}) == Recipe(exclude=('raw',))
 
 
 @pytest.mark.long

@@ -32,7 +32,7 @@ from fastindex.tables.publish import open_draft, open_target, recover
 from fastindex.tables.stage import Stage
 from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import check_algorithms
-from fastindex.trees.exclude import leave_out
+from fastindex.trees.exclude import check_patterns, leave_out
 from fastindex.trees.roots import explain_empty
 from fastindex.workers.pool import Pool, open_pool
 
@@ -190,7 +190,7 @@ def build(
         uuid_filenames=uuid_filenames,
         algorithms=None if hash is None else check_algorithms(hash),
         default_revision=default_revision,
-        exclude=None if exclude is None else tuple(exclude),
+        exclude=None if exclude is None else check_patterns(exclude),
         one_file_system=one_file_system,
         session_info=session_info,
         trust=choose_trust(trust, root),

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
@@ -29,7 +30,7 @@ from fastindex.tables.disks import FEW, ChangeTimes
 from fastindex.tables.file import AGAIN
 from fastindex.tables.foreign import read_edited
 from fastindex.tables.known import count_empty
-from fastindex.tables.losses import Losses
+from fastindex.tables.losses import Losses, has_own
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.reuse import RECENT
 from fastindex.tables.splice import Counts
@@ -276,11 +277,12 @@ class Report:
                 before = Recipe.from_json(tables.datasets.facts)
                 self.lost_digests = sorted(set(before.algorithms) - set(recipe.algorithms))
             parts = iter_parts(tables, stage.path, below=stage.out.path, among=self.looked_at)
-            losses = Losses()
+            losses = Losses(moves_count=has_own(tables))
             counts = tell_changes(
-                losses.watch(parts if tables.generation != generation else ()),
+                parts if tables.generation != generation else (),
                 partial(list_session_paths, namespace=recipe.namespace, root=Path(self.tree.root)),
                 self.options.on_change,
+                losses.add,
             )
             refuse_losses(losses, tables, self)
             columns: list[str] = []
@@ -290,13 +292,11 @@ class Report:
             again = self.read_again['inode'] if tables.generation == generation else 0
             self.inodes_are_new = again > 1 and again >= (self.reused + self.read_again.total()) * FEW
         self.changes = Changes(
-            sessions_added=counts[True, ChangeKind.ADDED],
-            sessions_removed=counts[True, ChangeKind.REMOVED],
-            datasets_added=counts[False, ChangeKind.ADDED],
-            datasets_removed=counts[False, ChangeKind.REMOVED],
-            datasets_changed=counts[False, ChangeKind.CHANGED],
-            sessions_moved=counts[True, ChangeKind.MOVED],
-            datasets_moved=counts[False, ChangeKind.MOVED],
+            **{
+                f'{"sessions" if of_sessions else "datasets"}_{kind}': counts[of_sessions, kind]
+                for of_sessions, kind in product((True, False), ChangeKind)
+                if not (of_sessions and kind is ChangeKind.CHANGED)
+            },
             columns=tuple(columns),
         )
 

@@ -24,7 +24,7 @@ from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce, open_bar
 from fastindex.text import escape
 from fastindex.trees import is_url, open_tree
-from fastindex.trees.exclude import leave_out
+from fastindex.trees.exclude import check_patterns, leave_out
 from fastindex.workers.pool import check_workers, open_pool
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def validate(
         raise UsageError(f'{escape(os.fspath(root))}: validate looks at folders on a disk, not into a bucket')
     codes = _choose_codes(ignore, min_severity)
     tree = open_tree(root, follow_links=follow_symlinks)
-    tree = leave_out(tree, exclude=list(exclude), one_file_system=one_file_system)
+    tree = leave_out(tree, exclude=check_patterns(exclude), one_file_system=one_file_system)
     task = CheckTask(tree, [], codes, deep, uuid_filenames)
     return Findings(task, (workers, executor, dask), progress=progress)
 
