@@ -234,6 +234,18 @@ def test_a_fix_is_made_after_asking_and_says_what_takes_it_back(messy, run, monk
     assert listing(messy) == before
 
 
+@pytest.mark.parametrize(('method', 'says'), [('make', 'no name can be'), ('open_new', 'nothing was')])
+def test_where_nothing_can_be_written_nothing_is_renamed(messy, run, monkeypatch, method, says):
+    def fail(folder, name, **_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    before = listing(messy)
+    monkeypatch.setattr(OpenFolder, method, fail)
+    code, _, err = run('validate', messy, '--workers', 1, '--fix', '--yes')
+    assert (code, f'{says}' in err, 'Read-only' in err) == (2, True, True)
+    assert listing(messy) == before
+
+
 def test_no_build_runs_beside_and_nothing_is_left_of_the_lock_where_nothing_was_done(messy, run):
     with hold_root(messy):
         assert run('validate', messy, '--workers', 1, '--fix', '--yes')[0] == 4

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from fastindex.errors import FixError, UsageError
+from fastindex.errors import FastindexError, FixError, UsageError
 from fastindex.files import find_target, open_outputs
 from fastindex.folders import OpenFolder
 from fastindex.jobs.fix.plan import Plan, Step
@@ -46,12 +46,19 @@ def write_scripts(plan: Plan, path: str) -> str:
 def hold_root(root: str) -> Iterator[Stage]:
     """Hold the lock of the index in a root, so that no build runs meanwhile.
 
-    Raises LockedError if one does, PublishError if the lock cannot be made.
+    Raises LockedError if one does, FixError if this user may write nothing there.
     """
-    with OpenFolder.open(Path(root)) as out:
-        stage = Stage(out)
-        with stage.explaining(), stage.hold():
-            yield stage
+    with ExitStack() as held:
+        try:
+            stage = Stage(held.enter_context(OpenFolder.open(Path(root))))
+            held.enter_context(stage.hold())
+        except FastindexError:
+            raise
+        except OSError as error:
+            raise FixError(
+                f'{escape(root)}: no name can be changed there ({error.strerror}): may this user write there?'
+            ) from error
+        yield stage
 
 
 def apply_plan(plan: Plan, stage: Stage) -> str:
@@ -61,7 +68,13 @@ def apply_plan(plan: Plan, stage: Stage) -> str:
 
     stage: of the root, whose lock is held
     """
-    undo = _write_undo(plan, stage)
+    try:
+        undo = _write_undo(plan, stage)
+    except OSError as error:
+        where = escape(os.fspath(stage.state.path))
+        raise FixError(
+            f'{where}: what takes the names back could not be written ({error.strerror}): nothing was renamed'
+        ) from error
     stage.was_opened = True  # the folder of the lock has the script
     for step in plan.steps:
         try:
