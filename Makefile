@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 USER := $(VENV)/.user
 DEV := $(VENV)/.dev
@@ -15,7 +15,7 @@ NOT_LIGHT := browser or (hundred_questions and awkward)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run dev check docs walkthrough package bench bench-large bench-check test test-long lowest newest faults faults-long lint types format clean
+.PHONY: help run dev check docs walkthrough package bench bench-large bench-check test test-long lowest newest windows faults faults-long lint types format clean
 # Tests start many interpreters: one that compiles all that it imports takes 0.3 s more.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -95,6 +95,9 @@ lowest: $(LOWEST)/.installed  ## the light tests with the lowest versions that p
 
 newest: $(DEV)  ## name what is not the newest in .venv: that of a fresh clone is, but for what other packages hold back
 	$(BIN)/uv pip list --python $(BIN)/python --outdated
+
+windows: $(DEV)  ## the main job with Python for Windows, in Wine (apt: wine64 binutils-mingw-w64-x86-64): two minutes
+	$(BIN)/python -m tests.windows build/windows
 
 faults: $(DEV)  ## prove each promise: kill, fail, fill, damage; one line with its figure for each
 	FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m fault

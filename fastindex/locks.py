@@ -94,7 +94,7 @@ def hold_lock(fd: int, path: str | os.PathLike[str], *, hint: str = '') -> Itera
                 'from writing one index: have it mounted with them (Lustre: flock; NFS: its lock daemon), ',
                 hint=hint,
             ) from error
-        if error.errno not in (errno.EAGAIN, errno.EACCES):  # the latter on an SMB share, and on Windows
+        if error.errno not in (errno.EAGAIN, errno.EACCES, 0):  # on an SMB share, and on Windows; in Wine
             raise
         yield False
         return

@@ -47,7 +47,7 @@ MODULES = [
 
 TESTS = ROOT / 'tests'
 
-OTHER_ROOMS = {'faults', 'filesystems', 'support'}
+OTHER_ROOMS = {'faults', 'filesystems', 'support', 'windows'}
 """Of the tests, those that are of no layer: what crosses them all, and what tests share."""
 
 NO_MODULE = {
@@ -250,7 +250,11 @@ def test_a_name_of_a_class_stands_for_one_thing():
 PLATFORM = re.compile(
     r'sys\.platform|os\.name\b|/proc/|\bimport (fcntl|grp|platform|pwd|resource|select|termios)\b'
     r'|(has|get)attr\((os|signal|sys|fcntl|socket), |supports_(dir_fd|fd)|os\.(fork|register_at_fork)\b'
+    r'|\bos\.(readv|pread|pwrite|uname|fchmod|fchown|get(e)?[ug]id|mkfifo|O_(?!RD|WR|CREAT|EXCL|TRUNC|APPEND)\w+)\b'
+    r'|\bos\.open\((?!os\.devnull)|\bdir_fd\b'
 )
+"""Also what Windows has not, or has otherwise: there a file that `os.open` opens is text."""
+
 ROOMS = ('trees/', 'workers/', 'system.py', 'locks.py', 'files.py', 'folders.py', 'commands/output.py')
 
 

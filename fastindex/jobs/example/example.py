@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastindex.errors import ExampleError, UsageError
 from fastindex.extras import require
 from fastindex.files import new_folder
+from fastindex.folders import open_file
 from fastindex.progress import open_bar
-from fastindex.system import flags
 from fastindex.workers.pool import Pool, default_workers
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def _write_trials(folder: str, trials: dict[str, np.ndarray[Any, Any]]) -> int:
     os.makedirs(folder, exist_ok=True)  # a worker that died may have begun it
     for attribute, array in trials.items():
         data = _npy_header(array.dtype.str, array.shape) + array.tobytes()
-        fd = os.open(f'{folder}/_ibl_trials.{attribute}.npy', _NEW_FILE, 0o666)
+        fd = open_file(f'{folder}/_ibl_trials.{attribute}.npy', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             if os.write(fd, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
@@ -290,9 +290,6 @@ def _write_trials(folder: str, trials: dict[str, np.ndarray[Any, Any]]) -> int:
             os.close(fd)
         size += len(data)
     return size
-
-
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | flags('O_BINARY')
 
 
 @functools.lru_cache(maxsize=4096)

@@ -6,8 +6,7 @@ https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 
 from __future__ import annotations
 
-import os
-
+from fastindex.system import read_at
 from fastindex.trees.sift import ANNEX
 
 __all__ = ['MAX_POINTER_BYTES', 'read_pointer']
@@ -23,5 +22,5 @@ _ADVICE = {
 
 def read_pointer(fd: int) -> str:
     """Say of an open file that it is a pointer, and what to do; '' where it is none."""
-    start = os.pread(fd, MAX_POINTER_BYTES, 0)
+    start = read_at(fd, MAX_POINTER_BYTES, 0)
     return next((advice for head, advice in _ADVICE.items() if start.startswith(head)), '')

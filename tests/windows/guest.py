@@ -1,0 +1,63 @@
+"""The main job and the light tests, in one process of a Python for Windows: to start one takes Wine seconds.
+
+Arguments: a tree, an empty folder, the clone. What was found goes into the folder, as `found.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from one.api import One
+
+import fastindex
+from fastindex.cli import main
+from fastindex.tables.publish import open_target
+
+LIGHT = ['trees/test_paths.py', 'jobs/test_info.py', 'tables/test_lock.py']
+
+
+def run(*words: object) -> int:
+    print('$ fastindex', *words, flush=True)
+    return main([str(word) for word in words])
+
+
+def iter_jobs(root: Path, folder: Path) -> Iterator[tuple[str, Any]]:
+    """Do each job; gives what it is called, and an exit code or what else came of it."""
+    yield 'build', run(root)
+    summaries = [fastindex.build(root, hash=['xxh128'], workers=workers) for workers in (1, 3)]
+    yield 'generations', [one.generation for one in summaries]
+    yield 'digests reused', summaries[1].digests_reused
+    with (root / 'sessions.pqt').open('rb'):  # a reader that holds a table
+        yield 'while a table is held', run(root, '--no-hash')
+    yield 'and then', run(root, '--hash')
+    with open_target(root):
+        code = f'import sys; from fastindex.cli import main; sys.exit(main([{os.fspath(root)!r}]))'
+        yield 'while another run writes', subprocess.run([sys.executable, '-c', code], check=False).returncode
+    yield 'verify', run('verify', root, '--hash')
+    yield 'validate', run('validate', root, '--deep')
+    yield 'search', run('search', root, '--subject', 'NYU-01', '--count')
+    yield 'info', run('info', root)
+    yield 'release zip', run('release', root, '--out', folder / 'x.zip', '--force', '--workers', 2)
+    yield 'release tar.zst', run('release', root, '--out', folder / 'x.tar.zst', '--force')
+    yield 'report', run('report', root, '--out', folder / 'x.html')
+    yield 'left', sorted(os.listdir(folder))
+    client = One(cache_dir=root, mode='local')
+    eids = client.search(subject='NYU-01')
+    yield 'sessions of the client', len(eids)
+    yield 'trials of the client', sorted(client.load_object(eids[0], 'trials'))
+
+
+if __name__ == '__main__':
+    root, folder, clone = map(Path, sys.argv[1:])
+    found = dict(iter_jobs(root, folder))
+    os.chdir(clone)
+    words = ['-q', '-p', 'no:cacheprovider', '-W', 'ignore', '--basetemp', str(folder / 'tests')]
+    found['light tests'] = pytest.main([*words, *(f'tests/{name}' for name in LIGHT)])
+    (folder / 'found.json').write_text(json.dumps(found))
