@@ -1,0 +1,49 @@
+"""What systems do differently: the ways of Windows, as far as they can be gone here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from stat import S_IFDIR, S_IFREG
+from types import SimpleNamespace
+
+import pytest
+
+from fastindex import system
+
+
+def test_without_the_calls_of_posix_a_file_is_read_all_the_same(tmp_path):
+    (tmp_path / 'x').write_bytes(bytes(range(100)))
+    fd = os.open(tmp_path / 'x', os.O_RDONLY)
+    buffer = memoryview(bytearray(60))
+    assert [system._read_into(fd, [buffer]), bytes(buffer[:2])] == [60, b'\0\1']
+    assert system._read_at(fd, 3, 10) == os.pread(fd, 3, 10)
+    assert system._read_into(fd, [buffer]) == 40  # on from where it stood
+    assert system._read_into(fd, [buffer]) == 0
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ('path', 'long'),
+    [
+        ('C:\\data\\lab', '\\\\?\\C:\\data\\lab'),
+        ('C:\\data/lab', '\\\\?\\C:\\data\\lab'),
+        ('\\\\server\\share\\lab', '\\\\?\\UNC\\server\\share\\lab'),
+        ('\\\\?\\C:\\data', '\\\\?\\C:\\data'),
+    ],
+)
+def test_a_path_is_named_so_that_windows_takes_it_whatever_its_length(monkeypatch, path, long):
+    monkeypatch.setattr(sys, 'platform', 'win32')
+    assert system.long_path(path) == long
+    monkeypatch.undo()
+    assert system.long_path(path) == path
+
+
+def test_a_junction_is_a_link_and_a_folder_or_a_file_in_the_cloud_is_none():
+    junction, cloud = 0xA0000003, 0x9000001A
+    kinds = ((S_IFDIR, junction), (S_IFDIR, 0), (S_IFREG, cloud))
+    assert [system.is_link(SimpleNamespace(st_mode=m, st_reparse_tag=t)) for m, t in kinds] == [
+        True,
+        False,
+        False,
+    ]
