@@ -89,12 +89,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if match := re.match(r'argument --hash: ignored explicit argument (.*)', message):
             message = f'--hash takes no {match[1]}: the digests that the index has are compared'
-        if message.startswith('unrecognized arguments') and '--hash' in self._option_string_actions:
+        near = ''
+        if match := re.match(r'unrecognized arguments: (--[\w-]+)', message):
+            near = suggest(match[1], [name for name in self._option_string_actions if name[:2] == '--'])
+        elif match := re.match(r"argument COMMAND: invalid choice: '(\w+)'", message):
+            near = suggest(match[1], COMMANDS)
+        if near:
+            message += near
+        elif message.startswith('unrecognized arguments') and '--hash' in self._option_string_actions:
             message += ' (only one folder is expected; a digest is named with =, as in --hash=md5)'
         elif message == 'the following arguments are required: ROOT' and self.prog.endswith('search'):
             message += ' (ROOT comes before the options, some of which take many words)'
-        elif match := re.match(r'unrecognized arguments: (--[\w-]+)', message):
-            message += suggest(match[1], [name for name in self._option_string_actions if name[:2] == '--'])
         raise UsageError(f'{message}{"" if message[-1] == "?" else "."} See {self.prog} --help')
 
 

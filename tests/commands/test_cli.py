@@ -142,6 +142,8 @@ def test_a_warning_about_the_root_goes_to_stderr(make_tree, run):
         (['--json'], 'required: ROOT'),
         (['serach', 'x'], "no command and no folder 'serach': did you mean search?"),
         (['nope'], "no command and no folder 'nope'"),
+        (['ROOT', '--hsh'], 'did you mean --hash?'),
+        (['help', 'serach'], 'did you mean search?'),
         (['verify', 'ROOT', '--part', '3'], 'expected which of how many, as in 3/10'),
         (['verify', 'ROOT', '--hash=md5'], "--hash takes no 'md5'"),
         (['search', 'ROOT', '--limit', '-1'], "'-1': expected a whole number, 1 or more"),
