@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from stat import S_IMODE, S_ISDIR, S_ISGID
+from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISREG
 from types import TracebackType
 from typing import IO, Self
 
@@ -31,6 +31,7 @@ __all__ = [
     'ask_about',
     'open_below',
     'open_file',
+    'open_without_waiting',
     'patiently',
     'share',
 ]
@@ -266,13 +267,22 @@ def open_file(name: str | os.PathLike[str], flags: int, *, dir_fd: int | None = 
     """Open what should be a regular file: it waits for no reader or writer of a FIFO.
 
     It does wait for who holds a lease of the file, as Samba and NFS servers do for their clients: they give
-    it back when they are asked, or the kernel takes it.
+    it back when they are asked, or the kernel takes it. A read of a regular file waits for that too, where
+    the lease was taken after the file was opened.
 
     Raises
     ------
     OSError
         If it cannot be opened.
     """
+    fd = open_without_waiting(name, flags, dir_fd=dir_fd)
+    if hasattr(os, 'O_NONBLOCK') and S_ISREG(os.fstat(fd).st_mode):
+        os.set_blocking(fd, True)
+    return fd
+
+
+def open_without_waiting(name: str | os.PathLike[str], flags: int, *, dir_fd: int | None = None) -> int:
+    """Open as `open_file` does; but a read may give EAGAIN, of a regular file too."""
     deadline = time.monotonic() + LEASE_SECONDS
     while True:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import fastindex
 from fastindex import folders
 from fastindex.folders import OpenFolder, open_file
 from tests.support.leases import leased
-from tests.support.trees import SESSION, grow, npy
+from tests.support.trees import SESSION, Fifo, grow, npy
 
 TREE = {
     'README.md': b'about',
@@ -48,6 +49,14 @@ def test_a_file_of_which_somebody_holds_a_lease_is_read_by_every_job(make_tree, 
     files = [path for path in root.rglob('*') if path.is_file() and path.name != 'lock']
     with leased(*files):
         assert JOBS[job](root) == undisturbed
+
+
+def test_reads_of_a_regular_file_wait_and_those_of_a_fifo_do_not(tmp_path):
+    grow(tmp_path, {'file': b'', 'fifo': Fifo()})
+    for name in ('file', 'fifo'):
+        fd = open_file(tmp_path / name, 0)
+        assert os.get_blocking(fd) == (name == 'file')
+        os.close(fd)
 
 
 def test_a_lease_that_is_not_given_back_is_an_error_in_the_end(tmp_path, monkeypatch):

@@ -16,7 +16,6 @@ from fastindex.tables.schema import fingerprint_columns, from_ipc
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fastindex.pipeline.scan import HashResult, ScanResult
     from fastindex.trees.digests import Fingerprint, Measured
 
 from collections.abc import Iterator
@@ -27,7 +26,8 @@ from fastindex.names.identity import SeenIds
 from fastindex.names.ids import eid
 from fastindex.names.problems import Problem, Reason
 from fastindex.names.uuids import add_uuid
-from fastindex.pipeline.scan import HashResult, ScanResult
+from fastindex.pipeline.big import HashResult
+from fastindex.pipeline.scan import ScanResult
 from fastindex.tables.columns import sum_bytes
 from fastindex.tables.merge import iter_rows
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths

@@ -91,6 +91,11 @@ class Discovery(NamedTuple):
             return tree
         return tree.with_listed(self.listed.for_shard(keys))
 
+    @property
+    def weigh(self) -> Callable[[bytes], int] | None:
+        """What tells how much was listed ahead of a session; None where nothing was. See `iter_shards`."""
+        return None if self.listed is None else self.listed.weigh
+
     def renamed(self, identity: Identity, paths: Sequence[str]) -> Discovery:
         """Give the sessions, of these paths, other keys; what was listed ahead was so in another order."""
         return self._replace(listed=None, sessions=[Sessions.pack(identity, list(paths))])

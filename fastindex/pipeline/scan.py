@@ -18,22 +18,25 @@ from typing import NamedTuple
 from fastindex.names.identity import find_twins
 from fastindex.names.ids import Identity, Text, cut_ids
 from fastindex.names.problems import Reason, Tally
+from fastindex.pipeline import shard
+from fastindex.pipeline.big import HashResult, HashTask
 from fastindex.pipeline.look import pack_folders
 from fastindex.pipeline.rows import Rows, SessionRows, datasets_rows, sessions_rows, sort_rows, to_hex_digests
 from fastindex.pipeline.session_info import SessionInfo
-from fastindex.pipeline.walk import SessionWalk, tell_wrong
+from fastindex.pipeline.walk import SessionWalk
 from fastindex.tables.journal import Recorder
 from fastindex.tables.reuse import KnownRows
 from fastindex.tables.schema import fingerprint_columns, fingerprints_batch, folders_batch, to_ipc
 from fastindex.trees import Tree
-from fastindex.trees.digests import FIELDS, Measured
+from fastindex.trees.digests import FIELDS
 from fastindex.trees.part import NotedTree
 from fastindex.workers import Task
 from fastindex.workers.pool import Pool
 
-__all__ = ['HashResult', 'HashTask', 'PartTask', 'ScanResult', 'ScanTask', 'hash_file', 'scan']
+__all__ = ['PartTask', 'ScanResult', 'ScanTask', 'scan']
 
 PART_ROWS = 2**14  # datasets of a session that are measured by one task, where they are shared
+LEFT_OUT_BYTES = 400  # that a problem or a skip takes in memory, about
 
 
 class ScanTask(NamedTuple):
@@ -56,7 +59,7 @@ class ScanTask(NamedTuple):
     trust: tuple[str, ...] = FIELDS  # by what files are known again
 
     def run(self) -> ScanResult:
-        """Scan the sessions, up to the first one that is too large for one task.
+        """Scan the sessions, up to the first one that is too large for one task, or until they are enough.
 
         Never raises for what is on the disk: what cannot be indexed is in the tally of the result.
         """
@@ -75,47 +78,21 @@ class PartTask(NamedTuple):
     """Datasets of one session that is too large for one task: a range in the order of the table."""
 
     shard: ScanTask  # of this one session
-    paths: list[bytes]
-    """Of files that are to be measured, relative to the session, as the file system has them."""
+    paths: bytes
+    """Of files that are to be measured, relative to the session, as the file system has them; NUL after each.
+
+    In one piece, as those of a session of millions wait in the process that collects.
+    """
 
     measured: Rows  # those that are measured already
 
     def run(self) -> ScanResult:
         """Measure the files. Gives no row of the session itself."""
-        return _Scan(self.shard).scan_part(self.paths, self.measured)
+        return _Scan(self.shard).scan_part(self.paths.split(b'\0')[:-1], self.measured)
 
     def rescue(self) -> ScanResult | list[ScanTask]:
         """Leave the whole session out: it is a problem."""
         return self.shard.rescue()
-
-
-class HashTask(NamedTuple):
-    """A big file to be hashed by itself."""
-
-    tree: Tree
-    path: str
-    algorithms: tuple[str, ...]
-    eid: bytes = b''
-    id: bytes = b''  # of the dataset, as of its session 36 characters
-    row: int = 0  # in the rows of its shard
-    cost: int = 0  # its size in bytes
-
-    def run(self) -> HashResult:
-        """Hash it. Never raises for what is on the disk."""
-        return hash_file(self.tree, self.path, self.algorithms)
-
-    def rescue(self) -> HashResult:
-        """Make a problem of it."""
-        tally = Tally()
-        tally.problem(self.path, Reason.WORKER_DIED)
-        return HashResult(None, tally)
-
-
-class HashResult(NamedTuple):
-    """The state of a file; `measured` is None where it is a problem."""
-
-    measured: Measured | None
-    tally: Tally
 
 
 class ScanResult(NamedTuple):
@@ -141,7 +118,9 @@ class ScanResult(NamedTuple):
 
     @property
     def held_bytes(self) -> int:
-        return len(self.datasets)
+        parts = (self.sessions, self.datasets, self.fingerprints, self.folders)
+        left_out = len(self.tally.problems) + len(self.tally.skips or ())
+        return sum(len(part) for part in parts if part is not None) + left_out * LEFT_OUT_BYTES
 
 
 def scan(
@@ -165,21 +144,6 @@ def scan(
     return pool.run(tasks, on_result=record)
 
 
-def hash_file(tree: Tree, path: str, algorithms: tuple[str, ...]) -> HashResult:
-    """Measure one file by its path. Never raises for what is on the disk."""
-    tally = Tally()
-    above, _, name = path.rpartition('/')
-    try:
-        with tree.open_folder(above, tally) as folder:
-            sizes, digests, fingerprints, wrong = folder.measure([name], algorithms, with_fingerprints=True)
-    except OSError as error:
-        wrong = {0: error}
-    if wrong:
-        tell_wrong(tally, path, wrong[0])
-        return HashResult(None, tally)
-    return HashResult((sizes[0], digests[0] if digests else None, fingerprints[0]), tally)
-
-
 class _Scan:
     """One shard while it is scanned: its rows in the order of the listings; sorted at its end."""
 
@@ -197,18 +161,26 @@ class _Scan:
         self.noted = NotedTree(task.tree, {}) if task.with_folders else None
         self.folders: dict[bytes, tuple[bytes, bytes]] = {}  # of sessions by their keys
         self.infos: dict[bytes, SessionInfo | None] = {}  # of those whose files say what they are of
+        self.held_bytes = 0
 
     def scan_sessions(self) -> ScanResult:
-        """Scan session by session, up to the first one that is too large for one task."""
-        rest = list(reversed(self.task.keys))
+        """Scan session by session, up to the first one that is too large for one task, or to the limits."""
+        all_keys, done = self.task.keys, 0
         continuation: list[Task] = []
-        while rest and not continuation:
-            continuation += self._scan_session(rest.pop())
-        if rest:
-            continuation.append(self.task._replace(keys=rest[::-1]))
-        done = len(self.task.keys) - len(rest)
+        while done < len(all_keys) and not (continuation or self._is_full()):
+            continuation += self._scan_session(all_keys[done])
+            done += 1
+        # As many at once as were enough; but what is known of all of them is not sent time and again.
+        is_whole = bool(continuation) or self.task.known is not None
+        rest = [all_keys[done:]] if is_whole else shard.cut(all_keys, done)
+        continuation += [self.task._replace(keys=list(keys)) for keys in rest if keys]
         keys = [session.key for session in self.sessions]
         return self._result(keys)._replace(shard_sessions=done, continuation=continuation)
+
+    def _is_full(self) -> bool:
+        """Tell whether the sessions that were scanned are as much as a task may hold."""
+        left_out = len(self.tally.problems) + len(self.tally.skips or ())
+        return self.held_bytes + left_out * LEFT_OUT_BYTES >= shard.SHARD_BYTES
 
     def scan_part(self, paths: list[bytes], measured: Rows) -> ScanResult:
         """Measure datasets of the one session of the task; take over those that are measured."""
@@ -252,6 +224,7 @@ class _Scan:
             session.measure(session.deferred)
         elif session.deferred:
             parts = self._cut(key, first, session.deferred)
+        self.held_bytes += session.held_bytes
         self._close(session, key, first, first_problem)
         return parts
 
@@ -285,7 +258,7 @@ class _Scan:
         rows_of_part: list[list[int]] = [[] for _ in range(count)]
         for row, sort_key in enumerate(sort_keys):
             rows_of_part[bisect(bounds, sort_key)].append(row)
-        shard = self.task._replace(keys=[key])
+        task = self.task._replace(keys=[key])
         parts = []
         for rows in rows_of_part:
             known = None
@@ -293,10 +266,8 @@ class _Scan:
                 ids = identity.dataset_ids([sort_keys[row] for row in rows])
                 known = self.known.select(cut_ids(ids))
             split = bisect(rows, len(measured) - 1)
-            paths_to_measure = [paths[row] for row in rows[split:]]
-            parts.append(
-                PartTask(shard._replace(known=known), paths_to_measure, measured.select(rows[:split]))
-            )
+            to_measure = b''.join([paths[row] + b'\0' for row in rows[split:]])
+            parts.append(PartTask(task._replace(known=known), to_measure, measured.select(rows[:split])))
         return parts
 
     def _result(self, session_keys: list[bytes]) -> ScanResult:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from fastindex.names.problems import Reason, Tally
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
+from fastindex.pipeline import shard
 from fastindex.pipeline.rows import Rows
 from fastindex.pipeline.session_info import SessionInfo, file_of, find_name
 from fastindex.trees import Folder, Kind, Tree
@@ -61,6 +62,7 @@ class SessionWalk:
         self.has_revisions = False
         self.deferred: list[bytes] = []  # paths of files that are too many to be measured by this task
         self._tree = tree
+        self.held_bytes = 0  # what its rows take, about, and never much less than they do
         self._rows = rows
         self._tally = tally
         self._algorithms = () if is_known else algorithms
@@ -92,9 +94,10 @@ class SessionWalk:
     def _scan_folder(self, folder: Folder) -> None:
         """Sift and measure a folder; of one with many files those beyond the first block are left.
 
-        The hot loops are those of `sift` and `Folder.measure`: here nothing is done for a single file.
+        And all that come once the session has as many as a task may hold, in however many folders. The hot
+        loops are those of `sift` and `Folder.measure`: here nothing is done for a single file.
         """
-        is_full = False
+        is_full = self.held_bytes >= shard.SHARD_BYTES
         wanted = file_of(folder.path)
         for names, kinds in folder.iter_names():
             now = self._defer(folder, names, kinds, wanted) if is_full else (names, kinds)
@@ -117,6 +120,7 @@ class SessionWalk:
         )
         if not paths:
             return
+        self.held_bytes += len(paths) * (len(path) + shard.ROW_BYTES)
         measures = folder.measure(
             names, self._algorithms, max_bytes=BIG_BYTES, with_fingerprints=self._with_fingerprints
         )

@@ -184,6 +184,7 @@ class Journal:
         self._folder = folder
         self._rest = sorted(records, reverse=True)  # the last one comes next
         self._near: list[_Record] = []
+        self._unweighed = [*self._rest]
         self._algorithms = algorithms
 
     @classmethod
@@ -195,6 +196,13 @@ class Journal:
         except (OSError, ValueError):
             return None
         return cls(folder, records, algorithms) if records else None
+
+    def weigh(self, eid: str) -> int:
+        """Count the rows of the records that begin with a session or before it, and were not counted yet."""
+        rows = 0
+        while self._unweighed and self._unweighed[-1].first <= eid:
+            rows += self._unweighed.pop().rows
+        return rows
 
     def for_shard(self, keys: Sequence[bytes]) -> pa.Table | None:
         """Get the rows of the sessions of a shard, and maybe others; shards come in order."""
@@ -264,6 +272,11 @@ class KnownDigests(NamedTuple):
             Journal.open(published.folder, recipe.algorithms),
         )
         return known if any(known) else None
+
+    def weigh(self, key: bytes) -> int:
+        """Count the rows that are known of a session, which are asked for in the order of their keys."""
+        eid = UuidIdentity().eids([key])[0].decode()
+        return sum(known.weigh(eid) for known in self if known is not None)
 
     def for_shard(self, keys: Sequence[bytes]) -> bytes | None:
         """Take the rows of a shard as `KnownIndex.for_shard` does; of two of one id the last one counts."""

@@ -203,7 +203,13 @@ class Hasher:
         FileChangedError if the file changed while it was read, each time. Raises OSError if it cannot be
         read, or is not a regular file.
         """
-        count = read_into(fd, self._buffers)
+        try:
+            count = read_into(fd, self._buffers)
+        except BlockingIOError:  # somebody has taken a lease since it was opened: this waits for its end
+            if os.fstat(fd).st_mode & _TYPE_MASK != _REGULAR:
+                raise NotRegularError from None
+            os.set_blocking(fd, True)
+            count = read_into(fd, self._buffers)
         info = os.fstat(fd)
         size_bytes = info.st_size
         is_regular = info.st_mode & _TYPE_MASK == _REGULAR

@@ -29,7 +29,7 @@ from itertools import islice
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from typing import NamedTuple, Protocol
 
-from fastindex.folders import open_file
+from fastindex.folders import open_file, open_without_waiting
 from fastindex.names.problems import Reason
 from fastindex.system import flags, is_link
 from fastindex.text import from_system, to_system
@@ -68,16 +68,20 @@ _spare_atime = [flags('O_NOATIME')]
 process, as most of the others would cost a call more."""
 
 
-def open_to_read(fd: int | None, name: str, *, follow_links: bool) -> int:
-    """Open a file of an open folder; its atime stays, where this user may ask for that."""
+def open_to_read(fd: int | None, name: str, *, follow_links: bool, waits: bool = True) -> int:
+    """Open a file of an open folder; its atime stays, where this user may ask for that.
+
+    waits: whether a read waits where it must. See `open_file`.
+    """
+    open_it = open_file if waits else open_without_waiting
     name, how = to_system(name), os.O_RDONLY | (0 if follow_links else flags('O_NOFOLLOW'))
     try:
-        return open_file(name, how | _spare_atime[0], dir_fd=fd)
+        return open_it(name, how | _spare_atime[0], dir_fd=fd)
     except PermissionError as error:
         if error.errno != errno.EPERM or not _spare_atime[0]:
             raise
     _spare_atime[0] = 0
-    return open_file(name, how, dir_fd=fd)
+    return open_it(name, how, dir_fd=fd)
 
 
 def kind_of(fd: int | None, name: str, *, follow: bool) -> int:
@@ -204,7 +208,7 @@ def _read(folder_fd: int | None, names: Sequence[str], follow_links: bool, hashe
     wrong: dict[int, OSError | Reason] = {}
     for position, name in enumerate(names):
         try:
-            fd = open_to_read(folder_fd, name, follow_links=follow_links)
+            fd = open_to_read(folder_fd, name, follow_links=follow_links, waits=False)
             try:
                 size_bytes, found, fingerprint = hasher.measure(fd)
             finally:

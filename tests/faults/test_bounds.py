@@ -38,25 +38,35 @@ from tests.support.trees import grow, grow_what_fits
 pytestmark = pytest.mark.fault
 
 
-def peaks(sessions: int, files: int, out: Path) -> tuple[float, int]:
-    """Peak memory in MB of the process that collects, for a tree of so many datasets, and their number."""
+def peaks(sessions: int, files: int, out: Path, kind: str = 'datasets') -> tuple[float, int]:
+    """Peak memory in MB of the process that collects, for a tree of so many files, and their number."""
+    out.mkdir()
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name('synthetic.py'), str(sessions), str(files), out],
+        [sys.executable, Path(__file__).with_name('synthetic.py'), str(sessions), str(files), kind, out],
         capture_output=True, text=True, env=environment(), timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    return report['peak_mb'], report['datasets']
+    return report['peak_mb'], report['files']
 
 
 def test_the_memory_of_the_collecting_process_does_not_grow_with_the_number_of_datasets(tmp_path, figure):
     sessions = scaled(4_000, 20_000)
-    for name in ('small', 'large'):
-        (tmp_path / name).mkdir()
     small, small_count = peaks(sessions, scaled(50, 50), tmp_path / 'small')
     large, large_count = peaks(sessions, scaled(250, 500), tmp_path / 'large')
     assert large < 1.1 * small
     figure('P6', f'{small:.0f} MB for {small_count:,} datasets, {large:.0f} MB for {large_count:,}')
+
+
+@pytest.mark.parametrize('kind', ['datasets', 'problems', 'skips'])
+def test_the_memory_of_the_collecting_process_does_not_grow_with_the_size_of_the_sessions(
+    tmp_path, figure, kind
+):
+    small, count = peaks(scaled(4_000, 20_000), 50, tmp_path / 'small', kind)
+    large, same_count = peaks(scaled(20, 100), 10_000, tmp_path / 'large', kind)
+    assert count == same_count
+    assert large < 1.3 * small
+    figure('P6', f'{large:.0f} MB for {count:,} {kind} in sessions of 10,000, {small:.0f} MB in those of 50')
 
 
 class ShuffledFolder:
@@ -131,7 +141,7 @@ def test_workers_shards_executors_and_listing_order_change_no_byte(tmp_path, fig
 
     plain = LocalTree.open(str(root))
     for max_sessions in (1, 7, 192):
-        monkeypatch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', max_sessions)
+        monkeypatch.setattr('fastindex.jobs.build.tasks.MAX_SESSIONS', max_sessions)
         for workers in (1, 2):
             build(ShuffledTree(*plain), workers=workers)
         with ThreadPoolExecutor(3) as threads:
@@ -155,7 +165,7 @@ def check_orders(tree, max_sessions, threads):
         options = Options(allow_empty=True)
         first = build_index(plain, out=Path(folder), options=options, workers=1)
         expected = digests(Path(folder))
-        patch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', max_sessions)
+        patch.setattr('fastindex.jobs.build.tasks.MAX_SESSIONS', max_sessions)
         with ThreadPoolExecutor(threads) as executor:
             other = build_index(ShuffledTree(*plain), out=Path(folder), options=options, executor=executor)
         assert digests(Path(folder)) == expected

@@ -53,7 +53,7 @@ def counting(self, *words):
 digests.Hasher.measure = counting
 digests.SETTLED_NS = -(10**12)  # all files are old enough
 walk.BIG_BYTES = {BIG_BYTES}
-build.MAX_SESSIONS = {SHARD_SESSIONS}
+tasks.MAX_SESSIONS = {SHARD_SESSIONS}
 sys.exit(cli.main(sys.argv[2:]))
 """
 

@@ -21,7 +21,7 @@ import pytest
 import fastindex
 from fastindex import EmptyTreeError, Problem, Reason, UsageError
 from fastindex.names.problems import Tally
-from fastindex.pipeline import scan as scan_module
+from fastindex.pipeline import big as big_module
 from fastindex.pipeline.walk import BIG_BYTES
 from fastindex.trees import digests, kernel
 from fastindex.trees.disk import LocalTree
@@ -92,7 +92,7 @@ def test_any_shard_size_and_row_group_boundary_gives_the_same_bytes(bytes_of, mo
     monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 64)
     digests = set()
     for max_sessions in (1, 7, 96):
-        monkeypatch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', max_sessions)
+        monkeypatch.setattr('fastindex.jobs.build.tasks.MAX_SESSIONS', max_sessions)
         digests.add(bytes_of(workers=1))
     assert len(digests) == 1
 
@@ -169,14 +169,14 @@ def test_a_big_file_that_cannot_be_read_is_a_problem_and_no_row(make_tree, build
     big = BIG_BYTES
     tree = {f'{SESSION}/{name}.b.npy': Sparse(big) for name in 'acd'}
     root = make_tree({**tree, f'{SESSION}/x.y.npy': b'x'})
-    hash_file = scan_module.hash_file
+    hash_file = big_module.hash_file
 
     def hash_after_it_went(tree, path, algorithms):
         if path.endswith('c.b.npy'):
             (root / path).unlink()
         return hash_file(tree, path, algorithms)
 
-    monkeypatch.setattr(scan_module, 'hash_file', hash_after_it_went)
+    monkeypatch.setattr(big_module, 'hash_file', hash_after_it_went)
     summary = build(root, hash=['xxh128'])
     assert summary.problems == (Problem(f'{SESSION}/c.b.npy', Reason.VANISHED),)
     assert read_paths(root) == {f'{SESSION}/{name}' for name in ('a.b.npy', 'd.b.npy', 'x.y.npy')}
@@ -186,7 +186,7 @@ def test_a_big_file_that_cannot_be_read_is_a_problem_and_no_row(make_tree, build
 def test_the_last_revision_that_is_left_becomes_the_default(make_tree, build, monkeypatch):
     big = BIG_BYTES
     root = make_tree({f'{SESSION}/#1#/a.b.npy': b'', f'{SESSION}/#2#/a.b.npy': Sparse(big)})
-    monkeypatch.setattr(scan_module, 'hash_file', lambda *_: scan_module.HashResult(None, Tally()))
+    monkeypatch.setattr(big_module, 'hash_file', lambda *_: big_module.HashResult(None, Tally()))
     build(root, hash=['xxh128'])
     assert [(row['rel_path'], row['default_revision']) for row in read(root, 'datasets')] == [
         ('#1#/a.b.npy', True)

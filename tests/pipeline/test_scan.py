@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import fastindex
 from fastindex import Changes, Problem, Reason
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.validate.sessions import CheckTask, check
 from fastindex.names.rules import RULES
 from fastindex.pipeline import scan as scan_module
+from fastindex.pipeline.shard import ROW_BYTES, iter_shards
 from fastindex.tables.metadata import Recipe
+from fastindex.tables.schema import from_ipc
 from fastindex.trees import open_tree
 from fastindex.workers.pool import Pool
 from tests.support.tables import read_paths, tables_digest
@@ -75,13 +78,104 @@ def test_a_session_that_is_too_large_for_one_task_is_shared_and_gives_the_same_i
         assert (len(parts) > 10) == (not revisions)
 
 
+SIZES = (1, 3, 20, 47, 5, 90, 2, 2, 16)
+UNEVEN = {
+    **{
+        f's{i}/2024-01-01/001/alf/frame.n{n}.npy': b'x' * n
+        for i, size in enumerate(SIZES)
+        for n in range(size)
+    },
+    **{f'folders/2024-01-01/001/f{i // 3}/frame.n{i}.npy': b'' for i in range(90)},
+    **{f'bad/2024-01-0{i}/001/gone.n{n}.npy': Link('nowhere') for i in range(1, 7) for n in range(9)},
+    **{f'skips/2024-01-0{i}/001/notes{n}.txt': b'' for i in range(1, 7) for n in range(9)},
+}
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Limits of a few datasets in place of thousands."""
+    monkeypatch.setattr('fastindex.pipeline.shard.SHARD_ROWS', 16)
+    monkeypatch.setattr('fastindex.pipeline.shard.SHARD_BYTES', 16 * ROW_BYTES)
+    monkeypatch.setattr('fastindex.trees.kernel.BLOCK_NAMES', 8)
+    monkeypatch.setattr(scan_module, 'PART_ROWS', 8)
+    monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**12))
+
+
+def record_results(monkeypatch, task):
+    """What a kind of tasks gives in this process, each with its task."""
+    found = []
+    run = task.run
+
+    def run_and_note(task):
+        found.append((task, run(task)))
+        return found[-1][1]
+
+    monkeypatch.setattr(task, 'run', run_and_note)
+    return found
+
+
+def test_no_task_holds_more_than_its_limit_whatever_the_sessions_are(
+    make_tree, build, tmp_path, monkeypatch, request
+):
+    """P6: of datasets, of what is known of them, of problems and of skips; and the index is the same."""
+    root = make_tree(UNEVEN)
+    skips: list[object] = []
+    whole = build(root, hash=('xxh128',), on_skip=skips.append)
+    expected, expected_skips = tables_digest(root), skips[:]
+    request.getfixturevalue('small_shards')
+    found = record_results(monkeypatch, scan_module.ScanTask)
+    parts = record_results(monkeypatch, scan_module.PartTask)
+    for run, reuse in enumerate((False, True)):
+        skips.clear()
+        for results in (found, parts):
+            results.clear()
+        summary = build(root, hash=('xxh128',), on_skip=skips.append, rehash=not reuse)
+        assert tables_digest(root) == expected
+        assert (summary.problems, skips) == (whole.problems, expected_skips)
+        assert summary.digests_reused == (summary.datasets if reuse else 0)
+        assert len(found) > len(SIZES)
+        for _, result in found + parts:
+            assert result.dataset_count < 2 * 16
+            assert len(result.tally.problems) + len(result.tally.skips) < 2 * 16
+        for task, _ in found:
+            known = 0 if task.known is None else from_ipc(task.known).num_rows
+            assert known < 16 + max(SIZES)
+        assert max(len(result.continuation) for _, result in found) > (0 if run else 1)
+
+
+def test_a_result_counts_all_that_it_holds(make_tree, build, monkeypatch):
+    results = record_results(monkeypatch, scan_module.ScanTask)
+    build(make_tree(UNEVEN), on_skip=print, check=True)
+    for _, result in results:
+        left_out = len(result.tally.problems) + len(result.tally.skips)
+        assert result.held_bytes >= len(result.datasets) + left_out * scan_module.LEFT_OUT_BYTES
+
+
+def test_what_validate_finds_is_held_for_a_few_sessions_only(make_tree, monkeypatch):
+    root = make_tree(UNEVEN)
+    expected = list(fastindex.validate(root, workers=1))
+    monkeypatch.setattr('fastindex.jobs.validate.sessions.SHARD_BYTES', 5000)
+    results = record_results(monkeypatch, CheckTask)
+    assert list(fastindex.validate(root, workers=1)) == expected
+    assert len(results) > 10
+    assert all(len(result.findings) < 10 + max(SIZES) for _, result in results)
+
+
+def test_shards_end_where_enough_is_known_of_their_sessions():
+    keys = [bytes([number]) for number in range(10)]
+    sizes = dict(zip(keys, [1, 2**14, 5, 2**13, 2**13, 0, 0, 2**16, 1, 1], strict=True))
+    shards = list(iter_shards(keys, 10, 1, max_sessions=4, weigh=sizes.pop))
+    assert [[key[0] for key in shard] for shard in shards] == [[0, 1], [2, 3, 4], [5, 6, 7], [8], [9]]
+    assert not sizes  # each was asked for once
+
+
 @pytest.mark.parametrize('hash', [(), ('xxh128',)])
 def test_files_that_change_before_their_part_is_measured_are_problems(make_tree, build, monkeypatch, hash):
     root = make_tree({f'{SESSION}/alf/frame.n{i}.npy': b'x' for i in range(20)})
     lost = {}
 
     def swap_and_scan(task):
-        gone, folder, fifo = (f'{SESSION}/{os.fsdecode(path)}' for path in task.paths[:3])
+        gone, folder, fifo = (f'{SESSION}/{os.fsdecode(path)}' for path in task.paths.split(b'\0')[:3])
         for path in (gone, folder, fifo):
             (root / path).unlink()
         (root / folder).mkdir()

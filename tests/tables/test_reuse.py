@@ -328,7 +328,7 @@ def test_the_index_is_read_a_row_group_at_a_time(make_tree, build, settling, mon
         '_read_to',
         lambda self, *eids: held.append((rows := read_to(self, *eids)).num_rows) or rows,
     )
-    monkeypatch.setattr('fastindex.jobs.build.build.MAX_SESSIONS', 1)
+    monkeypatch.setattr('fastindex.jobs.build.tasks.MAX_SESSIONS', 1)
     assert build(root, hash=['md5']).digests_reused == len(TREE)
     assert max(held) <= 10
 

@@ -7,6 +7,7 @@
  *   ODDCALLS has a `b`   a listing breaks off with EIO: at the second getdents64, at the tenth entry of readdir
  *   ODDCALLS has a `c`   a file has grown by a byte when it is read from where it begins (pread)
  *   ODDCALLS has an `n`  all files are somebody else's, who alone may open them so that their atime stays
+ *   ODDCALLS has an `e`  a read that may not wait is EAGAIN, as of a regular file that somebody has a lease of
  *   …/eio.*              cannot be looked at: EIO
  *   …/waits.*            is looked at once there is the file that ODDCALLS_FILE names; ETIMEDOUT after a minute
  */
@@ -48,6 +49,15 @@ static int breaks_off(int at)
         return 0;
     calls = 0;
     errno = EIO;
+    return 1;
+}
+
+static int is_leased(int fd)
+{
+    struct stat info;
+    if (!is('e') || !(fcntl(fd, F_GETFL) & O_NONBLOCK) || fstat(fd, &info) || !S_ISREG(info.st_mode))
+        return 0;
+    errno = EAGAIN;
     return 1;
 }
 
@@ -126,7 +136,7 @@ int openat64(int fd, const char *name, int flags, ...)
 }
 
 ssize_t read(int fd, void *data, size_t size)
-{ REAL(read); return interrupts('i') ? -1 : real(fd, data, size); }
+{ REAL(read); return is_leased(fd) || interrupts('i') ? -1 : real(fd, data, size); }
 
 ssize_t pread64(int fd, void *data, size_t size, off64_t offset)
 {
@@ -138,8 +148,8 @@ ssize_t pread64(int fd, void *data, size_t size, off64_t offset)
         if (file < 0 || write(file, "x", 1) != 1 || close(file))
             abort();
     }
-    return interrupts('i') ? -1 : real(fd, data, size, offset);
+    return is_leased(fd) || interrupts('i') ? -1 : real(fd, data, size, offset);
 }
 
 ssize_t readv(int fd, const struct iovec *parts, int count)
-{ REAL(readv); return interrupts('i') ? -1 : real(fd, parts, count); }
+{ REAL(readv); return is_leased(fd) || interrupts('i') ? -1 : real(fd, parts, count); }

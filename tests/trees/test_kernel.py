@@ -421,6 +421,17 @@ def test_a_listing_that_breaks_off_gives_what_came_before_and_then_raises(run_od
     assert run_odd(folder, 'b', lines) == ['True', str(errno.EIO)]
 
 
+def test_a_read_that_would_have_to_wait_for_the_lease_of_another_waits(run_odd, tmp_path):
+    folder = grow(tmp_path, {'a.npy': b'123', 'b.npy': bytes(100_000), 'fifo.npy': Fifo()})
+    lines = (
+        'writer = os.open("fifo.npy", os.O_RDWR | os.O_NONBLOCK, dir_fd=fd)\n'  # so that a read is EAGAIN
+        'found = measure(fd, ["a.npy", "b.npy", "fifo.npy"], ("md5",), follow_links=False)\n'
+        'print(found.sizes, [one[0].hex()[:6] for one in found.digests], found.wrong)\n'
+    )
+    expected = ([3, 100_000], ['202cb9', '0019d2'], {2: Reason.NOT_REGULAR})
+    assert run_odd(folder, 'e', lines) == [' '.join(map(str, expected))]
+
+
 def test_a_call_that_a_signal_interrupts_is_done_again(run_odd, twin, tmp_path):
     folder = grow(tmp_path, {f'{i}.npy': bytes(100_000) for i in range(5)})
     lines = (

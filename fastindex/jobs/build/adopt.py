@@ -55,6 +55,15 @@ class AdoptedIds:
         """Open tables by their folders or files. See `fastindex.tables.known.KnownTables`."""
         return cls([KnownTables(path, namespace=UUID(bytes=namespace)) for path in paths], namespace)
 
+    def weigh(self, key: bytes) -> int:
+        """Count the datasets of a session that are known."""
+        return sum(rows.num_rows for source in self.sources if (rows := self._find(source, key)) is not None)
+
+    def _find(self, source: KnownTables, key: bytes) -> pa.Table | None:
+        path = str(self.identity.session_path(key))
+        eid = None if path in self.identity.ours else source.find(parse_session_path(path))
+        return None if eid is None else source.slice(eid)
+
     def for_shard(self, keys: Iterable[bytes]) -> AdoptedIdentity:
         """Get the identity for a shard: it knows the datasets of these sessions only."""
         import pyarrow as pa
@@ -63,10 +72,7 @@ class AdoptedIds:
         tables: list[pa.Table] = []
         for source in reversed(self.sources):  # the last one counts
             for key in keys:
-                path = str(self.identity.session_path(key))
-                eid = None if path in self.identity.ours else source.find(parse_session_path(path))
-                rows = None if eid is None else source.slice(eid)
-                if rows is not None:
+                if (rows := self._find(source, key)) is not None:
                     owners.append((key[:16], rows.num_rows))
                     tables.append(rows.select(['rel_path', 'id']))
         given = self.identity.replace(eids_by_parts={}, ours=frozenset())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,12 @@ from fastindex.jobs.build.guard import refuse_to_lose
 from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, choose_trust, open_outcomes
 from fastindex.jobs.build.scope import Scope
 from fastindex.jobs.build.summary import Report, Summary
+from fastindex.jobs.build.tasks import iter_tasks
 from fastindex.jobs.build.update import keeps_folders, open_listings, select
 from fastindex.jobs.build.write import write_stage
 from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery, discover
-from fastindex.pipeline.scan import ScanTask, scan
-from fastindex.pipeline.shard import MAX_SESSIONS, iter_shards
+from fastindex.pipeline.scan import scan
 from fastindex.progress import announce
 from fastindex.tables.check import Published
 from fastindex.tables.journal import KnownDigests, open_recorder
@@ -290,7 +290,7 @@ def run_stages(
             carrier = open_carrier(published, options)
         report = Report(tree, options, found, carrier, with_folders=keeps_folders(options, published))
         recorder = open_recorder(stage, options.journaled, not options.reuse)
-        scanned = scan(pool, _iter_tasks(tree, found, known, report, pool), recorder)  # starts the workers
+        scanned = scan(pool, iter_tasks(tree, found, known, report, pool), recorder)  # starts the workers
         if options.recipe.uuid_filenames:
             from fastindex.pipeline.collect import iter_unique
 
@@ -312,28 +312,6 @@ def run_stages(
                 if recorder is not None and options.scope is None:
                     recorder.drop()
     return report.summary(started, out=None if stage is None else out, generation=generation)
-
-
-def _iter_tasks(
-    tree: Tree, found: Discovery, known: KnownDigests | None, report: Report, pool: Pool
-) -> Iterator[ScanTask]:
-    """Cut the sessions into shards, each with what is known of its own."""
-    options, adopted = report.options, report.options.adopted
-    count, most = found.count_sessions(), MAX_SESSIONS * pool.task_size
-    for keys in iter_shards(found.iter_keys(), count, pool.workers, max_sessions=most):
-        yield ScanTask(
-            found.for_shard(tree, keys),
-            adopted.for_shard(keys) if adopted else options.identity,
-            keys,
-            options.recipe.algorithms,
-            options.lab,
-            options.on_skip is not None,
-            known.for_shard(keys) if known else None,
-            options.recipe.uuid_filenames,
-            report.with_folders,
-            options.recipe.session_info,
-            options.recipe.trust,
-        )
 
 
 def _discover(

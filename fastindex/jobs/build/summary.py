@@ -21,8 +21,9 @@ from fastindex.jobs.build.guard import refuse_losses
 from fastindex.jobs.build.options import Options
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Doubt, Problem, Tally
+from fastindex.pipeline.big import HashResult
 from fastindex.pipeline.discover import Discovery
-from fastindex.pipeline.scan import HashResult, ScanResult
+from fastindex.pipeline.scan import ScanResult
 from fastindex.progress import open_bar
 from fastindex.records import Record
 from fastindex.tables.check import Published

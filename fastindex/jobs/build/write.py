@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from fastindex.jobs.build.summary import Report
 from fastindex.jobs.build.update import Selection
+from fastindex.pipeline.big import HashResult
 from fastindex.pipeline.look import pack_listings
-from fastindex.pipeline.scan import HashResult, ScanResult
+from fastindex.pipeline.scan import ScanResult
 from fastindex.tables.metadata import Recipe, to_facts
 from fastindex.tables.splice import Splice
 from fastindex.tables.stage import Stage

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from io import UnsupportedOperation
 from itertools import groupby
 
-from fastindex.jobs.validate.sessions import beside, choose_fixes, make_finding
+from fastindex.jobs.validate.choice import beside, choose_fixes
+from fastindex.jobs.validate.sessions import make_finding
 from fastindex.names.alf import SessionPath, SkipReason, is_dataset_name, judge_date, split_session_path
 from fastindex.names.diagnose import (
     Diagnosis,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
 from fastindex import limits
+from fastindex.jobs.validate.choice import beside, choose_fixes
 from fastindex.jobs.validate.npy import BadHeaderError, read_shape
 from fastindex.jobs.validate.pointers import MAX_POINTER_BYTES, read_pointer
 from fastindex.names.alf import (
@@ -28,12 +29,10 @@ from fastindex.names.alf import (
 from fastindex.names.diagnose import (
     Diagnosis,
     describe_twin,
-    diagnose_beside,
     diagnose_file,
     diagnose_folder,
     diagnose_uuid,
     fold,
-    is_variant,
 )
 from fastindex.names.findings import RULE_OF_REASON, Finding
 from fastindex.names.problems import ADVICE, Problem, Reason, Tally
@@ -41,12 +40,13 @@ from fastindex.names.rules import RULES
 from fastindex.names.uuids import add_uuid, is_uuid
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
 from fastindex.names.windows import MAX_PATH_CHARACTERS
+from fastindex.pipeline.shard import SHARD_BYTES, cut
 from fastindex.text import to_text
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.sift import list_folders, sift
 from fastindex.workers.pool import Pool
 
-__all__ = ['CheckResult', 'CheckTask', 'beside', 'check', 'choose_fixes', 'make_finding']
+__all__ = ['CheckResult', 'CheckTask', 'check', 'make_finding']
 
 MAX_NAMES = 20_000  # names whose verdicts a process remembers
 FINDING_BYTES = 500  # what a finding takes in memory, about
@@ -75,14 +75,17 @@ class CheckTask(NamedTuple):
 
     def run(self) -> CheckResult:
         """Check the sessions. Never raises for what is on the disk."""
-        sessions = [_Session(self, path.decode()) for path in self.paths]
-        findings = [finding for session in sessions for finding in session.check()]
-        return CheckResult(
+        sessions: list[_Session] = []
+        result = CheckResult(0, 0, 0, [], [])
+        while len(sessions) < len(self.paths) and result.held_bytes < SHARD_BYTES:
+            sessions.append(session := _Session(self, self.paths[len(sessions)].decode()))
+            result.findings.extend(session.check())
+            result.uuid_paths.extend(sorted(session.uuid_paths))
+        return result._replace(
             sessions=len(sessions),
             folders=sum(session.folders for session in sessions),
             files=sum(session.files for session in sessions),
-            findings=findings,
-            uuid_paths=[path for session in sessions for path in sorted(session.uuid_paths)],
+            continuation=[self._replace(paths=list(paths)) for paths in cut(self.paths, len(sessions))],
         )
 
     def rescue(self) -> CheckResult | list[CheckTask]:
@@ -101,6 +104,8 @@ class CheckResult(NamedTuple):
     files: int
     findings: list[Finding]
     uuid_paths: list[str]  # of the datasets whose names carry UUIDs, sorted as the findings are
+    continuation: Sequence[CheckTask] = ()  # for the sessions after them, where these had much to tell
+    subtasks: tuple[()] = ()
 
     @property
     def held_bytes(self) -> int:
@@ -158,32 +163,6 @@ def make_finding(problem: Problem) -> Finding:
             code, problem.path, f'the system says: {os.strerror(problem.errno)} (errno {problem.errno})'
         )
     return Finding.make(code, problem.path, _MESSAGES.get(problem.reason, RULES[code].title))
-
-
-def beside(path: str, name: str) -> str:
-    """Put another name in the place of the last one of a path; '' for ''."""
-    return f'{path.rpartition("/")[0]}/{name}'.removeprefix('/') if name else ''
-
-
-def choose_fixes(
-    above: str, diagnoses: Iterable[tuple[str, Diagnosis]], names: Collection[str]
-) -> Iterator[Finding]:
-    """Make findings of the diagnoses of names in one folder; no two get the same fix, nor one that is taken.
-
-    above: path of the folder
-    names: all names in the folder
-    """
-    taken = {fold(name) for name in names}
-    for name, diagnosis in sorted(diagnoses):
-        is_left = diagnosis.code == 'ALF308'
-        code, message, fix = (is_left and diagnose_beside(name, names)) or diagnosis
-        path = f'{above}/{name}' if above else name
-        if fix and is_variant(name, names):
-            fix = ''
-        if fold(fix) in taken and (fold(fix) != fold(name) or fix in names):
-            fix = ''
-        taken.add(fold(fix))
-        yield Finding.make(code, path, message, beside(path, fix))
 
 
 class _Session:

@@ -15,8 +15,9 @@ from fastindex.errors import InvalidIndexError
 from fastindex.jobs.verify.differences import Difference, Judge, Kind
 from fastindex.jobs.verify.expected import Expected
 from fastindex.names.problems import Problem
+from fastindex.pipeline.big import HashResult
 from fastindex.pipeline.collect import complete
-from fastindex.pipeline.scan import HashResult, ScanResult
+from fastindex.pipeline.scan import ScanResult
 from fastindex.progress import open_bar
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import CEILING, CHUNK_ROWS, FLOOR, LAST, Row, iter_rows, iter_unequal

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from fastindex.names.problems import Problem, Reason, Tally
-from fastindex.pipeline.scan import hash_file
+from fastindex.pipeline.big import hash_file
 from fastindex.records import Record
 from fastindex.tables.merge import Row
 from fastindex.text import escape, to_count

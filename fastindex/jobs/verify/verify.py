@@ -249,7 +249,7 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
                 algorithms,
                 uuid_filenames=has_uuids,
             )
-            for keys in iter_shards(expected.iter_keys(), total, pool.workers)
+            for keys in iter_shards(expected.iter_keys(), total, pool.workers, weigh=expected.discovery.weigh)
         )
         scanned = scan(pool, tasks)  # the workers start here
         if isinstance(expected.identity, FilenameIdentity):
