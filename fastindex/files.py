@@ -165,9 +165,9 @@ def open_output(
 
 @contextmanager
 def open_outputs(
-    *, error: type[FastindexError] = OutputError, overwrite: bool = True
+    *, error: type[FastindexError] = OutputError, overwrite: bool = True, then: Callable[[], object] = bool
 ) -> Iterator[Callable[[str | os.PathLike[str]], IO[bytes]]]:
-    """Open several files, there when the block has ended; each is on the disk before one is renamed."""
+    """Open several files, there when the block has ended: all on the disk, `then` the last ones first."""
     with ExitStack() as stack:
         grown: list[_Growing] = []
 
@@ -178,7 +178,8 @@ def open_outputs(
         yield open_next
         for one in grown:
             one.settle()
-        for one in grown:
+        then()
+        for one in reversed(grown):
             one.move()
 
 
@@ -194,7 +195,7 @@ class _Growing:
         self._overwrite = overwrite
         with self._refusal.of_the_system():
             self._folder = stack.enter_context(OpenFolder.open(Path(above)))
-            self._sibling = _choose_sibling(self._name, self._folder)
+            self._sibling = choose_sibling(self._name, self._folder)
             self._fd, self._has_name = _open_sibling(self._sibling, self._folder)
             self.file: IO[bytes] = io.BufferedRandom(_Raw(self._fd, 'r+', self._refusal), _BUFFER_BYTES)
             stack.callback(_give_up, self.file, self._sibling, self._folder)
@@ -291,7 +292,7 @@ def new_folder(path: str, *, error: type[FastindexError] = OutputError) -> Itera
     with _Refusal(escape(path), error).of_the_system(), ExitStack() as stack:
         os.makedirs(above, exist_ok=True)
         folder = stack.enter_context(OpenFolder.open(Path(above)))
-        sibling = _choose_sibling(name, folder)
+        sibling = choose_sibling(name, folder)
         folder.make(sibling)
         stack.callback(folder.remove_tree, sibling)
         try_lock(stack.enter_context(folder.enter(sibling)).fd)
@@ -302,7 +303,7 @@ def new_folder(path: str, *, error: type[FastindexError] = OutputError) -> Itera
         folder.replace(sibling, folder, name)  # it fails if anything but an empty folder has come there
 
 
-def _choose_sibling(name: str, folder: OpenFolder) -> str:
+def choose_sibling(name: str, folder: OpenFolder) -> str:
     """Choose a name for what grows; remove what killed runs of this user have left of the same output."""
     prefix = f'.{name[:40]}.partial-'  # a name may have 255 bytes
     pattern = re.compile(re.escape(prefix) + '[0-9a-f]{16}')

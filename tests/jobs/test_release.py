@@ -18,6 +18,7 @@ import zlib
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -836,6 +837,49 @@ def test_parts_of_two_releases_are_never_side_by_side(make_tree, tmp_path, monke
     with pytest.raises(ReleaseError, match='No space left'):
         release(split_bytes=500_000, tables=tmp_path / 'tables')
     assert {path.name: path.read_bytes() for path in tmp_path.glob('x.part*')} == before
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('sizes', [(500_000, 900_000), (900_000, 500_000), (500_000, 500_000)])
+def test_whenever_a_release_in_parts_ends_what_is_there_is_one_or_lacks_its_first_part(
+    make_tree, tmp_path, monkeypatch, sizes
+):
+    """What is there before each call that changes a name is what a kill at that time leaves."""
+    root = make_tree(LABS)
+    release = partial(fastindex.release, root, tmp_path / 'x.zip', workers=1, force=True, overwrite=True)
+    release(split_bytes=sizes[0])
+    grow(root, {f'lab{i}/Subjects/s1/2024-01-01/001/c.d.npy': b'new' for i in range(3)})
+    states: list[dict[str, bytes]] = []
+    fails_at = 0
+
+    def look() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in tmp_path.glob('x.part*')}
+
+    def note(real: Any, source: str, *arguments: Any, **options: Any) -> None:
+        if 'x.part' in source:
+            states.append(look())
+            if len(states) == fails_at:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(source, *arguments, **options)
+
+    before = look()
+    for call in ('replace', 'unlink'):
+        monkeypatch.setattr(os, call, partial(note, getattr(os, call)))
+    for fails_at in count(1):  # noqa: B007 - `note` looks at it
+        states.clear()
+        with suppress(ReleaseError):
+            release(split_bytes=sizes[1])
+            break
+        assert look() == before
+    assert fails_at > len(before)
+    after = look()
+    assert states[0] == before != after
+    for state in states:
+        is_old, is_new = (state.items() <= one.items() for one in (before, after))
+        assert is_old or is_new
+        assert state in (before, after) or 'x.part1.zip' not in state
+    release(split_bytes=sizes[1])
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith('.x')]
 
 
 @pytest.mark.parametrize(

@@ -262,9 +262,7 @@ class Report:
                 tables = files.enter_context(published.open())
                 if tables.generation is None:
                     if not self.options.carries or read_edited(published.folder) is None:
-                        raise InvalidIndexError(
-                            f'{escape(os.fspath(published.folder))}: tables of another program'
-                        )
+                        raise InvalidIndexError(f'{escape(str(tables.folder))}: tables of another program')
                     tables.check_order()
                 # Else all rows are as they are now; those that are carried over stay what they are.
                 if tables.generation != generation and self.looked_at is None:

@@ -9,8 +9,8 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -26,7 +26,7 @@ from fastindex.errors import (
     UsageError,
 )
 from fastindex.extras import require
-from fastindex.files import find_target
+from fastindex.files import choose_sibling, find_target
 from fastindex.folders import OpenFolder
 from fastindex.jobs.release.formats import to_member
 from fastindex.jobs.release.pack import raise_unreadable
@@ -60,7 +60,7 @@ __all__ = [
     'find_descriptions',
     'name_parts',
     'parse_out',
-    'remove_other_parts',
+    'replacing_parts',
 ]
 
 LINK_CODE = 'ALF409'  # what `validate` finds where a link is not followed
@@ -314,16 +314,48 @@ def name_parts(path: Path, count: int) -> list[Path]:
     return [path.with_name(f'{stem}.part{i:0{width}}{suffix}') for i in range(1, count + 1)]
 
 
-def remove_other_parts(path: Path, parts: Sequence[Path]) -> None:
-    """Remove the parts that an earlier release of this name has left beside new ones."""
+@contextmanager
+def replacing_parts(path: Path | None, made: Sequence[tuple[int, int]]) -> Iterator[Callable[[], object]]:
+    """Give what moves all parts of an earlier release out of the way, the first one first.
+
+    They are gone when the block has ended, and are as they were if it raises. So no part of one release
+    stands beside one of another, whenever the run ends.
+
+    path: of the release, before it was split; None where no other is replaced
+    made: devices and inodes of the new parts, once these are written
+    """
+    if path is None:
+        yield bool
+        return
     stem, suffix = _split_name(path)
-    is_part = re.compile(f'{re.escape(stem)}\\.part[0-9]+{re.escape(suffix)}').fullmatch
-    kept = {part.name for part in parts}
+    is_part = re.compile(f'{re.escape(stem)}\\.part([0-9]+){re.escape(suffix)}').fullmatch
+    aside: list[tuple[str, str]] = []
     with OpenFolder.open(path.parent) as folder:
-        for name in filter(is_part, folder.names()):
-            info = folder.look(name)
-            if name not in kept and info is not None and S_ISREG(info.st_mode):
-                folder.remove(name)
+
+        def iter_parts() -> Iterator[tuple[str, os.stat_result]]:
+            for match in sorted(filter(None, map(is_part, folder.names())), key=lambda one: int(one[1])):
+                info = folder.look(match[0])
+                if info is not None and S_ISREG(info.st_mode):
+                    yield match[0], info
+
+        def put_aside() -> None:
+            for name, _ in iter_parts():
+                aside.append((name, choose_sibling(name, folder)))
+                folder.replace(name, folder, aside[-1][1])
+
+        try:
+            yield put_aside
+        except BaseException:
+            for name, info in iter_parts():
+                if (info.st_dev, info.st_ino) in made:
+                    folder.remove(name)
+            for name, sibling in reversed(aside):
+                with suppress(FileNotFoundError):
+                    folder.replace(sibling, folder, name)
+            raise
+        for _, sibling in aside:
+            with suppress(OSError):  # else the next release of this name removes it
+                folder.remove(sibling)
 
 
 def find_descriptions(tree: Tree) -> list[tuple[str, int]]:

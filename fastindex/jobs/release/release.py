@@ -35,7 +35,7 @@ from fastindex.jobs.release.preflight import (
     find_descriptions,
     name_parts,
     parse_out,
-    remove_other_parts,
+    replacing_parts,
 )
 from fastindex.jobs.release.tables import list_client_tables, write_client_tables, write_tables
 from fastindex.progress import Bar, open_bar
@@ -350,15 +350,22 @@ class _Plan(NamedTuple):
         """Write all archives, those of `out`; put them in place when the last is complete."""
         total = sum(part.size_bytes for part in parts.values())
         bar = open_bar(total=total, unit='B', description='releasing', enabled=progress, bytes=True)
+        made: list[tuple[int, int]] = []
+        archives = []
+        first, *_ = parts
         try:
-            with closing(bar), open_outputs(error=ReleaseError, overwrite=overwrite) as open_next:
-                archives = []
-                first, *_ = parts
+            with (
+                closing(bar),
+                replacing_parts(out if overwrite and out not in parts else None, made) as put_aside,
+                open_outputs(error=ReleaseError, overwrite=overwrite, then=put_aside) as open_next,
+            ):
                 for path, part in parts.items():
                     file = open_next(path)
                     sources = [*self.sources, *(self.aggregates if path == first else ())]
                     self._write_part(file, path.parent, part, sources, pool, bar)
                     size_bytes, digest = seal(file)
+                    info = os.fstat(file.fileno())
+                    made.append((info.st_dev, info.st_ino))
                     archives.append(_describe(path, part).replace(bytes=size_bytes, sha256=digest))
         except FastindexError:
             raise
@@ -368,8 +375,6 @@ class _Plan(NamedTuple):
                 f'{escape(os.fspath(path))}: the archive could not be written ({error.strerror or error}); '
                 f'what was there still is. {ask_about(error)}'.rstrip()
             ) from error
-        if overwrite and out not in parts:
-            remove_other_parts(out, list(parts))
         return archives
 
     def _write_part(
