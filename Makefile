@@ -121,6 +121,7 @@ bench-large: $(PEERS)  ## the same on 1 M files, 8 GB and 10 M invented datasets
 	$(BIN)/python -m benchmarks.speed 1m 1m-hash 1m-one-folder big big-verify-hash growth --data bench-data
 	$(BIN)/python -m benchmarks.memory --data bench-data
 	$(BIN)/python -m benchmarks.waiting --data bench-data
+	$(BIN)/python -m benchmarks.updates --data bench-data
 	PATH=$(BIN):$$PATH $(BIN)/python -m benchmarks.stages example 1m --data bench-data --write
 	$(BIN)/python -m benchmarks.table
 

@@ -22,6 +22,7 @@ TITLES = {
     'speed-growth': 'files a second, start-up taken off: 1 M / 100k',
     'memory': 'peak memory',
     'waiting': '1 ms per call',
+    'updates': '`--only`, `--new`, `--quick`',
     'release': 'example, `release`',
     'look': 'example, `search`, `info`, `report`',
     'objects': 'a bucket of 100k objects, 50 ms a page',

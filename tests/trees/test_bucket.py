@@ -45,7 +45,7 @@ from fastindex.trees import bucket as objects
 from tests.support.broken import KINDS
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.strangers import STRANGERS
-from tests.support.tables import read, read_paths
+from tests.support.tables import read, read_paths, tables_digest
 from tests.support.trees import grow
 from tests.trees.contract import Make, TreeContract
 
@@ -276,6 +276,25 @@ def test_threads_list_each_subject_once(on_moto, proxy, index):
         _, found = index(on_moto, url=proxy.url, workers=None, executor=executor)
     assert found.problem_count == 20
     assert count(proxy, 'GET', 'list-type') == len(proxy.requests) == 28
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    'options', [{'only': ['lab/Subjects/s9', S1]}, {'new': True}, {'quick': True}], ids=str
+)
+def test_a_part_of_a_bucket_is_what_a_full_run_writes(on_moto, index, monkeypatch, options):
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+    on_moto.put(TREE)
+    index(on_moto)
+    on_moto.put({'lab/Subjects/s9/2024-01-01/001/alf/a.b.npy': b'new'})
+    if 'new' not in options:
+        on_moto.put({f'{S1}/n.e.npy': b'in a session that is known'})
+    out, summary = index(on_moto, **options)
+    whole, full = index(on_moto, name='whole')
+    assert tables_digest(out) == tables_digest(whole)
+    assert summary.sessions == full.sessions
+    if 'quick' not in options:  # which looks into all: a listing tells more than any look
+        assert summary.sessions_carried == full.sessions - (1 if 'new' in options else 2)
 
 
 @pytest.mark.long

@@ -93,6 +93,22 @@ def test_a_rerun_on_a_cluster_reuses_digests(cluster, root, tmp_path, monkeypatc
 
 
 @pytest.mark.long
+def test_a_part_of_a_tree_is_scanned_on_a_cluster_as_a_full_run_scans_it(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+    here, there = folders(tmp_path)
+    tree = grow(
+        tmp_path / 'tree', {f's{i}/2024-01-0{j}/001/alf/a.b.npy': b'' for i in range(3) for j in (1, 2)}
+    )
+    fastindex.build(tree, out=there, workers=1, quick=True)
+    for number, options in enumerate([{'only': ['s0', 's3']}, {'new': True}, {'quick': True}]):
+        grow(tree, {f's3/2024-01-01/{number:03}/a.b.npy': b''})
+        summary = fastindex.build(tree, out=there, dask=cluster.file, **options)
+        assert summary.sessions_carried >= (0 if 'quick' in options else 4)  # the folders are new
+        fastindex.build(tree, out=here, workers=1)
+        assert tables_digest(there) == tables_digest(here)
+
+
+@pytest.mark.long
 def test_the_command_line_takes_a_scheduler_file_or_an_address(cluster, root, tmp_path, run):
     with cluster.connect() as client:
         address = client.scheduler.address
