@@ -180,7 +180,7 @@ class LocalTree(NamedTuple):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Go to another process as bytes: its locale may decode the names of files in another way."""
-        return _unpickle, (os.fsencode(self.root), self.follow_links, self.run)
+        return _unpickle, (type(self), os.fsencode(self.root), self.follow_links, self.run)
 
     def close(self) -> None:
         """Close the root in this process. See `fastindex.trees.Tree`."""
@@ -270,5 +270,5 @@ class LocalTree(NamedTuple):
             return folder.state()
 
 
-def _unpickle(root: bytes, follow_links: bool, run: str) -> LocalTree:
-    return LocalTree(os.fsdecode(root), follow_links, run)
+def _unpickle(kind: type[LocalTree], root: bytes, follow_links: bool, run: str) -> LocalTree:
+    return kind(os.fsdecode(root), follow_links, run)
