@@ -15,7 +15,7 @@ NOT_LIGHT := browser or (hundred_questions and awkward)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run dev check docs walkthrough package bench bench-large bench-check test test-long lowest newest windows faults faults-long lint types format clean
+.PHONY: help run dev check docs walkthrough package bench bench-large bench-check test test-long lowest newest windows faults faults-long filesystems-long lint types format clean
 # Tests start many interpreters: one that compiles all that it imports takes 0.3 s more.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -104,6 +104,9 @@ faults: $(DEV)  ## prove each promise: kill, fail, fill, damage; one line with i
 
 faults-long: $(DEV)  ## the same with ten times as many tries (half an hour)
 	FASTINDEX_FAULTS=long FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault --timeout 1800
+
+filesystems-long: $(DEV)  ## SMB from end to end, in a virtual machine of Debian's packages: 5 to 10 minutes
+	$(BIN)/python -m tests.filesystems.machine
 
 $(PEERS): $(DEV)
 	$(PIP) --group bench

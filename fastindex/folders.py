@@ -22,7 +22,7 @@ from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISREG
 from types import TracebackType
 from typing import IO, Self
 
-from fastindex.system import OPENS_BY_FOLDER, flags, is_link, long_path, sync_file, sync_folder
+from fastindex.system import OPENS_BY_FOLDER, flags, is_link, is_smb, long_path, sync_file, sync_folder
 
 __all__ = [
     'HELD',
@@ -201,14 +201,27 @@ class OpenFolder:
             patiently(lambda: os.unlink(self._at(name), dir_fd=self._dir_fd), is_patient=is_patient)
 
     def replace(self, name: str, target: OpenFolder, new_name: str, *, is_patient: bool = True) -> None:
-        """Rename a file in it over one in another folder, or a folder to where nothing is."""
+        """Rename a file in it over one in another folder, or a folder to where nothing is.
+
+        Linux removes a file of an SMB share that anybody has open before it finds that nothing can be renamed
+        over it. So the old one is moved aside there, and back if the new one does not take its place.
+        """
+        aside = f'{new_name}.old'
         with target._naming(new_name):
-            patiently(
-                lambda: os.replace(
-                    self._at(name), target._at(new_name), src_dir_fd=self._dir_fd, dst_dir_fd=target._dir_fd
-                ),
-                is_patient=is_patient,
-            )
+            if not is_smb(os.fspath(target.path)) or not self.look(name) or not target.look(new_name):
+                patiently(lambda: self._rename(name, target, new_name), is_patient=is_patient)
+                return
+            patiently(lambda: target._rename(new_name, self, aside), is_patient=is_patient)
+            try:
+                patiently(lambda: self._rename(name, target, new_name), is_patient=is_patient)
+            except BaseException:
+                self._rename(aside, target, new_name)
+                raise
+            with suppress(OSError):
+                os.unlink(self._at(aside), dir_fd=self._dir_fd)
+
+    def _rename(self, name: str, target: OpenFolder, new_name: str) -> None:
+        os.replace(self._at(name), target._at(new_name), src_dir_fd=self._dir_fd, dst_dir_fd=target._dir_fd)
 
     def move(self, name: str, target: OpenFolder, new_name: str) -> None:
         """Rename an entry of it to where nothing is; FileExistsError where something is, which stays.

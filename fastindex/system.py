@@ -25,6 +25,7 @@ __all__ = [
     'host_name',
     'is_link',
     'is_own',
+    'is_smb',
     'keep_access',
     'long_path',
     'read_at',
@@ -54,6 +55,9 @@ def is_link(info: os.stat_result) -> bool:
     return S_ISLNK(info.st_mode) or getattr(info, 'st_reparse_tag', 0) == _JUNCTION
 
 
+_SMB = frozenset({'cifs', 'smb3'})
+"""What `mount` calls them."""
+
 _CANNOT_SYNC = frozenset({errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 """What 9p, shared folders of virtual machines and some FUSE file systems answer to fsync of a folder."""
 
@@ -82,6 +86,18 @@ read_into: Callable[[int, Sequence[memoryview]], int] = getattr(os, 'readv', _re
 
 read_at: Callable[[int, int, int], bytes] = getattr(os, 'pread', _read_at)
 """Read a number of bytes at an offset of an open file, which stays where it stands: `os.pread`."""
+
+
+def is_smb(path: str) -> bool:
+    """Tell whether a path is on an SMB share, as far as the system says it."""
+    with suppress(OSError, ValueError):
+        device = os.stat(path).st_dev
+        wanted = f'{os.major(device)}:{os.minor(device)}'
+        with open('/proc/self/mountinfo', errors='surrogateescape') as mounts:
+            for fields in map(str.split, mounts):
+                if fields[2] == wanted:
+                    return fields[fields.index('-') + 1] in _SMB
+    return False
 
 
 def host_name() -> str:

@@ -64,6 +64,35 @@ def test_a_file_that_is_held_for_a_while_is_replaced_and_removed(tmp_path, folde
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize('is_denied', [False, True])
+def test_on_an_smb_share_nothing_is_renamed_over_a_file_that_may_be_held(
+    tmp_path, folder, monkeypatch, is_denied
+):
+    """Linux removes that file, and then says that it is held."""
+    rename = os.replace
+
+    def rename_as_there(source, target, *, src_dir_fd, dst_dir_fd):
+        if is_denied and source == 'new':
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        with suppress(FileNotFoundError):
+            os.unlink(target, dir_fd=dst_dir_fd)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(folders, 'is_smb', str(tmp_path).__eq__)
+    monkeypatch.setattr(os, 'replace', rename_as_there)
+    (tmp_path / 'old').write_text('old')
+    (tmp_path / 'new').write_text('new')
+    if is_denied:
+        with pytest.raises(OSError, match='Input/output'):
+            folder.replace('new', folder, 'old')
+    else:
+        folder.replace('new', folder, 'old')
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == (
+        {'old': 'old', 'new': 'new'} if is_denied else {'old': 'new'}
+    )
+
+
 def test_an_output_that_is_held_for_a_while_is_replaced(tmp_path, monkeypatch):
     tries, replace = [], os.replace
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastindex.system import is_smb
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -21,9 +23,16 @@ just written elsewhere has one time for both, too, but not such a round one."""
 
 
 class ChangeTimes:
-    """Looks whether ctime is mtime in all files, and a round one: then it is no time of change."""
+    """Looks whether ctime is mtime in all files, and a round one: then it is no time of change.
 
-    def __init__(self) -> None:
+    On an SMB share it need not be a round one: Samba says the mtime for it, in units of 100 ns.
+
+    root: of the files
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._unit_ns = 0
         self._files = 0
         self._is_plain = False
 
@@ -31,11 +40,12 @@ class ChangeTimes:
         """Look at the fingerprints of a shard; once a file is as it should be, at no more."""
         if self._is_plain:
             return
+        self._unit_ns = self._unit_ns or (1 if is_smb(self._root) else COARSE_NS)
         # Not with pyarrow's functions: to take a number, they import pandas.
         mtimes, ctimes = (fingerprints.column(name).to_pylist() for name in ('mtime_ns', 'ctime_ns'))
         for mtime, ctime in zip(mtimes, ctimes, strict=True):
             self._files += mtime != 0  # which is a mark
-            if mtime != ctime or mtime % COARSE_NS:
+            if mtime != ctime or mtime % self._unit_ns:
                 self._is_plain = True
                 return
 

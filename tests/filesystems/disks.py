@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ['DISKS', 'Disk']
+__all__ = ['DISKS', 'SERVED', 'Disk']
 
 
 class Disk(NamedTuple):
@@ -49,4 +49,28 @@ DISKS = {
     'fuse-overlayfs': Disk(f'{TWO}', f'fuse-overlayfs -o {LAYERS} $M', ('fuse-overlayfs',)),
     'mergerfs': Disk(f'{TWO}', 'mergerfs $W/lower:$W/upper $M', ('mergerfs',)),
     'bindfs': Disk(f'{TWO}', 'bindfs $W/lower $M', ('bindfs',)),
+}
+
+SAMBA = """
+mkdir $W/share $W/state
+cat >$W/smb.conf <<END
+[global]
+interfaces = lo
+pid directory = $W/state
+lock directory = $W/state
+state directory = $W/state
+cache directory = $W/state
+private dir = $W/state
+ncalrpc dir = $W/state
+log file = $W/state/log
+[share]
+path = $W/share
+read only = no
+END
+printf 'word\\nword\\n' | smbpasswd -c $W/smb.conf -s -a root
+smbd -D -s $W/smb.conf
+"""
+
+SERVED = {  # by the same machine, in tests/filesystems/machine.py
+    'SMB 3.1.1': Disk(SAMBA, 'mount -t cifs -o vers=3.1.1,username=root,password=word //127.0.0.1/share $M'),
 }

@@ -8,17 +8,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import fastindex
-from fastindex.errors import LockedError
+from fastindex.errors import LockedError, PublishError
 from fastindex.tables.publish import open_stage
 from fastindex.trees import digests
-from tests.filesystems.disks import DISKS
+from tests.filesystems.disks import DISKS, SERVED
 
 SETTLED_SECONDS = 0.2  # in place of a minute
 
@@ -32,7 +37,7 @@ def sh(script: str, folder: Path) -> None:
 
 
 def run_steps(name: str, folder: Path, example: Path) -> dict[str, Any]:
-    disk = DISKS[name]
+    disk = (DISKS | SERVED)[name]
     for one in ('work', 'disk'):
         (folder / one).mkdir()
     sh(disk.make, folder)
@@ -84,9 +89,119 @@ def run_steps(name: str, folder: Path, example: Path) -> dict[str, Any]:
     archive = folder / 'disk' / 'data.tar.zst'
     found['released'] = fastindex.release(root, archive, workers=1, force=True).datasets
     found['left'] = sorted(os.listdir(root / '.fastindex'))
+    if name in SERVED:
+        found |= run_long_steps(root, folder)
     sh(
         'umount $M', folder
     )  # else the process of a FUSE disk would stay, which keeps the mounts that it is in
+    return found
+
+
+HOLD = """
+import fcntl, os, sys, time
+file = open(sys.argv[1], 'r+b')
+if sys.argv[2] == 'lock':
+    fcntl.flock(file, fcntl.LOCK_EX)
+print(flush=True)
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.1)
+time.sleep(1)
+"""
+
+
+@contextmanager
+def hold(path: Path, how: str | Path) -> Iterator[None]:
+    """Hold a file open in another process, locked ('lock'), or until a path is there and a second longer."""
+    command = [sys.executable, '-c', HOLD, path, how]
+    with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            yield
+        finally:
+            holder.kill()
+
+
+def kill_at(pattern: str, folder: Path, *arguments: str | Path) -> bool:
+    """Kill a command, and its workers, as soon as there is such a file; False where it was faster."""
+    command = [sys.executable, '-m', 'fastindex', *map(str, arguments), '--quiet']
+    with subprocess.Popen(command, start_new_session=True) as running:
+        while running.poll() is None and not any(folder.glob(pattern)):
+            pass
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    return running.returncode == -signal.SIGKILL
+
+
+def run_long_steps(root: Path, folder: Path) -> dict[str, Any]:
+    """What takes processes of its own: locks and readers elsewhere, kills, and an archive from end to end."""
+    found: dict[str, Any] = {}
+    state, table, share = root / '.fastindex', root / 'datasets.pqt', root.parent
+
+    def build() -> fastindex.Summary:
+        return fastindex.build(root, hash=['xxh128'])
+
+    def change() -> str:
+        """Change a dataset; gives the token of the index, which is of before."""
+        path = next(root.rglob('*.npy'))
+        path.write_bytes(path.read_bytes() + b'x')
+        return read_generation()
+
+    def read_generation() -> str:
+        return str(fastindex.open(root).generation)
+
+    def say(step: str) -> None:
+        print(f'{time.monotonic():.0f} s: {step}', file=sys.stderr, flush=True)
+
+    def is_whole() -> bool:
+        return not list(fastindex.verify(root, hash=True)) and not (state / 'stage').exists()
+
+    say('a lock that another process holds')
+    with hold(state / 'lock', 'lock'), pytest.raises(LockedError):
+        build()
+    build()  # the holder was killed
+
+    say('a reader that lets go')
+    before = change()
+    with hold(table, state / 'stage' / 'ready'):
+        assert build().generation == read_generation() != before
+    say('a reader that does not')
+    before = change()
+    with hold(table, folder / 'never'):
+        try:
+            build()
+            found['what a reader holds is replaced'] = True
+        except PublishError as error:
+            found['what a reader holds is replaced'] = False
+            found['refusal'] = str(error)
+            assert read_generation() == before
+    build()
+    assert read_generation() != before
+    assert is_whole()
+
+    found['killed at'] = []
+    for pattern in ('stage', 'stage/*.pqt', 'stage/ready'):
+        say(f'a run that is killed at {pattern}')
+        before = change()
+        with hold(table, folder / 'never'):
+            found['killed at'] += [pattern] * kill_at(pattern, state, root, '--hash')
+        read_generation()
+        assert build().generation == read_generation() != before
+        assert is_whole()
+
+    say('a release that is killed')
+    archive = share / 'data.zip'
+    found['release was killed'] = kill_at('.data.zip*', share, 'release', root, '--out', archive, '--force')
+    found['a killed release leaves'] = [name for name in os.listdir(share) if name.startswith('.')]
+    fastindex.release(root, archive, force=True, overwrite=True)
+    assert sorted(os.listdir(share)) == ['data.tar.zst', 'data.zip', 'tree']
+    say('unzip')
+    unzipped = folder / 'unzipped'
+    subprocess.run(['unzip', '-q', archive, '-d', unzipped], check=True)
+    top = next(unzipped.rglob('datasets.pqt')).parent
+    files = [*top.rglob('*.npy')]
+    assert files
+    assert all(path.read_bytes() == (root / path.relative_to(top)).read_bytes() for path in files)
     return found
 
 

@@ -182,7 +182,7 @@ class Report:
         self.looked_at: Sequence[str] | None = None  # None: all
         self.changes: Changes | None = None
         self.lost_digests: list[str] = []
-        self.change_times = ChangeTimes()
+        self.change_times = ChangeTimes(self.tree.root)
         self.inodes_are_new = False
         self.unreadable = ''  # why the index before was not compared
         self.started = time.monotonic()
