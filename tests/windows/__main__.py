@@ -89,9 +89,7 @@ def main(folder: Path) -> int:
         'while a table is held': 2,
         'and then': 0,
         'while another run writes': 4,
-        **dict.fromkeys(
-            ('verify', 'validate', 'search', 'info', 'release zip', 'release tar.zst', 'report'), 0
-        ),
+        **dict.fromkeys(COMMANDS, 0),
         'left': ['x.html', 'x.tar.zst', 'x.zip'],
         'sessions of the client': len(list(trials)),
         'findings': sorted(one.code for one in fastindex.validate(run / 'tree', deep=True, workers=1)),

@@ -20,7 +20,7 @@ import fastindex
 from fastindex.cli import main
 from fastindex.tables.publish import open_target
 
-LIGHT = ['trees/test_paths.py', 'names/test_windows.py']
+LIGHT = ['trees/test_paths.py::TestPathTree', 'names/test_windows.py']
 
 
 def run(*words: object) -> int:
