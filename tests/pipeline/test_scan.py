@@ -72,7 +72,7 @@ def test_a_session_that_is_too_large_for_one_task_is_shared_and_gives_the_same_i
     assert tables_digest(root) == expected
     assert sorted(shared.problems) == sorted(whole.problems)
     assert shared.changes == Changes(0, 0, 0, 0, 0)
-    rest = {'problems': (), 'seconds': 0, 'changes': None}
+    rest = {'problems': (), 'seconds': 0, 'changes': None, 'read_again': {}}
     assert shared.replace(**rest) == whole.replace(**rest)
     if parts is not None:
         assert (len(parts) > 10) == (not revisions)
