@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastindex.names.problems import Reason, Tally
-from fastindex.pipeline.walk import tell_wrong
+from fastindex.pipeline.walk import measure_archived, tell_wrong
 from fastindex.trees import Tree
 from fastindex.trees.digests import Measured
 
@@ -52,5 +52,7 @@ def hash_file(tree: Tree, path: str, algorithms: tuple[str, ...]) -> HashResult:
         wrong = {0: error}
     if wrong:
         tell_wrong(tally, path, wrong[0])
+        if wrong[0] is Reason.ARCHIVED and algorithms == ('xxh128',):
+            return HashResult(measure_archived(tree, above, name), tally)
         return HashResult(None, tally)
     return HashResult((sizes[0], digests[0] if digests else None, fingerprints[0]), tally)

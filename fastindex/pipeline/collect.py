@@ -27,6 +27,7 @@ from fastindex.names.ids import eid
 from fastindex.names.problems import Problem, Reason
 from fastindex.names.uuids import add_uuid
 from fastindex.pipeline.big import HashResult
+from fastindex.pipeline.rows import NO_DIGEST
 from fastindex.pipeline.scan import ScanResult
 from fastindex.tables.columns import sum_bytes
 from fastindex.tables.merge import iter_rows
@@ -47,7 +48,23 @@ def complete(
         datasets, fingerprints = _fill_in(
             datasets, fingerprints, rows, [big.measured for big in hashed], algorithms
         )
+    tallies = [result.tally, *(big.tally for big in hashed)]
+    if any(problem.reason is Reason.ARCHIVED for tally in tallies for problem in tally.problems):
+        datasets = _without_digest(datasets)
     return from_ipc(result.sessions), datasets, fingerprints
+
+
+def _without_digest(datasets: pa.Table) -> pa.Table:
+    """Put null where there is no digest, as the object is archived."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    position = datasets.schema.get_field_index('xxh128')
+    if position < 0:
+        return datasets
+    digests = datasets.column(position)
+    digests = pc.if_else(pc.equal(digests, NO_DIGEST.hex()), pa.scalar(None, pa.string()), digests)
+    return datasets.set_column(position, datasets.schema.field(position), digests)
 
 
 def _fill_in(

@@ -24,9 +24,19 @@ if TYPE_CHECKING:
     from fastindex.pipeline.session_info import SessionInfo
     from fastindex.trees.digests import Digests, Fingerprint
 
-__all__ = ['Rows', 'SessionRows', 'datasets_rows', 'sessions_rows', 'sort_rows', 'to_hex_digests']
+__all__ = [
+    'NO_DIGEST',
+    'Rows',
+    'SessionRows',
+    'datasets_rows',
+    'sessions_rows',
+    'sort_rows',
+    'to_hex_digests',
+]
 
-NO_DIGEST = bytes(16)  # in the place of a digest that is to be filled in later: that of a big file
+NO_DIGEST = bytes(16)
+"""In the place of a digest that is to be filled in later, that of a big file; or that there is none, as the
+object is archived: then it is null in the table."""
 _EPOCH = Date(1970, 1, 1).toordinal()
 
 

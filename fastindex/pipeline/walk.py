@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from fastindex.names.problems import Reason, Tally
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
 from fastindex.pipeline import shard
-from fastindex.pipeline.rows import Rows
+from fastindex.pipeline.rows import NO_DIGEST, Rows
 from fastindex.pipeline.session_info import SessionInfo, file_of, find_name
-from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees import Folder, Kind, Measures, Tree
+from fastindex.trees.digests import NO_FINGERPRINT, Measured
 from fastindex.trees.sift import sift
 
-__all__ = ['BIG_BYTES', 'SessionWalk', 'tell_wrong']
+__all__ = ['BIG_BYTES', 'SessionWalk', 'measure_archived', 'tell_wrong']
 
 
 BIG_BYTES = 16 * 2**20
@@ -32,6 +33,13 @@ def tell_wrong(tally: Tally, path: str, wrong: OSError | Reason) -> None:
         tally.error(path, wrong)
     else:
         tally.problem(path, wrong)
+
+
+def measure_archived(tree: Tree, above: str, name: str) -> Measured:
+    """Measure an object that is there, and can be read once it is restored."""
+    with tree.open_folder(above, Tally()) as folder:
+        [size] = folder.measure([name]).sizes
+    return size, (NO_DIGEST,), NO_FINGERPRINT
 
 
 class SessionWalk:
@@ -127,6 +135,8 @@ class SessionWalk:
         for position, wrong in measures.wrong.items():
             tell_wrong(self._tally, f'{above}/{names[position]}', wrong)
         self._rows.add(paths, measures)
+        if measures.wrong:
+            self._keep_archived(folder, names, paths, measures)
         if wanted is not None and (name := self._find(names, wanted)) is not None:
             self.has_info = True
             if self.info is not None and names.index(name) not in measures.wrong:
@@ -134,6 +144,18 @@ class SessionWalk:
 
     def _find(self, names: Sequence[str], wanted: str) -> str | None:
         return find_name(names, wanted, uuid_filenames=self._uuid_filenames)
+
+    def _keep_archived(
+        self, folder: Folder, names: Sequence[str], paths: Sequence[bytes], measures: Measures
+    ) -> None:
+        """Make rows without a digest of objects that are there, and can be read once they are restored."""
+        archived = [position for position, wrong in measures.wrong.items() if wrong is Reason.ARCHIVED]
+        if archived and self._algorithms == ('xxh128',):  # MD5 has every row, or none
+            sizes = folder.measure([names[position] for position in archived]).sizes
+            states, count = [NO_FINGERPRINT] * len(archived), len(archived)
+            self._rows.extend(
+                [paths[position] for position in archived], sizes, [(NO_DIGEST,)] * count, states
+            )
 
     def _defer(
         self, folder: Folder, names: Sequence[str], kinds: bytes, wanted: str | None

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 from fastindex.errors import InvalidIndexError
 from fastindex.names.alf import judge_file, judge_folder, split_revision
 from fastindex.tables.check import DIGEST, UNSAFE, UUID, check_pair, refusing_damage
-from fastindex.tables.file import TableFile, open_table
+from fastindex.tables.file import UNREAD, TableFile, open_table
 from fastindex.tables.foreign import find_foreign, is_of_client
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
@@ -249,7 +249,8 @@ def _read(audit: _Audit, columns: list[str]) -> pa.Table:
         else pa.table({name: [] for name in columns})
     )
     for name in columns:
-        if name != 'hash' and rows[name].null_count:
+        is_free = name == 'hash' or (name == 'xxh128' and audit.table.facts.get(UNREAD))
+        if rows[name].null_count and not is_free:
             code = 'null-size' if name == 'file_size' and _is_nullable(audit.table, name) else 'null'
             audit.note(code, f'column {name} is null', rows[name].null_count)
     return rows

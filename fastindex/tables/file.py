@@ -23,9 +23,20 @@ from fastindex.text import escape
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ['AGAIN', 'DAMAGES', 'Bounds', 'Stamp', 'TableFile', 'find_footer', 'open_table', 'stamp_of']
+__all__ = [
+    'AGAIN',
+    'DAMAGES',
+    'UNREAD',
+    'Bounds',
+    'Stamp',
+    'TableFile',
+    'find_footer',
+    'open_table',
+    'stamp_of',
+]
 
 AGAIN = 'python -m fastindex ROOT makes the index again'  # what to do about a table that is refused
+UNREAD = 'unread'  # the fact of how many datasets have no xxh128, as they are archived: else each has
 DAMAGES = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 """What pyarrow raises where a file is not what it should be, and what Python does with what it gives."""
 
@@ -196,6 +207,7 @@ class TableFile:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        free = {*nulls, 'xxh128'} if self.facts.get(UNREAD) else nulls
         # A value that is stored once and meant a million times stays one until its length is known.
         text = [name for name in columns if self._is_text(name)]
         parquet = pq.ParquetFile(
@@ -218,7 +230,7 @@ class TableFile:
                     rows += batch.num_rows
                     found = dict(zip(batch.schema.names, batch.columns, strict=True))
                     for name, column in found.items():
-                        if column.null_count and column.type != pa.null() and name not in nulls:
+                        if column.null_count and column.type != pa.null() and name not in free:
                             self.refuse(f'column {name} has nulls')
                     for name in text:
                         found[name] = self._to_text(name, found[name])

@@ -188,6 +188,8 @@ class KnownIndex:
 
         rows = self._datasets.read(group, self._columns)
         for i, field in enumerate(rows.schema):  # as pandas writes it
+            if field.name == 'xxh128' and rows.column(i).null_count:  # of what is archived: it has the mark
+                rows = rows.set_column(i, field.name, rows.column(i).fill_null('0' * 32))
             if field.type == pa.large_string():
                 rows = rows.set_column(i, field.name, rows.column(i).cast(pa.string()))
         start = sum(self._datasets.group_rows[:group])

@@ -10,7 +10,7 @@ from fastindex import limits
 from fastindex.errors import InvalidIndexError, PublishError
 from fastindex.folders import OpenFolder
 from fastindex.system import read_at
-from fastindex.tables.file import TableFile
+from fastindex.tables.file import UNREAD, TableFile
 from fastindex.tables.metadata import one_metadata, pandas_metadata
 from fastindex.tables.reuse import FINGERPRINTS, FOLDERS
 from fastindex.tables.schema import (
@@ -82,6 +82,7 @@ class PairWriter:
             self._folders = _TableWriter(folder, FOLDERS, folders_schema(), None, [], ['folders'])
         tables = (self._sessions, self._datasets, self._fingerprints, self._folders)
         self._tables = [table for table in tables if table]
+        self._unread = 0  # datasets that have no digest, where all others have
         self.columns = (self._sessions.schema.names, self._datasets.schema.names)
         self.marks = fingerprints_schema().names if algorithms else []
         """The columns of the fingerprints of the rows."""
@@ -97,6 +98,8 @@ class PairWriter:
         for table, rows in zip(tables, (sessions, datasets, fingerprints), strict=True):
             if table is not None and rows is not None:
                 table.write(rows)
+        if datasets is not None and 'xxh128' in datasets.column_names:
+            self._unread += datasets.column('xxh128').null_count
 
     def write_folders(self, folders: bytes | None) -> None:
         """Append what tells the folders of sessions from others, as Arrow IPC, where a scan has noted it."""
@@ -117,7 +120,8 @@ class PairWriter:
 
         sessions, datasets, *_ = [table.finish() for table in self._tables]
         generation = xxh3_128(sessions + datasets).hexdigest()
-        metadata = json.dumps({'generation': generation, **facts})
+        unread = {UNREAD: self._unread} if self._unread else {}
+        metadata = json.dumps({'generation': generation, **facts, **unread})
         for table in self._tables:
             table.close(metadata)
         for table in (self._sessions, self._datasets):

@@ -431,14 +431,37 @@ def test_object_that_cannot_be_read_is_a_problem(on_moto, proxy, index):
 
 
 @pytest.mark.long
-def test_an_archived_object_says_that_it_is_to_be_restored(on_moto, proxy, index):
-    proxy.trouble = lambda _, path: (
-        (403, b'<Error><Code>InvalidObjectState</Code></Error>')
-        if path.endswith('trials.table.pqt')
-        else None
-    )
-    _, found = index(on_moto, url=proxy.url, hash=['xxh128'])
-    assert [str(one) for one in found.problems] == [f'{S2}/trials.table.pqt: archived (restore it first)']
+@pytest.mark.parametrize('big_bytes', [16 * 2**20, 5])
+def test_an_archived_object_keeps_its_row_and_says_that_it_is_to_be_restored(
+    on_moto, proxy, index, monkeypatch, big_bytes
+):
+    """Its digest is null, and computed once it can be read. With MD5, which no row may lack, it has none."""
+    monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', big_bytes)  # read by itself, or with others
+    archived = f'{S2}/trials.table.pqt'
+    refused = (403, b'<Error><Code>InvalidObjectState</Code></Error>')
+
+    def trouble(_: str, path: str) -> Any:
+        return refused if path.endswith('trials.table.pqt') else None
+
+    proxy.trouble = trouble
+    for reused in (0, DATASETS - 1):
+        out, found = index(on_moto, url=proxy.url, hash=['xxh128'])
+        assert [str(one) for one in found.problems] == [f'{archived}: archived (restore it first)']
+        assert (found.datasets, found.digests_reused) == (DATASETS, reused)
+        digests = {row['rel_path']: row['xxh128'] for row in read(out, 'datasets')}
+        assert [path for path, digest in digests.items() if digest is None] == ['trials.table.pqt']
+        assert not [fault for fault in fastindex.verify_index(out) if fault.severity == 'error']
+    where = {'index': out, 'endpoint': proxy.url, 'workers': 1, 'hash': True}
+    assert not list(fastindex.verify(on_moto.root, **where))
+    proxy.trouble = lambda *_: None
+    out, found = index(on_moto, url=proxy.url, hash=['xxh128'])
+    assert (found.problems, found.digests_reused) == ((), DATASETS - 1)
+    assert rows_of(out) == rows_of(index(on_moto, name='fresh', hash=['xxh128'])[0])
+    proxy.trouble = trouble
+    [difference] = fastindex.verify(on_moto.root, **where)
+    assert (str(difference.kind), difference.path, difference.found) == ('unreadable', archived, 'archived')
+    _, found = index(on_moto, url=proxy.url, name='md5', hash=['md5', 'xxh128'])
+    assert (found.datasets, len(found.problems)) == (DATASETS - 1, 1)
 
 
 def test_object_that_stands_for_the_etags_of_others_and_cannot_be_read_is_the_one_problem(

@@ -137,13 +137,15 @@ class Judge:
         if measured is None:
             self.add_problems(tally.problems)
             return self._explain(path, measure, expected)
-        digests = [digest.hex() for digest in measured[1] or ()]
+        digests = [digest.hex() * any(digest) for digest in measured[1] or ()]  # '' of what is archived
         return self.compare(path, row, (*row[:2], measured[0], *digests))
 
     def compare(self, path: str, expected: Row, found: Row) -> Difference | None:
         """Compare the row of a dataset with what was found; None where nothing differs."""
         if expected[2] is not None and expected[2] != found[2]:  # else nobody knows: an Alyx database may not
             return Difference(Kind.RESIZED, path, 'size_bytes', expected[2], found[2])
+        if self._algorithm and expected[3] and not found[3]:
+            return self._explain(path, self._algorithm, expected[3])
         if self._algorithm and expected[3] and expected[3] != found[3]:  # '': nobody knows
             return Difference(Kind.ALTERED, path, self._algorithm, expected[3], found[3])
         return None
