@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from fastindex.jobs.report.report import ReportSummary, report
     from fastindex.jobs.restore.restore import Restored, restore
     from fastindex.jobs.validate.validate import Findings, validate
-    from fastindex.jobs.verify.differences import Difference, Kind
+    from fastindex.jobs.verify.judge import Difference, Kind
     from fastindex.jobs.verify.verify import Verification, verify
     from fastindex.names.findings import Finding
     from fastindex.names.ids import NAMESPACE, dataset_id, eid
@@ -148,7 +148,7 @@ _MODULES = {
     'fastindex.tables.changes': ['Change'],
     'fastindex.jobs.build.summary': ['Changes', 'Summary'],
     'fastindex.jobs.validate.validate': ['Findings', 'validate'],
-    'fastindex.jobs.verify.differences': ['Difference', 'Kind'],
+    'fastindex.jobs.verify.judge': ['Difference', 'Kind'],
     'fastindex.jobs.verify.verify': ['Verification', 'verify'],
     'fastindex.names.problems': ['Problem', 'Reason', 'Skip'],
     'fastindex.jobs.restore.restore': ['Restored', 'restore'],

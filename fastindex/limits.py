@@ -4,7 +4,7 @@ A reader refuses what is beyond, so that no table, whoever made it, has it hold 
 limited size. A writer stays within, so that fastindex writes no index which it does not open:
 
     text in a column   a longer rel_path or session path is a problem, `Reason.TOO_LONG`: by the verdicts on
-                       names, `fastindex.trees.sift` and the discovery; a longer `lab=` is a UsageError
+                       names, `fastindex.trees.fate` and the discovery; a longer `lab=` is a UsageError
     the footer         too many datasets are a PublishError, and the index before stays:
                        `fastindex.tables.write.PairWriter` has the reader look at what it wrote
     all others         out of reach of rows of ours, as each constant says; and the reader looks for them too

@@ -39,7 +39,7 @@ import json, os, sys
 from pathlib import Path
 import fastindex
 from fastindex.errors import LockedError
-from fastindex.tables.publish import open_stage
+from fastindex.tables.target import open_stage
 from fastindex.workers.child import may_fork
 assert not may_fork() and not hasattr(os, 'O_TMPFILE')
 root, folder = sys.argv[1:]

@@ -108,7 +108,7 @@ def test_every_option_that_may_name_an_output_is_tried_here():
 WRITERS = {
     'files.py',
     'folders.py',
-    'tables/stage.py',  # the pair of an index
+    'tables/publish.py',  # the pair of an index
     'tables/bucket.py',  # a lock
     'tables/lock.py',
     'tables/journal.py',  # of digests, which grows

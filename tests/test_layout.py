@@ -51,6 +51,7 @@ OTHER_ROOMS = {'faults', 'filesystems', 'support', 'windows'}
 """Of the tests, those that are of no layer: what crosses them all, and what tests share."""
 
 NO_MODULE = {
+    'tables/test_access.py': 'who may read and write what a run puts in place',
     'jobs/test_builder.py': "the client's own builder, which a build is compared with",
     'jobs/test_client.py': 'the client, which opens what a build has written',
     'jobs/test_old_index.py': 'an index that is there, and whatever may be wrong with it',

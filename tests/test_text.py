@@ -97,7 +97,7 @@ OTHER_MACHINE = """
 import pickle, sys
 from fastindex.names.problems import Tally
 from fastindex.trees.disk import LocalTree
-from fastindex.trees.sift import list_folders
+from fastindex.trees.fate import list_folders
 from fastindex.workers.cluster import Requirements, find_mismatch
 needed, given = pickle.loads(bytes.fromhex(sys.argv[3])), LocalTree.open(sys.argv[1])
 assert find_mismatch(needed) is None, find_mismatch(needed)

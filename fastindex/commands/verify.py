@@ -15,7 +15,7 @@ from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageEr
 from fastindex.text import MAX_PROBLEMS, escape, to_count, to_size
 
 if TYPE_CHECKING:
-    from fastindex.jobs.verify.differences import Difference, Kind
+    from fastindex.jobs.verify.judge import Difference, Kind
     from fastindex.jobs.verify.verify import Verification
     from fastindex.tables.faults import Fault
 

@@ -23,7 +23,7 @@ from fastindex.names.alf import (
 )
 from fastindex.names.leftovers import Left, find_left_over, find_placeholder, is_left_over
 from fastindex.names.problems import Reason
-from fastindex.names.uuids import add_uuid, is_uuid, judge_name_without_uuid, takes_uuid
+from fastindex.names.uuid_names import add_uuid, is_uuid, judge_name_without_uuid, takes_uuid
 from fastindex.names.windows import judge_for_windows
 from fastindex.text import is_utf8
 

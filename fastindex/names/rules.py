@@ -19,7 +19,7 @@ _BY_SESSIONS = 'jobs.validate.sessions'
 _BY_VALIDATE = 'jobs.validate.validate'
 _BY_DIAGNOSE = 'names.diagnose'
 _BY_PROBLEMS = 'names.problems'
-_BY_SIFT = 'trees.sift'
+_BY_SIFT = 'trees.fate'
 _BY_VERDICTS = 'names.verdicts'
 _SESSION = 'lab/Subjects/s1/2024-05-06/001'
 

@@ -21,7 +21,7 @@ from fastindex.names.alf import (
 )
 from fastindex.names.leftovers import DATA, find_placeholder, is_left_over
 from fastindex.names.problems import Reason
-from fastindex.names.uuids import is_uuid, judge_name_without_uuid, takes_uuid
+from fastindex.names.uuid_names import is_uuid, judge_name_without_uuid, takes_uuid
 from fastindex.text import is_utf8
 
 __all__ = ['UuidVerdicts', 'Verdict', 'Verdicts', 'judge_subfolder', 'verdicts_of']

@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from fastindex.names.alf import parse_session_path
-from fastindex.names.identity import SeenIds
+from fastindex.names.given_ids import SeenIds
 from fastindex.names.ids import eid
 from fastindex.names.problems import Problem, Reason
-from fastindex.names.uuids import add_uuid
+from fastindex.names.uuid_names import add_uuid
 from fastindex.pipeline.big import HashResult
 from fastindex.pipeline.rows import NO_DIGEST
 from fastindex.pipeline.scan import ScanResult

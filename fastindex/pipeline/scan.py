@@ -2,7 +2,7 @@
 
 Runs in a worker. Takes one picklable task and gives the rows of both tables as Arrow IPC streams, with the
 counts and what was left out. Leaves sorting to nobody: the sessions come in the order of the table, and the
-datasets of a session are sorted here. What becomes of an entry is `fastindex.trees.sift`'s to say, what a row
+datasets of a session are sorted here. What becomes of an entry is `fastindex.trees.fate`'s to say, what a row
 looks like `fastindex.pipeline.rows`'s.
 """
 
@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from fastindex.names.identity import find_twins
+from fastindex.names.given_ids import find_twins
 from fastindex.names.ids import Identity, Text, cut_ids
 from fastindex.names.problems import Reason, Tally
 from fastindex.pipeline import shard
 from fastindex.pipeline.big import HashResult, HashTask
-from fastindex.pipeline.look import pack_folders
 from fastindex.pipeline.rows import Rows, SessionRows, datasets_rows, sessions_rows, sort_rows, to_hex_digests
 from fastindex.pipeline.session_info import SessionInfo
+from fastindex.pipeline.unchanged import pack_folders
 from fastindex.pipeline.walk import SessionWalk
 from fastindex.tables.journal import Recorder
 from fastindex.tables.reuse import KnownRows

@@ -17,7 +17,7 @@ from typing import Any
 
 from fastindex.limits import MAX_TEXT_BYTES
 from fastindex.names.problems import Reason, Tally
-from fastindex.names.uuids import split_uuids
+from fastindex.names.uuid_names import split_uuids
 from fastindex.trees import Folder
 
 __all__ = ['SessionInfo', 'file_of', 'find_name']

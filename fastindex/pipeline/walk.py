@@ -14,7 +14,7 @@ from fastindex.pipeline.rows import NO_DIGEST, Rows
 from fastindex.pipeline.session_info import SessionInfo, file_of, find_name
 from fastindex.trees import Folder, Kind, Measures, Tree
 from fastindex.trees.digests import NO_FINGERPRINT, Measured
-from fastindex.trees.sift import sift
+from fastindex.trees.fate import sift
 
 __all__ = ['BIG_BYTES', 'SessionWalk', 'measure_archived', 'tell_wrong']
 

@@ -33,7 +33,7 @@ from fastindex.locks import hold_lock
 from fastindex.tables.lock import enter_patiently
 from fastindex.text import escape
 from fastindex.trees import Access
-from fastindex.trees.s3 import Location
+from fastindex.trees.store import Location
 
 __all__ = ['REMOTE_TABLES', 'Mirror', 'fetch_tables', 'look_at_tables', 'open_bucket', 'open_mirror']
 

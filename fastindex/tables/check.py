@@ -141,7 +141,7 @@ class Published:
     def to_keep(self, keep: int | None, generation: str) -> int | None:
         """Tell how many tables that were replaced are kept where a generation replaces these.
 
-        That is `keep`, as in `fastindex.tables.stage.Stage.publish`; 0 where these cannot be read, or have
+        That is `keep`, as in `fastindex.tables.publish.Stage.publish`; 0 where these cannot be read, or have
         the same rows.
         """
         is_another = keep != 0 and isinstance(self.pair, Pair) and self.pair.generation != generation

@@ -34,7 +34,7 @@ from fastindex.trees.digests import ALGORITHMS, Measured
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fastindex.tables.stage import Stage
+    from fastindex.tables.publish import Stage
 
 __all__ = ['JOURNAL', 'Journal', 'KnownDigests', 'Recorder', 'open_recorder']
 

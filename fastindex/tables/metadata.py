@@ -17,7 +17,7 @@ from uuid import UUID
 
 from fastindex._version import __version__
 from fastindex.errors import UsageError
-from fastindex.names.identity import AdoptedIdentity, FilenameIdentity
+from fastindex.names.given_ids import AdoptedIdentity, FilenameIdentity
 from fastindex.names.ids import NAMESPACE, UuidIdentity
 from fastindex.tables.schema import QC_CATEGORIES
 from fastindex.trees.digests import ALGORITHMS, FIELDS, check_trust

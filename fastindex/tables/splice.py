@@ -12,14 +12,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastindex.errors import IdClashError, InvalidIndexError, UsageError
-from fastindex.names.identity import SeenIds
+from fastindex.names.given_ids import SeenIds
 from fastindex.tables.check import Published
 from fastindex.tables.columns import sum_bytes
 from fastindex.tables.cut import cut_sessions, find_session
-from fastindex.tables.known import DATASET_VALUES, SESSION_VALUES, is_default
 from fastindex.tables.merge import iter_in_order
 from fastindex.tables.reuse import GroupTable, iter_folders, open_fingerprints
 from fastindex.tables.schema import fingerprints_schema, from_ipc
+from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, is_default
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,7 +2,7 @@
 
 A folder is the unit of work: one listing, one call that measures its files. A tree is small and picklable:
 each worker process opens the root for itself. Paths are relative to the root, POSIX, and carry bytes that are
-not UTF-8 as the file system interface of Python does. What becomes of an entry is `fastindex.trees.sift`'s to
+not UTF-8 as the file system interface of Python does. What becomes of an entry is `fastindex.trees.fate`'s to
 say, for every tree.
 """
 

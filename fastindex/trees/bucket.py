@@ -25,8 +25,8 @@ from fastindex.names.alf import SkipReason, judge_date, judge_number
 from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape
 from fastindex.trees import Access, Folder
-from fastindex.trees.keys import BucketFolder, ObjectSession, UnlistedFolder
-from fastindex.trees.s3 import Location, Object
+from fastindex.trees.prefixes import BucketFolder, ObjectSession, UnlistedFolder
+from fastindex.trees.store import Location, Object
 
 __all__ = ['ObjectTree']
 

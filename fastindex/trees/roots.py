@@ -15,7 +15,7 @@ from fastindex.names.alf import judge_date, judge_number
 from fastindex.names.problems import Problem, Tally
 from fastindex.text import escape
 from fastindex.trees import Tree, is_url
-from fastindex.trees.sift import list_folders
+from fastindex.trees.fate import list_folders
 
 __all__ = [
     'WrongRoot',

@@ -241,7 +241,7 @@ def test_memory_that_runs_out_is_an_error_in_a_sentence(make_tree):
 
 
 def test_a_locked_index_exits_4(make_tree, run):
-    from fastindex.tables.publish import open_stage
+    from fastindex.tables.target import open_stage
 
     root = make_tree({SPIKES: b''})
     with open_stage(root):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import fastindex
-import fastindex.tables.publish
+import fastindex.tables.target
 from tests.faults.exchange import exchange
 from tests.support.tables import stopping
 from tests.support.trees import SESSION, Link, grow
@@ -91,12 +91,12 @@ def build(root: Path, out: Path) -> None:
 
 def finish(root: Path, out: Path) -> None:
     """Put in place what a run has left that was stopped."""
-    fastindex.tables.publish.recover(root)
+    fastindex.tables.target.recover(root)
 
 
 def sweep(root: Path, out: Path) -> None:
     """Remove what a run has left that was stopped before its pair was complete."""
-    fastindex.tables.publish.recover(root)
+    fastindex.tables.target.recover(root)
 
 
 def release(root: Path, out: Path) -> None:

@@ -23,7 +23,7 @@ import pytest
 
 import fastindex
 from fastindex import InvalidIndexError
-from fastindex.tables.publish import open_stage
+from fastindex.tables.target import open_stage
 from tests.support.injectors import (
     TABLES,
     command,

@@ -16,7 +16,7 @@ import pytest
 
 import fastindex
 from fastindex import LockedError
-from fastindex.tables.publish import open_stage
+from fastindex.tables.target import open_stage
 from tests.support.injectors import command, digests, environment, processes_of, run, scaled
 from tests.support.patience import PATIENCE_SECONDS, turns, wait_until
 from tests.support.trees import SESSION, grow
@@ -69,7 +69,7 @@ def test_of_many_runs_at_once_one_writes_and_the_others_name_it(root, figure):
 
 HOLDER = """
 import pathlib, sys, time
-from fastindex.tables.publish import open_stage
+from fastindex.tables.target import open_stage
 with open_stage(pathlib.Path(sys.argv[1])):
     print(1, flush=True)
     time.sleep(3600)

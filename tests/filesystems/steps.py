@@ -21,7 +21,7 @@ import pytest
 
 import fastindex
 from fastindex.errors import LockedError, PublishError
-from fastindex.tables.publish import open_stage
+from fastindex.tables.target import open_stage
 from fastindex.trees import digests
 from tests.filesystems.disks import DISKS, SERVED
 

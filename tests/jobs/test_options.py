@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import fastindex
 from fastindex import Summary, UsageError
 from fastindex.tables.metadata import Recipe
-from fastindex.tables.stage import Stage
+from fastindex.tables.publish import Stage
 from fastindex.trees import Measures, digests, kernel
 from fastindex.trees.digests import FIELDS, NO_FINGERPRINT, Hasher, check_trust
 from tests.support.cases import cases

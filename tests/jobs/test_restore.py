@@ -12,7 +12,7 @@ import pytest
 import fastindex
 from fastindex import InvalidIndexError, UsageError
 from fastindex.folders import OpenFolder
-from fastindex.tables.kept import iter_kept
+from fastindex.tables.previous import iter_kept
 from fastindex.trees import digests
 from tests.support.strangers import by_the_builder
 from tests.support.tables import stop_between_the_renames, tables_digest

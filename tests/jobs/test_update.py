@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 import fastindex
 from fastindex import EmptyTreeError, InvalidIndexError, LockedError, LossError, Summary, UsageError
 from fastindex.jobs.build.scope import parse_only
-from fastindex.pipeline.look import LookTask
-from fastindex.tables.publish import open_target
+from fastindex.pipeline.unchanged import LookTask
+from fastindex.tables.target import open_target
 from fastindex.trees import Measures, digests, kernel, open_tree
 from fastindex.trees.exclude import OneDeviceTree
 from tests.support.cases import cases

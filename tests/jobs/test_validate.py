@@ -698,7 +698,7 @@ def test_every_code_is_tested_here():
         'ALF101',
         'ALF102',
         'ALF103',
-        *('ALF311', 'ALF312', 'ALF313', 'ALF314'),  # in names/test_uuids.py
+        *('ALF311', 'ALF312', 'ALF313', 'ALF314'),  # in names/test_uuid_names.py
         'ALF401',
         'ALF407',
         'ALF408',

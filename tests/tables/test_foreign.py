@@ -11,7 +11,7 @@ import pytest
 import fastindex
 from fastindex import Changes, ForeignTableError, PublishError
 from fastindex.tables.foreign import find_foreign
-from fastindex.tables.stage import Stage
+from fastindex.tables.publish import Stage
 from tests.support.strangers import (
     COMMANDS,
     RELEASES,

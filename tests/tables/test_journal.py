@@ -12,7 +12,7 @@ import fastindex
 from fastindex.pipeline import walk
 from fastindex.tables import journal as module
 from fastindex.tables.journal import JOURNAL
-from fastindex.tables.stage import Stage
+from fastindex.tables.publish import Stage
 from fastindex.trees import digests
 from tests.support.tables import tables_digest
 from tests.support.trees import grow

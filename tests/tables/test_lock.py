@@ -10,7 +10,7 @@ import pytest
 
 import fastindex
 from fastindex import LockedError, PublishError
-from fastindex.tables.publish import open_target
+from fastindex.tables.target import open_target
 from tests.support.trees import SESSION
 
 OURS = f'process {os.getpid()} on '

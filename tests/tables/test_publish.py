@@ -17,7 +17,7 @@ import pytest
 
 import fastindex
 from fastindex import EmptyTreeError, InvalidIndexError, LockedError, PublishError, folders
-from fastindex.tables.publish import open_stage, open_target
+from fastindex.tables.target import open_stage, open_target
 from tests.support.patience import PATIENCE_SECONDS, turns, wait_until
 from tests.support.renames import COMMAND, EXECUTOR, run_watched
 from tests.support.tables import read_paths, stop_between_the_renames, stopping
@@ -147,7 +147,7 @@ def test_a_killed_holder_leaves_no_lock(make_tree, build):
     root = make_tree({FIRST: b''})
     code = (
         'import pathlib, sys, time\n'
-        'from fastindex.tables.publish import open_stage\n'
+        'from fastindex.tables.target import open_stage\n'
         'with open_stage(pathlib.Path(sys.argv[1])): print(1, flush=True); time.sleep(3600)'
     )
     with subprocess.Popen([sys.executable, '-c', code, root], stdout=subprocess.PIPE) as holder:
@@ -340,7 +340,7 @@ def test_a_complete_stage_that_was_damaged_does_not_replace_a_good_index(make_tr
 def test_problems_that_are_in_place_stay_when_the_end_of_a_killed_run_is_made_up_for(make_tree, build):
     root = make_tree({FIRST: b'', SECOND: Link('nowhere')})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('fastindex.tables.stage.Stage.drop', lambda self: None)
+        patch.setattr('fastindex.tables.publish.Stage.drop', lambda self: None)
         build(root)
     assert (root / '.fastindex/stage/ready').exists()
     with open_stage(root):
@@ -434,7 +434,7 @@ def test_a_worker_that_outlives_a_killed_run_leaves_no_lock(make_tree):
     root = make_tree({f'{SESSION}/a.b.npy': b''})
     code = (
         'import os, pathlib, signal, sys, time\n'
-        'from fastindex.tables.publish import open_target\n'
+        'from fastindex.tables.target import open_target\n'
         'with open_target(pathlib.Path(sys.argv[1])):\n'
         '    pid = os.fork()\n'
         '    if pid == 0:\n'

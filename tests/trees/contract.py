@@ -18,7 +18,7 @@ from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Tally
 from fastindex.names.verdicts import verdicts_of
 from fastindex.trees import Kind, Tree
-from fastindex.trees.sift import list_folders, sift
+from fastindex.trees.fate import list_folders, sift
 
 SESSION = 'lab/Subjects/s1/2024-01-01/001'
 FILES = {

@@ -40,7 +40,7 @@ from fastindex.names import verdicts
 from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline import scan
 from fastindex.tables.file import TableFile, open_table
-from fastindex.trees import Access, Tree, open_tree, s3
+from fastindex.trees import Access, Tree, open_tree, store
 from fastindex.trees import bucket as objects
 from tests.support.broken import KINDS
 from tests.support.patience import PATIENCE_SECONDS, wait_until
@@ -140,9 +140,9 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'state'))
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
     yield
-    for made in s3._clients.values():
+    for made in store._clients.values():
         made.client.close()
-    s3._clients.clear()
+    store._clients.clear()
 
 
 @pytest.fixture
@@ -150,8 +150,8 @@ def forget() -> Iterator[Callable[[], None]]:
     """Let credentials be looked for again, also by the tests behind."""
 
     def forget() -> None:
-        s3._clients.clear()
-        s3._sessions.clear()
+        store._clients.clear()
+        store._sessions.clear()
 
     forget()
     yield forget
@@ -309,7 +309,7 @@ def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path, mon
     build(on_rclone.folder / on_rclone.bucket, out=tmp_path / 'local')
     assert rows_of(out) == rows_of(tmp_path / 'local')
     monkeypatch.setattr(
-        'fastindex.trees.keys.BLOCK_NAMES', 30
+        'fastindex.trees.prefixes.BLOCK_NAMES', 30
     )  # the rest of each folder is left to other tasks
     monkeypatch.setattr(scan, 'PART_ROWS', 100)
     again, _ = index(on_rclone, name='in parts', hash=['md5'])
@@ -380,7 +380,7 @@ def test_digest_of_an_object_without_etag_is_never_reused(on_rclone, index, tmp_
 @pytest.mark.parametrize('kind', ['500', '503', 'drop', 'cut', 'short', 'late'])
 def test_what_goes_wrong_once_is_asked_for_again(on_moto, proxy, index, monkeypatch, kind):
     if kind == 'late':
-        monkeypatch.setattr(s3, 'READ_SECONDS', 2)
+        monkeypatch.setattr(store, 'READ_SECONDS', 2)
     seen, again, waited = set(), defaultdict(threading.Event), []
 
     def trouble(method: str, path: str) -> Any:
@@ -638,7 +638,7 @@ def test_validate_does_not_look_into_buckets():
 
 def test_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'botocore', None)
-    s3._clients.clear()
+    store._clients.clear()
     with pytest.raises(MissingExtraError, match='pip install botocore'):
         fastindex.build('s3://bucket', out=tmp_path)
 
@@ -930,7 +930,7 @@ def test_what_stands_before_a_store_gets_a_sentence_that_says_what_to_do(
     'name', ['Upper_Case', 'a', 'x' * 100, 'arn:aws:s3:us-east-1:123456789012:accesspoint/lab']
 )
 def test_the_store_judges_names_of_buckets(name):
-    location = s3.Location.parse(f's3://{name}/a/b')
+    location = store.Location.parse(f's3://{name}/a/b')
     assert location[:2] == (name, 'a/b')
     assert location.url == f's3://{name}/a/b'
 
@@ -939,7 +939,7 @@ def test_who_pays_says_so_at_each_request(on_moto, index, monkeypatch):
     on_moto.put(TREE)
     asked: list[Any] = []
     access = Access(on_moto.url, requester_pays=True)
-    client = s3._client_of(s3.Location(on_moto.bucket, '', access))
+    client = store._client_of(store.Location(on_moto.bucket, '', access))
     client.meta.events.register('before-send.s3', lambda request, **_: asked.append(dict(request.headers)))
     index(on_moto, hash=['xxh128'], requester_pays=True)
     assert len(asked) > DATASETS
@@ -975,8 +975,8 @@ class Pages:
 
 
 def list_pages(give: Callable[[str], str]) -> list[str]:
-    location = s3.Location('bucket', '')
-    s3._clients[location.access] = s3._Client(os.getpid(), Pages(give))
+    location = store.Location('bucket', '')
+    store._clients[location.access] = store._Client(os.getpid(), Pages(give))
     return [found.key for page in location.iter_pages('', is_deep=True) for found in page.objects]
 
 

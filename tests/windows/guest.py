@@ -18,7 +18,7 @@ from one.api import One
 
 import fastindex
 from fastindex.cli import main
-from fastindex.tables.publish import open_target
+from fastindex.tables.target import open_target
 
 LIGHT = ['trees/test_paths.py::TestPathTree', 'names/test_windows.py']
 

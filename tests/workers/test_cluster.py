@@ -18,7 +18,7 @@ from fastindex import ClusterError, MissingExtraError, UsageError
 from fastindex.names.problems import Tally
 from fastindex.trees.digests import ALGORITHMS
 from fastindex.trees.disk import LocalTree, _root_fds
-from fastindex.trees.sift import list_folders
+from fastindex.trees.fate import list_folders
 from fastindex.workers import cluster as cluster_module
 from fastindex.workers.cluster import SPARE_TASKS, Cluster, Requirements, find_mismatch
 from tests.support.daskcluster import DaskCluster

@@ -17,13 +17,13 @@ from uuid import UUID
 from fastindex.errors import IdClashError, InvalidIndexError
 from fastindex.jobs.build.options import Options
 from fastindex.names.alf import SessionParts, parse_session_path
-from fastindex.names.identity import AdoptedIdentity
+from fastindex.names.given_ids import AdoptedIdentity
 from fastindex.pipeline.discover import Discovery
 from fastindex.tables.carry import Carrier
 from fastindex.tables.check import Published
 from fastindex.tables.foreign import read_edited
-from fastindex.tables.known import SESSION_VALUES, KnownTables
 from fastindex.tables.metadata import REVISIONS, Recipe
+from fastindex.tables.sources import SESSION_VALUES, KnownTables
 from fastindex.text import escape
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class AdoptedIds:
 
     @classmethod
     def open(cls, paths: Iterable[Path], namespace: bytes) -> Self:
-        """Open tables by their folders or files. See `fastindex.tables.known.KnownTables`."""
+        """Open tables by their folders or files. See `fastindex.tables.sources.KnownTables`."""
         return cls([KnownTables(path, namespace=UUID(bytes=namespace)) for path in paths], namespace)
 
     def weigh(self, key: bytes) -> int:

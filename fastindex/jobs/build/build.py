@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from fastindex.errors import EmptyTreeError
-from fastindex.jobs.build.carried import Wish, carry_on
 from fastindex.jobs.build.guard import refuse_to_lose
 from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, choose_trust, open_outcomes
+from fastindex.jobs.build.recipe import Wish, carry_on
 from fastindex.jobs.build.scope import Scope
 from fastindex.jobs.build.summary import Report, Summary
 from fastindex.jobs.build.tasks import iter_tasks
@@ -28,8 +28,8 @@ from fastindex.tables.check import Published
 from fastindex.tables.journal import KnownDigests, open_recorder
 from fastindex.tables.losses import Limit
 from fastindex.tables.metadata import date_created_now
-from fastindex.tables.publish import open_draft, open_target, recover
-from fastindex.tables.stage import Stage
+from fastindex.tables.publish import Stage
+from fastindex.tables.target import open_draft, open_target, recover
 from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import check_algorithms
 from fastindex.trees.exclude import check_patterns, leave_out
@@ -272,7 +272,7 @@ def run_stages(
     out
         Folder of the tables that are compared with what is found; None where nothing is to be written at all.
     stage
-        That of this folder, from `fastindex.tables.publish.open_target`; None publishes nothing.
+        That of this folder, from `fastindex.tables.target.open_target`; None publishes nothing.
     """
     started = time.monotonic()
     date_created = date_created_now()

@@ -12,8 +12,8 @@ from fastindex.names.problems import Tally
 from fastindex.text import escape, from_system
 from fastindex.trees import Kind, Tree
 from fastindex.trees.exclude import ExcludingTree
+from fastindex.trees.fate import list_folders
 from fastindex.trees.part import PartTree, is_below
-from fastindex.trees.sift import list_folders
 
 __all__ = ['Scope', 'explain_none', 'parse_only']
 

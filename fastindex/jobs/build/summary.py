@@ -30,12 +30,12 @@ from fastindex.tables.check import Published
 from fastindex.tables.disks import FEW, ChangeTimes
 from fastindex.tables.file import AGAIN
 from fastindex.tables.foreign import read_edited
-from fastindex.tables.known import count_empty
 from fastindex.tables.losses import Losses, has_own
 from fastindex.tables.metadata import Recipe
+from fastindex.tables.publish import PROBLEMS
 from fastindex.tables.reuse import RECENT
+from fastindex.tables.sources import count_empty
 from fastindex.tables.splice import Counts
-from fastindex.tables.stage import PROBLEMS
 from fastindex.text import escape, from_system, to_count, to_text
 from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.digests import FIELDS
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fastindex.tables.carry import Carrier, KeptIds
-    from fastindex.tables.stage import Stage
+    from fastindex.tables.publish import Stage
 
 __all__ = ['Changes', 'Report', 'Summary']
 

@@ -22,18 +22,18 @@ from fastindex.errors import InvalidIndexError, UsageError
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.build.scope import Scope, explain_none
 from fastindex.names.alf import parse_session_path
-from fastindex.names.identity import FilenameIdentity
+from fastindex.names.given_ids import FilenameIdentity
 from fastindex.names.ids import Identity
 from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline.discover import Discovery, Sessions
-from fastindex.pipeline.look import Listings, LookTask
+from fastindex.pipeline.unchanged import Listings, LookTask
 from fastindex.tables.check import Published
 from fastindex.tables.file import open_table
 from fastindex.tables.merge import iter_rows
 from fastindex.tables.metadata import Recipe
+from fastindex.tables.publish import PROBLEMS, Stage
 from fastindex.tables.reuse import FOLDERS, GroupTable, iter_folders
 from fastindex.tables.splice import Splice
-from fastindex.tables.stage import PROBLEMS, Stage
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.part import is_below

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from fastindex.jobs.build.summary import Report
 from fastindex.jobs.build.update import Selection
 from fastindex.pipeline.big import HashResult
-from fastindex.pipeline.look import pack_listings
 from fastindex.pipeline.scan import ScanResult
+from fastindex.pipeline.unchanged import pack_listings
 from fastindex.tables.metadata import Recipe, to_facts
+from fastindex.tables.publish import Stage
 from fastindex.tables.splice import Splice
-from fastindex.tables.stage import Stage
 from fastindex.text import from_system, to_text
 
 __all__ = ['write_stage']
@@ -27,7 +27,7 @@ def write_stage(
 ) -> str:
     """Collect what was scanned into the stage; return the generation.
 
-    dates: what is known of them, where it is kept. See `fastindex.pipeline.look.Listings`.
+    dates: what is known of them, where it is kept. See `fastindex.pipeline.unchanged.Listings`.
     """
     from fastindex.tables.write import PairWriter
 

@@ -14,7 +14,7 @@ from fastindex.folders import OpenFolder
 from fastindex.jobs.fix.plan import Plan, Step
 from fastindex.jobs.fix.script import write_script, write_undo
 from fastindex.system import sync_file
-from fastindex.tables.stage import Stage
+from fastindex.tables.publish import Stage
 from fastindex.text import escape, to_system
 
 __all__ = ['apply_plan', 'hold_root', 'write_scripts']

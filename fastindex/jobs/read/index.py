@@ -303,7 +303,7 @@ def _open_copy(url: str, root: str | os.PathLike[str] | None, access: Access) ->
     from contextlib import ExitStack
 
     from fastindex.tables.bucket import open_copy
-    from fastindex.trees.s3 import Location
+    from fastindex.trees.store import Location
 
     with ExitStack() as stack:
         location = Location.parse(url, access)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastindex.jobs.read.search import select_sessions
 from fastindex.names.alf import parse_dataset_name
-from fastindex.names.uuids import add_uuid
-from fastindex.tables.kept import KeptIndex, iter_kept
+from fastindex.names.uuid_names import add_uuid
+from fastindex.tables.previous import KeptIndex, iter_kept
 from fastindex.text import escape, to_count, to_size, to_text
 
 if TYPE_CHECKING:

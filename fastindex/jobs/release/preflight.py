@@ -45,7 +45,7 @@ from fastindex.tables.metadata import Recipe
 from fastindex.text import escape, to_count
 from fastindex.trees import Measures, Tree
 from fastindex.trees.digests import ALGORITHMS
-from fastindex.trees.sift import list_folders
+from fastindex.trees.fate import list_folders
 
 if TYPE_CHECKING:
     from fastindex.workers.pool import Dask

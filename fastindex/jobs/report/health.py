@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastindex.jobs.report.coverage import to_kinds, to_name, to_stem
 from fastindex.names.rule import Severity
-from fastindex.tables.stage import PROBLEMS
+from fastindex.tables.publish import PROBLEMS
 from fastindex.text import escape, to_count
 from fastindex.trees import STATE_FOLDER
 

@@ -31,9 +31,9 @@ from fastindex.names.problems import Skip, Tally
 from fastindex.pipeline.discover import AGGREGATES
 from fastindex.tables.foreign import is_of_client
 from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees.fate import list_folders
 from fastindex.trees.part import TreeOver
 from fastindex.trees.roots import find_right_root, judge_root
-from fastindex.trees.sift import list_folders
 
 __all__ = ['NotingTree', 'survey']
 

@@ -7,7 +7,7 @@ https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
 from __future__ import annotations
 
 from fastindex.system import read_at
-from fastindex.trees.sift import ANNEX
+from fastindex.trees.fate import ANNEX
 
 __all__ = ['MAX_POINTER_BYTES', 'read_pointer']
 

@@ -37,13 +37,13 @@ from fastindex.names.diagnose import (
 from fastindex.names.findings import RULE_OF_REASON, Finding
 from fastindex.names.problems import ADVICE, Problem, Reason, Tally
 from fastindex.names.rules import RULES
-from fastindex.names.uuids import add_uuid, is_uuid
+from fastindex.names.uuid_names import add_uuid, is_uuid
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
 from fastindex.names.windows import MAX_PATH_CHARACTERS
 from fastindex.pipeline.shard import SHARD_BYTES, cut
 from fastindex.text import to_text
 from fastindex.trees import Folder, Kind, Tree
-from fastindex.trees.sift import list_folders, sift
+from fastindex.trees.fate import list_folders, sift
 from fastindex.workers.pool import Pool
 
 __all__ = ['CheckResult', 'CheckTask', 'check', 'make_finding']

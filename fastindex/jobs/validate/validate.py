@@ -15,7 +15,7 @@ from fastindex.errors import UsageError
 from fastindex.jobs.validate.layout import NotingTree, survey
 from fastindex.jobs.validate.sessions import CheckResult, CheckTask, check
 from fastindex.names.findings import Finding
-from fastindex.names.identity import SeenIds, uuids_of
+from fastindex.names.given_ids import SeenIds, uuids_of
 from fastindex.names.ids import PathIdentity
 from fastindex.names.rule import Severity
 from fastindex.names.rules import RULES

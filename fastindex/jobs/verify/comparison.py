@@ -1,7 +1,7 @@
 """Compare what a scan gives with what the index says, a shard after the other: gives the differences.
 
 Both come in the order of the index. Leaves what became of a path that the scan did not give to
-`fastindex.jobs.verify.differences`.
+`fastindex.jobs.verify.judge`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastindex.errors import InvalidIndexError
-from fastindex.jobs.verify.differences import Difference, Judge, Kind
 from fastindex.jobs.verify.expected import Expected
+from fastindex.jobs.verify.judge import Difference, Judge, Kind
 from fastindex.names.problems import Problem
 from fastindex.pipeline.big import HashResult
 from fastindex.pipeline.collect import complete

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
 from fastindex.names.alf import SessionPath, split_session_path
-from fastindex.names.identity import PathOrder
+from fastindex.names.given_ids import PathOrder
 from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity, eid, uuid3_bytes
 from fastindex.pipeline.discover import Discovery
 from fastindex.tables import check
@@ -94,7 +94,7 @@ def expect(tables: Tables, discovery: Discovery, part: Share, *, uuid_filenames:
 
 
 def _add_uuids(rel_paths: pa.Array, ids: pa.Array) -> pa.Array:
-    """Put the ids into the names of files, as `fastindex.names.uuids.add_uuid` does."""
+    """Put the ids into the names of files, as `fastindex.names.uuid_names.add_uuid` does."""
     import pyarrow.compute as pc
 
     stems = pc.replace_substring_regex(rel_paths, r'[^.]*\z', '')

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fastindex.errors import UsageError
 from fastindex.jobs.verify.comparison import Comparison, choose_algorithm
-from fastindex.jobs.verify.differences import Difference, Judge, Kind
 from fastindex.jobs.verify.expected import Share, expect
-from fastindex.names.identity import FilenameIdentity
+from fastindex.jobs.verify.judge import Difference, Judge, Kind
+from fastindex.names.given_ids import FilenameIdentity
 from fastindex.names.ids import UuidIdentity
 from fastindex.names.problems import Problem
 from fastindex.pipeline.collect import iter_unique
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fastindex.trees.s3 import Location
+    from fastindex.trees.store import Location
     from fastindex.workers.pool import Dask
 
 __all__ = ['Verification', 'verify']
@@ -144,7 +144,7 @@ class _VerifyTask(NamedTuple):
 def _locate(folder: str | os.PathLike[str], access: Access) -> Path | Location:
     if not is_url(folder):
         return Path(os.path.realpath(folder))
-    from fastindex.trees.s3 import Location
+    from fastindex.trees.store import Location
 
     return Location.parse(os.fspath(folder), access)
 

@@ -1,7 +1,7 @@
 """Ids that are not computed: those in the names of files (`uuid_filenames`), or of other tables (`ids_from`).
 
 Gives the identities that take them from there, and finds files that cannot both be rows.
-What a name must look like is `fastindex.names.uuids`'s to say.
+What a name must look like is `fastindex.names.uuid_names`'s to say.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeVar
 from fastindex.names.alf import SessionParts, SessionPath, parse_session_path
 from fastindex.names.ids import Identity, Text, UuidIdentity
 from fastindex.names.problems import Reason
-from fastindex.names.uuids import split_uuids
+from fastindex.names.uuid_names import split_uuids
 
 __all__ = [
     'AdoptedIdentity',

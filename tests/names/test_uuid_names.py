@@ -24,8 +24,8 @@ from fastindex import Changes, Problem, Reason, UsageError
 from fastindex.jobs.read.info import summarize
 from fastindex.names import verdicts
 from fastindex.names.alf import is_dataset_name
-from fastindex.names.identity import SeenIds, find_twins
-from fastindex.names.uuids import add_uuid, split_uuids
+from fastindex.names.given_ids import SeenIds, find_twins
+from fastindex.names.uuid_names import add_uuid, split_uuids
 from fastindex.names.verdicts import UuidVerdicts, _verdicts_by_folder, verdicts_of
 from fastindex.pipeline import scan
 from fastindex.trees import digests

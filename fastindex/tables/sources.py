@@ -16,7 +16,7 @@ from uuid import UUID
 
 from fastindex.errors import IdClashError
 from fastindex.names.alf import SessionParts
-from fastindex.names.identity import ANY_LAB, SOME_LAB, find_by_parts
+from fastindex.names.given_ids import ANY_LAB, SOME_LAB, find_by_parts
 from fastindex.names.ids import NAMESPACE, eid
 from fastindex.tables.check import check_datasets, check_sessions, open_tables, refusing_damage
 from fastindex.tables.columns import check_columns

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from fastindex.folders import OpenFolder
-from fastindex.tables.kept import count_kept, put_by
+from fastindex.tables.previous import count_kept, put_by
 
 
 class StoppedError(Exception):

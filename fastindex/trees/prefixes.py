@@ -21,7 +21,7 @@ from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape, is_utf8
 from fastindex.trees import BLOCK_NAMES, Kind, Measures
 from fastindex.trees.digests import NO_FINGERPRINT, Digests, Fingerprint, Measured, new_digest
-from fastindex.trees.s3 import ArchivedError, Location, Object
+from fastindex.trees.store import ArchivedError, Location, Object
 
 if TYPE_CHECKING:
     from fastindex.trees.bucket import ObjectTree
