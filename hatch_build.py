@@ -80,8 +80,11 @@ class KernelHook(BuildHookInterface):
         """Write the man page of the parsers, which need nothing but Python; give its path."""
         page = Path(self._scratch.name, 'fastindex.1')
         code = 'from fastindex.commands.help import make_man_page; print(make_man_page(), end="")'
+        environment = {**os.environ, 'FASTINDEX_KERNEL': 'python'}  # none is compiled yet
         with page.open('wb') as file:
-            subprocess.run([sys.executable, '-c', code], cwd=self.root, stdout=file, check=True)
+            subprocess.run(
+                [sys.executable, '-c', code], cwd=self.root, env=environment, stdout=file, check=True
+            )
         return str(page)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
