@@ -346,12 +346,12 @@ _RULES = [
     Rule(
         *('ALF501', _ERROR, 'attributes of different length', _BY_SESSIONS),
         'The attributes of an object are columns of one table: their arrays have the same first dimension, '
-        'or 1. Timestamps may be 2 x 2 instead. Read with `deep`.',
+        'or 1. Timestamps may be 2 x 2 instead. Revisions as the client loads them. Read with `deep`.',
         f'{_SESSION}/spikes.clusters.npy with 9 rows beside spikes.times.npy with 10',
     ),
     Rule(
-        *('ALF502', _ERROR, 'damaged .npy', _BY_SESSIONS),
-        'The header of the file is not that of an array: it was cut off, or is another kind of file. '
+        *('ALF502', _ERROR, 'damaged array or table', _BY_SESSIONS),
+        'The .npy or Parquet file is not one, or was cut off: it has fewer bytes than its header says. '
         'Read with `deep`.',
         f'{_SESSION}/spikes.times.npy with 0 bytes',
     ),

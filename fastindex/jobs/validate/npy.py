@@ -6,8 +6,10 @@ read with bounds. Format: https://numpy.org/doc/stable/reference/generated/numpy
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+from math import prod
 
 from fastindex.system import read_at
 
@@ -18,6 +20,7 @@ MAX_HEADER_BYTES = 2**16
 
 _MAGIC = b'\x93NUMPY'
 _LENGTHS = {1: struct.Struct('<H'), 2: struct.Struct('<I'), 3: struct.Struct('<I')}
+_DTYPE = re.compile(rb"'descr': *'[<>|=]?([?a-zA-Z])([0-9]{0,9})(?:\[[^]]*\])?'")
 _SHAPE = re.compile(rb"'shape': *\( *(|[0-9]{1,19} *,?|[0-9]{1,19} *(?:, *[0-9]{1,19} *){1,63},?) *\)")
 
 
@@ -28,8 +31,8 @@ class BadHeaderError(ValueError):
 def read_shape(fd: int) -> tuple[int, ...]:
     """Read the shape of the array in an open `.npy` file: `()` for a scalar.
 
-    Raises BadHeaderError if there is no header of a known version, or it is not whole. Raises OSError if the
-    file cannot be read.
+    Raises BadHeaderError if there is no header of a known version, or the file is not whole. Raises OSError
+    if it cannot be read.
     """
     start = read_at(fd, 12, 0)
     if len(start) < 12 or not start.startswith(_MAGIC):
@@ -46,4 +49,16 @@ def read_shape(fd: int) -> tuple[int, ...]:
     match = _SHAPE.search(header)
     if match is None or not header.startswith(b'{'):
         raise BadHeaderError('the header has no shape')
-    return tuple(int(number) for number in match[1].split(b',') if number.strip())
+    shape = tuple(int(number) for number in match[1].split(b',') if number.strip())
+    wanted = 8 + length.size + size + prod(shape) * _item_bytes(header)
+    if (there := os.fstat(fd).st_size) < wanted:
+        raise BadHeaderError(f'the file is cut off: {there:,} of {wanted:,} bytes')
+    return shape
+
+
+def _item_bytes(header: bytes) -> int:
+    """Tell how many bytes an element takes; 0 where that is not plain: objects, and named fields."""
+    match = _DTYPE.search(header)
+    if match is None or match[1] == b'O':
+        return 0
+    return int(match[2] or 1) * (4 if match[1] == b'U' else 1)

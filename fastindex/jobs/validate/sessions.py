@@ -1,14 +1,14 @@
 """Check the names in a shard of sessions: walk each as a scan does, but measure and open nothing.
 
 Runs in a worker. Takes one picklable argument and gives the findings, sorted by path. Leaves what is above
-the sessions to `fastindex.jobs.validate.layout`. Only `deep` opens files: the headers of `.npy` files.
+the sessions to `fastindex.jobs.validate.layout`. Only `deep` opens files: see
+`fastindex.jobs.validate.lengths`.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from fastindex import limits
 from fastindex.jobs.validate.choice import beside, choose_fixes
-from fastindex.jobs.validate.npy import BadHeaderError, read_shape
+from fastindex.jobs.validate.lengths import OddShapeError, compare_lengths, read_length
+from fastindex.jobs.validate.npy import BadHeaderError
 from fastindex.jobs.validate.pointers import MAX_POINTER_BYTES, read_pointer
 from fastindex.names.alf import (
     SkipReason,
@@ -24,7 +25,6 @@ from fastindex.names.alf import (
     is_revision_folder,
     judge_date,
     judge_number,
-    parse_dataset_name,
 )
 from fastindex.names.diagnose import (
     Diagnosis,
@@ -37,7 +37,7 @@ from fastindex.names.diagnose import (
 from fastindex.names.findings import RULE_OF_REASON, Finding
 from fastindex.names.problems import ADVICE, Problem, Reason, Tally
 from fastindex.names.rules import RULES
-from fastindex.names.uuid_names import add_uuid, is_uuid
+from fastindex.names.uuid_names import add_uuid, is_uuid, split_uuids
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
 from fastindex.names.windows import MAX_PATH_CHARACTERS
 from fastindex.pipeline.shard import SHARD_BYTES, cut
@@ -141,7 +141,6 @@ def _judge_with_uuid(name: str) -> _Name:
 
 
 _diagnose_folder = lru_cache(maxsize=MAX_NAMES)(diagnose_folder)
-_parse_name = lru_cache(maxsize=MAX_NAMES)(parse_dataset_name)
 
 
 def check(pool: Pool, tasks: Iterable[CheckTask]) -> Iterator[CheckResult]:
@@ -178,6 +177,7 @@ class _Session:
         self.files = 0
         self.datasets = 0
         self.uuid_paths: list[str] = []
+        self.lengths: list[tuple[str, int]] = []  # of datasets: path, and how many rows
         self._judge = _judge_with_uuid if task.uuid_filenames else _judge
 
     def check(self) -> list[Finding]:
@@ -188,6 +188,7 @@ class _Session:
                 self._check_folder(folder)
         except OSError as error:
             self.tally.error(self.path, error)
+        self._compare_lengths()
         self.findings += map(make_finding, self.tally.problems)
         for skip in self.tally.skips or ():
             is_elsewhere = skip.reason is SkipReason.OTHER_FILE_SYSTEM
@@ -243,7 +244,7 @@ class _Session:
             self.findings += choose_fixes(above, diagnoses, kind_of)
         if self.task.deep:
             pointers = self._find_pointers(folder, datasets)
-            self._compare_lengths(folder, [name for name in datasets if name not in pointers])
+            self._read_lengths(folder, [name for name in datasets if name not in pointers])
 
     def _iter_left_out(
         self, tally: Tally, datasets: list[str], kind_of: dict[str, int]
@@ -342,38 +343,31 @@ class _Session:
                         self._add('ALF413', self._path_of(folder, name), message)
         return found
 
-    def _compare_lengths(self, folder: Folder, datasets: list[str]) -> None:
-        """Compare the first dimensions of the arrays of each object, as the client does."""
-        lengths: defaultdict[tuple[str | None, str], list[tuple[str, int]]] = defaultdict(list)
+    def _read_lengths(self, folder: Folder, datasets: list[str]) -> None:
+        """Read how long the datasets of a folder are."""
         for name in datasets:
-            if not name.endswith('.npy'):
+            path = self._path_of(folder, name)
+            if not name.endswith(('.npy', '.pqt')):
                 continue
-            namespace, object, attribute, *_ = _parse_name(name)
-            shape = self._read_shape(folder, name)
-            if shape is None or (attribute == 'timestamps' and shape == (2, 2)):
-                continue
-            if attribute == 'timestamps' and shape[1:] not in ((), (1,)):
-                message = f'timestamps of shape {shape}: expected a vector, or 2 x 2'
-                self._add('ALF501', self._path_of(folder, name), message)
+            try:
+                with folder.open(name) as fd:
+                    length = read_length(fd, name)
+            except BadHeaderError as error:
+                self._add('ALF502', path, str(error))
+            except OddShapeError as error:
+                self._add('ALF501', path, str(error))
+            except OSError as error:
+                self.tally.error(path, error)
             else:
-                lengths[namespace, object].append((name, shape[0] if shape else 1))
-        for (_, object), found in lengths.items():
-            counts = Counter(length for _, length in found if length != 1)
-            if len(counts) > 1:
-                # What most have is right, as it seems; of as many, the longer.
-                usual = max(counts, key=lambda length: (counts[length], length))
-                for name, length in found:
-                    if length not in (1, usual):
-                        message = f'{length:,} rows, where others of the object {object!r} have {usual:,}'
-                        self._add('ALF501', self._path_of(folder, name), message)
+                if length is not None:
+                    self.lengths.append((path, length))
 
-    def _read_shape(self, folder: Folder, name: str) -> tuple[int, ...] | None:
-        path = self._path_of(folder, name)
-        try:
-            with folder.open(name) as fd:
-                return read_shape(fd)
-        except BadHeaderError as error:
-            self._add('ALF502', path, str(error))
-        except OSError as error:
-            self.tally.error(path, error)
-        return None
+    def _compare_lengths(self) -> None:
+        """Compare the lengths of what the client loads together, whatever folders it lies in."""
+        paths = [path[len(self.path) + 1 :] for path, _ in self.lengths]
+        if self.task.uuid_filenames:
+            paths = [path.decode() for path in split_uuids([path.encode() for path in paths])[0]]
+        for position, message in compare_lengths(
+            [(path, length) for path, (_, length) in zip(paths, self.lengths, strict=True)]
+        ):
+            self._add('ALF501', self.lengths[position][0], message)

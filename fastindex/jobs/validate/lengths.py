@@ -1,0 +1,76 @@
+"""How long arrays and tables are, and whether those that the client loads as one object agree.
+
+Reads the first bytes of a `.npy` file, and the last ones of a Parquet file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from fastindex.jobs.validate.npy import BadHeaderError, read_shape
+from fastindex.names.alf import list_old_revisions, parse_dataset_name, split_revision
+
+__all__ = ['OddShapeError', 'compare_lengths', 'read_length']
+
+
+class OddShapeError(ValueError):
+    """The array has a shape that the client takes for an error by itself."""
+
+
+def read_length(fd: int, name: str) -> int | None:
+    """Read how many rows an open `.npy` or Parquet file has; None for another kind, or if any number will do.
+
+    Raises BadHeaderError if the file is damaged, OddShapeError if its shape is. Raises OSError if it cannot
+    be read.
+    """
+    if name.endswith('.pqt'):
+        return _count_rows(fd)
+    if not name.endswith('.npy'):
+        return None
+    shape = read_shape(fd)
+    if '.timestamps' in name and parse_dataset_name(name).attribute == 'timestamps':
+        if shape == (2, 2):
+            return None
+        if shape[1:] not in ((), (1,)):
+            raise OddShapeError(f'timestamps of shape {shape}: expected a vector, or 2 x 2')
+    return shape[0] if shape else 1
+
+
+def _count_rows(fd: int) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with os.fdopen(os.dup(fd), 'rb') as file:
+            return int(pq.read_metadata(file).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        if getattr(error, 'errno', None):
+            raise
+        raise BadHeaderError('it is no Parquet file, or it is cut off') from error
+
+
+def compare_lengths(found: Sequence[tuple[str, int]]) -> Iterator[tuple[int, str]]:
+    """Compare the lengths of what the client loads as one object: gives positions, and what is wrong there.
+
+    Of a dataset in several revisions that is the last one. What has an extra part is another array, which is
+    not compared with those that have none, or another one.
+
+    found: path of each dataset in the session, and how many rows it has
+    """
+    old = set(list_old_revisions([path for path, _ in found]))
+    objects = defaultdict(list)
+    for position, (path, length) in enumerate(found):
+        if position not in old:
+            collection, _, name = split_revision(path)[0].rpartition('/')
+            parts = parse_dataset_name(name)
+            objects[collection, parts.namespace, parts.object, parts.extra].append((position, length))
+    for (_, _, object, _), together in objects.items():
+        counts = Counter(length for _, length in together if length != 1)
+        if len(counts) > 1:
+            # What most have is right, as it seems; of as many, the longer.
+            usual = max(counts, key=lambda length: (counts[length], length))
+            for position, length in together:
+                if length not in (1, usual):
+                    yield position, f'{length:,} rows, where others of the object {object!r} have {usual:,}'
