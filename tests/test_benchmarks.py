@@ -154,6 +154,7 @@ def test_text_between_markers_is_replaced():
         replace_between(text, 'y', 'new')
 
 
+@pytest.mark.long
 def test_the_cost_of_a_command_is_that_of_all_its_processes(tmp_path):
     spin = 'import time\nwhile time.process_time() < 0.3: pass'
     wait = 'import time; time.sleep(0.3)'

@@ -133,6 +133,7 @@ def is_writing(node: ast.AST) -> bool:
     return is_open and any(re.fullmatch(r"'[wxa][bt]?\+?'|'r[bt]?\+'", word) for word in words)
 
 
+@pytest.mark.long
 def test_nothing_else_has_a_way_of_its_own_to_write_a_file():
     found = {
         str(path.relative_to(PACKAGE))
@@ -222,6 +223,7 @@ each_folder = pytest.mark.parametrize('words', FOLDERS.values(), ids=FOLDERS)
 # Files: what may be replaced, is replaced as a whole
 
 
+@pytest.mark.long
 @each_file
 def test_a_new_file_is_written_and_nothing_beside_it(write, tmp_path, output):
     out = tmp_path / 'out' / output.name
@@ -351,6 +353,7 @@ def test_names_that_were_planted_are_not_used(write, tmp_path, output):
     assert list_all(tmp_path / 'out') == planted
 
 
+@pytest.mark.long
 @each_file
 def test_a_folder_that_cannot_be_written_to_is_said(open_folder, output, run):
     shut = open_folder / 'shut'
@@ -414,6 +417,7 @@ def test_a_link_leads_no_archive_into_the_tree_nor_over_other_data(write, tmp_pa
 # Folders: nothing is replaced
 
 
+@pytest.mark.long
 @each_folder
 @pytest.mark.parametrize(
     'make',

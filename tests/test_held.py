@@ -50,6 +50,7 @@ def folder(tmp_path):
         yield opened
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('number', sorted(HELD), ids=errno.errorcode.get)
 def test_a_file_that_is_held_for_a_while_is_replaced_and_removed(tmp_path, folder, held, number):
     (tmp_path / 'old').write_text('old')

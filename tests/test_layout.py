@@ -97,6 +97,7 @@ def test_the_folders_of_the_package_are_its_layers():
     assert there == {*GROUND, *LAYERS, '__init__', '__main__'}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('module', [module for module in MODULES if module != '__main__'])
 def test_imports_point_down(module):
     here = module.partition('.')[0]
@@ -107,6 +108,7 @@ def test_imports_point_down(module):
     assert {name.partition('.')[0] for name in imports_of(module)} <= allowed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('module', [module for module in MODULES if module.startswith('jobs.')])
 def test_no_two_jobs_need_each_other(module):
     here = '.'.join(module.split('.')[:2])
@@ -140,6 +142,7 @@ def test_every_public_name_is_loaded_on_first_use_and_documented():
         fastindex.nothing  # noqa: B018
 
 
+@pytest.mark.long
 def test_the_library_names_no_flag_in_what_it_says():
     apart = {
         'jobs.report.charts': 'var(--',  # of a style sheet
@@ -155,6 +158,7 @@ def test_the_library_names_no_flag_in_what_it_says():
                 assert not re.search(r'(?<![\w-])--[a-z]', text), (module, text)
 
 
+@pytest.mark.long
 def test_each_option_that_a_hint_names_is_one_of_the_command_line():
     from fastindex.commands.output import with_flags
 
@@ -185,6 +189,7 @@ def test_each_test_file_has_the_name_of_a_module_of_its_layer(layer):
     assert others == {name for name in NO_MODULE if name.startswith(f'{layer}/')}
 
 
+@pytest.mark.long
 def test_no_test_file_imports_from_another():
     for path in TESTS.rglob('*.py'):
         for node in ast.walk(tree_of(path)):
@@ -194,6 +199,7 @@ def test_no_test_file_imports_from_another():
                 assert not any(part == 'conftest' or part.startswith('test_') for part in parts), path
 
 
+@pytest.mark.long
 def test_each_temporary_file_says_where_so_that_a_container_without_such_a_folder_gets_a_sentence():
     makers = {'TemporaryDirectory', 'TemporaryFile', 'NamedTemporaryFile', 'mkdtemp', 'mkstemp'}
     for path in PACKAGE.rglob('*.py'):
@@ -221,6 +227,7 @@ def count_fields(of: ast.ClassDef) -> int:
     return len(named | given)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('module', MODULES)
 def test_nothing_is_too_long_to_be_read_at_once(module):
     """Modules of 400 lines, functions of 60 below their docstring, classes of 12 fields, or with a reason."""

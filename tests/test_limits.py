@@ -26,6 +26,7 @@ TREE = {f'{SESSION}/alf/{NAME}': b'x', f'{SESSION}/alf/probe00/{NAME}': b'', f's
 # For each limit a value that this tree is beyond, and whether an index of it can be written all the same.
 LOWERED = {
     'BATCH_ROWS': (1, True),
+    'FEW_ROWS': (1, True),
     'MAX_COLUMNS': (5, False),
     'MAX_FOOTER_BYTES': (None, False),  # that of the index before: the new one has longer names
     'MAX_ROWS_PER_BYTE': (0, False),

@@ -47,6 +47,7 @@ def test_a_package_that_is_missing_is_named_as_pip_takes_it(extra, monkeypatch):
                 require(extra, 'this')
 
 
+@pytest.mark.long
 def test_no_message_tells_to_install_a_package_of_another_project():
     """On PyPI, `fastindex` is somebody else's."""
     for path in (ROOT / 'fastindex').rglob('*.py'):

@@ -13,6 +13,7 @@ from fastindex.trees import digests
 from tests.support.trees import grow
 
 
+@pytest.mark.long
 def test_a_data_managers_week(tmp_path, run, monkeypatch):
     monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))  # the example is older than a few seconds
     monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)  # and the workers know it

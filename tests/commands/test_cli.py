@@ -315,6 +315,7 @@ def loaded_by(*arguments: str, cwd: Path | None = None) -> set[str]:
     return set(run.stderr.split())
 
 
+@pytest.mark.long
 def test_a_build_from_python_does_not_load_pandas(make_tree):
     """It takes 0.3 s, in each worker: pyarrow imports it to look at a list."""
     code = (
@@ -346,6 +347,7 @@ def test_help_loads_nothing_heavy():
     assert not loaded_by('--help') & {'pyarrow', 'polars', 'tqdm', 'numpy', 'pandas', 'multiprocessing'}
 
 
+@pytest.mark.long
 def test_a_build_loads_neither_polars_nor_tqdm(make_tree):
     root = make_tree({SPIKES: b''})
     loaded = loaded_by(str(root))
@@ -467,6 +469,7 @@ def test_verify_of_an_index_alone_names_its_faults(indexed, run):
     assert fault['remedy']
 
 
+@pytest.mark.long
 def test_verify_loads_neither_polars_nor_tqdm_nor_numpy(indexed):
     loaded = loaded_by('verify', str(indexed), '--hash', '--workers', '2')
     assert 'pyarrow' in loaded

@@ -92,6 +92,7 @@ def test_the_client_opens_it_and_loads_by_the_old_eid(root, build, alyx):
     assert sorted(one.list_datasets(eid)) == ['alf/a.b.npy', 'c.d.npy']
 
 
+@pytest.mark.long
 def test_tables_stay_sorted_and_the_same_for_any_number_of_workers(root, build, alyx):
     made = set()
     for workers in (1, 2, 4):
@@ -230,6 +231,7 @@ def values(folder):
     return known
 
 
+@pytest.mark.long
 def test_known_rows_keep_what_people_put_there_and_plain_runs_carry_it_on(root, build, labelled):
     expected = values(labelled)
     assert ('PASS', None) in expected.values()
@@ -247,6 +249,7 @@ def test_known_rows_keep_what_people_put_there_and_plain_runs_carry_it_on(root, 
     )
 
 
+@pytest.mark.long
 def test_tables_with_further_columns_are_the_same_bytes_for_any_shards(root, build, labelled):
     made = set()
     for workers in (1, 2, 4):

@@ -54,6 +54,7 @@ def patch_directory(path, offset, value):
     path.write_bytes(data)
 
 
+@pytest.mark.long
 def test_unpacked_archive_is_the_tree_without_its_top_folder(example_tree, tmp_path):
     root, summary = example_tree
     with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as file:

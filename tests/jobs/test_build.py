@@ -193,6 +193,7 @@ def test_the_last_revision_that_is_left_becomes_the_default(make_tree, build, mo
     ]
 
 
+@pytest.mark.long
 def test_an_executor_that_stays_reads_a_new_folder_in_the_same_place(tmp_path):
     root = grow(tmp_path / 'root', {f'{SESSION}/a.b.npy': b''})
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as executor:

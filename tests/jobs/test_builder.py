@@ -108,6 +108,7 @@ def rows_of(folder: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]
     return sorted(session_of.values()), sorted(datasets, key=repr)
 
 
+@pytest.mark.long
 @given(ordinary_trees, st.booleans())
 @settings(max_examples=cases(40))
 def test_rows_are_those_of_the_clients_builder(tree, hash_files):

@@ -170,6 +170,7 @@ def test_mice_react_in_tenths_of_a_second_and_learn(sessions):
 # It is always the same
 
 
+@pytest.mark.long
 def test_number_of_workers_does_not_change_a_byte(example_tree, tmp_path):
     write_example(tmp_path / 'parallel', sessions=60, workers=2, progress=True)
     assert digest_of(tmp_path / 'parallel') == digest_of(example_tree[0])

@@ -129,6 +129,7 @@ def test_a_plain_run_goes_on_with_what_the_index_was_made_with_and_says_so(root,
     assert [row for row in now[1] if row['file_size'] != 3] == before[0][1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', OPTIONS)
 def test_what_is_asked_for_is_not_said_to_be_as_before(root, build, name):
     words = OPTIONS[name][3]
@@ -136,6 +137,7 @@ def test_what_is_asked_for_is_not_said_to_be_as_before(root, build, name):
     assert build(root, **words).as_before == ()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', OPTIONS)
 @pytest.mark.parametrize('way', ['its opposite', '--fresh'])
 def test_each_option_has_its_opposite(root, run, tmp_path, name, way):

@@ -188,6 +188,7 @@ def test_client_loads_every_dataset_of_a_release_of_the_example(example_tree, tm
     assert [str(d) for d in fastindex.verify(unpacked, hash=True, workers=1)] == []  # and all else is there
 
 
+@pytest.mark.long
 def test_same_tree_gives_the_same_bytes_whatever_the_workers_and_the_times_of_files(released, tmp_path):
     root = tmp_path / 'root'
     shutil.copytree(released / 'root', root, ignore=shutil.ignore_patterns('*.pqt', '.fastindex'))
@@ -198,6 +199,7 @@ def test_same_tree_gives_the_same_bytes_whatever_the_workers_and_the_times_of_fi
         assert (tmp_path / name).read_bytes() == (released / name).read_bytes()  # of two workers
 
 
+@pytest.mark.long
 def test_a_release_is_of_the_last_session_s_day_and_of_no_machine(released, tmp_path, monkeypatch):
     with zipfile.ZipFile(released / 'data.zip') as archive:
         assert {info.date_time for info in archive.infolist()} == {(2024, 2, 1, 0, 0, 0)}
@@ -234,6 +236,7 @@ def test_selected_sessions_alone_are_released_with_an_index_of_them(make_tree, t
         fastindex.release(root, tmp_path / 'y.zip', select=Query(subject='nobody'), workers=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('by', 'groups'), [('lab', {'lab', 'lab_2'}), ('subject', {'lab/s1', 'lab/é 100%', 'lab_2/s2'})]
 )
@@ -593,6 +596,7 @@ def test_select_on_the_command_line_is_search(make_tree, tmp_path, run):
     assert json.loads(out)['sessions'] == 1
 
 
+@pytest.mark.long
 def test_an_index_that_has_md5_keeps_it(make_tree, tmp_path):
     root = make_tree(TREE)
     fastindex.build(root, hash=['md5'], workers=1)

@@ -352,6 +352,7 @@ def test_a_browser_shows_searches_and_sorts(browser, example_tree, tmp_path):
     assert Visit(browser, out, 'dark', 390).ask(background) == dark
 
 
+@pytest.mark.long
 def test_a_browser_lists_the_sessions_that_lack_a_dataset(browser, write, tmp_path):
     tree = {
         f'lab/Subjects/s{i}/2024-01-01/001/{name}.npy': b'12' for i in (1, 2, 3) for name in ('a.b', 'c.d')

@@ -148,6 +148,7 @@ def test_tables_of_another_program_that_are_replaced_are_kept_and_put_back(root,
     assert fastindex.restore(root, out=out).datasets == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('number', [errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
 def test_where_there_are_no_hard_links_it_is_copied(root, change, monkeypatch, number):
     def refuse(*_):

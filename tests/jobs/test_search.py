@@ -196,6 +196,7 @@ def test_a_hundred_questions_have_the_answers_of_the_client(indexes, name):
     assert sum(0 < count < len(sessions) for count in found) >= 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'question',
     [
@@ -552,6 +553,7 @@ def test_csv_has_the_columns_of_the_tables(search, awkward):
     assert len(list(csv.DictReader(io.StringIO(out)))) == 15
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ('words', 'questions'),
     [
@@ -675,6 +677,7 @@ def test_the_command_in_its_own_process_refuses_what_open_refuses(make_tree, bui
     assert err.decode() == f'fastindex: error: {caught.value}\n'
 
 
+@pytest.mark.long
 def test_a_search_loads_no_pandas_and_checks_the_index_in_another_process(indexes):
     code = (
         'import sys\nfrom fastindex.cli import main\nmain(sys.argv[1:])\n'

@@ -224,6 +224,7 @@ def test_names_are_what_a_full_run_writes_where_folders_were_looked_at(
         )
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures('_settled')
 def test_quick_looks_at_folders_and_lists_none_that_is_as_it_was(
     root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
@@ -378,6 +379,7 @@ def test_a_folder_that_was_changed_of_late_is_looked_into_again(
     assert root / DATE in listed
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures('_settled')
 def test_what_a_link_leads_to_is_looked_at_each_time(
     root: Path, build: Callable[..., Summary], tmp_path: Path
@@ -410,6 +412,7 @@ def root(make_tree: Callable[..., Path], build: Callable[..., Summary]) -> Path:
     return root
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'gone', ['lab', 'lab/Subjects/s1', 'lab/Subjects/s1/2024-01-01', SESSION, 's3/2024-01-01/1']
 )

@@ -35,6 +35,7 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.long
 def test_each_mutation_is_found_and_none_is_invented(open_folder):
     found, wrong = count_mutations(open_folder, cases(176), seed=0)
     assert wrong == []
@@ -178,6 +179,7 @@ def test_parts_are_the_whole_each_dataset_in_one(example_tree, tmp_path):
     assert min(part.datasets for part in parts) > summary.datasets / 10
 
 
+@pytest.mark.long
 def test_each_difference_is_in_one_part_and_stays_there(indexed):
     (indexed / FIRST).unlink()
     grow(indexed, {'new/2024-01-01/001/a.b.npy': b''})
@@ -255,6 +257,7 @@ def test_an_index_in_another_namespace_is_compared_by_path(make_tree, build):
     assert verify(root, hash=True) == [('altered', FIRST)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('hash_files', [False, True])
 def test_an_index_of_the_clients_own_builder_is_compared_by_path(make_tree, monkeypatch, hash_files):
     monkeypatch.setattr('iblutil.io.hashfile.BUF_SIZE', 2**16)

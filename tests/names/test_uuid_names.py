@@ -198,6 +198,7 @@ def test_a_uuid_that_stands_twice_in_a_session_is_that_of_the_first_path(make_tr
     assert [(finding.code, finding.path) for finding in findings] == [('ALF313', path) for path in twins]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('options', [{}, {'hash': ['xxh128', 'md5']}, {'workers': 2}], ids=str)
 def test_a_uuid_that_stands_in_two_sessions_is_that_of_the_first_in_the_table(
     make_tree, index, monkeypatch, options

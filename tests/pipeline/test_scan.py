@@ -261,6 +261,7 @@ def test_what_kills_its_worker_each_time_is_a_problem_and_all_else_is_indexed(
     assert read_paths(tmp_path / 'out') < expected
 
 
+@pytest.mark.long
 def test_validate_names_a_session_that_kills_its_worker_each_time(make_tree, inheriting):
     root = make_tree({f's{i}/2024-01-01/001/alf/x.npy': b'' for i in range(6)})
     tree = Poison(open_tree(root), 's3/2024-01-01/001')

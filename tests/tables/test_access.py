@@ -23,6 +23,7 @@ def modes(root, *names):
     return [oct((root / name).stat().st_mode & 0o7777) for name in names]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('mode', [0o600, 0o640, 0o664, 0o444])
 def test_a_table_that_is_replaced_keeps_its_mode(root, build, mode):
     build(root, hash=['xxh128'])

@@ -166,6 +166,7 @@ def damages(path: Path) -> None:
     path.write_bytes(b'\0' * path.stat().st_size)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     'damage', [damages, lambda path: os.truncate(path, 0), lambda path: os.truncate(path, 99)]
 )

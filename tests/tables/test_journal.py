@@ -99,6 +99,7 @@ def test_what_a_run_has_hashed_is_used_by_the_next_one(
     assert build(root).digests_reused == len(TREE)
 
 
+@pytest.mark.long
 def test_several_runs_that_did_not_end_add_up_with_the_index(root, build, stop, expected, monkeypatch):
     build(root, hash=['xxh128', 'md5'])
     for number in range(3):
@@ -245,6 +246,7 @@ def test_it_does_not_grow_without_an_end(root, build, stop, monkeypatch):
     assert (root / '.fastindex' / JOURNAL).stat().st_size < 2500
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kind', ['link', 'hard link', 'pipe', 'folder'])
 def test_what_stands_in_its_place_is_left_alone(root, build, expected, tmp_path, kind):
     wanted = expected(root)

@@ -78,6 +78,7 @@ def never(*_):
     raise AssertionError('a file was read')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('hash', [['xxh128', 'md5'], ['xxh128'], ['md5']])
 def test_nothing_is_read_again_where_nothing_has_changed(root, build, rebuilt, monkeypatch, hash):
     expected = rebuilt(hash=hash)
@@ -161,6 +162,7 @@ def test_a_digest_that_the_index_has_not_is_computed(make_tree, build, settling)
     assert build(root, hash=['xxh128']).digests_reused == len(TREE)
 
 
+@pytest.mark.long
 def test_an_index_without_digests_has_no_fingerprints(root, build):
     assert (root / '.fastindex' / FINGERPRINTS).exists()
     build(root, hash=())
@@ -316,6 +318,7 @@ def test_a_file_in_a_memory_map_is_read_again_until_a_change_must_show(make_tree
             assert digest in {row['hash'] for row in read(root, 'datasets')}
 
 
+@pytest.mark.long
 def test_the_index_is_read_a_row_group_at_a_time(make_tree, build, settling, monkeypatch):
     monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 5)
     root = make_tree(TREE)
@@ -411,6 +414,7 @@ def test_a_session_that_vanishes_during_a_rerun_is_a_problem(root, build, monkey
     assert summary.digests_reused == len(TREE) - 12 - len(others)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('changed', [False, True])
 def test_the_last_index_is_digested_once_whatever_it_serves(root, build, monkeypatch, settling, changed):
     """Reuse of digests, and the count of changes."""

@@ -174,7 +174,7 @@ class TreeContract:
             raise AssertionError('alf was not walked')
 
     def test_a_folder_of_many_files_is_listed_in_blocks(self, make, monkeypatch):
-        for module in ('kernel', 'keys'):
+        for module in ('kernel', 'prefixes'):
             monkeypatch.setattr(f'fastindex.trees.{module}.BLOCK_NAMES', 4)
         files = {f'{SESSION}/a.b{i}.npy': b'x' * i for i in range(10)}
         with closing(make(files)) as tree:

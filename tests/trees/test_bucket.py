@@ -234,6 +234,7 @@ def test_index_of_a_bucket_is_that_of_the_same_folder(on_each, index, build, tmp
     assert origin == on_each.root
 
 
+@pytest.mark.long
 def test_prefix_of_a_bucket_is_a_root(on_each, index):
     on_each.put({f'deep/er/{path}': content for path, content in TREE.items()} | {'deep/errata/x': b''})
     on_each.bucket += '/deep/er'
@@ -317,6 +318,7 @@ def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path, mon
     assert rows_of(again) == rows_of(tmp_path / 'local')
 
 
+@pytest.mark.long
 def test_requests_are_one_a_subject_and_none_a_dataset(on_moto, proxy, index):
     index(on_moto, url=proxy.url)
     # The root to see whether it is there, and again; lab, Subjects, flat; all below s1, s2 and flat.
@@ -367,6 +369,7 @@ def test_digests_of_objects_that_are_as_they_were_are_reused(on_moto, proxy, ind
     assert rows_of(out) == rows_of(fresh)
 
 
+@pytest.mark.long
 def test_digest_of_an_object_without_etag_is_never_reused(on_rclone, index, tmp_path):
     on_rclone.put(TREE)
     with rclone(on_rclone.folder, has_etags=False) as url:
@@ -464,6 +467,7 @@ def test_an_archived_object_keeps_its_row_and_says_that_it_is_to_be_restored(
     assert (found.datasets, len(found.problems)) == (DATASETS - 1, 1)
 
 
+@pytest.mark.long
 def test_object_that_stands_for_the_etags_of_others_and_cannot_be_read_is_the_one_problem(
     on_moto, proxy, index
 ):
@@ -543,6 +547,7 @@ def test_an_index_in_a_bucket_that_cannot_be_read_is_replaced(on_rclone, run, tm
     assert fastindex.open(there).datasets.collect().height == DATASETS + 1
 
 
+@pytest.mark.long
 def test_awkward_names_are_indexed_or_counted(on_moto, index):
     long = 'a.' + 'x' * 200 + '.npy'
     on_moto.put(
@@ -687,6 +692,7 @@ def test_index_is_put_where_the_data_is_and_read_there(on_each, run):
     assert not copies.exists()
 
 
+@pytest.mark.long
 @ON_MOTO_OR_ELSE
 def test_verify_finds_what_differs_in_a_bucket(on_each, index):
     on_each.put(TREE)

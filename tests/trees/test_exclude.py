@@ -95,6 +95,7 @@ def test_a_run_without_patterns_reads_the_whole_tree_again(
     assert build(root, exclude=[]).datasets == len(TREE)
 
 
+@pytest.mark.long
 def test_validate_and_release_follow(make_tree: Callable[..., Path], run: Run, tmp_path: Path) -> None:
     root = make_tree({**TREE, 'lab/Subjects/s1/2024-01-01/001/wrong name/x': b''})
     assert run('validate', root)[0] == 1
@@ -164,6 +165,7 @@ def other_disk() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.long
 def test_one_file_system_enters_no_other(make_tree: Callable[..., Path], run: Run, other_disk: Path) -> None:
     grow(other_disk, {'lab/Subjects/s9/2024-01-01/001/a.b.npy': b'', 'raw/x/a.b.npy': b''})
     links = {'lab9': Link(str(other_disk / 'lab')), f'{SESSION}/raw': Link(str(other_disk / 'raw'))}

@@ -82,6 +82,7 @@ def test_exactly_the_last_revision_is_the_default(make_tree, build):
     assert default == {'alf/#b#/spikes.times.npy', 'alf/#a#/x.y.npy'}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('subject', ['my mouse', '-s1', 'maus-ü', 's;1', 'Subjects2'])
 def test_a_subject_of_any_name_keeps_it(make_tree, build, subject):
     root = make_tree({f'my-lab/Subjects/{subject}/2024-01-01/001/spikes.times.npy': b''})
@@ -132,6 +133,7 @@ def test_a_session_inside_a_session_belongs_to_the_outer_one(make_tree, build):
     assert [row['rel_path'] for row in read(root, 'datasets')] == ['copy/s2/2024-01-02/001/spikes.times.npy']
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', ['ephys.raw.zarr', 'x.ZARR', 'x.n5'])
 def test_a_folder_that_is_one_object_is_not_entered(make_tree, build, name):
     root = make_tree({SPIKES: b'', f'{SESSION}/{name}/0.0.0': b'', f'{SESSION}/{name}/0.1.0': b''})
@@ -230,6 +232,7 @@ def test_a_dangling_link_above_the_sessions_is_a_problem(make_tree, build):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('target', ['.', '..', '../../..', '../../../../..'])
 def test_a_link_to_a_folder_above_is_a_problem_not_a_loop(make_tree, build, target):
     root = make_tree({SPIKES: b'', f'{SESSION}/alf/up': Link(target)})
@@ -238,6 +241,7 @@ def test_a_link_to_a_folder_above_is_a_problem_not_a_loop(make_tree, build, targ
     assert read_paths(root) == {SPIKES}
 
 
+@pytest.mark.long
 def test_links_that_double_the_folders_at_each_step_end(make_tree, build):
     links = {f'{SESSION}/d{i}/{name}': Link(f'../d{i + 1}') for i in range(24) for name in 'ab'}
     summary = build(make_tree({**links, f'{SESSION}/d24/a.b.npy': b''}))
@@ -251,6 +255,7 @@ def test_links_that_lead_to_each_other_end(make_tree, build):
     assert [problem.reason for problem in summary.problems] == [Reason.LINK_LOOP] * 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('hash', [(), ('xxh128',)])
 @pytest.mark.parametrize('kind', [Fifo, Socket])
 def test_a_special_file_named_like_a_dataset_is_a_problem_and_never_opened(make_tree, build, kind, hash):

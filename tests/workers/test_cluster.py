@@ -83,6 +83,7 @@ def test_a_cluster_gives_the_same_bytes_and_summary_as_one_process(cluster, root
     assert summary.replace(**own) == expected.replace(**own)
 
 
+@pytest.mark.long
 def test_a_rerun_on_a_cluster_reuses_digests(cluster, root, tmp_path, monkeypatch):
     monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**9))  # the files are new
     first = fastindex.build(root, out=tmp_path, workers=1, hash=['md5'])
@@ -142,6 +143,7 @@ def release(root, **options):
     return fastindex.release(root, root.parent / 'x.tar.zst', force=True, **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('job', [fastindex.build, fastindex.validate, fastindex.verify, release])
 def test_each_job_refuses_workers_beside_a_cluster(root, job):
     with pytest.raises(UsageError, match='exclude each other'):
