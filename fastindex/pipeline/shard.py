@@ -68,7 +68,7 @@ def _take(keys: Iterator[bytes], most: int, weigh: Callable[[bytes], int] | None
 
 def cut(keys: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
     """Cut the rest of a shard whose first `size` sessions were enough into pieces of as many."""
-    return (keys[start : start + size] for start in range(size, len(keys), size))
+    return (keys[start : start + size] for start in range(size, len(keys), max(size, 1)))
 
 
 _LENGTH_BYTES = 8

@@ -130,7 +130,7 @@ class KnownIndex:
             for group in range(self._datasets.footer.num_row_groups):
                 counts = pc.value_counts(self._datasets.read(group, ['eid']).column(0).combine_chunks())
                 owners, numbers = (counts.field(i).to_pylist() for i in (0, 1))
-                yield from zip(owners, numbers, strict=True)
+                yield from ((eid, rows) for eid, rows in zip(owners, numbers, strict=True) if eid is not None)
         yield LAST, 0
 
     def for_shard(self, keys: Sequence[bytes]) -> bytes | None:
@@ -188,14 +188,15 @@ class KnownIndex:
 
         rows = self._datasets.read(group, self._columns)
         for i, field in enumerate(rows.schema):  # as pandas writes it
-            if field.name == 'xxh128' and rows.column(i).null_count:  # of what is archived: it has the mark
-                rows = rows.set_column(i, field.name, rows.column(i).fill_null('0' * 32))
             if field.type == pa.large_string():
                 rows = rows.set_column(i, field.name, rows.column(i).cast(pa.string()))
         start = sum(self._datasets.group_rows[:group])
         fingerprints = self._fingerprints.read_rows(start, rows.num_rows)
         for name in fingerprints.schema.names:
             rows = rows.append_column(name, fingerprints.column(name))
+        for name in self._columns[1:]:  # without a digest, as that of what is archived, it is not known
+            if rows.column(name).null_count:
+                rows = rows.filter(rows.column(name).is_valid())
         return rows.replace_schema_metadata(None)
 
 

@@ -186,22 +186,25 @@ def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_
     group = pl.col('lab') if by == 'lab' else above + pl.col('subject')
     groups = part.sessions.select('session_path', group=group)
     name_bytes = 3 * pl.col('path').str.len_bytes().cast(pl.Int64)  # header, directory and manifest have it
-    size_bytes = pl.col('file_size').cast(pl.Int128)
-    needed = size_bytes + size_bytes // 1024 + name_bytes + member_bytes + ROW_BYTES
+    size_bytes = pl.col('file_size').cast(pl.UInt64)
     sizes = (
         pl.concat(
             [
-                groups.select('group', needed=pl.lit(member_bytes + ROW_BYTES, pl.Int128)),
-                part.datasets.join(groups, on='session_path').select('group', needed=needed),
-            ]
+                groups.select('group', file_size=pl.lit(0, pl.UInt64), more=pl.lit(member_bytes + ROW_BYTES)),
+                part.datasets.join(groups, on='session_path').select(
+                    'group', size_bytes, more=name_bytes + member_bytes + ROW_BYTES
+                ),
+            ],
+            how='vertical_relaxed',
         )
         .group_by('group')
-        .agg(pl.col('needed').sum())
+        .agg(sum_sizes(), (size_bytes // 1024).cast(pl.Int128).sum().alias('slack'), pl.col('more').sum())
         .sort('group')
     )
     cut: list[list[str]] = []
     room = 0
-    for name, size in sizes.iter_rows():
+    for name, *needed in sizes.iter_rows():
+        size = sum(needed)
         if size + extra_bytes > max_bytes:
             raise ReleaseError(
                 f'{by} {escape(name)}: {to_size(size + extra_bytes)} before compression, ',
