@@ -54,6 +54,7 @@ def test_the_memory_of_the_collecting_process_does_not_grow_with_the_number_of_d
     sessions = scaled(4_000, 20_000)
     small, small_count = peaks(sessions, scaled(50, 50), tmp_path / 'small')
     large, large_count = peaks(sessions, scaled(250, 500), tmp_path / 'large')
+    assert (small_count, large_count) == (sessions * scaled(50, 50), sessions * scaled(250, 500))
     assert large < 1.1 * small
     figure('P6', f'{small:.0f} MB for {small_count:,} datasets, {large:.0f} MB for {large_count:,}')
 
