@@ -63,8 +63,8 @@ def test_the_memory_of_the_collecting_process_does_not_grow_with_the_number_of_d
 def test_the_memory_of_the_collecting_process_does_not_grow_with_the_size_of_the_sessions(
     tmp_path, figure, kind
 ):
-    small, count = peaks(scaled(4_000, 20_000), 50, tmp_path / 'small', kind)
-    large, same_count = peaks(scaled(20, 100), 10_000, tmp_path / 'large', kind)
+    small, count = peaks(scaled(2_000, 20_000), 50, tmp_path / 'small', kind)
+    large, same_count = peaks(scaled(10, 100), 10_000, tmp_path / 'large', kind)
     assert count == same_count
     assert large < 1.3 * small
     figure('P6', f'{large:.0f} MB for {count:,} {kind} in sessions of 10,000, {small:.0f} MB in those of 50')
