@@ -36,7 +36,7 @@ IN_FLIGHT = WORKERS * (TASKS_PER_WORKER + 1) * SHARD_SESSIONS * FILES
 COUNTING = f"""
 import sys, time
 from fastindex import cli
-from fastindex.jobs.build import build
+from fastindex.jobs.build import tasks
 from fastindex.pipeline import walk
 from fastindex.trees import digests
 
