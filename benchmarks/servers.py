@@ -155,7 +155,7 @@ class Proxy:
                 for name, value in headers:
                     if name.lower() not in ('content-length', 'transfer-encoding', 'connection'):
                         self.send_header(name, value)
-                length = dict(headers).get('Content-Length') if self.command == 'HEAD' else len(data)
+                length = dict(headers).get('Content-Length', '0') if self.command == 'HEAD' else len(data)
                 self.send_header('Content-Length', str(length))
                 self.end_headers()
                 with suppress(ConnectionError):
