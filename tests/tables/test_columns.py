@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -222,11 +223,11 @@ def test_sums_of_sizes_are_right_beyond_64_bits(places, run, tmp_path):
 def test_any_column_of_any_kind_is_refused_in_one_sentence_or_read_right(places, run, table):
     judge = Judge(places, run)
     known = _KNOWN[table].keys() - {'project'}
-    found = {
-        (column, way): judge.judge(table, column, way)
-        for column in [*_NEEDED[table], *sorted(known)]
-        for way in WAYS
-    }
+    tried = [(column, way) for column in [*_NEEDED[table], *sorted(known)] for way in WAYS]
+    if not os.environ.get('FASTINDEX_ALL_CASES'):  # of the ways that are not asked about below, every fifth
+        asked = {'missing', 'twice', 'null', 'struct', 'bytes'}
+        tried = [one for number, one in enumerate(tried) if one[1] in asked or number % 5 == 0]
+    found = {(column, way): judge.judge(table, column, way) for column, way in tried}
     assert not judge.wrong, '\n'.join(map(str, judge.wrong))
     for column in _NEEDED[table]:
         assert found[column, 'missing'] == found[column, 'twice'] == found[column, 'null'] == 'refused'
