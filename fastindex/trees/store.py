@@ -205,10 +205,11 @@ class Location(NamedTuple):
             status = error.response['ResponseMetadata'].get('HTTPStatusCode', 0)
             code = str(error.response['Error'].get('Code', status))
             raise RefusedError(code, _ERRNO_OF_STATUS.get(status, errno.EIO), (str(status),)) from None
-        except BotoCoreError as error:
+        except (BotoCoreError, RecursionError) as error:
+            # botocore asks for the region, is redirected, and asks again; the end of that comes anywhere.
+            if isinstance(getattr(error, 'kwargs', {}).get('error', error), RecursionError):
+                raise RefusedError('PermanentRedirect') from None
             raise RefusedError.of(error) from None
-        except RecursionError:  # botocore asks for the region, is redirected, and asks again
-            raise RefusedError('PermanentRedirect') from None
         except UnicodeEncodeError:
             raise RefusedError('NotUtf8', errno.EILSEQ) from None
         return answer

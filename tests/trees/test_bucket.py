@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import md5
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import HTTPClientError
 from one.api import One
 
 import fastindex
@@ -895,6 +897,15 @@ def test_what_a_store_refuses_gets_a_sentence_that_says_what_to_do(on_moto, prox
         )
         with pytest.raises(RootError, match=f'^{on_moto.root}/: .*{says}'):
             open_tree(on_moto.root, access=Access(proxy.url))
+
+
+def test_a_region_that_leads_in_circles_is_told_wherever_the_circle_ends(monkeypatch):
+    def fail(**_):
+        raise HTTPClientError(error=RecursionError())  # as in the midst of a request
+
+    monkeypatch.setattr(store, '_client_of', lambda _: SimpleNamespace(list_objects_v2=fail))
+    with pytest.raises(RootError, match='expected AWS_DEFAULT_REGION to name it'):
+        open_tree('s3://bucket')
 
 
 SIGN_ON = '[profile lab]\nsso_start_url=https://a\nsso_region=us-east-1\nsso_account_id=1\nsso_role_name=r'
