@@ -27,6 +27,7 @@ from fastindex.tables.reuse import FINGERPRINTS, KnownIndex, KnownRows
 from fastindex.tables.schema import fingerprint_columns
 from fastindex.trees import digests
 from fastindex.trees.disk import LocalTree
+from tests.support.broken import KINDS
 from tests.support.tables import read, stop_between_the_renames, tables_digest
 from tests.support.trees import SESSION, grow
 
@@ -97,6 +98,13 @@ def test_any_number_of_workers_reuses_the_same(root, build, rebuilt, workers):
     summary = build(root, hash=['md5'], workers=workers)
     assert summary.digests_reused == len(TREE)
     assert tables_digest(root) == rebuilt(hash=['md5'])
+
+
+def test_a_row_without_a_digest_is_read_again_and_no_other(root, build, rebuilt):
+    KINDS['a null digest'](root)
+    summary = build(root, hash=['xxh128', 'md5'])
+    assert summary.digests_reused == len(TREE) - 1
+    assert tables_digest(root) == rebuilt()
 
 
 def rewrite(root, keep):

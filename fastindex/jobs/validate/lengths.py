@@ -5,7 +5,6 @@ Reads the first bytes of a `.npy` file, and the last ones of a Parquet file.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -43,10 +42,10 @@ def _count_rows(fd: int) -> int:
     import pyarrow.parquet as pq
 
     try:
-        with os.fdopen(os.dup(fd), 'rb') as file:
+        with open(fd, 'rb', closefd=False) as file:
             return int(pq.read_metadata(file).num_rows)
     except (OSError, pa.ArrowException) as error:
-        if getattr(error, 'errno', None):
+        if getattr(error, 'errno', None):  # the disk's, not what pyarrow says
             raise
         raise BadHeaderError('it is no Parquet file, or it is cut off') from error
 
