@@ -15,7 +15,7 @@ from fastindex.names import verdicts
 from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline.walk import BIG_BYTES
 from fastindex.tables.file import TableFile, open_table
-from fastindex.trees import digests
+from fastindex.trees import fingerprints
 from tests.support.tables import read, tables_digest
 from tests.support.trees import SESSION, grow
 
@@ -142,7 +142,7 @@ def test_what_has_changed_at_the_end_of_a_long_path_is_read_again(
     build, deep, monkeypatch, big_bytes, follow_symlinks
 ):
     """The path below the root is then one that the system does not take as a whole."""
-    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', -(10**12))
     monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', big_bytes)
     root, above, fits, too_long = deep()
     options = {'hash': ['xxh128'], 'follow_symlinks': follow_symlinks}

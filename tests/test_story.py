@@ -9,13 +9,13 @@ import shutil
 import pytest
 
 from fastindex.jobs.example.example import write_example
-from fastindex.trees import digests
+from fastindex.trees import fingerprints
 from tests.support.trees import grow
 
 
 @pytest.mark.long
 def test_a_data_managers_week(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))  # the example is older than a few seconds
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', -(10**12))  # the example is older than a few seconds
     monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: True)  # and the workers know it
     root = tmp_path / 'data'
     write_example(root, sessions=40, workers=1)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, repeat
 from operator import add
 from typing import TypeVar
+from uuid import UUID
 
 from fastindex.names.alf import SessionParts, SessionPath, parse_session_path
 from fastindex.names.ids import Identity, Text, UuidIdentity
@@ -21,6 +22,7 @@ __all__ = [
     'FilenameIdentity',
     'PathOrder',
     'SeenIds',
+    'choose_identity',
     'find_by_parts',
     'find_twins',
     'uuids_of',
@@ -49,6 +51,14 @@ class FilenameIdentity(UuidIdentity):
 
     def rel_paths(self, paths: list[bytes]) -> list[bytes]:
         return paths if self.keeps_names else split_uuids(paths)[0]
+
+
+def choose_identity(namespace: UUID, *, uuid_filenames: bool, keeps_names: bool = False) -> UuidIdentity:
+    """Choose what names the rows where no table does: the names of the files, or their paths.
+
+    keeps_names: see `FilenameIdentity`
+    """
+    return FilenameIdentity(namespace.bytes, keeps_names) if uuid_filenames else UuidIdentity(namespace.bytes)
 
 
 def uuids_of(paths: list[bytes]) -> list[bytes]:

@@ -16,7 +16,8 @@ from fastindex.tables.schema import fingerprint_columns, from_ipc
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fastindex.trees.digests import Fingerprint, Measured
+    from fastindex.trees.digests import Measured
+    from fastindex.trees.fingerprints import Fingerprint
 
 from collections.abc import Iterator
 from uuid import UUID

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fastindex.pipeline.session_info import SessionInfo
-    from fastindex.trees.digests import Digests, Fingerprint
+    from fastindex.trees.digests import Digests
+    from fastindex.trees.fingerprints import Fingerprint
 
 __all__ = [
     'NO_DIGEST',

@@ -28,7 +28,7 @@ from fastindex.tables.journal import Recorder
 from fastindex.tables.reuse import KnownRows
 from fastindex.tables.schema import fingerprint_columns, fingerprints_batch, folders_batch, to_ipc
 from fastindex.trees import Tree
-from fastindex.trees.digests import FIELDS
+from fastindex.trees.fingerprints import FIELDS
 from fastindex.trees.part import NotedTree
 from fastindex.workers import Task
 from fastindex.workers.pool import Pool
@@ -318,7 +318,7 @@ class _Scan:
     def _measure_changed(self, ids: Text) -> None:
         """Read the files that are not as they are known, and take over the digests of the others."""
         assert self.known is not None  # noqa: S101 - for the type checker
-        known, find_change, self.known = self.known.by_id(), self.known.find_change, None
+        known, self.known = self.known, None
         old, self.rows = self.rows, Rows()
         states = zip(old.sizes, *zip(*old.fingerprints, strict=True), strict=True)
         found = iter(list(zip(cut_ids(ids), old.paths, states, strict=True)))
@@ -333,14 +333,14 @@ class _Scan:
             problem_start = session.problem_end
             changed: list[bytes] = []
             for one, path, state in islice(found, session.datasets):
-                known_state, digests = known.get(one, (None, None))
-                change = 'new' if known_state is None else find_change(state, known_state)
-                if not change and known_state is not None:
-                    self.rows.extend([path], [state[0]], [digests], [known_state[1:]])
-                    self.reused += 1
-                else:
+                taken = known.take(one, state)
+                if isinstance(taken, str):
                     changed.append(path)
-                    self.read_again[change] += known_state is not None
+                    self.read_again[taken] += bool(taken)
+                else:
+                    digests, fingerprint = taken
+                    self.rows.extend([path], [state[0]], [digests], [fingerprint])
+                    self.reused += 1
             walk.measure(changed)
             self.tally.problems[first_problem:] = sorted({*self.tally.problems[first_problem:]})
             count = len(self.rows) - first

@@ -20,8 +20,8 @@ from fastindex.names.ids import Text
 from fastindex.names.problems import Tally
 from fastindex.tables.schema import folders_batch, to_ipc
 from fastindex.trees import Folder, Kind, Tree
-from fastindex.trees.digests import FIELDS, NO_FINGERPRINT, Fingerprint
 from fastindex.trees.disk import LocalTree
+from fastindex.trees.fingerprints import FIELDS, NO_FINGERPRINT, Fingerprint
 from fastindex.trees.part import TreeOver
 
 __all__ = ['Listings', 'LookTask', 'pack_folders', 'pack_listings', 'take_noted']
@@ -31,7 +31,7 @@ def pack_folders(states: Mapping[str, Fingerprint], trust: Sequence[str]) -> tup
     """Pack by what to know the folders of a session again: their paths, and one digest of all states.
 
     states: by path, relative to the session
-    trust: what of them tells, of `fastindex.trees.digests.FIELDS`
+    trust: what of them tells, of `fastindex.trees.fingerprints.FIELDS`
     Returns the paths, and a digest, which is empty if one of them cannot be known again.
     """
     paths = '\0'.join(states).encode()

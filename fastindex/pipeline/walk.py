@@ -13,8 +13,9 @@ from fastindex.pipeline import shard
 from fastindex.pipeline.rows import NO_DIGEST, Rows
 from fastindex.pipeline.session_info import SessionInfo, file_of, find_name
 from fastindex.trees import Folder, Kind, Measures, Tree
-from fastindex.trees.digests import NO_FINGERPRINT, Measured
+from fastindex.trees.digests import Measured
 from fastindex.trees.fate import sift
+from fastindex.trees.fingerprints import NO_FINGERPRINT
 
 __all__ = ['BIG_BYTES', 'SessionWalk', 'measure_archived', 'tell_wrong']
 

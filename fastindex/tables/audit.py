@@ -7,7 +7,6 @@ all are named, those too that the client only suffers from.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -18,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from fastindex.errors import InvalidIndexError
 from fastindex.names.alf import judge_file, judge_folder, split_revision
 from fastindex.tables.check import DIGEST, UNSAFE, UUID, check_pair, refusing_damage
-from fastindex.tables.file import UNREAD, TableFile, open_table
+from fastindex.tables.file import TABLES, UNREAD, TableFile, open_table, to_object
 from fastindex.tables.foreign import find_foreign, is_of_client
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 from fastindex.tables.faults import Fault, judge_elsewhere
 
 __all__ = ['verify_index']
-
-TABLES = ('sessions.pqt', 'datasets.pqt')
 
 
 def verify_index(folder: str | os.PathLike[str]) -> Iterator[Fault]:
@@ -51,7 +48,7 @@ def verify_index(folder: str | os.PathLike[str]) -> Iterator[Fault]:
     """
     path = Path(folder)
     with ExitStack() as stack:
-        files = [stack.enter_context(open_table(path / name)) for name in TABLES]
+        files = [stack.enter_context(open_table(path / name)) for name in reversed(TABLES)]
         faults = list(_iter_table_faults(path, files))
     yield from judge_elsewhere(faults) if find_foreign(path) else faults
 
@@ -67,7 +64,7 @@ def _iter_table_faults(path: Path, files: list[IO[bytes]]) -> Iterator[Fault]:
             yield Fault.of_rule('foreign-table', other.name, 'neither sessions.pqt nor datasets.pqt')
     try:
         sessions, datasets = (
-            _Audit(TableFile(path / name, file)) for name, file in zip(TABLES, files, strict=True)
+            _Audit(TableFile(path / name, file)) for name, file in zip(reversed(TABLES), files, strict=True)
         )
         yield from _iter_damages(path, sessions.table, datasets.table)
         with refusing_damage(path):
@@ -173,13 +170,13 @@ class _Audit:
 
     def _check_metadata(self, known: set[str]) -> None:
         metadata = self.table.metadata
-        about = _to_object(metadata.get(b'one_metadata'))
+        about = to_object(metadata.get(b'one_metadata'))
         if about is None:
             self.note('no-one-metadata', 'no one_metadata')
         elif not _is_naive_date(about.get('date_created')):
             date = about.get('date_created')
             self.note('wrong-one-metadata', 'date_created is no date without a time zone', example=date)
-        names_index = bool((_to_object(metadata.get(b'pandas')) or {}).get('index_columns'))
+        names_index = bool((to_object(metadata.get(b'pandas')) or {}).get('index_columns'))
         if not names_index:
             self.note('no-pandas-metadata', 'no pandas metadata that names the index')
             for name in self.table.schema.names:
@@ -221,14 +218,6 @@ def _is_like(found: pa.DataType, field: pa.Field) -> bool:
     return is_text if field.type == pa.string() else bool(found == field.type)
 
 
-def _to_object(data: bytes | None) -> dict[str, Any] | None:
-    try:
-        value = json.loads(data or b'')
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _is_naive_date(text: object) -> bool:
     try:
         return datetime.fromisoformat(str(text)).tzinfo is None
@@ -258,7 +247,7 @@ def _read(audit: _Audit, columns: list[str]) -> pa.Table:
 
 def _is_nullable(table: TableFile, name: str) -> bool:
     """Tell whether pandas reads a column of integers as one that may have nulls, not as floating point."""
-    columns = (_to_object(table.metadata.get(b'pandas')) or {}).get('columns')
+    columns = (to_object(table.metadata.get(b'pandas')) or {}).get('columns')
     found = [column for column in columns or () if isinstance(column, dict) and column.get('name') == name]
     return any(str(column.get('numpy_type')).lstrip('U').startswith('Int') for column in found)
 

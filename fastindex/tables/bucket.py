@@ -30,12 +30,13 @@ from fastindex.errors import InvalidIndexError, LockedError, PublishError
 from fastindex.files import find_temporary, open_output
 from fastindex.folders import patiently
 from fastindex.locks import hold_lock
+from fastindex.tables.file import TABLES, to_object
 from fastindex.tables.lock import enter_patiently
 from fastindex.text import escape
 from fastindex.trees import Access
 from fastindex.trees.store import Location
 
-__all__ = ['REMOTE_TABLES', 'Mirror', 'fetch_tables', 'look_at_tables', 'open_bucket', 'open_mirror']
+__all__ = ['Mirror', 'fetch_tables', 'look_at_tables', 'open_bucket', 'open_mirror']
 
 PUBLISHED = 'published.json'
 PENDING = 'pending.json'
@@ -67,16 +68,16 @@ class Mirror(NamedTuple):
                 return RESTORED in before
             (self.folder / PENDING).unlink()
         if there != _read(self.folder / PUBLISHED) or not all(
-            (self.folder / name).exists() for name in REMOTE_TABLES
+            (self.folder / name).exists() for name in TABLES
         ):
-            for name in REMOTE_TABLES:
+            for name in TABLES:
                 patiently(partial(Path.unlink, self.folder / name, missing_ok=True))
             _write(self.folder / PUBLISHED, fetch_tables(self.location, self.folder, list(there)))
         return False
 
     def _is_ours_to_finish(self, there: dict[str, str], before: dict[str, str]) -> bool:
         """Tell whether each table in the bucket is the one before the run that was stopped, or its own."""
-        return all(there.get(name) in (before.get(name), _md5(self.folder / name)) for name in REMOTE_TABLES)
+        return all(there.get(name) in (before.get(name), _md5(self.folder / name)) for name in TABLES)
 
     def publish(self, *, is_restored: bool = False) -> None:
         """Put both tables into the bucket. Raises PublishError if that fails: then the next run does it."""
@@ -85,7 +86,7 @@ class Mirror(NamedTuple):
             mark = {RESTORED: ''} if is_restored else {}
             _write(pending, {**look_at_tables(self.location), **mark})
         try:
-            for name in REMOTE_TABLES:
+            for name in TABLES:
                 self.location.write(name, self.folder / name)
         except OSError as error:
             raise PublishError(
@@ -129,10 +130,8 @@ def open_mirror(url: str, access: Access) -> Iterator[Mirror]:
 
 
 def _read(path: Path) -> dict[str, str] | None:
-    with suppress(FileNotFoundError, ValueError):
-        found = json.loads(path.read_text(encoding='utf-8'))
-        if isinstance(found, dict):
-            return found
+    with suppress(FileNotFoundError):
+        return to_object(path.read_bytes())
     return None
 
 
@@ -147,16 +146,13 @@ def _md5(path: Path) -> str | None:
     return None
 
 
-REMOTE_TABLES = ('datasets.pqt', 'sessions.pqt')  # in the order in which they are put in place
-
-
 def look_at_tables(location: Location) -> dict[str, str]:
     """Get the ETags of the tables that are there, by name.
 
     Raises InvalidIndexError if that cannot be found out.
     """
     found = {}
-    for name in REMOTE_TABLES:
+    for name in TABLES:
         try:
             found[name] = location.look(name).etag
         except FileNotFoundError:
@@ -166,7 +162,7 @@ def look_at_tables(location: Location) -> dict[str, str]:
     return found
 
 
-def fetch_tables(location: Location, folder: Path, names: Sequence[str] = REMOTE_TABLES) -> dict[str, str]:
+def fetch_tables(location: Location, folder: Path, names: Sequence[str] = TABLES) -> dict[str, str]:
     """Copy the tables into a folder, in the place of what is there; get their ETags by name.
 
     Raises InvalidIndexError if one is not there, or cannot be read.
@@ -191,7 +187,7 @@ def _refuse(location: Location, name: str, error: OSError) -> InvalidIndexError:
 
 
 @contextmanager
-def open_copy(location: Location, names: Sequence[str] = REMOTE_TABLES) -> Iterator[Path]:
+def open_copy(location: Location, names: Sequence[str] = TABLES) -> Iterator[Path]:
     """Copy the tables into a folder for the time of a block, as `fetch_tables` does."""
     with TemporaryDirectory(prefix='fastindex-', dir=find_temporary(), ignore_cleanup_errors=True) as folder:
         fetch_tables(location, Path(folder), names)

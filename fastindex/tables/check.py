@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastindex.errors import InvalidIndexError
 from fastindex.names.alf import judge_file, judge_folder
 from fastindex.tables.columns import check_columns
-from fastindex.tables.file import AGAIN, DAMAGES, Bounds, Stamp, TableFile, open_table
+from fastindex.tables.file import AGAIN, DAMAGES, TABLES, Bounds, Stamp, TableFile, open_table
 from fastindex.tables.metadata import pandas_metadata
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 from fastindex.text import escape
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = [
     'DIGEST',
     'NAME',
-    'TABLES',
     'UNSAFE',
     'UUID',
     'Pair',
@@ -58,7 +57,6 @@ _ASCII_REL_PATH = (
     r'\A(?:[\w-][\w.-]*/)*(?:#[\w.-]+#/)?'
     r'\w+\.(?:_[a-z]+_)?[a-zA-Z0-9]+(?:_\w+)?(?:\.[.\w-]+)?\.\w+\z'
 )
-TABLES = ('datasets.pqt', 'sessions.pqt')  # in the order in which they are put in place
 _DAYS = (-719162, 2932896)  # since 1970: the first day of year 1, the last of year 9999
 
 
@@ -177,7 +175,7 @@ def open_tables(
         with refusing_damage(folder):
             sessions, datasets = (
                 TableFile(folder / name, stack.enter_context(open_table(folder / name, below=below)))
-                for name in ('sessions.pqt', 'datasets.pqt')
+                for name in reversed(TABLES)
             )
             generation = _check_generations(folder, sessions, datasets)
             if generation is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -26,15 +27,19 @@ if TYPE_CHECKING:
 __all__ = [
     'AGAIN',
     'DAMAGES',
+    'TABLES',
     'UNREAD',
     'Bounds',
+    'GroupTable',
     'Stamp',
     'TableFile',
     'find_footer',
     'open_table',
     'stamp_of',
+    'to_object',
 ]
 
+TABLES = ('datasets.pqt', 'sessions.pqt')  # in the order in which they are put in place
 AGAIN = 'python -m fastindex ROOT makes the index again'  # what to do about a table that is refused
 UNREAD = 'unread'  # the fact of how many datasets have no xxh128, as they are archived: else each has
 DAMAGES = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
@@ -91,6 +96,15 @@ def find_footer(file: IO[bytes], size_bytes: int) -> int | None:
     end = file.read(8)
     start = size_bytes - 8 - int.from_bytes(end[:4], 'little')
     return start if end[4:] == b'PAR1' and start >= 4 else None
+
+
+def to_object(data: bytes | str | None) -> dict[str, Any] | None:
+    """Parse a JSON object that anybody may have written; None where there is none."""
+    try:
+        found = json.loads(data or b'')
+    except (ValueError, RecursionError):  # the latter: arrays in arrays, 10,000 deep
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class TableFile:
@@ -159,21 +173,14 @@ class TableFile:
         return [self.footer.row_group(i) for i in range(self.footer.num_row_groups)]
 
     def _read_facts(self) -> dict[str, Any]:
-        try:
-            facts = json.loads(self.metadata.get(b'fastindex', b'{}'))
-        except ValueError:
-            facts = None
-        if not isinstance(facts, dict):
+        facts = to_object(self.metadata.get(b'fastindex', b'{}'))
+        if facts is None:
             self.refuse('damaged: its fastindex metadata is no JSON object')
         return facts
 
     def read_one_metadata(self) -> dict[str, Any]:
         """Read date_created and origin; {} where the table does not have them in this form."""
-        try:
-            found = json.loads(self.metadata.get(b'one_metadata', b'{}'))
-        except (ValueError, RecursionError):  # the latter: arrays in arrays, 10,000 deep
-            return {}
-        return found if isinstance(found, dict) else {}
+        return to_object(self.metadata.get(b'one_metadata')) or {}
 
     def check_layout(self) -> None:
         """Check that the footer of a table of ours accounts for each byte: one column after the other."""
@@ -269,6 +276,62 @@ class TableFile:
         if pc.any(wrong).as_py():
             [value, *_] = column.filter(wrong).slice(0, 1).to_pylist()
             self.refuse(f'column {name} has {value[:200]!r}: expected {expected}')
+
+
+class GroupTable:
+    """A Parquet file that is open only while it is read.
+
+    A process that is forked meanwhile, be it by the executor of a caller, then has nothing open of an index
+    that is to be replaced (P22).
+    """
+
+    def __init__(self, path: Path, *, below: Path, repeated: Sequence[str] = ()) -> None:
+        self.path = path
+        self._below = below
+        self._repeated = repeated
+        with open_table(path, below=below) as file:
+            self.stamp = stamp_of(file)
+            table = self._parse(file)
+        self.footer = table.metadata
+        self.schema: pa.Schema = table.schema_arrow
+        self.facts = to_object((self.footer.metadata or {}).get(b'fastindex')) or {}
+        self.generation: str | None = self.facts.get('generation')
+        self.group_rows = [self.footer.row_group(i).num_rows for i in range(self.footer.num_row_groups)]
+
+    def _parse(self, file: IO[bytes], footer: Any = None) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(
+            pa.PythonFile(file, 'r'),
+            metadata=footer,
+            read_dictionary=self._repeated,  # a tenth of the memory
+            page_checksum_verification=True,
+        )
+
+    def ends_before(self, group: int, column: str, value: str) -> bool:
+        """Tell whether a sorted column ends before a value in a row group, as far as the footer says."""
+        statistics = self.footer.row_group(group).column(self.schema.get_field_index(column)).statistics
+        return statistics is not None and statistics.has_min_max and str(statistics.max) < value
+
+    def read_rows(self, start: int, count: int) -> pa.Table:
+        """Read some rows, in whatever row groups they are."""
+        import pyarrow as pa
+
+        parts = []
+        for group, end in enumerate(accumulate(self.group_rows)):
+            first = max(start, end - self.group_rows[group])
+            if first < min(start + count, end):
+                rows = self.read(group)
+                parts.append(rows.slice(first - end + rows.num_rows, min(start + count, end) - first))
+        return pa.concat_tables(parts) if parts else self.schema.empty_table()
+
+    def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a row group; InvalidIndexError where the file is not the one that was opened."""
+        with open_table(self.path, below=self._below) as file:
+            if stamp_of(file) != self.stamp:
+                raise InvalidIndexError(f'{escape(os.fspath(self.path))}: this table was replaced meanwhile')
+            return self._parse(file, self.footer).read_row_group(group, columns=columns, use_threads=False)
 
 
 class Bounds:

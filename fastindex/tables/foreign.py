@@ -7,7 +7,6 @@ that comes before the first folder.
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -16,14 +15,12 @@ from typing import IO, NamedTuple
 from fastindex import limits
 from fastindex.errors import ForeignTableError, InvalidIndexError
 from fastindex.names.ids import eid
-from fastindex.tables.file import find_footer, open_table
+from fastindex.tables.file import TABLES, find_footer, open_table, to_object
 from fastindex.tables.metadata import Recipe
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 
 __all__ = ['Foreign', 'find_foreign', 'is_of_client', 'read_edited', 'read_recipes', 'refuse_foreign']
-
-_TABLES = ('sessions.pqt', 'datasets.pqt')
 
 _OUR_KEY = b'\x18\x09fastindex\x18'
 """Our metadata in a footer: a key of nine bytes, and that a value follows (Thrift's compact protocol)."""
@@ -46,7 +43,7 @@ def find_foreign(folder: Path) -> Foreign | None:
     """
     strangers = []
     is_our_folder = os.path.isfile(folder / STATE_FOLDER / 'lock')
-    for name in _TABLES:
+    for name in reversed(TABLES):
         path = folder / name
         if not os.path.exists(path):  # nor a link that leads nowhere
             continue
@@ -88,7 +85,7 @@ def read_recipes(folder: Path, *, follow_links: bool = True) -> set[Recipe]:
     replace the tables follows no link to them: it is the link that is replaced.
     """
     below = None if follow_links else folder
-    found = {recipe for name in _TABLES if (recipe := _read_recipe(folder / name, below=below)) is not None}
+    found = {recipe for name in TABLES if (recipe := _read_recipe(folder / name, below=below)) is not None}
     if not found and (edited := read_edited(folder)) is not None:
         return {edited}
     return found
@@ -103,7 +100,7 @@ def read_edited(folder: Path) -> Recipe | None:
     two is missing, a link or no table, or where their ids are not ours.
     """
     state = folder / STATE_FOLDER
-    if not os.path.isfile(state / 'lock') or not all(os.path.exists(folder / name) for name in _TABLES):
+    if not os.path.isfile(state / 'lock') or not all(os.path.exists(folder / name) for name in TABLES):
         return None
     from fastindex.tables.check import open_tables
     from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
@@ -130,11 +127,10 @@ def _list_texts(value: object) -> list[str]:
 
 
 def _read_recipe(path: Path, *, below: Path | None = None) -> Recipe | None:
-    with suppress(InvalidIndexError, ValueError, RecursionError), open_table(path, below=below) as file:
+    with suppress(InvalidIndexError), open_table(path, below=below) as file:
         _, key, rest = _read_footer(file).partition(_OUR_KEY)
-        if key:
-            facts = json.loads(_read_string(rest))
-            return Recipe.from_json(facts if isinstance(facts, dict) else {})
+        if key and (facts := to_object(_read_string(rest))) is not None:
+            return Recipe.from_json(facts)
     return None
 
 

@@ -17,10 +17,10 @@ from uuid import UUID
 
 from fastindex._version import __version__
 from fastindex.errors import UsageError
-from fastindex.names.given_ids import AdoptedIdentity, FilenameIdentity
-from fastindex.names.ids import NAMESPACE, UuidIdentity
+from fastindex.names.ids import NAMESPACE
 from fastindex.tables.schema import QC_CATEGORIES
-from fastindex.trees.digests import ALGORITHMS, FIELDS, check_trust
+from fastindex.trees.digests import ALGORITHMS
+from fastindex.trees.fingerprints import FIELDS, check_trust
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,25 +47,13 @@ class Recipe:
     exclude: tuple[str, ...] = ()
     one_file_system: bool = False  # whether what is mounted below the root is left out
     session_info: bool = False  # whether projects and tasks are those of the sessions' own files
-    # by what files are known again, in the order of `fastindex.trees.digests.FIELDS`
+    # by what files are known again, in the order of `fastindex.trees.fingerprints.FIELDS`
     trust: tuple[str, ...] = FIELDS
 
     @property
     def leave_out(self) -> dict[str, Any]:
         """What is left out of the tree, as those are told who look into it."""
         return {'exclude': self.exclude, 'one_file_system': self.one_file_system}
-
-    def identity(self, adopted: AdoptedIdentity | None = None, *, keeps_names: bool = False) -> UuidIdentity:
-        """Choose where the ids come from: other tables, the names of the files, or the paths.
-
-        adopted: that of the tables whose ids are kept
-        keeps_names: whether the rel_paths stay as the files are called, for whom looks for them on the disk
-        """
-        if adopted is not None:
-            return adopted
-        if self.uuid_filenames:
-            return FilenameIdentity(self.namespace.bytes, keeps_names)
-        return UuidIdentity(self.namespace.bytes)
 
     def to_json(self) -> dict[str, Any]:
         """Make what is written: the digests, and only what is not as it is without options."""

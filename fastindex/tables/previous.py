@@ -25,7 +25,7 @@ from stat import S_ISDIR, S_ISREG
 from fastindex.errors import InvalidIndexError
 from fastindex.folders import NO_LINKS, OpenFolder
 from fastindex.system import sync_file
-from fastindex.tables.file import TableFile, open_table
+from fastindex.tables.file import TABLES, TableFile, open_table
 from fastindex.text import to_text
 from fastindex.trees import STATE_FOLDER
 
@@ -79,7 +79,7 @@ def iter_kept(out: Path) -> Iterator[KeptIndex]:
 def look_at_index(folder: Path, number: int, *, below: Path) -> KeptIndex:
     """Look at the footers of an index. Raises InvalidIndexError if it has none."""
     counts, tables = [], []
-    for name in ('sessions.pqt', 'datasets.pqt'):
+    for name in reversed(TABLES):
         with closing(open_table(folder / name, below=below)) as file:
             tables.append(TableFile(folder / name, file))
         counts.append(tables[-1].footer.num_rows)

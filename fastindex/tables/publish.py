@@ -30,7 +30,7 @@ from fastindex.errors import FastindexError, PublishError
 from fastindex.folders import OpenFolder, ask_about, share
 from fastindex.names.problems import Problem
 from fastindex.system import keep_access, sync_file
-from fastindex.tables.check import TABLES
+from fastindex.tables.file import TABLES
 from fastindex.tables.foreign import refuse_foreign
 from fastindex.tables.lock import LOCK, lock_index
 from fastindex.tables.previous import count_kept, link_files, put_by

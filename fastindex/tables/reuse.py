@@ -10,26 +10,24 @@ datasets.pqt of their generation, so they need no key of their own.
 
 from __future__ import annotations
 
-import json
-import os
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import accumulate
+from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from fastindex.errors import InvalidIndexError
 from fastindex.names.ids import UuidIdentity
 from fastindex.tables.check import Published
-from fastindex.tables.file import DAMAGES, open_table, stamp_of
+from fastindex.tables.file import DAMAGES, GroupTable
 from fastindex.tables.merge import LAST
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.schema import fingerprints_schema, folders_schema, from_ipc, to_ipc
-from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
-from fastindex.trees.digests import FIELDS, NO_FINGERPRINT, Digests
+from fastindex.trees.digests import Digests
+from fastindex.trees.fingerprints import FIELDS, NO_FINGERPRINT, Fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +36,6 @@ __all__ = [
     'FINGERPRINTS',
     'FOLDERS',
     'RECENT',
-    'GroupTable',
     'KnownIndex',
     'KnownRows',
     'iter_folders',
@@ -92,7 +89,7 @@ class KnownIndex:
         Parameters
         ----------
         trust
-            By what files are known again, of `fastindex.trees.digests.FIELDS`.
+            By what files are known again, of `fastindex.trees.fingerprints.FIELDS`.
         is_sparse
             Whether the index has sessions between those of a shard, which are not scanned.
         """
@@ -173,7 +170,7 @@ class KnownIndex:
             group = next(self._groups, None)
             if group is None:
                 break
-            if self._datasets.last_of(group, 'eid') < first:
+            if self._datasets.ends_before(group, 'eid', first):
                 continue
             more = self._read_group(group)
             is_passed = rows is None or not rows.num_rows or rows.column('eid')[-1].as_py() < first
@@ -226,71 +223,6 @@ def open_fingerprints(folder: Path, datasets: GroupTable, *, is_edited: bool = F
     return None
 
 
-def _facts_of(footer: Any) -> dict[str, Any]:
-    """Read what a table says; damaged, it may say anything, or have no metadata at all."""
-    try:
-        facts = json.loads((footer.metadata or {}).get(b'fastindex', b'{}'))
-    except (ValueError, RecursionError):  # the latter: arrays in arrays, 10,000 deep
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
-class GroupTable:
-    """A Parquet file that is open only while it is read.
-
-    A process that is forked meanwhile, be it by the executor of a caller, then has nothing open of an index
-    that is to be replaced (P22).
-    """
-
-    def __init__(self, path: Path, *, below: Path, repeated: Sequence[str] = ()) -> None:
-        self.path = path
-        self._below = below
-        self._repeated = repeated
-        with open_table(path, below=below) as file:
-            self._stamp = stamp_of(file)
-            table = self._parse(file)
-        self.footer = table.metadata
-        self.schema: pa.Schema = table.schema_arrow
-        self.facts = _facts_of(self.footer)
-        self.generation: str | None = self.facts.get('generation')
-        self.group_rows = [self.footer.row_group(i).num_rows for i in range(self.footer.num_row_groups)]
-
-    def _parse(self, file: IO[bytes], footer: Any = None) -> Any:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        return pq.ParquetFile(
-            pa.PythonFile(file, 'r'),
-            metadata=footer,
-            read_dictionary=self._repeated,  # a tenth of the memory
-            page_checksum_verification=True,
-        )
-
-    def last_of(self, group: int, column: str) -> str:
-        """Get the last value of a sorted column in a row group, as the footer has it."""
-        statistics = self.footer.row_group(group).column(self.schema.get_field_index(column)).statistics
-        return str(statistics.max) if statistics is not None and statistics.has_min_max else LAST
-
-    def read_rows(self, start: int, count: int) -> pa.Table:
-        """Read some rows, in whatever row groups they are."""
-        import pyarrow as pa
-
-        parts = []
-        for group, end in enumerate(accumulate(self.group_rows)):
-            first = max(start, end - self.group_rows[group])
-            if first < min(start + count, end):
-                rows = self.read(group)
-                parts.append(rows.slice(first - end + rows.num_rows, min(start + count, end) - first))
-        return pa.concat_tables(parts) if parts else self.schema.empty_table()
-
-    def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a row group; InvalidIndexError where the file is not the one that was opened."""
-        with open_table(self.path, below=self._below) as file:
-            if stamp_of(file) != self._stamp:
-                raise InvalidIndexError(f'{escape(os.fspath(self.path))}: this table was replaced meanwhile')
-            return self._parse(file, self.footer).read_row_group(group, columns=columns, use_threads=False)
-
-
 class KnownRows:
     """What the index has of the sessions of a shard, in the order of the table.
 
@@ -299,7 +231,7 @@ class KnownRows:
 
     data: of `KnownIndex.for_shard`
     algorithms: the digests that are wanted
-    trust: by what files are known again, of `fastindex.trees.digests.FIELDS`
+    trust: by what files are known again, of `fastindex.trees.fingerprints.FIELDS`
     """
 
     def __init__(self, data: bytes, algorithms: Sequence[str], trust: Sequence[str] = FIELDS) -> None:
@@ -335,7 +267,7 @@ class KnownRows:
                 for name, column, values in zip(FIELDS, known.values(), states, strict=True)
                 if name in self._trust
             )
-            # Else a row, or what was found now, may have the mark: `by_id` tells which.
+            # Else a row, or what was found now, may have the mark: `take` tells which.
             and bytes(8) not in known['ctime_ns'] + states[2].tobytes()
         )
         if not is_same:
@@ -345,8 +277,9 @@ class KnownRows:
             column.frombytes(known[name])
         return self._hex_digests, (mtimes_ns, ctimes_ns, inodes)
 
-    def by_id(self) -> dict[bytes, tuple[State, Digests]]:
-        """Get the state and the digests of the datasets by their ids, 36 characters."""
+    @cached_property
+    def _by_id(self) -> dict[bytes, tuple[State, Digests]]:
+        """The state and the digests of the datasets by their ids, 36 characters."""
         states = zip(
             *(memoryview(numbers_of(self._table, name)).cast(code) for name, code in STATE_CODES.items()),
             strict=True,
@@ -355,14 +288,21 @@ class KnownRows:
         digests = zip(*(_iter_cut(column, 16) for column in columns), strict=True)
         return dict(zip(_iter_cut(self._ids, 36), zip(states, digests, strict=True), strict=True))
 
-    def find_change(self, state: State, known: State) -> str:
-        """Find the first field by which a file is not as it was known; `recent` for the mark, '' if none."""
+    def take(self, id: bytes, state: State) -> tuple[Digests, Fingerprint] | str:
+        """Take over the digests of one file, with the fingerprint that was recorded with them.
+
+        Where it is to be read: the first field in which it is not as it was known, `recent` for the mark, ''
+        where nothing is known of it.
+        """
+        if id not in self._by_id:
+            return ''
+        known, digests = self._by_id[id]
         if known[1:] == NO_FINGERPRINT:
             return RECENT
-        if state == known:
-            return ''
-        fields = zip(FIELDS, state, known, strict=True)
-        return next((name for name, now, before in fields if now != before and name in self._trust), '')
+        for name, now, before in zip(FIELDS, state, known, strict=True):
+            if now != before and name in self._trust:
+                return name
+        return digests, known[1:]
 
     def select(self, ids: Sequence[bytes]) -> bytes | None:
         """Select the rows of these datasets, where there are any, as `KnownIndex.for_shard` gives them."""

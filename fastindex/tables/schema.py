@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fastindex.names.ids import Text
-from fastindex.trees.digests import NO_FINGERPRINT, Fingerprint
+from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +82,7 @@ def fingerprints_schema() -> pa.Schema:
     """Build the schema of the fingerprints: what to know files again by, row for row beside datasets.pqt.
 
     With `file_size` in datasets.pqt they tell whether a digest still holds. All three are 0, the mark
-    `fastindex.trees.digests.NO_FINGERPRINT`, for a file that is to be read again in any case.
+    `fastindex.trees.fingerprints.NO_FINGERPRINT`, for a file that is to be read again in any case.
     """
     import pyarrow as pa
 

@@ -16,8 +16,9 @@ from fastindex.names.given_ids import SeenIds
 from fastindex.tables.check import Published
 from fastindex.tables.columns import sum_bytes
 from fastindex.tables.cut import cut_sessions, find_session
+from fastindex.tables.file import TABLES, GroupTable
 from fastindex.tables.merge import iter_in_order
-from fastindex.tables.reuse import GroupTable, iter_folders, open_fingerprints
+from fastindex.tables.reuse import iter_folders, open_fingerprints
 from fastindex.tables.schema import fingerprints_schema, from_ipc
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, is_default
 
@@ -54,7 +55,7 @@ class Splice:
         self._writer = writer
         self._seen = SeenIds() if are_unique else None
         folder = published.folder
-        tables = [GroupTable(folder / name, below=folder) for name in ('sessions.pqt', 'datasets.pqt')]
+        tables = [GroupTable(folder / name, below=folder) for name in reversed(TABLES)]
         for table, names in zip(tables, writer.columns, strict=True):
             if table.footer.num_rows and table.schema.names != names:
                 new = ', '.join(sorted({*table.schema.names} ^ {*names}))

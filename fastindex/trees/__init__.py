@@ -20,7 +20,8 @@ from fastindex.system import OPENS_BY_FOLDER
 from fastindex.text import escape
 
 if TYPE_CHECKING:
-    from fastindex.trees.digests import Digests, Fingerprint
+    from fastindex.trees.digests import Digests
+    from fastindex.trees.fingerprints import Fingerprint
 
 __all__ = [
     'ACCESS_OPTIONS',
@@ -128,8 +129,8 @@ class Folder(Protocol):
         Returns
         -------
         state
-            `fastindex.trees.digests.NO_FINGERPRINT` if it changed so lately that it may change unseen, or if
-            nothing tells.
+            `fastindex.trees.fingerprints.NO_FINGERPRINT` if it changed so lately that it may change unseen,
+            or if nothing tells.
         """
 
     def enter(self, name: str) -> None:

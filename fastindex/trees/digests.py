@@ -24,20 +24,17 @@ from xxhash import xxh3_128_digest
 
 from fastindex.errors import UsageError
 from fastindex.system import read_into
+from fastindex.trees import fingerprints
+from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint, is_settled
 
 __all__ = [
     'ALGORITHMS',
-    'FIELDS',
-    'NO_FINGERPRINT',
     'Digest',
     'FileChangedError',
-    'Fingerprint',
     'Hasher',
     'Measured',
     'NotRegularError',
     'check_algorithms',
-    'check_trust',
-    'is_settled',
     'new_digest',
     'open_buffer',
     'parse_algorithms',
@@ -45,16 +42,7 @@ __all__ = [
 
 ALGORITHMS = ('xxh128', 'md5')  # the digests that can be asked for: what `xxh128sum` and `md5sum` print
 
-FIELDS = ('size', 'mtime', 'ctime', 'inode')  # by which a file is known again
-_ALWAYS = FIELDS[:2]  # those that every disk keeps
-
 BUFFER_BYTES = 4 * 2**20
-
-SETTLED_NS = 60 * 10**9
-"""A file that was not changed for this long is not being written: more than clocks differ and tick, and more
-than a page in a memory map may change unseen. The first write to it sets the times of the file, the next ones
-only once the kernel has written it back, after up to 35 s (`dirty_expire_centisecs` and
-`dirty_writeback_centisecs`); on some file systems it is this that sets them."""
 
 _TYPE_MASK = stat.S_IFMT(0xFFFF)
 _REGULAR = stat.S_IFREG
@@ -69,13 +57,6 @@ class NotRegularError(Exception):
 
 
 Digests = tuple[bytes, ...]  # in the order of the algorithms
-
-Fingerprint = tuple[int, int, int]
-"""mtime and ctime in nanoseconds, inode: with the size they tell whether a file is as it was."""
-
-NO_FINGERPRINT: Fingerprint = (0, 0, 0)
-"""Mark of a file that is to be read again whatever it looks like: it equals no fingerprint, not even itself.
-Of one that was changed too shortly before it was read, or whose times no column can hold."""
 
 Measured = tuple[int, Digests | None, Fingerprint]
 """Size of a file in bytes, its digests, and by which to know it again."""
@@ -121,32 +102,6 @@ def check_algorithms(names: Collection[str] | bool) -> tuple[str, ...]:
     return tuple(name for name in ALGORITHMS if name in names)
 
 
-def check_trust(names: Collection[str]) -> tuple[str, ...]:
-    """Put in order by what files are known again; UsageError if that would be nothing, or too little.
-
-    >>> check_trust(['mtime', 'size'])
-    ('size', 'mtime')
-    """
-    given = names.split(',') if isinstance(names, str) else names
-    if not set(_ALWAYS) <= set(given) <= set(FIELDS):
-        raise UsageError(
-            f'trust={",".join(given)!r}: expected size,mtime, and with these ctime, inode or both where they '
-            'last'
-        )
-    return tuple(name for name in FIELDS if name in given)
-
-
-def is_settled(mtime_ns: int, ctime_ns: int, settled_ns: int, future_ns: int) -> bool:
-    """Tell whether a file was not changed of late, so that each later change will show in its times.
-
-    On FAT, ctime is not what it should be: so both are looked at. But an mtime that lies in the future was
-    given to the file, and a change sets another one.
-
-    settled_ns, future_ns: now, less and more `SETTLED_NS`
-    """
-    return ctime_ns < settled_ns and not settled_ns <= mtime_ns <= future_ns
-
-
 def new_digest(algorithm: str) -> Digest:
     """Make an empty digest: `xxh128`, or one of hashlib's by name."""
     if algorithm == 'xxh128':
@@ -189,8 +144,8 @@ class Hasher:
         self.algorithms = algorithms
         self.buffer = _buffer.view  # what was read last, from its beginning on: of this thread
         self.whole_bytes = min(max_bytes, BUFFER_BYTES)  # less than this is read as a whole
-        self.settled_ns = time.time_ns() - SETTLED_NS  # what was changed before does not change now
-        self.future_ns = self.settled_ns + 2 * SETTLED_NS  # an mtime after this was given to its file
+        self.settled_ns = time.time_ns() - fingerprints.SETTLED_NS  # what changed before is settled
+        self.future_ns = self.settled_ns + 2 * fingerprints.SETTLED_NS  # a later mtime was given
         self._is_xxh128_alone = algorithms == ('xxh128',)
         self._buffers = [self.buffer]
         self._max_bytes = max_bytes

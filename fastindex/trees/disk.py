@@ -13,7 +13,6 @@ import errno
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from stat import S_ISREG
@@ -23,10 +22,10 @@ from fastindex.errors import RootError
 from fastindex.names.problems import Tally
 from fastindex.system import flags
 from fastindex.text import escape, to_system
-from fastindex.trees import Folder, Measures, digests, kernel
-from fastindex.trees.digests import Fingerprint
+from fastindex.trees import Folder, Measures, kernel
+from fastindex.trees.fingerprints import Fingerprint, to_state
 
-__all__ = ['LocalTree', 'Walk', 'find_root', 'read_first', 'to_state']
+__all__ = ['LocalTree', 'Walk', 'find_root', 'read_first']
 
 MAX_LINKS = 16
 """Times that one folder is entered through links in one session: links to links double at each step."""
@@ -74,14 +73,6 @@ class Walk(NamedTuple):
         target = info.st_dev, info.st_ino
         self.linked[target] = self.linked.get(target, 0) + 1
         return self.linked[target] > MAX_LINKS or any((one.st_dev, one.st_ino) == target for one in above)
-
-
-def to_state(info: os.stat_result) -> Fingerprint:
-    """Get by what to know a folder again; `NO_FINGERPRINT` if it changed lately. See `Folder.state`."""
-    times, now_ns = (info.st_mtime_ns, info.st_ctime_ns), time.time_ns()
-    if not digests.is_settled(*times, now_ns - digests.SETTLED_NS, now_ns + digests.SETTLED_NS):
-        return digests.NO_FINGERPRINT
-    return *times, info.st_ino
 
 
 def read_first(folder: Folder, name: str, max_bytes: int) -> bytes:

@@ -19,7 +19,7 @@ from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Tally
 from fastindex.text import escape
 from fastindex.trees import Folder, Kind, Tree
-from fastindex.trees.digests import NO_FINGERPRINT, Fingerprint
+from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 from fastindex.trees.part import PartTree, TreeOver
 
 if TYPE_CHECKING:

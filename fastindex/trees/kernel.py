@@ -34,7 +34,8 @@ from fastindex.names.problems import Reason
 from fastindex.system import flags, is_link
 from fastindex.text import from_system, to_system
 from fastindex.trees import BLOCK_NAMES, Kind, Measures
-from fastindex.trees.digests import Digests, FileChangedError, Fingerprint, Hasher, NotRegularError
+from fastindex.trees.digests import Digests, FileChangedError, Hasher, NotRegularError
+from fastindex.trees.fingerprints import Fingerprint
 from fastindex.twins import KERNEL, compiled
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any, cast
 from fastindex.names.problems import Tally
 from fastindex.records import Record
 from fastindex.trees import Folder, Kind, Tree
-from fastindex.trees.digests import NO_FINGERPRINT, Fingerprint
+from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 
 __all__ = ['NotedTree', 'PartTree', 'TreeOver', 'is_below']
 

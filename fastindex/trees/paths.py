@@ -19,8 +19,8 @@ from fastindex.names.problems import Tally
 from fastindex.system import is_link, long_path
 from fastindex.text import from_system, to_system
 from fastindex.trees import Folder, Measures, kernel
-from fastindex.trees.digests import Fingerprint
-from fastindex.trees.disk import Walk, find_root, read_first, to_state
+from fastindex.trees.disk import Walk, find_root, read_first
+from fastindex.trees.fingerprints import Fingerprint, to_state
 
 __all__ = ['PathTree']
 

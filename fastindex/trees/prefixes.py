@@ -20,7 +20,8 @@ from xxhash import xxh3_64_intdigest
 from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape, is_utf8
 from fastindex.trees import BLOCK_NAMES, Kind, Measures
-from fastindex.trees.digests import NO_FINGERPRINT, Digests, Fingerprint, Measured, new_digest
+from fastindex.trees.digests import Digests, Measured, new_digest
+from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 from fastindex.trees.store import ArchivedError, Location, Object
 
 if TYPE_CHECKING:

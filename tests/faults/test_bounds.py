@@ -28,8 +28,8 @@ from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.names.problems import Tally
 from fastindex.tables.metadata import Recipe
-from fastindex.trees import Folder
-from fastindex.trees import digests as hashing
+from fastindex.trees import Folder, fingerprints
+from fastindex.trees import digests as digesting
 from fastindex.trees.disk import LocalTree
 from tests.support.injectors import digests, environment, scaled
 from tests.support.strategies import awkward_trees
@@ -207,7 +207,7 @@ class Clock:
 
     def time_ns(self) -> int:
         """Stands for the one of the module `time`."""
-        return self._ns + hashing.SETTLED_NS
+        return self._ns + fingerprints.SETTLED_NS
 
 
 def notes_what_is_mapped(folder: Path) -> bool:
@@ -345,7 +345,7 @@ def test_a_rerun_writes_what_a_first_run_would_write(tmp_path, figure, monkeypat
         Rerun.folder = Path(folder, 'machine')
         Rerun.clock = Clock(Path(folder))
         Rerun.may_stay_mapped = notes_what_is_mapped(Path(folder))
-        monkeypatch.setattr(hashing, 'time', Rerun.clock)
+        monkeypatch.setattr(digesting, 'time', Rerun.clock)
         run_state_machine_as_test(Rerun, settings=settings(max_examples=count, stateful_step_count=30))
     assert len(reruns) >= count
     assert sum(reruns) >= 3 * count

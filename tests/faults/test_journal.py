@@ -38,7 +38,7 @@ import sys, time
 from fastindex import cli
 from fastindex.jobs.build import tasks
 from fastindex.pipeline import walk
-from fastindex.trees import digests
+from fastindex.trees import digests, fingerprints
 
 measure = digests.Hasher.measure
 
@@ -51,7 +51,7 @@ def counting(self, *words):
     return found
 
 digests.Hasher.measure = counting
-digests.SETTLED_NS = -(10**12)  # all files are old enough
+fingerprints.SETTLED_NS = -(10**12)  # all files are old enough
 walk.BIG_BYTES = {BIG_BYTES}
 tasks.MAX_SESSIONS = {SHARD_SESSIONS}
 sys.exit(cli.main(sys.argv[2:]))
@@ -63,7 +63,7 @@ def count(log: Path) -> int:
 
 
 def test_a_killed_run_has_hashed_for_the_next_one(tmp_path, figure, monkeypatch):
-    monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**12))
+    monkeypatch.setattr('fastindex.trees.fingerprints.SETTLED_NS', -(10**12))
     monkeypatch.setattr('fastindex.pipeline.walk.BIG_BYTES', BIG_BYTES)
     root, undisturbed = grow(tmp_path / 'root', TREE), tmp_path / 'undisturbed'
     undisturbed.mkdir()

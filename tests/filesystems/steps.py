@@ -22,7 +22,7 @@ import pytest
 import fastindex
 from fastindex.errors import LockedError, PublishError
 from fastindex.tables.target import open_stage
-from fastindex.trees import digests
+from fastindex.trees import fingerprints
 from tests.filesystems.disks import DISKS, SERVED
 
 SETTLED_SECONDS = 0.2  # in place of a minute
@@ -44,7 +44,7 @@ def run_steps(name: str, folder: Path, example: Path) -> dict[str, Any]:
     sh(disk.mount, folder)
     root = folder / 'disk' / 'tree'
     shutil.copytree(example, root, copy_function=shutil.copyfile)
-    digests.SETTLED_NS = int(SETTLED_SECONDS * 1e9)
+    fingerprints.SETTLED_NS = int(SETTLED_SECONDS * 1e9)
     time.sleep(2 * SETTLED_SECONDS)
 
     def build(**options: Any) -> fastindex.Summary:

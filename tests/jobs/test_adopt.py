@@ -17,7 +17,7 @@ from one.api import One
 import fastindex
 from fastindex import Changes, ForeignTableError, IdClashError, InvalidIndexError, UsageError
 from fastindex.tables.carry import KeptIds
-from fastindex.trees import digests
+from fastindex.trees import fingerprints
 from tests.support.strangers import of_a_database
 from tests.support.tables import read, stop_between_the_renames, tables_digest
 from tests.support.trees import grow
@@ -103,7 +103,7 @@ def test_tables_stay_sorted_and_the_same_for_any_number_of_workers(root, build, 
 
 
 def test_digests_are_reused_and_changes_told_by_the_kept_ids(root, build, alyx, monkeypatch):
-    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', -(10**12))
     build(root, ids_from=alyx, hash=['md5'])
     summary = build(root, ids_from=alyx, hash=['md5'])
     assert (summary.digests_reused, summary.changes) == (len(TREE), Changes(0, 0, 0, 0, 0))
@@ -457,7 +457,7 @@ RECIPES = {
 def test_an_index_that_the_client_saved_is_gone_on_with_by_plain_runs(
     make_tree, run, tmp_path, monkeypatch, recipe
 ):
-    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', -(10**12))
     names = ('a.b.npy', 'alf/c.d.npy')
     if recipe == 'names':
         names = tuple(name.replace('.npy', f'.{uuid.uuid4()}.npy') for name in names)

@@ -14,7 +14,7 @@ import pytest
 
 import fastindex
 from fastindex.tables.reuse import FINGERPRINTS
-from fastindex.trees import STATE_FOLDER, digests
+from fastindex.trees import STATE_FOLDER, fingerprints
 from tests.support.broken import FOREIGN, KINDS, Break
 from tests.support.tables import tables_digest
 from tests.support.trees import SESSION, digest_of, grow
@@ -46,7 +46,7 @@ def indexed(tmp_path_factory) -> Indexed:
         (folder / f'first{name}').mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('SOURCE_DATE_EPOCH', '1700000000')
-        patch.setattr(digests, 'SETTLED_NS', -(10**12))
+        patch.setattr(fingerprints, 'SETTLED_NS', -(10**12))
         fastindex.build(tree, out=folder / 'firstindex', workers=1, hash=DIGESTS)
         grow(tree, {NEW: b'new'})
         for name, hash in (('', ()), ('hash', DIGESTS)):

@@ -20,8 +20,9 @@ import fastindex
 from fastindex import Summary, UsageError
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.publish import Stage
-from fastindex.trees import Measures, digests, kernel
-from fastindex.trees.digests import FIELDS, NO_FINGERPRINT, Hasher, check_trust
+from fastindex.trees import Measures, fingerprints, kernel
+from fastindex.trees.digests import Hasher
+from fastindex.trees.fingerprints import FIELDS, NO_FINGERPRINT, check_trust
 from tests.support.cases import cases
 from tests.support.tables import disown, read, tables_digest
 from tests.support.trees import SESSION, grow
@@ -150,7 +151,7 @@ def _same_day(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def root(make_tree: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**15))  # no file is young
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', -(10**15))  # no file is young
     root = make_tree({**dict.fromkeys(NAMES, b'x'), 's2/2024-01-01/001/a.b.npy': b'1'})
     for path in (root, *root.rglob('*')):
         os.utime(path, (1, 1))
@@ -274,7 +275,7 @@ def test_an_mtime_in_the_future_was_given_to_a_file(
     finally:
         os.close(fd)
     assert (fingerprint != NO_FINGERPRINT) == is_settled
-    assert Hasher(('md5',)).future_ns - changed == digests.SETTLED_NS
+    assert Hasher(('md5',)).future_ns - changed == fingerprints.SETTLED_NS
 
 
 def test_trust_changes_no_row(root: Path, build: Callable[..., Summary], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import fastindex
 from fastindex import InvalidIndexError, UsageError
 from fastindex.folders import OpenFolder
 from fastindex.tables.previous import iter_kept
-from fastindex.trees import digests
+from fastindex.trees import fingerprints
 from tests.support.strangers import by_the_builder
 from tests.support.tables import stop_between_the_renames, tables_digest
 from tests.support.trees import SESSION, grow
@@ -25,7 +25,7 @@ FILES = ('datasets.pqt', 'sessions.pqt', '.fastindex/fingerprints.parquet')
 def root(make_tree, build, monkeypatch):
     """A tree that is indexed with digests."""
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
-    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', -(10**12))
     root = make_tree({f'{SESSION}/a.b.npy': b'1', f'{SESSION}/c.d.npy': b'2'})
     build(root, hash=['xxh128'])
     return root

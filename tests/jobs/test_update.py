@@ -22,7 +22,7 @@ from fastindex import EmptyTreeError, InvalidIndexError, LockedError, LossError,
 from fastindex.jobs.build.scope import parse_only
 from fastindex.pipeline.unchanged import LookTask
 from fastindex.tables.target import open_target
-from fastindex.trees import Measures, digests, kernel, open_tree
+from fastindex.trees import Measures, fingerprints, kernel, open_tree
 from fastindex.trees.exclude import OneDeviceTree
 from tests.support.cases import cases
 from tests.support.tables import read_paths, tables_digest
@@ -186,7 +186,7 @@ def test_new_lists_no_more_than_dates_and_looks_at_nothing(
 
 @pytest.fixture
 def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**15))  # nothing is young
+    monkeypatch.setattr('fastindex.trees.fingerprints.SETTLED_NS', -(10**15))  # nothing is young
 
 
 def age(root: Path) -> Path:
@@ -209,7 +209,7 @@ def test_names_are_what_a_full_run_writes_where_folders_were_looked_at(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 3)
-        patch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**15))
+        patch.setattr('fastindex.trees.fingerprints.SETTLED_NS', -(10**15))
         root = grow(Path(folder), {f'{one}/alf/probe00/': None for one in SESSIONS[::5]})
         for one in tree:
             change(root, *one)
@@ -321,7 +321,7 @@ def test_trees_of_all_kinds_list_no_date_twice(
 
 def test_a_session_on_another_disk_is_looked_into_each_time(root: Path) -> None:
     tree = OneDeviceTree(open_tree(root), -1)
-    assert LookTask(tree, [(SESSION, '', 'x')], digests.FIELDS).run() == [SESSION]
+    assert LookTask(tree, [(SESSION, '', 'x')], fingerprints.FIELDS).run() == [SESSION]
 
 
 @pytest.mark.usefixtures('_settled')
@@ -588,7 +588,7 @@ def test_problems_of_other_sessions_stay_known(root: Path, build: Callable[..., 
 def test_digests_of_what_is_carried_over_are_kept_and_reused(
     root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**15))  # no file is young
+    monkeypatch.setattr('fastindex.trees.fingerprints.SETTLED_NS', -(10**15))  # no file is young
     monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 3)
     options: dict[str, Any] = {'hash': ['xxh128', 'md5']}
     assert build(root, **options).digests_reused == 0

@@ -28,7 +28,7 @@ from fastindex.names.given_ids import SeenIds, find_twins
 from fastindex.names.uuid_names import add_uuid, split_uuids
 from fastindex.names.verdicts import UuidVerdicts, _verdicts_by_folder, verdicts_of
 from fastindex.pipeline import scan
-from fastindex.trees import digests
+from fastindex.trees import fingerprints
 from tests.support.mutations import take_apart
 from tests.support.tables import read, tables_digest
 from tests.support.trees import SESSION, Link, digest_of, grow
@@ -317,7 +317,7 @@ def test_more_files_than_one_task_takes_are_still_compared_with_each_other(make_
 
 
 def test_a_rerun_reuses_digests_and_tells_what_has_changed(make_tree, index, run, monkeypatch, tmp_path):
-    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', -(10**12))
     tree = {f'{path}/a.b{i}.{IDS[10 * n + i]}.npy': b'x' for n, path in enumerate(ORDER) for i in range(5)}
     root = make_tree({**tree, f'{ORDER[1]}/twin.b.{IDS[0]}.npy': b'xx'})
     index(root, hash=['xxh128'])

@@ -98,7 +98,7 @@ def small_shards(monkeypatch):
     monkeypatch.setattr('fastindex.pipeline.shard.SHARD_BYTES', 16 * ROW_BYTES)
     monkeypatch.setattr('fastindex.trees.kernel.BLOCK_NAMES', 8)
     monkeypatch.setattr(scan_module, 'PART_ROWS', 8)
-    monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**12))
+    monkeypatch.setattr('fastindex.trees.fingerprints.SETTLED_NS', -(10**12))
 
 
 def record_results(monkeypatch, task):

@@ -126,7 +126,7 @@ def test_the_rows_are_the_same_however_they_are_made(root, build, tmp_path, opti
 @pytest.mark.parametrize('how', ['only', 'new', 'quick'])
 def test_a_run_over_a_part_gives_the_bytes_of_a_run_over_all(root, build, tmp_path, how, monkeypatch):
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
-    monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', 0)
+    monkeypatch.setattr('fastindex.trees.fingerprints.SETTLED_NS', 0)
     build(root, session_info=True, quick=how == 'quick')
     grow(
         root,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from fastindex.trees import digests
+from fastindex.trees import fingerprints
 from tests.support.trees import SESSION, grow
 
 FILES = ('sessions.pqt', 'datasets.pqt', '.fastindex/fingerprints.parquet')
@@ -15,7 +15,7 @@ FILES = ('sessions.pqt', 'datasets.pqt', '.fastindex/fingerprints.parquet')
 
 @pytest.fixture
 def root(make_tree, monkeypatch):
-    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', -(10**12))
     return make_tree({f'{SESSION}/a.b.npy': b'1'})
 
 
@@ -118,7 +118,7 @@ def acting_as(user, group):
 
 
 def test_two_colleagues_take_turns(open_folder, build, monkeypatch):
-    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', -(10**12))
     os.seteuid(os.getuid())
     group = 0 if os.geteuid() else 4321
     if group:

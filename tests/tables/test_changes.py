@@ -157,9 +157,9 @@ def test_check_tells_what_is_stale_and_writes_nothing(root, run):
 
 
 def test_check_reuses_digests_to_find_a_change_of_content(root, run, monkeypatch):
-    from fastindex.trees import digests
+    from fastindex.trees import fingerprints
 
-    monkeypatch.setattr(digests, 'SETTLED_NS', -(10**12))
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', -(10**12))
     assert run(root, '--hash', '--workers', 1)[0] == 0
     code, out, _ = run(root, '--check', '--hash', '--workers', 1)
     assert (code, f'0 computed, {len(TREE)} reused' in out) == (0, True)

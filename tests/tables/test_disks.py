@@ -8,7 +8,7 @@ import pytest
 
 from fastindex.tables import disks
 from fastindex.trees import kernel
-from fastindex.trees.digests import Fingerprint
+from fastindex.trees.fingerprints import Fingerprint
 from tests.support.trees import SESSION
 
 DAY_NS = 24 * 3600 * 10**9

@@ -13,7 +13,7 @@ from fastindex.pipeline import walk
 from fastindex.tables import journal as module
 from fastindex.tables.journal import JOURNAL
 from fastindex.tables.publish import Stage
-from fastindex.trees import digests
+from fastindex.trees import digests, fingerprints
 from tests.support.tables import tables_digest
 from tests.support.trees import grow
 
@@ -37,7 +37,7 @@ class StoppedError(Exception):
 @pytest.fixture(autouse=True)
 def settled(monkeypatch):
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
-    monkeypatch.setattr(digests, 'SETTLED_NS', 20_000_000)
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', 20_000_000)
     monkeypatch.setattr(walk, 'BIG_BYTES', 4096)
 
 
@@ -140,7 +140,7 @@ def test_a_file_that_may_have_changed_since_is_read_again(root, build, stop, exp
 
 
 def test_a_file_that_was_too_young_when_it_was_hashed_is_read_again(root, build, stop, expected, monkeypatch):
-    monkeypatch.setattr(digests, 'SETTLED_NS', 10**12)
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', 10**12)
     stop(root)
     assert build(root, hash=['md5']).digests_reused == 0
 

@@ -25,7 +25,7 @@ from fastindex.tables import reuse as known_module
 from fastindex.tables.check import Published
 from fastindex.tables.reuse import FINGERPRINTS, KnownIndex, KnownRows
 from fastindex.tables.schema import fingerprint_columns
-from fastindex.trees import digests
+from fastindex.trees import digests, fingerprints
 from fastindex.trees.disk import LocalTree
 from tests.support.broken import KINDS
 from tests.support.tables import read, stop_between_the_renames, tables_digest
@@ -49,7 +49,7 @@ def fixed_date(monkeypatch):
 @pytest.fixture
 def settling(monkeypatch):
     """Call it, and all files are old enough for their digests to be reused."""
-    monkeypatch.setattr(digests, 'SETTLED_NS', 20_000_000)
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', 20_000_000)
     return lambda: time.sleep(0.05)
 
 
@@ -155,7 +155,7 @@ def test_files_and_sessions_that_come_go_and_move(root, build, rebuilt, settling
 
 def test_a_file_that_changed_shortly_before_it_was_read_is_read_again(make_tree, build, monkeypatch):
     """A second change in the same tick of the clock would not show."""
-    monkeypatch.setattr(digests, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
     root = make_tree(TREE)
     build(root, hash=['md5'])
     assert build(root, hash=['md5']).digests_reused == 0
@@ -265,7 +265,7 @@ def is_right(root, build, tmp_path):
 
 def test_a_time_that_no_column_can_hold_makes_no_other_digest_wrong(dated, build, tmp_path, monkeypatch):
     """All files are fresh, so all have the mark for "never the same": it must not be the same."""
-    monkeypatch.setattr(digests, 'SETTLED_NS', 3600 * 10**9)
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', 3600 * 10**9)
     build(dated, hash=['md5'])
     (dated / SESSION / 'a.b3.npy').write_bytes(b'##')
     assert build(dated, hash=['md5'], check=True).changes.datasets_changed == 1
@@ -293,7 +293,7 @@ def test_a_time_that_no_column_can_hold_is_that_of_its_file_alone(
 )
 def test_columns_hold_each_fingerprint_that_fits_and_the_mark_for_the_others(fingerprints):
     expected = [
-        one if all(-(2**63) <= time_ns < 2**63 for time_ns in one[:2]) else digests.NO_FINGERPRINT
+        one if all(-(2**63) <= time_ns < 2**63 for time_ns in one[:2]) else fingerprints.NO_FINGERPRINT
         for one in fingerprints
     ]
     assert list(zip(*fingerprint_columns(fingerprints), strict=True)) == expected
@@ -301,15 +301,16 @@ def test_columns_hold_each_fingerprint_that_fits_and_the_mark_for_the_others(fin
 
 def test_the_mark_for_never_the_same_equals_nothing(make_tree, build, monkeypatch):
     """Not even a file that is said to be of 1970 and to have the inode 0."""
-    monkeypatch.setattr(digests, 'SETTLED_NS', 3600 * 10**9)
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', 3600 * 10**9)
     root = make_tree(TREE)
     build(root, hash=['md5'])
     table = read(root, 'datasets')
     rows = KnownRows(KnownIndex.open(Published(root), ['md5']).for_shard(ALL), ['md5'])
-    never = fingerprint_columns([digests.NO_FINGERPRINT] * len(TREE))
+    never = fingerprint_columns([fingerprints.NO_FINGERPRINT] * len(TREE))
     sizes = array('Q', [row['file_size'] for row in table])
     assert rows.take_all(''.join(row['id'] for row in table).encode(), (sizes, *never)) is None
-    assert {rows.find_change(state, state) for state, _ in rows.by_id().values()} == {'recent'}
+    states = {row['id'].encode(): (row['file_size'], *fingerprints.NO_FINGERPRINT) for row in table}
+    assert {rows.take(one, state) for one, state in states.items()} == {'recent'}
 
 
 def test_a_file_in_a_memory_map_is_read_again_until_a_change_must_show(make_tree, build, monkeypatch):

@@ -134,7 +134,7 @@ class TreeContract:
         assert not wrong
 
     def test_fingerprints_are_those_of_the_files_whether_they_are_read_or_not(self, make, tree, monkeypatch):
-        monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**15))
+        monkeypatch.setattr('fastindex.trees.fingerprints.SETTLED_NS', -(10**15))
         names = ['spikes.times.npy', 'notes.txt']
         found = []
         for algorithms in ((), ('md5',)):

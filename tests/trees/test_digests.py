@@ -14,17 +14,16 @@ import pytest
 import xxhash
 
 from fastindex import UsageError
-from fastindex.trees import digests
+from fastindex.trees import digests, fingerprints
 from fastindex.trees.digests import (
     BUFFER_BYTES,
-    NO_FINGERPRINT,
-    SETTLED_NS,
     FileChangedError,
     Hasher,
     NotRegularError,
     open_buffer,
     parse_algorithms,
 )
+from fastindex.trees.fingerprints import NO_FINGERPRINT, SETTLED_NS
 
 LATER_NS = 2 * SETTLED_NS + 3600 * 10**9  # a test takes less
 
@@ -71,7 +70,7 @@ def test_a_settled_small_file_costs_one_read_and_one_fstat(tmp_path, monkeypatch
 
 
 def test_a_file_that_was_just_written_is_read_between_two_looks(tmp_path, monkeypatch):
-    monkeypatch.setattr(digests, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', 3600 * 10**9)  # on a slow machine too
     path = tmp_path / 'x'
     path.write_bytes(b'old!')
     readv = digests.read_into

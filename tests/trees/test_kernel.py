@@ -20,8 +20,9 @@ import xxhash
 
 from fastindex import UsageError, twins
 from fastindex.names.problems import Reason
-from fastindex.trees import Kind, Measures, digests, kernel
-from fastindex.trees.digests import BUFFER_BYTES, NO_FINGERPRINT
+from fastindex.trees import Kind, Measures, fingerprints, kernel
+from fastindex.trees.digests import BUFFER_BYTES
+from fastindex.trees.fingerprints import NO_FINGERPRINT
 from hatch_build import NAME, compile_kernel
 from tests.support.trees import Fifo, Link, Socket, Sparse, grow
 
@@ -93,7 +94,7 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=['settled', 'young'])
 def age(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """All files were changed long ago, or of late."""
-    monkeypatch.setattr(digests, 'SETTLED_NS', 3600 * 10**9 * (1 if request.param == 'young' else -1))
+    monkeypatch.setattr(fingerprints, 'SETTLED_NS', 3600 * 10**9 * (1 if request.param == 'young' else -1))
 
 
 def test_a_listing_has_each_name_and_what_it_is(twin, awkward):
@@ -196,7 +197,7 @@ def test_both_twins_measure_alike(awkward, age, follow_links, algorithms, max_by
 
 def test_a_file_that_may_change_in_this_tick_of_the_clock_has_no_fingerprint(twin, tmp_path):
     folder = grow(tmp_path, {'young': b'x', 'old': b'y'})
-    settled = (time.time_ns() - digests.SETTLED_NS) // 10**9
+    settled = (time.time_ns() - fingerprints.SETTLED_NS) // 10**9
     os.utime(folder / 'old', (settled - 100, settled - 100))  # but not its ctime
     with opened(folder) as fd:
         assert twin.measure(fd, ['young', 'old'], ('md5',), follow_links=True).fingerprints == [
@@ -207,8 +208,8 @@ def test_a_file_that_may_change_in_this_tick_of_the_clock_has_no_fingerprint(twi
 
 HASH_TWO = """
 import os, sys
-from fastindex.trees import digests, kernel
-digests.SETTLED_NS = int(sys.argv[2])
+from fastindex.trees import fingerprints, kernel
+fingerprints.SETTLED_NS = int(sys.argv[2])
 measures = kernel.measure(os.open(sys.argv[1], os.O_RDONLY), ['a.npy', 'b.npy'], ('md5',), follow_links=True)
 assert measures.sizes == [1, 100_000]
 """
@@ -385,7 +386,7 @@ def run_odd(twin, oddcalls):
     def run_odd(folder: Path, modes: str, lines: str) -> list[str]:
         start = (
             'import os, signal, threading\n'
-            'from fastindex.trees import digests\n'
+            'from fastindex.trees import fingerprints\n'
             'from fastindex.trees.kernel import *\n'
             'signals = []\n'
             'signal.signal(signal.SIGUSR1, lambda *_: signals.append(1))\n'
@@ -446,7 +447,7 @@ def test_a_read_that_would_have_to_wait_for_the_lease_of_another_waits(run_odd, 
 def test_a_call_that_a_signal_interrupts_is_done_again(run_odd, twin, tmp_path):
     folder = grow(tmp_path, {f'{i}.npy': bytes(100_000) for i in range(5)})
     lines = (
-        'digests.SETTLED_NS = -10**13\n'
+        'fingerprints.SETTLED_NS = -10**13\n'
         'found = [name for names, _ in list_folder(fd) for name in names]\n'
         'print(len(found), measure(fd, found, follow_links=True)[::3])\n'
         'print(measure(fd, found, ("xxh128",), follow_links=True)[::3])\n'

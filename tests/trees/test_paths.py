@@ -42,7 +42,7 @@ def test_the_same_becomes_of_links_loops_and_long_paths_as_by_descriptor(
     found = []
     for by_folder in (True, False):
         monkeypatch.setattr('fastindex.trees.OPENS_BY_FOLDER', by_folder)
-        monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', 0)
+        monkeypatch.setattr('fastindex.trees.fingerprints.SETTLED_NS', 0)
         one = build(root, follow_symlinks=follow, hash=['xxh128'])
         found.append((one.generation, one.datasets, one.skipped, one.problems))
     assert found[0] == found[1]

@@ -85,7 +85,7 @@ def test_a_cluster_gives_the_same_bytes_and_summary_as_one_process(cluster, root
 
 @pytest.mark.long
 def test_a_rerun_on_a_cluster_reuses_digests(cluster, root, tmp_path, monkeypatch):
-    monkeypatch.setattr('fastindex.trees.digests.SETTLED_NS', -(10**9))  # the files are new
+    monkeypatch.setattr('fastindex.trees.fingerprints.SETTLED_NS', -(10**9))  # the files are new
     first = fastindex.build(root, out=tmp_path, workers=1, hash=['md5'])
     before = tables_digest(tmp_path)
     again = fastindex.build(root, out=tmp_path, dask=cluster.file, hash=['md5'])

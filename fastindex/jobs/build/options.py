@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastindex import limits
 from fastindex.errors import LabConflictError, UsageError
 from fastindex.names.alf import parse_session_path
+from fastindex.names.given_ids import choose_identity
 from fastindex.names.ids import Identity, PathIdentity
 from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery
 from fastindex.tables.metadata import REVISIONS, Recipe
 from fastindex.text import escape, is_utf8
 from fastindex.trees import is_url
-from fastindex.trees.digests import FIELDS, check_trust
+from fastindex.trees.fingerprints import FIELDS, check_trust
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.adopt import AdoptedIds
@@ -63,7 +64,9 @@ class Options(NamedTuple):
         """What names and orders the rows."""
         if self.path_ids:
             return PathIdentity()
-        return self.recipe.identity(self.adopted.identity if self.adopted else None)
+        if self.adopted is not None:
+            return self.adopted.identity
+        return choose_identity(self.recipe.namespace, uuid_filenames=self.recipe.uuid_filenames)
 
     @property
     def journaled(self) -> tuple[str, ...]:

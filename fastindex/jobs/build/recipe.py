@@ -14,7 +14,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from fastindex.errors import UsageError
-from fastindex.tables.check import TABLES
+from fastindex.tables.file import TABLES
 from fastindex.tables.foreign import find_foreign, read_recipes
 from fastindex.tables.metadata import Recipe
 from fastindex.text import escape

@@ -38,7 +38,7 @@ from fastindex.tables.sources import count_empty
 from fastindex.tables.splice import Counts
 from fastindex.text import escape, from_system, to_count, to_text
 from fastindex.trees import STATE_FOLDER, Tree
-from fastindex.trees.digests import FIELDS
+from fastindex.trees.fingerprints import FIELDS
 from fastindex.trees.roots import iter_root_warnings
 
 if TYPE_CHECKING:

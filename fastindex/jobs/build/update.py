@@ -28,11 +28,11 @@ from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline.discover import Discovery, Sessions
 from fastindex.pipeline.unchanged import Listings, LookTask
 from fastindex.tables.check import Published
-from fastindex.tables.file import open_table
+from fastindex.tables.file import GroupTable, open_table
 from fastindex.tables.merge import iter_rows
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.publish import PROBLEMS, Stage
-from fastindex.tables.reuse import FOLDERS, GroupTable, iter_folders
+from fastindex.tables.reuse import FOLDERS, iter_folders
 from fastindex.tables.splice import Splice
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER, Tree

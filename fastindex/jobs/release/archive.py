@@ -20,7 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
-from fastindex.jobs.release.formats import Format, Writer, is_stored_kind
+from fastindex.jobs.release.formats import Format, Writer
+from fastindex.jobs.release.members import is_stored_kind
 from fastindex.jobs.release.pack import (
     BIG_BYTES,
     PIECE_BYTES,

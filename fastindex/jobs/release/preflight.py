@@ -18,17 +18,11 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from fastindex.errors import (
-    FindingsError,
-    ForeignTableError,
-    InvalidIndexError,
-    ReleaseError,
-    UsageError,
-)
+from fastindex.errors import FindingsError, ForeignTableError, ReleaseError, UsageError
 from fastindex.extras import require
 from fastindex.files import choose_sibling, find_target
 from fastindex.folders import OpenFolder
-from fastindex.jobs.release.formats import to_member
+from fastindex.jobs.release.members import to_member
 from fastindex.jobs.release.pack import raise_unreadable
 from fastindex.jobs.release.tars import TarZstFormat
 from fastindex.jobs.release.zips import ZipFormat
@@ -38,9 +32,9 @@ from fastindex.names.ids import NAMESPACE
 from fastindex.names.problems import Tally
 from fastindex.names.rule import Severity
 from fastindex.pipeline.discover import AGGREGATES
-from fastindex.tables.check import open_tables, refusing_damage
-from fastindex.tables.file import TableFile, open_table
-from fastindex.tables.foreign import find_foreign
+from fastindex.tables.check import open_tables
+from fastindex.tables.file import TABLES
+from fastindex.tables.foreign import find_foreign, read_recipes
 from fastindex.tables.metadata import Recipe
 from fastindex.text import escape, to_count
 from fastindex.trees import Measures, Tree
@@ -65,7 +59,6 @@ __all__ = [
 
 LINK_CODE = 'ALF409'  # what `validate` finds where a link is not followed
 ArchiveFormat = type[ZipFormat] | type[TarZstFormat]  # of archive, by its name
-TABLES = ('sessions.pqt', 'datasets.pqt')
 DIGEST = 'xxh128'  # what every index that is released has: by it a file that has changed since is found
 _ELSEWHERE = '`tables` DIR (an empty folder) makes an index for this release alone'
 
@@ -172,7 +165,7 @@ def _choose_recipe(
 ) -> Recipe:
     """Choose the recipe where no tables of others are."""
     shown = escape(os.fspath(folder))
-    found = _read_recipes(folder)
+    found = read_recipes(folder, follow_links=False)
     if not found and not any((folder / name).exists() for name in TABLES):
         return Recipe(
             namespace=namespace or NAMESPACE,
@@ -212,19 +205,6 @@ def _explain_change(known: Recipe, wanted: Recipe) -> str:
     if known.follow_symlinks:
         return 'links were followed: expected `follow_symlinks`'
     return 'links were not followed: expected `follow_symlinks=False`'
-
-
-def _read_recipes(folder: Path) -> list[Recipe]:
-    """Read how the tables in a folder were made, of as many as have a footer."""
-    found = []
-    for name in TABLES:
-        with (
-            suppress(InvalidIndexError),
-            refusing_damage(folder),
-            open_table(folder / name, below=folder) as file,
-        ):
-            found.append(Recipe.from_json(TableFile(folder / name, file).facts))
-    return found
 
 
 def count_findings(

@@ -40,6 +40,7 @@ from fastindex.jobs.release.preflight import (
 from fastindex.jobs.release.tables import list_client_tables, write_client_tables, write_tables
 from fastindex.progress import Bar, open_bar
 from fastindex.records import Record
+from fastindex.tables.file import TABLES
 from fastindex.text import escape, from_system, to_count, to_text
 from fastindex.trees import Tree, open_tree
 from fastindex.workers.pool import Pool, check_workers, count_workers
@@ -384,7 +385,7 @@ class _Plan(NamedTuple):
             date_created = self.moment.isoformat(sep=' ', timespec='minutes')
             about = {'origin': self.name, 'date_created': date_created}
             write_tables(self.opened, part, Path(scratch), **about)
-            paths = [Path(scratch, name) for name in ('sessions.pqt', 'datasets.pqt')]
+            paths = [Path(scratch, name) for name in reversed(TABLES)]
             paths += write_client_tables(self.beside, part, Path(scratch), **about)
             tables = [Source(path.name, path.stat().st_size, path) for path in paths]
             write_archive(

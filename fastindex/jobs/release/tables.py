@@ -6,15 +6,15 @@ Gives a pair of tables as a build writes it, with its own generation.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from fastindex.errors import InvalidIndexError
 from fastindex.folders import OpenFolder
 from fastindex.jobs.release.plan import Part
-from fastindex.tables.check import TABLES, refusing_damage
-from fastindex.tables.file import TableFile, open_table, stamp_of
+from fastindex.tables.check import refusing_damage
+from fastindex.tables.file import TABLES, GroupTable, TableFile, open_table
 from fastindex.tables.foreign import is_of_client
 from fastindex.tables.metadata import one_metadata, to_facts
 from fastindex.tables.schema import datasets_schema, sessions_schema
@@ -41,10 +41,10 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
 
     eids = pa.array(part.sessions['id'].to_list(), pa.string())
     schemas = sessions_schema(), datasets_schema(index.recipe.algorithms)
-    there = [_read_schema(index, name) for name in ('sessions.pqt', 'datasets.pqt')]
+    sessions, datasets = (_open(index, name) for name in reversed(TABLES))
     further = [
-        [field for field in fields if field.name not in schema.names]
-        for schema, fields in zip(schemas, there, strict=True)
+        [field for field in table.schema if field.name not in schema.names]
+        for schema, table in zip(schemas, (sessions, datasets), strict=True)
     ]
     no_sessions, no_datasets = (
         pa.schema([*schema, *fields]).empty_table() for schema, fields in zip(schemas, further, strict=True)
@@ -58,9 +58,9 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
             further=(further[0], further[1]),
         )
     try:
-        for rows in _iter_rows(index, 'sessions.pqt', 'id', eids):
+        for rows in _iter_rows(sessions, 'id', eids):
             writer.write(rows, no_datasets)
-        for rows in _iter_rows(index, 'datasets.pqt', 'eid', eids):
+        for rows in _iter_rows(datasets, 'eid', eids):
             writer.write(no_sessions, rows)
         facts = to_facts(
             index.recipe,
@@ -74,34 +74,21 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
         writer.abort()
 
 
-def _read_schema(index: Index, name: str) -> pa.Schema:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with _open(index, name) as file:
-        return pq.read_schema(pa.PythonFile(file, 'r'))
-
-
-@contextmanager
-def _open(index: Index, name: str) -> Iterator[IO[bytes]]:
+def _open(index: Index, name: str) -> GroupTable:
     path = index.folder / name
-    with closing(open_table(path)) as file:
-        if stamp_of(file) != index.stamps[name]:
-            raise InvalidIndexError(f'{escape(str(path))}: this table was replaced meanwhile: release again')
-        yield file
+    table = GroupTable(path, below=index.folder)
+    if table.stamp != index.stamps[name]:
+        raise InvalidIndexError(f'{escape(str(path))}: this table was replaced meanwhile: release again')
+    return table
 
 
-def _iter_rows(index: Index, name: str, column: str, eids: pa.Array) -> Iterator[pa.Table]:
+def _iter_rows(table: GroupTable, column: str, eids: pa.Array) -> Iterator[pa.Table]:
     """Iterate over the rows of a table that are of some sessions, in its order."""
-    import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    with _open(index, name) as file:
-        parquet = pq.ParquetFile(pa.PythonFile(file, 'r'), page_checksum_verification=True)
-        for group in range(parquet.num_row_groups):
-            rows = parquet.read_row_group(group, use_threads=False).replace_schema_metadata(None)
-            yield rows.filter(pc.is_in(rows[column], value_set=eids))
+    for group in range(len(table.group_rows)):
+        rows = table.read(group).replace_schema_metadata(None)
+        yield rows.filter(pc.is_in(rows[column], value_set=eids))
 
 
 def list_client_tables(folder: Path) -> list[Path]:

@@ -8,7 +8,8 @@ from datetime import datetime
 from stat import S_IMODE
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from fastindex.jobs.release.formats import FILE_MODE, FOLDER_MODE, Packed, Packer, Writer, to_member
+from fastindex.jobs.release.formats import Packed, Packer, Writer
+from fastindex.jobs.release.members import FILE_MODE, FOLDER_MODE, to_member
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,16 +11,8 @@ import zlib
 from datetime import datetime
 from typing import IO, NamedTuple
 
-from fastindex.jobs.release.formats import (
-    FILE_MODE,
-    FOLDER_MODE,
-    Entry,
-    Packed,
-    Packer,
-    Writer,
-    is_stored_kind,
-    to_member,
-)
+from fastindex.jobs.release.formats import Packed, Packer, Writer
+from fastindex.jobs.release.members import FILE_MODE, FOLDER_MODE, Entry, is_stored_kind, to_member
 
 __all__ = ['ZipFormat']
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fastindex.errors import InvalidIndexError, UsageError
 from fastindex.records import Record
-from fastindex.tables.check import TABLES, check_pair
+from fastindex.tables.check import check_pair
+from fastindex.tables.file import TABLES
 from fastindex.tables.previous import KeptIndex, iter_kept, link_files, look_at_index, path_of_kept
 from fastindex.tables.publish import EXTRAS, Stage
 from fastindex.tables.target import open_target

@@ -29,6 +29,7 @@ from fastindex.names.diagnose import (
 from fastindex.names.findings import Finding
 from fastindex.names.problems import Skip, Tally
 from fastindex.pipeline.discover import AGGREGATES
+from fastindex.tables.file import TABLES
 from fastindex.tables.foreign import is_of_client
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.fate import list_folders
@@ -38,7 +39,6 @@ from fastindex.trees.roots import find_right_root, judge_root
 __all__ = ['NotingTree', 'survey']
 
 MAX_FOLDERS = 500  # folders that are listed at most to say what is wrong with one folder
-TABLES = ('sessions.pqt', 'datasets.pqt')
 
 
 class NotingTree(TreeOver):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
 from fastindex.names.alf import SessionPath, split_session_path
-from fastindex.names.given_ids import PathOrder
+from fastindex.names.given_ids import PathOrder, choose_identity
 from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity, eid, uuid3_bytes
 from fastindex.pipeline.discover import Discovery
 from fastindex.tables import check
@@ -125,7 +125,9 @@ class _InOrder:
 
     def __init__(self, tables: Tables, discovery: Discovery, part: Share, recipe: Recipe) -> None:
         namespace = recipe.namespace
-        self.identity: Identity = recipe.identity(keeps_names=True)
+        self.identity: Identity = choose_identity(
+            namespace, uuid_filenames=recipe.uuid_filenames, keeps_names=True
+        )
         self.discovery = discovery
         if namespace != NAMESPACE:
             paths = list(map(self.identity.session_path, discovery.iter_keys()))
