@@ -156,7 +156,7 @@ def open_output(
         with open_outputs(error=error, overwrite=overwrite) as open_next:
             yield open_next(path)
         return
-    refusal = _Refusal(escape(os.fspath(path)), error)
+    refusal = _Refusal(escape(path), error)
     with refusal.of_the_system():
         fd = _open_through(target, refusal)
     with io.BufferedWriter(_Raw(fd, 'w', refusal), _BUFFER_BYTES) as stream:
@@ -191,7 +191,7 @@ class _Growing:
     ) -> None:
         target = find_target(path, error=error)
         above, self._name = os.path.split(target.path)
-        self._refusal = _Refusal(escape(os.fspath(path)), error)
+        self._refusal = _Refusal(escape(path), error)
         self._overwrite = overwrite
         with self._refusal.of_the_system():
             self._folder = stack.enter_context(OpenFolder.open(Path(above)))

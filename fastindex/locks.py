@@ -90,7 +90,7 @@ def hold_lock(fd: int, path: str | os.PathLike[str], *, hint: str = '') -> Itera
     except OSError as error:
         if error.errno in _NO_LOCKS:
             raise PublishError(
-                f'{escape(os.fspath(path))}: this disk has no locks ({error.strerror}), which keep two runs '
+                f'{escape(path)}: this disk has no locks ({error.strerror}), which keep two runs '
                 'from writing one index: have it mounted with them (Lustre: flock; NFS: its lock daemon), ',
                 hint=hint,
             ) from error

@@ -46,16 +46,16 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def to_text(path: str) -> str:
+def to_text(path: str | os.PathLike[str]) -> str:
     r"""Make a path that any encoder takes: bytes that are not UTF-8 become `\xNN`.
 
     >>> to_text('s1/caf\udce9')
     's1/caf\\xe9'
     """
-    return path.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
+    return os.fspath(path).encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
 
 
-def escape(path: str) -> str:
+def escape(path: str | os.PathLike[str]) -> str:
     r"""Make a path safe to print: control and direction characters become escapes.
 
     >>> escape('a\x1b[31m')

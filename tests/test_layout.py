@@ -22,6 +22,7 @@ PACKAGE = ROOT / 'fastindex'
 GROUND = [
     'errors',
     'extras',
+    'lazy',
     'limits',
     'text',
     'system',

@@ -363,7 +363,7 @@ def _to_json(summary: Summary) -> dict[str, Any]:
         'generation': summary.generation,
         'kernel': KERNEL,
         'ids_kept': [kept.to_dict() for kept in summary.ids_kept],
-        **{f'{name}_path': path and to_text(os.fspath(path)) for name, path in paths.items()},
+        **{f'{name}_path': path and to_text(path) for name, path in paths.items()},
     }
 
 

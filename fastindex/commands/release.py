@@ -135,9 +135,7 @@ def _to_json(done: Release) -> dict[str, Any]:
         'warnings': [with_flags(warning) for warning in done.warnings],
         'findings': dict(done.findings),
         'seconds': round(done.seconds, 3),
-        'archives': [
-            {**archive.to_dict(), 'path': to_text(os.fspath(archive.path))} for archive in done.archives
-        ],
+        'archives': [{**archive.to_dict(), 'path': to_text(archive.path)} for archive in done.archives],
     }
 
 

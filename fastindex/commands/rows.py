@@ -14,11 +14,10 @@ from dataclasses import asdict
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from fastindex.lazy import pl
 from fastindex.text import escape
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from fastindex.jobs.read.info import Info
 
 from fastindex.text import to_count, to_size, to_subjects
@@ -46,8 +45,6 @@ _NOT_PLAIN = re.compile(r'[^\n -~]')
 
 def to_session_table(frame: pl.DataFrame, *, width: int | None = None) -> str:
     """Write sessions as a table; task and projects where any has them."""
-    import polars as pl
-
     optional = [name for name in ('task_protocol', 'projects') if (frame[name] != '').any()]
     rows = frame.select('date', pl.col('number').alias('no.'), 'subject', 'lab', *optional, 'eid')
     return to_table(rows, width=width, cut=['subject', 'lab', *optional])
@@ -55,8 +52,6 @@ def to_session_table(frame: pl.DataFrame, *, width: int | None = None) -> str:
 
 def to_dataset_table(frame: pl.DataFrame, *, width: int | None = None) -> str:
     """Write datasets as a table; their quality where any has one."""
-    import polars as pl
-
     optional = ['qc'] if 'qc' in frame.columns and (frame['qc'].cast(pl.String) != 'NOT_SET').any() else []
     rows = frame.select(
         'date', pl.col('number').alias('no.'), 'subject', pl.col('rel_path').alias('dataset'), *optional
@@ -65,8 +60,6 @@ def to_dataset_table(frame: pl.DataFrame, *, width: int | None = None) -> str:
 
 
 def _sizes(sizes_bytes: pl.Series) -> pl.Series:
-    import polars as pl
-
     texts = {count: to_size(count) for count in sizes_bytes.unique().to_list()}
     sizes = pl.Series('size', [texts[count] for count in sizes_bytes.to_list()], pl.String)
     return sizes.str.pad_start(int(str(sizes.str.len_chars().max() or 0)))
@@ -78,8 +71,6 @@ def to_summary(info: Info) -> str:
 
 
 def _iter_summary(info: Info) -> Iterator[str]:
-    import polars as pl
-
     made = f'made {escape(str(info.date_created))} ({_to_age(info.age_seconds)})' if info.date_created else ''
     by = f'fastindex {escape(str(info.version))}' if info.generation else 'another program'
     yield f'{escape(info.path)}: index by {by}{made and ", "}{made}'
@@ -145,8 +136,6 @@ def to_table(frame: pl.DataFrame, *, width: int | None = None, cut: Sequence[str
     width: characters of the terminal; None for as many as it takes
     cut: columns that may lose their end where a line would be wider: the widest first
     """
-    import polars as pl
-
     right = [name for name, kind in frame.schema.items() if kind.is_numeric()]
     frame = _escape_columns(frame.select(pl.all().cast(pl.String).fill_null('')))
     widths = {
@@ -200,7 +189,6 @@ def _to_text(frame: pl.DataFrame, *, nested: bool) -> pl.DataFrame:
 
     None of our columns has such; the further ones of other tables may have anything.
     """
-    import polars as pl
 
     def has_text(kind: pl.DataType) -> bool:
         if kind.is_nested():
@@ -233,8 +221,6 @@ def _to_ascii(character: str) -> str:
 
 def to_paths(frame: pl.DataFrame) -> list[str]:
     """Write the path of each row, a session or a dataset, relative to the root."""
-    import polars as pl
-
     parts = [name for name in ('session_path', 'rel_path') if name in frame.columns]
     paths: list[str] = frame.select(pl.concat_str(parts, separator='/').alias('path'))['path'].to_list()
     return paths
@@ -248,8 +234,6 @@ def to_path_bytes(root: str, paths: Sequence[str]) -> bytes:
 
 def _escape_columns(frame: pl.DataFrame) -> pl.DataFrame:
     """Escape the columns of text that have a character beyond printable ASCII: few, and the slow way."""
-    import polars as pl
-
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
     escaped = [
         pl.Series(name, [None if text is None else escape(text) for text in frame[name].to_list()], pl.String)

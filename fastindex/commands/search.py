@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 from fastindex.commands.options import Parser, parse_size, positive, prepare, share
 from fastindex.commands.output import complain, give
 from fastindex.errors import EXIT_DONE, UsageError
+from fastindex.lazy import pl
 from fastindex.text import escape
 from fastindex.trees import Access
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from fastindex.jobs.read.index import Index
     from fastindex.jobs.read.search import Query
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from fastindex.lazy import pa, pc
 from fastindex.names.alf import list_old_revisions
 from fastindex.tables.schema import fingerprint_columns, from_ipc
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fastindex.trees.digests import Measured
     from fastindex.trees.fingerprints import Fingerprint
 
@@ -57,9 +56,6 @@ def complete(
 
 def _without_digest(datasets: pa.Table) -> pa.Table:
     """Put null where there is no digest, as the object is archived."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     position = datasets.schema.get_field_index('xxh128')
     if position < 0:
         return datasets
@@ -104,8 +100,6 @@ def drop_datasets(
 
 def _set(table: pa.Table, cells: dict[int, dict[str, Any]]) -> pa.Table:
     """Set cells: for each row the values by column."""
-    import pyarrow as pa
-
     for name in {name: None for row in cells.values() for name in row}:
         column = table.schema.get_field_index(name)
         data = table.column(column).to_pylist()
@@ -118,8 +112,6 @@ def _set(table: pa.Table, cells: dict[int, dict[str, Any]]) -> pa.Table:
 
 def _mark_revisions(datasets: pa.Table) -> pa.Table:
     """Mark the default revisions again, as the one that was it may be lost."""
-    import pyarrow as pa
-
     rows_of_session: dict[str, list[int]] = {}
     for row, session in enumerate(datasets.column('eid').to_pylist()):
         rows_of_session.setdefault(session, []).append(row)
@@ -133,8 +125,6 @@ def _mark_revisions(datasets: pa.Table) -> pa.Table:
 
 
 def _drop(table: pa.Table, rows: list[int]) -> pa.Table:
-    import pyarrow as pa
-
     bounds = [-1, *rows, table.num_rows]
     return pa.concat_tables([table.slice(a + 1, b - a - 1) for a, b in pairwise(bounds)])
 

@@ -13,14 +13,13 @@ from functools import lru_cache
 from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from fastindex.lazy import pa
 from fastindex.names.alf import list_old_revisions, split_session_path
 from fastindex.names.ids import Identity, Text
 from fastindex.tables.schema import datasets_batch, sessions_batch
 from fastindex.trees import Measures
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fastindex.pipeline.session_info import SessionInfo
     from fastindex.trees.digests import Digests
     from fastindex.trees.fingerprints import Fingerprint

@@ -12,20 +12,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from fastindex.errors import InvalidIndexError
+from fastindex.lazy import pa, pc
 from fastindex.names.alf import judge_file, judge_folder, split_revision
 from fastindex.tables.check import DIGEST, UNSAFE, UUID, check_pair, refusing_damage
+from fastindex.tables.faults import Fault, judge_elsewhere
 from fastindex.tables.file import TABLES, UNREAD, TableFile, open_table, to_object
 from fastindex.tables.foreign import find_foreign, is_of_client
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-from fastindex.tables.faults import Fault, judge_elsewhere
 
 __all__ = ['verify_index']
 
@@ -81,9 +78,6 @@ def _iter_table_faults(path: Path, files: list[IO[bytes]]) -> Iterator[Fault]:
 
 def _iter_other_faults(path: Path, eids: pa.ChunkedArray) -> Iterator[Fault]:
     """Check the sessions of another table of the client against those of the index."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     try:
         with refusing_damage(path), open_table(path) as file:
             table = TableFile(path, file)
@@ -144,8 +138,6 @@ class _Audit:
 
         optional: for some columns the code of the fault if they are not there, '' for none
         """
-        import pyarrow as pa
-
         usable = []
         for field in expected:
             positions = self.table.schema.get_all_field_indices(field.name)
@@ -185,8 +177,6 @@ class _Audit:
 
     def check_ids(self, name: str, ids: pa.ChunkedArray, code: str) -> None:
         """Check the column that names the rows."""
-        import pyarrow.compute as pc
-
         self.note_rows('wrong-id', f'column {name} is no UUID of version 3 or 4', ids, _unlike(ids, UUID))
         counts = pc.value_counts(ids).flatten()
         more = pc.greater(counts[1], 1)
@@ -199,15 +189,11 @@ class _Audit:
 
 
 def _unlike(values: Any, pattern: str) -> Any:
-    import pyarrow.compute as pc
-
     return pc.invert(pc.match_substring_regex(values, pattern))
 
 
 def _is_like(found: pa.DataType, field: pa.Field) -> bool:
     """Tell whether the client can use a type in the place of ours."""
-    import pyarrow as pa
-
     is_text = found in (pa.string(), pa.large_string(), pa.string_view())
     if field.name == 'hash':
         return is_text or found == pa.null()
@@ -227,8 +213,6 @@ def _is_naive_date(text: object) -> bool:
 
 def _read(audit: _Audit, columns: list[str]) -> pa.Table:
     """Read columns as a whole, nulls too; each null is noted, but those of hash."""
-    import pyarrow as pa
-
     parts = []
     for _, found in audit.table.iter_batches(columns, nulls=columns):
         parts.append(pa.table({name: found[name] for name in columns}))
@@ -254,8 +238,6 @@ def _is_nullable(table: TableFile, name: str) -> bool:
 
 def _audit_sessions(audit: _Audit) -> pa.ChunkedArray | None:
     """Check sessions.pqt; return the eids, None where there are none to be had."""
-    import pyarrow.compute as pc
-
     columns = audit.check_schema(sessions_schema(), {'lab': '', 'task_protocol': '', 'projects': ''})
     rows = _read(audit, columns)
     for name in {'lab', 'subject'}.intersection(columns):
@@ -283,8 +265,6 @@ def _audit_sessions(audit: _Audit) -> pa.ChunkedArray | None:
 
 def _check_sorted(audit: _Audit, columns: list[pa.ChunkedArray]) -> None:
     """Check that rows ascend by one column, or by two."""
-    import pyarrow.compute as pc
-
     first, last = columns[0], columns[-1]
     falls = pc.or_(
         pc.greater(first[:-1], first[1:]),
@@ -296,8 +276,6 @@ def _check_sorted(audit: _Audit, columns: list[pa.ChunkedArray]) -> None:
 
 def _audit_datasets(audit: _Audit, eids: pa.ChunkedArray | None) -> None:
     """Check datasets.pqt; `eids` are those of the sessions."""
-    import pyarrow.compute as pc
-
     expected = datasets_schema(('xxh128',))
     optional = {'xxh128': '', 'default_revision': 'no-default-revision', 'qc': 'no-qc' if audit.rows else ''}
     columns = audit.check_schema(expected, optional)
@@ -332,8 +310,6 @@ def _audit_datasets(audit: _Audit, eids: pa.ChunkedArray | None) -> None:
 
 
 def _audit_eids(audit: _Audit, rows: pa.Table, eids: pa.ChunkedArray | None) -> None:
-    import pyarrow.compute as pc
-
     owners = rows['eid']
     audit.note_rows('wrong-id', 'column eid is no UUID of version 3 or 4', owners, _unlike(owners, UUID))
     if eids is not None:
@@ -344,8 +320,6 @@ def _audit_eids(audit: _Audit, rows: pa.Table, eids: pa.ChunkedArray | None) -> 
 
 
 def _audit_paths(audit: _Audit, paths: pa.ChunkedArray) -> None:
-    import pyarrow.compute as pc
-
     is_unsafe = pc.match_substring_regex(paths, UNSAFE)
     audit.note_rows('unsafe-path', 'rel_path is no path below its session', paths, is_unsafe)
     for path in pc.unique(paths.filter(pc.invert(is_unsafe))).to_pylist():
@@ -356,9 +330,6 @@ def _audit_paths(audit: _Audit, paths: pa.ChunkedArray) -> None:
 
 def _audit_revisions(audit: _Audit, rows: pa.Table) -> None:
     """Check that of each dataset exactly the last revision is the default one."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     # Without revisions a dataset is its own default: then only those with one are split, in Python.
     paths = pc.unique(rows['rel_path'])
     split = [split_revision(path or '') for path in paths.to_pylist()]

@@ -92,7 +92,7 @@ class Mirror(NamedTuple):
             raise PublishError(
                 f'{escape(self.location.url)}: the index could not be put there ',
                 hint=f'({error.strerror or error}); the new one is complete in '
-                f'{escape(os.fspath(self.folder))}, and the next run puts it there',
+                f'{escape(self.folder)}, and the next run puts it there',
             ) from error
         _write(self.folder / PUBLISHED, look_at_tables(self.location))
         pending.unlink()
@@ -119,7 +119,7 @@ def open_mirror(url: str, access: Access) -> Iterator[Mirror]:
         lock = (folder / 'lock').open('ab')
     except OSError as error:
         raise PublishError(
-            f'{escape(os.fspath(folder))}: an index is made here before it is put into a bucket, which '
+            f'{escape(folder)}: an index is made here before it is put into a bucket, which '
             f'failed ({error.strerror}): expected XDG_STATE_HOME to name a folder that can be written to'
         ) from error
     otherwise = 'or let XDG_STATE_HOME name a folder of another disk'

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from fastindex.errors import UsageError
+from fastindex.lazy import pa, pc
 from fastindex.names.alf import SessionParts
 from fastindex.names.ids import NAMESPACE
 from fastindex.records import Record
@@ -20,9 +21,6 @@ from fastindex.tables.quality import Outcomes
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, KnownTables
 from fastindex.text import escape
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ['Carrier', 'KeptIds']
 
@@ -105,9 +103,6 @@ class Carrier:
         return [eid if eid in source.row_of else source.find(parts) or '' for source in self.sources]
 
     def _fill_sessions(self, sessions: pa.Table) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         found = []
         for number, source in enumerate(self.sources):
             owners = [self._owners[eid][number] for eid in sessions['id'].to_pylist()]
@@ -124,8 +119,6 @@ class Carrier:
         return filled
 
     def _fill_datasets(self, datasets: pa.Table) -> pa.Table:
-        import pyarrow.compute as pc
-
         keys = pc.binary_join_element_wise(datasets['eid'], datasets['rel_path'], '/')
         found = []
         eids = pc.unique(datasets['eid']).to_pylist()
@@ -142,9 +135,6 @@ class Carrier:
 
     def _judge(self, datasets: pa.Table) -> pa.Table:
         """Put the outcomes of quality control in."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         position = datasets.schema.get_field_index('qc')
         if self.outcomes is None or position < 0:
             return datasets
@@ -172,8 +162,6 @@ class Carrier:
 
     def _mark_revisions(self, datasets: pa.Table, marks: list[pa.ChunkedArray]) -> pa.Table:
         """Mark the default revisions as they are known, or count those that are no longer one."""
-        import pyarrow.compute as pc
-
         was = pc.fill_null(pc.coalesce(*marks), False) if marks else None
         if was is None or not pc.any(lost := pc.and_not(was, datasets['default_revision'])).as_py():
             return datasets
@@ -191,9 +179,6 @@ class Carrier:
         further: Sequence[pa.Field],
     ) -> pa.Table:
         """Set the columns of values that some source has, and append the further ones."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         for name in names:
             values = [
                 _as_gaps(known[name].take(rows), name) for known, rows in found if name in known.column_names
@@ -228,8 +213,8 @@ def _list_fields(sources: Sequence[KnownTables], kind: str, others: Sequence[str
             first, owner = fields.setdefault(field.name, (field, source))
             if first.type != field.type:
                 raise UsageError(
-                    f'column {escape(field.name)} is {first.type} in {escape(os.fspath(owner.path))}, and '
-                    f'{field.type} in {escape(os.fspath(source.path))}: expected one type'
+                    f'column {escape(field.name)} is {first.type} in {escape(owner.path)}, and '
+                    f'{field.type} in {escape(source.path)}: expected one type'
                 )
     return [field for field, _ in fields.values()]
 
@@ -241,9 +226,6 @@ def _take(found: Sequence[tuple[pa.Table, Any]], name: str) -> list[pa.ChunkedAr
 
 def _gather(source: KnownTables, sessions: Sequence[tuple[str, str]]) -> pa.Table | None:
     """Gather the rows of some sessions, with a `key` of what we call the session, and the rel_path."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     parts, eids = [], []
     for eid, owner in sessions:
         rows = source.slice(owner)
@@ -258,16 +240,11 @@ def _gather(source: KnownTables, sessions: Sequence[tuple[str, str]]) -> pa.Tabl
 
 
 def _count_equal(these: pa.ChunkedArray, those: pa.ChunkedArray) -> int:
-    import pyarrow.compute as pc
-
     return pc.sum(pc.equal(these, those)).as_py() or 0
 
 
 def _as_gaps(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Make null what says nothing, so that another table may fill it."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     column = column.cast(pa.string())
     empty = QC_CATEGORIES[0] if name == 'qc' else ''
     return pc.if_else(pc.equal(column, empty), pa.scalar(None, pa.string()), column)
@@ -275,9 +252,6 @@ def _as_gaps(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def _to_qc(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """Make the client's categories of their names; what is none of these is NOT_SET."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     categories = pa.array(QC_CATEGORIES, pa.string())
     codes = pc.fill_null(pc.index_in(column, value_set=categories), 0).cast(pa.int8())
     if isinstance(codes, pa.ChunkedArray):
@@ -288,8 +262,6 @@ def _to_qc(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 def _keep_revisions(datasets: pa.Table, was: pa.ChunkedArray) -> pa.ChunkedArray:
     """Mark those revisions that were the default ones; the newest where none was, or more than one."""
-    import pyarrow.compute as pc
-
     bases = pc.replace_substring_regex(datasets['rel_path'], _REVISION, r'\1')
     groups = pc.binary_join_element_wise(datasets['eid'], bases, '/')
     counts = pc.value_counts(groups.filter(was))

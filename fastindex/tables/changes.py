@@ -15,6 +15,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from fastindex.lazy import pa, pc
 from fastindex.records import Record
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.compare import SortedTable, iter_unequal_tables
@@ -25,8 +26,6 @@ from fastindex.tables.moves import MAX_HELD, MAX_HELD_BYTES, Placed, find_moves
 from fastindex.tables.paths import SESSION_COLUMNS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     ToPaths = Callable[[Sequence[Row]], list[str]]
     """Gives the paths of sessions, relative to the root, by the `SESSION_COLUMNS` of their rows."""
     _Place = tuple[str, str | None]  # the path of a session, and the rel_path of a dataset
@@ -133,8 +132,6 @@ def list_columns(old: Tables, new: Path, *, below: Path, among: Sequence[str] | 
 
     old, new, below, among: as for `iter_parts`, which has found no change: both have the same rows
     """
-    import pyarrow as pa
-
     found = set()
     with open_tables(new, below=below) as after:
         for files in zip(old.both, after.both, strict=True):
@@ -237,9 +234,6 @@ def _with_moves(parts: Sequence[RangeChanges], to_paths: ToPaths) -> Iterator[_T
 def _place(
     sides: Sequence[OwnedRows], digests: Sequence[str], number: Callable[[OwnedRows], list[int]]
 ) -> Placed:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     session = array('q', chain.from_iterable(rows.spread(number(rows)) for rows in sides))
     if not session:
         return Placed(pa.nulls(0, pa.string()), session, pa.nulls(0, pa.string()))
@@ -296,8 +290,6 @@ def _iter_tables(
     file: TableFile, columns: Sequence[str], among: Sequence[str] | None, nulls: Sequence[str]
 ) -> Iterator[pa.Table]:
     """Iterate over the rows of a table, whose first column is an eid: of all sessions, or of some."""
-    import pyarrow as pa
-
     groups = None if among is None else _list_groups(file, columns[0], among)
     for _, found in file.iter_batches(columns, nulls=nulls, groups=groups, few=True):
         table = pa.table([found[name] for name in columns], names=list(columns))
@@ -327,9 +319,6 @@ class _Owners:
 
     def of(self, *tables: pa.Table) -> list[OwnedRows]:
         """Find the sessions of rows, which may be several tables of one range of the ids."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         eids = pc.unique(
             pa.chunked_array([chunk for one in tables for chunk in one['eid'].chunks], pa.string())
         )
@@ -343,9 +332,6 @@ class _Owners:
 
     def _find(self, eids: pa.Array, last: str) -> pa.Table:
         """Find sessions, the last of which is known; forget those before it."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         found = []
         while (rows := self._rows.peek()) is not None:
             found.append(rows.filter(pc.is_in(rows['id'], value_set=eids)))

@@ -18,9 +18,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fastindex.errors import InvalidIndexError
+from fastindex.lazy import pa, pc
 from fastindex.names.alf import judge_file, judge_folder
 from fastindex.tables.columns import check_columns
 from fastindex.tables.file import AGAIN, DAMAGES, TABLES, Bounds, Stamp, TableFile, open_table
@@ -29,9 +30,6 @@ from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_sch
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 from fastindex.trees.digests import ALGORITHMS
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = [
     'DIGEST',
@@ -197,7 +195,7 @@ def refusing_damage(folder: Path) -> Iterator[None]:
         raise
     except DAMAGES as error:  # there is no end to what a footer can claim
         raise InvalidIndexError(
-            f'{escape(os.fspath(folder))}: the tables are damaged ({escape(str(error))}). {AGAIN}'
+            f'{escape(folder)}: the tables are damaged ({escape(str(error))}). {AGAIN}'
         ) from error
 
 
@@ -209,7 +207,7 @@ def _check_generations(folder: Path, sessions: TableFile, datasets: TableFile) -
     if generations[0] != generations[1]:
         staged = ' (a run was stopped, and the rest of the new one is staged)'
         raise InvalidIndexError(
-            f'{escape(os.fspath(folder))}: sessions.pqt and datasets.pqt are of different generations'
+            f'{escape(folder)}: sessions.pqt and datasets.pqt are of different generations'
             f'{staged if (folder / STATE_FOLDER / "stage").is_dir() else ""}: run python -m fastindex on it '
             'again'
         )
@@ -218,8 +216,6 @@ def _check_generations(folder: Path, sessions: TableFile, datasets: TableFile) -
 
 def _check_footers(sessions: TableFile, datasets: TableFile) -> None:
     """Check all that the footers of our tables say: a footer has no checksum, but both say the same."""
-    import pyarrow as pa
-
     for key in (b'fastindex', b'one_metadata'):
         if sessions.metadata.get(key) != datasets.metadata.get(key) or key not in sessions.metadata:
             sessions.refuse(f'damaged: {key.decode()} is not what datasets.pqt says')
@@ -260,16 +256,13 @@ def _check_digest(generation: str, sessions: TableFile, datasets: TableFile) -> 
         total.update(digest.digest())
     if total.hexdigest() != generation:
         raise InvalidIndexError(
-            f'{escape(os.fspath(sessions.path))} or datasets.pqt beside it is damaged: the rows have another '
+            f'{escape(sessions.path)} or datasets.pqt beside it is damaged: the rows have another '
             f'digest than when they were written. {AGAIN}'
         )
 
 
 def check_sessions(table: TableFile) -> pa.Array:
     """Check the rows of sessions.pqt; return the eids."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     columns = ['id', 'subject', 'date', 'number']
     if 'lab' in table.schema.names and not pa.types.is_null(table.schema.field('lab').type):
         columns.insert(1, 'lab')
@@ -300,8 +293,6 @@ def check_sessions(table: TableFile) -> pa.Array:
 
 def check_datasets(table: TableFile, eids: pa.Array) -> None:
     """Check the rows of datasets.pqt; `eids` are those of the sessions."""
-    import pyarrow.compute as pc
-
     columns = ['eid', 'id', 'rel_path', 'file_size']
     nulls = ['file_size']  # as in an Alyx database
     if table.is_ours:
@@ -329,8 +320,6 @@ def check_datasets(table: TableFile, eids: pa.Array) -> None:
 
 def _near(eids: pa.Array, owners: pa.Array) -> pa.Array:
     """Cut those of the sorted `eids` out that `owners` may be of: to look into all takes time for all."""
-    import pyarrow.compute as pc
-
     low, high = pc.min_max(owners).as_py().values()
     start, end = (bisect(eids, one, key=lambda eid: eid.as_py()) for one in (low, high))
     return eids[max(0, start - 1) : end]
@@ -338,8 +327,6 @@ def _near(eids: pa.Array, owners: pa.Array) -> pa.Array:
 
 def _check_rel_paths(table: TableFile, paths: pa.Array) -> None:
     """Check distinct paths against the grammar."""
-    import pyarrow.compute as pc
-
     rest = paths.filter(pc.invert(pc.match_substring_regex(paths, _ASCII_REL_PATH)))
     for path in rest.to_pylist():
         folder, _, name = path.rpartition('/')
@@ -349,8 +336,6 @@ def _check_rel_paths(table: TableFile, paths: pa.Array) -> None:
 
 def _check_order(table: TableFile, last: tuple[str, str], eids: pa.Array, ids: pa.Array) -> tuple[str, str]:
     """Check that rows ascend by (eid, id), which also means that none is there twice."""
-    import pyarrow.compute as pc
-
     ascends = pc.or_(
         pc.less(eids[:-1], eids[1:]),
         pc.and_(pc.equal(eids[:-1], eids[1:]), pc.less(ids[:-1], ids[1:])),
@@ -361,14 +346,10 @@ def _check_order(table: TableFile, last: tuple[str, str], eids: pa.Array, ids: p
 
 
 def _all(values: pa.Array) -> bool:
-    import pyarrow.compute as pc
-
     return bool(pc.all(values, min_count=0).as_py())
 
 
 def _check_values(table: TableFile, found: dict[str, Any]) -> None:
-    import pyarrow as pa
-
     for name in ('hash', 'xxh128'):
         if name in found and found[name].type != pa.null():
             table.check_match(name, found[name], DIGEST, '32 hexadecimal digits')

@@ -7,12 +7,9 @@ in its rows is for `fastindex.tables.check` to say.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from fastindex.lazy import pa, pc
 from fastindex.tables.file import TableFile
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ['check_columns', 'sum_bytes']
 
@@ -55,7 +52,6 @@ def check_columns(table: TableFile, name: str) -> None:
 
 def _is(found: pa.DataType, kind: str) -> bool:
     """Tell whether a type is of a kind, be it that of values that stand in a dictionary."""
-    import pyarrow as pa
     from pyarrow import types
 
     if types.is_dictionary(found):
@@ -79,9 +75,6 @@ def sum_bytes(sizes: pa.ChunkedArray | pa.Array) -> int:
     >>> sum_bytes(pa.array([2**64 - 1] * 3, pa.uint64())) == 3 * (2**64 - 1)
     True
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     sizes = sizes.cast(pa.uint64())
     half = pa.scalar(32, pa.uint64())
     high = pc.shift_right(sizes, half)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from fastindex.lazy import pa, pc
 from fastindex.tables.merge import iter_in_order, iter_rows, refuse_order
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ['SortedTable', 'Unequal', 'iter_unequal_tables']
 
@@ -71,8 +69,6 @@ class SortedTable:
 
     def keys_of(self, rows: pa.Table) -> pa.Array:
         """Get the keys of rows, each as one text. Raises InvalidIndexError if they do not ascend."""
-        import pyarrow.compute as pc
-
         keys = rows.column(0)
         for i in range(1, self._keys):
             keys = pc.binary_join_element_wise(keys, rows.column(i), '\0')
@@ -108,8 +104,6 @@ def _are_equal(rows: pa.Table, others: pa.Table) -> bool:
 
 
 def _compare(parts: Sequence[pa.Table], keys: Sequence[pa.Array]) -> Unequal:
-    import pyarrow.compute as pc
-
     are_there = [pc.is_in(keys[i], value_set=keys[1 - i]) for i in (0, 1)]
     removed, added = (part.filter(pc.invert(mask)) for part, mask in zip(parts, are_there, strict=True))
     before, after = (part.filter(mask) for part, mask in zip(parts, are_there, strict=True))

@@ -6,12 +6,8 @@ does, or cannot see, is said.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from fastindex.lazy import pa
 from fastindex.system import is_smb
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ['FEW', 'ChangeTimes']
 

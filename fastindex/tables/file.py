@@ -14,15 +14,13 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from stat import S_ISREG
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
 
 from fastindex import limits
 from fastindex.errors import InvalidIndexError
 from fastindex.folders import open_below, open_file
+from fastindex.lazy import pa, pc, pq
 from fastindex.text import escape
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = [
     'AGAIN',
@@ -71,17 +69,14 @@ def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
         if not os.path.isdir(folder):
             raise InvalidIndexError(f'{escape(folder)}: there is no such folder') from None
         raise InvalidIndexError(
-            f'{escape(os.fspath(path))}: there is no such table: '
-            f'python -m fastindex {escape(folder)} makes it'
+            f'{escape(path)}: there is no such table: python -m fastindex {escape(folder)} makes it'
         ) from None
     except OSError as error:
-        raise InvalidIndexError(
-            f'{escape(os.fspath(path))}: the table cannot be opened ({error.strerror})'
-        ) from error
+        raise InvalidIndexError(f'{escape(path)}: the table cannot be opened ({error.strerror})') from error
     if S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
-    raise InvalidIndexError(f'{escape(os.fspath(path))}: expected a file')
+    raise InvalidIndexError(f'{escape(path)}: expected a file')
 
 
 def stamp_of(file: IO[bytes]) -> Stamp:
@@ -117,9 +112,6 @@ class TableFile:
     """
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         self.path = path
         self.file = file
         self.stamp = stamp_of(file)
@@ -141,7 +133,7 @@ class TableFile:
 
     def refuse(self, what: str) -> NoReturn:
         """Raise: this is no table of an index that can be used."""
-        raise InvalidIndexError(f'{escape(os.fspath(self.path))}: {escape(what)}. {AGAIN}')
+        raise InvalidIndexError(f'{escape(self.path)}: {escape(what)}. {AGAIN}')
 
     def _find_footer(self) -> int:
         """Find where the row groups end and the footer begins."""
@@ -211,9 +203,6 @@ class TableFile:
         groups: the row groups that are read; all if None
         few: whether the batches are small and read by this thread alone, for whom holds several at once
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         free = {*nulls, 'xxh128'} if self.facts.get(UNREAD) else nulls
         # A value that is stored once and meant a million times stays one until its length is known.
         text = [name for name in columns if self._is_text(name)]
@@ -250,17 +239,12 @@ class TableFile:
             self.refuse(f'damaged ({error})')
 
     def _is_text(self, name: str) -> bool:
-        import pyarrow as pa
-
         found = self.schema.field(name).type
         if pa.types.is_dictionary(found):
             found = found.value_type
         return name != 'qc' and found in (pa.string(), pa.large_string(), pa.string_view())
 
     def _to_text(self, name: str, column: Any) -> pa.StringArray:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         if pa.types.is_dictionary(column.type):
             lengths = pc.binary_length(column.dictionary)
             if (pc.max(lengths).as_py() or 0) > limits.MAX_TEXT_BYTES:
@@ -269,8 +253,6 @@ class TableFile:
 
     def check_match(self, name: str, column: Any, pattern: str, expected: str, *, match: bool = True) -> None:
         """Check that each value of a column matches a pattern, or that none does."""
-        import pyarrow.compute as pc
-
         matches = pc.match_substring_regex(column, pattern)
         wrong = pc.invert(matches) if match else matches
         if pc.any(wrong).as_py():
@@ -299,9 +281,6 @@ class GroupTable:
         self.group_rows = [self.footer.row_group(i).num_rows for i in range(self.footer.num_row_groups)]
 
     def _parse(self, file: IO[bytes], footer: Any = None) -> Any:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         return pq.ParquetFile(
             pa.PythonFile(file, 'r'),
             metadata=footer,
@@ -316,8 +295,6 @@ class GroupTable:
 
     def read_rows(self, start: int, count: int) -> pa.Table:
         """Read some rows, in whatever row groups they are."""
-        import pyarrow as pa
-
         parts = []
         for group, end in enumerate(accumulate(self.group_rows)):
             first = max(start, end - self.group_rows[group])
@@ -330,7 +307,7 @@ class GroupTable:
         """Read a row group; InvalidIndexError where the file is not the one that was opened."""
         with open_table(self.path, below=self._below) as file:
             if stamp_of(file) != self.stamp:
-                raise InvalidIndexError(f'{escape(os.fspath(self.path))}: this table was replaced meanwhile')
+                raise InvalidIndexError(f'{escape(self.path)}: this table was replaced meanwhile')
             return self._parse(file, self.footer).read_row_group(group, columns=columns, use_threads=False)
 
 
@@ -342,8 +319,6 @@ class Bounds:
         self._found: dict[tuple[int, str], tuple[str, str]] = {}
 
     def add(self, group: int, columns: dict[str, Any]) -> None:
-        import pyarrow.compute as pc
-
         for name in {'id', 'lab', 'subject', 'eid', 'rel_path'}.intersection(columns):
             low, high = pc.min_max(columns[name]).as_py().values()
             before = self._found.get((group, name), (low, high))

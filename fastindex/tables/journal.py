@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Self
 from xxhash import xxh3_128_digest
 
 from fastindex.folders import OpenFolder, open_below, share
+from fastindex.lazy import pa
 from fastindex.names.ids import Text, UuidIdentity
 from fastindex.tables.check import Published
 from fastindex.tables.metadata import Recipe
@@ -32,8 +33,6 @@ from fastindex.trees import STATE_FOLDER
 from fastindex.trees.digests import ALGORITHMS, Measured
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fastindex.tables.publish import Stage
 
 __all__ = ['JOURNAL', 'Journal', 'KnownDigests', 'Recorder', 'open_recorder']
@@ -206,8 +205,6 @@ class Journal:
 
     def for_shard(self, keys: Sequence[bytes]) -> pa.Table | None:
         """Get the rows of the sessions of a shard, and maybe others; shards come in order."""
-        import pyarrow as pa
-
         first, last = (eid.decode() for eid in UuidIdentity().eids([keys[0], keys[-1]]))
         while self._rest and self._rest[-1].first <= last:
             self._near.append(self._rest.pop())
@@ -220,8 +217,6 @@ class Journal:
 
     def _read(self, file: IO[bytes], record: _Record) -> pa.Table | None:
         """Read one record; None where it is damaged."""
-        import pyarrow as pa
-
         file.seek(record.start)
         data = file.read(record.end - record.start)
         head, rows = data[: _HEAD.size], record.rows
@@ -280,8 +275,6 @@ class KnownDigests(NamedTuple):
 
     def for_shard(self, keys: Sequence[bytes]) -> bytes | None:
         """Take the rows of a shard as `KnownIndex.for_shard` does; of two of one id the last one counts."""
-        import pyarrow as pa
-
         data = self.published.for_shard(keys) if self.published is not None else None
         rows = self.journal.for_shard(keys) if self.journal is not None else None
         if rows is None:

@@ -49,7 +49,7 @@ def lock_index(state: OpenFolder) -> Iterator[int]:
             hold_lock(lock.fileno(), state.path / LOCK, hint=otherwise) as is_ours,
         ):
             if not is_ours:
-                index, holder = escape(os.fspath(state.path.parent)), _read_holder(lock.fileno())
+                index, holder = escape(state.path.parent), _read_holder(lock.fileno())
                 raise LockedError(f'{index}: {holder} is writing this index: wait for it, or end it')
             if not _is_there(state, lock):  # replaced meanwhile, or removed by the run before
                 continue
@@ -59,7 +59,7 @@ def lock_index(state: OpenFolder) -> Iterator[int]:
             _write_holder(lock.fileno())
             yield lock.fileno()
             return
-    raise PublishError(f'{escape(os.fspath(state.path / LOCK))}: somebody replaces this file all the time')
+    raise PublishError(f'{escape(state.path / LOCK)}: somebody replaces this file all the time')
 
 
 def enter_patiently(stack: ExitStack, hold: Callable[[], AbstractContextManager[T]], wait_s: float) -> T:
@@ -90,7 +90,7 @@ def _open_lock(state: OpenFolder) -> IO[bytes]:
         return lock
     lock.close()
     # A FIFO that a stranger put there, for instance.
-    raise PublishError(f'{escape(os.fspath(state.path / LOCK))}: this is no plain file of ours: remove it')
+    raise PublishError(f'{escape(state.path / LOCK)}: this is no plain file of ours: remove it')
 
 
 def _replace(state: OpenFolder) -> None:

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from fastindex.errors import UsageError
+from fastindex.lazy import pc
 from fastindex.tables.changes import OwnedRows, RangeChanges
 from fastindex.tables.check import Tables
 from fastindex.tables.metadata import Recipe
@@ -171,7 +172,6 @@ def _subject_path(lab: str, subject: str) -> str:
 
 def _count_by_subject(tables: Tables) -> dict[str, _Count]:
     """Count the rows of each subject, in step: both tables are sorted by the eid."""
-    import pyarrow.compute as pc
 
     def iter_sessions() -> Iterator[tuple[str, str]]:
         for _, found in tables.sessions.iter_batches(['id', 'lab', 'subject']):

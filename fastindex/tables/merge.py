@@ -11,17 +11,14 @@ wrote it, and of rows in another order some would be passed over, or waited for 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from fastindex.errors import InvalidIndexError
+from fastindex.lazy import pa, pc
 from fastindex.tables.file import AGAIN
 from fastindex.text import escape
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = [
     'CEILING',
@@ -64,8 +61,6 @@ class SortedRows:
 
     def peek(self, count: int) -> pa.Table | None:
         """Look at the next `count` rows, or as many as there are; None where there is none."""
-        import pyarrow as pa
-
         while self._rest is None or self._rest.num_rows < count:
             more = next(self._tables, None)
             if more is None:
@@ -115,8 +110,6 @@ def iter_in_order(tables: Iterator[pa.Table], column: int | str, path: Path) -> 
 
     Raises InvalidIndexError if they do not; `path` names the table.
     """
-    import pyarrow.compute as pc
-
     last = None
     for table in tables:
         if table.num_rows:
@@ -130,7 +123,7 @@ def iter_in_order(tables: Iterator[pa.Table], column: int | str, path: Path) -> 
 
 def refuse_order(path: Path) -> NoReturn:
     """Raise: the rows of a table are not sorted."""
-    raise InvalidIndexError(f'{escape(os.fspath(path))}: its rows are not in the order of their ids. {AGAIN}')
+    raise InvalidIndexError(f'{escape(path)}: its rows are not in the order of their ids. {AGAIN}')
 
 
 def iter_rows(table: pa.Table) -> Iterator[Row]:

@@ -12,18 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from uuid import UUID
 
 from fastindex._version import __version__
 from fastindex.errors import UsageError
+from fastindex.lazy import pa
 from fastindex.names.ids import NAMESPACE
 from fastindex.tables.schema import QC_CATEGORIES
 from fastindex.trees.digests import ALGORITHMS
 from fastindex.trees.fingerprints import FIELDS, check_trust
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ['REVISIONS', 'Recipe', 'date_created_now', 'one_metadata', 'pandas_metadata', 'to_facts']
 
@@ -145,8 +143,6 @@ def pandas_metadata(schema: pa.Schema, index: Iterable[str]) -> bytes:
 
 
 def _pandas_column(field: pa.Field) -> dict[str, Any]:
-    import pyarrow as pa
-
     names: dict[pa.DataType, tuple[str, str]] = {
         pa.string(): ('unicode', 'object'),
         pa.date32(): ('date', 'object'),

@@ -10,10 +10,9 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+from fastindex.lazy import pa, pc
 
 __all__ = ['MAX_HELD', 'MAX_HELD_BYTES', 'Moves', 'Placed', 'find_moves']
 
@@ -40,8 +39,6 @@ class Placed(NamedTuple):
     @classmethod
     def of(cls, rows: Sequence[tuple[str, int, str]]) -> Placed:
         """Make columns of rows."""
-        import pyarrow as pa
-
         contents, sessions, names = zip(*rows, strict=True) if rows else ((), (), ())
         return cls(pa.array(contents, pa.string()), sessions, pa.array(names, pa.string()))
 
@@ -97,8 +94,6 @@ class _Pairs:
 
     def find(self, gone: pa.Array, new: pa.Array) -> None:
         """Pair those that are not paired yet, where one of each side has a key."""
-        import pyarrow.compute as pc
-
         keys = [side.take(left) for side, left in zip((gone, new), self._left, strict=True)]
         once = []
         for side in keys:
@@ -124,20 +119,14 @@ class _Pairs:
 
 def _number(gone: pa.Array, new: pa.Array) -> list[pa.Array]:
     """Give each value of both sides a number."""
-    import pyarrow as pa
-
     both = pa.concat_arrays([gone, new]).dictionary_encode('encode').indices.cast(pa.int64())
     return [both[: len(gone)], both[len(gone) :]]
 
 
 def _join(one: pa.Array, other: pa.Array) -> pa.Array:
     """Join columns of numbers to one column."""
-    import pyarrow.compute as pc
-
     return pc.bit_wise_or(pc.shift_left(one, _BITS), other)
 
 
 def _to_column(numbers: Sequence[int]) -> pa.Array:
-    import pyarrow as pa
-
     return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(array('q', numbers))])

@@ -87,7 +87,7 @@ def look_at_index(folder: Path, number: int, *, below: Path) -> KeptIndex:
     generation = tables[1].facts.get('generation')
     return KeptIndex(
         number,
-        to_text(os.fspath(folder)),
+        to_text(folder),
         None if generation is None else str(generation),
         None if date is None else str(date),
         *counts,

@@ -110,7 +110,7 @@ class Stage:
             info = target.look(name)
             if info is None:
                 continue
-            path = escape(os.fspath(target.path / name))
+            path = escape(target.path / name)
             if S_ISLNK(info.st_mode) and name in TABLES and not self._force:
                 raise PublishError(
                     f'{path}: this is a link to {escape(target.read_link(name))}, expected a file: ',
@@ -206,7 +206,7 @@ class Stage:
                 else 'the one that was there still is'
             )
             raise PublishError(
-                f'{escape(os.fspath(where))}: the index could not be written ({error.strerror or error}); '
+                f'{escape(where)}: the index could not be written ({error.strerror or error}); '
                 f'{was}. {ask_about(error)}',
                 hint='`out` DIR writes it elsewhere',
             ) from error
@@ -264,7 +264,7 @@ class Stage:
             sealed = {name: _digest(self.folder, name) for name in names}
         except ValueError as error:
             raise PublishError(
-                f'{escape(os.fspath(self.path))}: {error}: somebody else changes what is in it; the index '
+                f'{escape(self.path)}: {error}: somebody else changes what is in it; the index '
                 'that was there still is: build again'
             ) from error
         with self.folder.open_new(SEAL) as file:
@@ -328,7 +328,7 @@ def _enter(folder: OpenFolder, name: str) -> OpenFolder:
             raise
         what = 'a link' if S_ISLNK(info.st_mode) else 'a file'
         raise PublishError(
-            f'{escape(os.fspath(folder.path / name))}: this is {what}, expected a folder: remove it'
+            f'{escape(folder.path / name)}: this is {what}, expected a folder: remove it'
         ) from error
 
 

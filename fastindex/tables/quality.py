@@ -9,14 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fastindex.errors import UsageError
+from fastindex.lazy import pa, pc
 from fastindex.tables.schema import QC_CATEGORIES
 from fastindex.text import escape
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ['Outcomes']
 
@@ -32,8 +29,6 @@ class Outcomes:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        import pyarrow.compute as pc
-
         self.path = Path(path)
         rows = self._read().sort_by([('session', 'ascending'), ('line', 'descending')])
         self._used = bytearray((pc.max(rows['line']).as_py() or 0) + 1)
@@ -49,11 +44,9 @@ class Outcomes:
 
     def _read(self) -> pa.Table:
         """Read the three columns, and the number of each line."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
         from pyarrow import csv
 
-        where = escape(os.fspath(self.path))
+        where = escape(self.path)
         try:
             with self.path.open('rb') as file:
                 rows = csv.read_csv(

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from fastindex.errors import InvalidIndexError
+from fastindex.lazy import pa, pc
 from fastindex.names.ids import UuidIdentity
 from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES, GroupTable
@@ -28,9 +29,6 @@ from fastindex.tables.schema import fingerprints_schema, folders_schema, from_ip
 from fastindex.trees import STATE_FOLDER
 from fastindex.trees.digests import Digests
 from fastindex.trees.fingerprints import FIELDS, NO_FINGERPRINT, Fingerprint
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = [
     'FINGERPRINTS',
@@ -120,8 +118,6 @@ class KnownIndex:
 
     def _iter_counts(self) -> Iterator[tuple[str, int]]:
         """Iterate over the sessions and their numbers of rows: in two pieces where a row group ends."""
-        import pyarrow.compute as pc
-
         yield '', 0
         with suppress(*DAMAGES):
             for group in range(self._datasets.footer.num_row_groups):
@@ -142,8 +138,6 @@ class KnownIndex:
             return None
 
     def _take(self, keys: Sequence[bytes]) -> bytes | None:
-        import pyarrow as pa
-
         eids = [eid.decode() for eid in UuidIdentity().eids([keys[0], keys[-1]])]
         runs = [(eids[0], eids[-1])]
         if self._is_sparse:
@@ -163,8 +157,6 @@ class KnownIndex:
 
     def _read_to(self, first: str, last: str) -> pa.Table:
         """Read on until there are rows beyond those of a session, or there are no more."""
-        import pyarrow as pa
-
         rows = self._rows
         while rows is None or not rows.num_rows or rows.column('eid')[-1].as_py() <= last:
             group = next(self._groups, None)
@@ -181,8 +173,6 @@ class KnownIndex:
         return rows
 
     def _read_group(self, group: int) -> pa.Table:
-        import pyarrow as pa
-
         rows = self._datasets.read(group, self._columns)
         for i, field in enumerate(rows.schema):  # as pandas writes it
             if field.type == pa.large_string():

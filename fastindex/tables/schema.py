@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from fastindex.lazy import pa
 from fastindex.names.ids import Text
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = [
     'QC_CATEGORIES',
@@ -38,8 +35,6 @@ QC_CATEGORIES = ('NOT_SET', 'PASS', 'WARNING', 'FAIL', 'CRITICAL')
 
 def sessions_schema() -> pa.Schema:
     """Build the schema of sessions.pqt: one row a session."""
-    import pyarrow as pa
-
     text = pa.string()
     return pa.schema(
         [
@@ -60,8 +55,6 @@ def datasets_schema(algorithms: Sequence[str] = ()) -> pa.Schema:
     algorithms: the digests that every row has. `hash` is MD5 or of type null: the client computes the MD5 of
         each file it loads wherever `hash` is anything but None, an empty string included. `xxh128` is ours.
     """
-    import pyarrow as pa
-
     text = pa.string()
     fields = [
         pa.field('eid', text),
@@ -84,8 +77,6 @@ def fingerprints_schema() -> pa.Schema:
     With `file_size` in datasets.pqt they tell whether a digest still holds. All three are 0, the mark
     `fastindex.trees.fingerprints.NO_FINGERPRINT`, for a file that is to be read again in any case.
     """
-    import pyarrow as pa
-
     return pa.schema([('mtime_ns', pa.int64()), ('ctime_ns', pa.int64()), ('inode', pa.uint64())])
 
 
@@ -106,8 +97,6 @@ def _fits(fingerprint: Fingerprint) -> bool:
 
 def fingerprints_batch(mtimes_ns: array[int], ctimes_ns: array[int], inodes: array[int]) -> pa.RecordBatch:
     """Build rows of the fingerprints."""
-    import pyarrow as pa
-
     schema = fingerprints_schema()
     arrays = [
         pa.Array.from_buffers(field.type, len(inodes), [None, pa.py_buffer(column)])
@@ -121,15 +110,11 @@ def folders_schema() -> pa.Schema:
 
     The first rows have no eid: there are paths of subjects, and for each what is known of its dates.
     """
-    import pyarrow as pa
-
     return pa.schema([('eid', pa.string()), ('folders', pa.string()), ('state', pa.string())])
 
 
 def folders_batch(eids: Text, folders: Text, states: Text) -> pa.RecordBatch:
     """Build rows of it: the paths of all folders of a session, between NUL, and a digest of their states."""
-    import pyarrow as pa
-
     columns = [_strings(eids), _strings(folders), _strings(states)]
     return pa.RecordBatch.from_arrays(columns, schema=folders_schema())
 
@@ -148,8 +133,6 @@ def sessions_batch(
     Built of buffers, as is all that a worker makes: `pa.array` of a list imports pandas where it is
     installed, 0.3 s in each worker.
     """
-    import pyarrow as pa
-
     columns = [
         _strings(ids),
         _strings(labs),
@@ -177,8 +160,6 @@ def datasets_batch(
     old_revisions: rows that the client does not load where no revision is asked for
     hex_digests: for each algorithm those of all rows in one piece, 32 hex digits each
     """
-    import pyarrow as pa
-
     rows = len(sizes)
     md5 = hex_digests.get('md5')
     columns = [
@@ -202,8 +183,6 @@ def datasets_batch(
 
 def _strings(text: Text) -> pa.StringArray:
     """Build a string column of UTF-8 that is known to be valid, without decoding it."""
-    import pyarrow as pa
-
     return pa.StringArray.from_buffers(
         len(text.offsets) - 1, pa.py_buffer(text.offsets), pa.py_buffer(text.data)
     )
@@ -211,8 +190,6 @@ def _strings(text: Text) -> pa.StringArray:
 
 def _booleans(rows: int, false: Iterable[int]) -> pa.BooleanArray:
     """Build a column that is True but for some rows."""
-    import pyarrow as pa
-
     bits = bytearray(b'\xff' * -(-rows // 8))
     for row in false:
         bits[row // 8] &= ~(1 << row % 8)
@@ -221,8 +198,6 @@ def _booleans(rows: int, false: Iterable[int]) -> pa.BooleanArray:
 
 def to_ipc(batch: pa.RecordBatch | pa.Table) -> bytes:
     """Write rows as an Arrow IPC stream, schema included."""
-    import pyarrow as pa
-
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write(batch)
@@ -232,7 +207,5 @@ def to_ipc(batch: pa.RecordBatch | pa.Table) -> bytes:
 
 def from_ipc(data: bytes) -> pa.Table:
     """Read an Arrow IPC stream, without copying it."""
-    import pyarrow as pa
-
     with pa.ipc.open_stream(data) as reader:
         return reader.read_all()

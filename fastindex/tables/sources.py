@@ -6,15 +6,14 @@ Arrow: no dataset is ever an object of Python. Leaves to `fastindex.tables.carry
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from fastindex.errors import IdClashError
+from fastindex.lazy import pa, pc
 from fastindex.names.alf import SessionParts
 from fastindex.names.given_ids import ANY_LAB, SOME_LAB, find_by_parts
 from fastindex.names.ids import NAMESPACE, eid
@@ -24,9 +23,6 @@ from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.paths import SESSION_COLUMNS, write_paths
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 from fastindex.text import escape
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ['DATASET_VALUES', 'SESSION_VALUES', 'KnownTables', 'count_empty', 'is_default', 'list_further']
 
@@ -48,9 +44,6 @@ def list_further(table: TableFile) -> list[str]:
 
 def is_default(column: pa.ChunkedArray | pa.Array, name: str) -> bool:
     """Tell whether a column of values says nothing: it is null, '', or NOT_SET for qc."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if name == 'qc':
         return not pc.any(pc.not_equal(column.cast(pa.string()), QC_CATEGORIES[0])).as_py()
     if column.type == pa.string():
@@ -60,8 +53,6 @@ def is_default(column: pa.ChunkedArray | pa.Array, name: str) -> bool:
 
 def count_empty(sessions: pa.Table) -> int:
     """Count the sessions without projects or without a task."""
-    import pyarrow.compute as pc
-
     return pc.sum(pc.or_(*(pc.equal(sessions[name], '') for name in SESSION_VALUES))).as_py() or 0
 
 
@@ -108,9 +99,6 @@ class KnownTables:
 
     def iter_named(self) -> Iterator[tuple[pa.Array, pa.Array]]:
         """Iterate over the ids and the names of all sessions, then of all datasets; null is no session's."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         columns = (self.sessions[name].to_pylist() for name in ('subject', 'date', 'number'))
         names = [f'{subject}/{date}/{number:03}' for subject, date, number in zip(*columns, strict=True)]
         yield self.sessions['id'].combine_chunks(), pa.array(names, pa.string())
@@ -148,8 +136,6 @@ def _open(path: Path, stack: ExitStack, below: Path | None) -> tuple[TableFile, 
 
 def _read(table: TableFile, columns: Sequence[str], repeated: Sequence[str] = ()) -> pa.Table:
     """Read columns, those of text as strings; the `repeated` ones as a dictionary."""
-    import pyarrow as pa
-
     there = [name for name in columns if name in table.schema.names]
     parts = []
     for _, found in table.iter_batches(there, nulls=there):
@@ -168,15 +154,11 @@ def _read(table: TableFile, columns: Sequence[str], repeated: Sequence[str] = ()
 
 def _give_back() -> None:
     """Give memory back that Arrow took to read and to sort: some 300 bytes a row, which workers inherit."""
-    import pyarrow as pa
-
     pa.default_memory_pool().release_unused()
 
 
 def _plain(array: pa.Array) -> pa.Array:
     """Make plain values of those that stand in a dictionary, and strings of large ones."""
-    import pyarrow as pa
-
     kind = array.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -186,8 +168,6 @@ def _plain(array: pa.Array) -> pa.Array:
 
 
 def _read_sessions(table: TableFile) -> pa.Table:
-    import pyarrow as pa
-
     names = [*SESSION_COLUMNS, *SESSION_VALUES, *list_further(table)]
     rows = _read(table, names)
     if 'lab' not in rows.column_names:
@@ -227,8 +207,6 @@ def _read_datasets(table: TableFile, *, with_ids: bool) -> pa.Table:
 
 
 def _refuse_twins(path: Path, datasets: pa.Table) -> None:
-    import pyarrow.compute as pc
-
     ids = datasets['id'].combine_chunks()
     ids = ids.take(pc.array_sort_indices(ids))  # a table of values takes twice the memory
     if not pc.any(pc.equal(ids[1:], ids[:-1])).as_py():
@@ -236,7 +214,7 @@ def _refuse_twins(path: Path, datasets: pa.Table) -> None:
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field('counts'), 1))
     raise IdClashError(
-        f'{escape(os.fspath(path))}: {len(twice):,} ids stand for more than one dataset, such as '
+        f'{escape(path)}: {len(twice):,} ids stand for more than one dataset, such as '
         f'{twice[0]["values"]} for {twice[0]["counts"]}: expected one each. ',
         hint='Leave `ids_from` out (where these tables are to be replaced, `force` does it): '
         "fastindex makes ids that stay (those of the client's own builder do not)",
@@ -245,8 +223,6 @@ def _refuse_twins(path: Path, datasets: pa.Table) -> None:
 
 def _sort(datasets: pa.Table) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
     """Bring the datasets of a session together; give the place and the number of those of each."""
-    import pyarrow.compute as pc
-
     eids = datasets['eid'].combine_chunks()
     if not len(eids):
         return datasets.drop_columns(['eid']), {}

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastindex.errors import IdClashError, InvalidIndexError, UsageError
+from fastindex.lazy import pa
 from fastindex.names.given_ids import SeenIds
 from fastindex.tables.check import Published
 from fastindex.tables.columns import sum_bytes
@@ -23,8 +24,6 @@ from fastindex.tables.schema import fingerprints_schema, from_ipc
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, is_default
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fastindex.tables.write import PairWriter
 
 __all__ = ['Counts', 'Splice']
@@ -165,8 +164,6 @@ def _iter_groups(
     table: GroupTable, fingerprints: GroupTable | None = None, marks: Sequence[str] = ()
 ) -> Iterator[pa.Table]:
     """Iterate over the row groups of a table, with fingerprints; what has none has the mark."""
-    import pyarrow as pa
-
     for group, count in enumerate(table.group_rows):
         rows = table.read(group).replace_schema_metadata(None)
         known: Any = None if fingerprints is None else fingerprints.read(group)

@@ -92,5 +92,5 @@ def _open_out(out: Path) -> OpenFolder:
         return OpenFolder.open(out)
     except OSError as error:
         raise PublishError(
-            f'{escape(os.fspath(out))}: there is no such folder for the tables ({error.strerror})'
+            f'{escape(out)}: there is no such folder for the tables ({error.strerror})'
         ) from error

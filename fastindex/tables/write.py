@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastindex import limits
 from fastindex.errors import InvalidIndexError, PublishError
 from fastindex.folders import OpenFolder
+from fastindex.lazy import pa, pq
 from fastindex.system import read_at
 from fastindex.tables.file import UNREAD, TableFile
 from fastindex.tables.metadata import one_metadata, pandas_metadata
@@ -20,9 +21,6 @@ from fastindex.tables.schema import (
     from_ipc,
     sessions_schema,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ['PairWriter']
 
@@ -55,8 +53,6 @@ class PairWriter:
         keeps_facts: bool = False,
         with_folders: bool = False,
     ) -> None:
-        import pyarrow as pa
-
         metadata = one_metadata(date_created=date_created, origin=origin)
         self._sessions = _TableWriter(
             folder,
@@ -147,8 +143,6 @@ class _TableWriter:
         index: list[str],
         repeated: list[str],
     ) -> None:
-        import pyarrow as pa
-
         self._path = folder.path / name
         self.schema = schema
         self._metadata = metadata
@@ -169,8 +163,6 @@ class _TableWriter:
             self._write_row_groups(ROW_GROUP_ROWS)
 
     def _write_row_groups(self, min_rows: int) -> None:
-        import pyarrow as pa
-
         table = pa.concat_tables(self._waiting)
         start = 0
         while table.num_rows - start >= min_rows:
@@ -182,8 +174,6 @@ class _TableWriter:
 
     def _open(self, schema: pa.Schema) -> Any:
         if self._writer is None:
-            import pyarrow.parquet as pq
-
             if self._metadata is not None:  # a table for the client
                 pandas = pandas_metadata(schema, self._index)
                 schema = schema.with_metadata({'one_metadata': self._metadata, 'pandas': pandas})

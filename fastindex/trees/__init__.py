@@ -227,7 +227,7 @@ def open_tree(
 
         return ObjectTree.open(os.fspath(root), access or Access(), follow_links=follow_links)
     if access and access != Access():
-        raise UsageError(f'{escape(os.fspath(root))}: ', hint=f'{ACCESS_OPTIONS} are for s3://bucket/prefix')
+        raise UsageError(f'{escape(root)}: ', hint=f'{ACCESS_OPTIONS} are for s3://bucket/prefix')
     if not os.fspath(root):
         raise UsageError("the root is '': expected a folder ('.' is the current one)")
     from fastindex.trees.disk import LocalTree

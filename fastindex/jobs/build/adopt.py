@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import combinations, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from uuid import UUID
 
 from fastindex.errors import IdClashError, InvalidIndexError
 from fastindex.jobs.build.options import Options
+from fastindex.lazy import pa, pc
 from fastindex.names.alf import SessionParts, parse_session_path
 from fastindex.names.given_ids import AdoptedIdentity
 from fastindex.pipeline.discover import Discovery
@@ -25,9 +26,6 @@ from fastindex.tables.foreign import read_edited
 from fastindex.tables.metadata import REVISIONS, Recipe
 from fastindex.tables.sources import SESSION_VALUES, KnownTables
 from fastindex.text import escape
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ['AdoptedIds', 'open_carrier']
 
@@ -66,8 +64,6 @@ class AdoptedIds:
 
     def for_shard(self, keys: Iterable[bytes]) -> AdoptedIdentity:
         """Get the identity for a shard: it knows the datasets of these sessions only."""
-        import pyarrow as pa
-
         owners: list[tuple[bytes, int]] = []
         tables: list[pa.Table] = []
         for source in reversed(self.sources):  # the last one counts
@@ -157,14 +153,11 @@ def _told_by_files(published: Published) -> set[str]:
 
 
 def _name(source: KnownTables) -> str:
-    return escape(os.fspath(source.path))
+    return escape(source.path)
 
 
 def _join(rel_paths: pa.ChunkedArray) -> bytes:
     """Join rel_paths with NUL, which none of them has."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     text = rel_paths.cast(pa.string()).combine_chunks()
     whole = pa.ListArray.from_arrays(pa.array([0, len(text)], pa.int32()), text)
     joined: bytes = pc.binary_join(whole, '\0')[0].as_py().encode()
@@ -182,8 +175,6 @@ def _to_bytes(ids: pa.ChunkedArray) -> bytes:
 
 def _refuse_clashes(first: KnownTables, second: KnownTables) -> None:
     """Refuse an id that stands for one thing in one of two tables, and for another in the other."""
-    import pyarrow.compute as pc
-
     for (ids, names), (other_ids, other_names) in zip(first.iter_named(), second.iter_named(), strict=False):
         rows = pc.index_in(other_ids, value_set=ids)
         differs = pc.fill_null(pc.not_equal(names.take(rows), other_names), False)

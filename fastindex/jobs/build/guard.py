@@ -5,7 +5,6 @@ Each function looks at one thing, and raises where nobody has said that it may b
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +37,7 @@ def refuse_to_lose(out: Path, report: Report) -> None:
     if rows:
         raise EmptyTreeError(
             f'{escape(report.tree.root)}: {report.sessions} sessions without a dataset. Is a disk not '
-            f'mounted? The index in {escape(os.fspath(out))} has datasets and still is there; ',
+            f'mounted? The index in {escape(out)} has datasets and still is there; ',
             hint='`allow_empty` replaces it',
         )
 
@@ -62,6 +61,6 @@ def refuse_losses(losses: Losses, before: Tables, report: Report) -> None:
         lines.append(f'and {len(missing) - MAX_MISSING:,} more labs and subjects')
     lines += [f'problem: {problem}' for problem in report.problems[:3]]
     raise LossError(
-        '\n  '.join([*lines, f'The index in {escape(os.fspath(before.folder))} is as it was; ']),
+        '\n  '.join([*lines, f'The index in {escape(before.folder)} is as it was; ']),
         hint='`allow_removal` goes on without them (with `check` and `changes` FILE it lists them)',
     )

@@ -93,7 +93,7 @@ def choose_trust(trust: Collection[str] | None, root: str | os.PathLike[str]) ->
         return None if trust is None else check_trust(trust)
     if trust is not None:
         raise UsageError(
-            f'{escape(os.fspath(root))}: trust is for a tree on a disk; in a bucket, ETag and time tell '
+            f'{escape(root)}: trust is for a tree on a disk; in a bucket, ETag and time tell '
             'whether an object is as it was'
         )
     return FIELDS
@@ -135,6 +135,6 @@ def check_usage(
         raise UsageError('check and dry_run are two questions: expected one of them')
     if out is None and is_url(root) and not dry_run:
         raise UsageError(
-            f'{escape(os.fspath(root))}: a bucket is only read, unless it is said: ',
+            f'{escape(root)}: a bucket is only read, unless it is said: ',
             hint='expected `out` DIR for the tables, or `out` s3://bucket/prefix',
         )

@@ -6,7 +6,6 @@ of it nobody has asked for. Leaves to `fastindex.tables.foreign` what the tables
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -60,7 +59,7 @@ def carry_on(
     recipes = {replace(recipe, **asked) for recipe in known or {Recipe()}}
     if not (fresh or force) and None in wish and (len(recipes) > 1 or (not known and _has_tables(folder))):
         raise UsageError(
-            f'{escape(os.fspath(folder))}: the tables are damaged, and how this index was made cannot be '
+            f'{escape(folder)}: the tables are damaged, and how this index was made cannot be '
             'told. It was left as it is; ',
             hint='`fresh` makes it anew, as the other options say',
         )

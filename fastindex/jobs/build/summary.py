@@ -5,7 +5,6 @@ Knows what the stages yield, and nothing of their order.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from fastindex.errors import InvalidIndexError
 from fastindex.jobs.build.guard import refuse_losses
 from fastindex.jobs.build.options import Options
+from fastindex.lazy import pa
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Doubt, Problem, Tally
 from fastindex.pipeline.big import HashResult
@@ -42,8 +42,6 @@ from fastindex.trees.fingerprints import FIELDS
 from fastindex.trees.roots import iter_root_warnings
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fastindex.tables.carry import Carrier, KeptIds
     from fastindex.tables.publish import Stage
 
@@ -324,7 +322,7 @@ class Report:
         outcomes = None if self.carrier is None else self.carrier.outcomes
         if outcomes is not None and (unused := outcomes.list_unused()):
             yield (
-                f'{escape(os.fspath(outcomes.path))}: {to_count(len(unused), "line")} of no dataset of this '
+                f'{escape(outcomes.path)}: {to_count(len(unused), "line")} of no dataset of this '
                 f'tree, or of one that a later line is of too; the first is line {unused[0]}'
             )
         if self.carrier is not None and self.carrier.newer:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastindex.errors import InvalidIndexError, UsageError
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.build.scope import Scope, explain_none
+from fastindex.lazy import pa, pc
 from fastindex.names.alf import parse_session_path
 from fastindex.names.given_ids import FilenameIdentity
 from fastindex.names.ids import Identity
@@ -40,8 +41,6 @@ from fastindex.trees.part import is_below
 from fastindex.workers.pool import Pool
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fastindex.tables.write import PairWriter
 
 __all__ = ['Selection', 'keeps_folders', 'open_listings', 'select']
@@ -182,7 +181,7 @@ def _can_carry(published: Published, recipe: Recipe, scope: Scope) -> bool:
         if scope.only is None:
             return False  # all sessions are new
         raise InvalidIndexError(
-            f'{escape(os.fspath(published.folder))}: there is no index of fastindex that is whole, to take '
+            f'{escape(published.folder)}: there is no index of fastindex that is whole, to take '
             'the other sessions from: ',
             hint='leave `only` out once',
         )
@@ -194,7 +193,7 @@ def _can_carry(published: Published, recipe: Recipe, scope: Scope) -> bool:
     if other:
         names = ', '.join(f'`{"hash" if name == "algorithms" else name}`' for name in other)
         raise UsageError(
-            f'{escape(os.fspath(published.folder))}: this index was made in another way, and so are the rows '
+            f'{escape(published.folder)}: this index was made in another way, and so are the rows '
             'that would be carried over: ',
             hint=f'give {names} as for the index, or have all sessions scanned once',
         )
@@ -228,8 +227,6 @@ def _iter_folders(published: Published) -> Iterator[tuple[str, str, str]]:
 
 
 def _read_sessions(published: Published) -> pa.Table:
-    import pyarrow as pa
-
     table = GroupTable(published.folder / 'sessions.pqt', below=published.folder)
     names = ['id', 'lab', 'subject', 'date', 'number']
     groups = [table.read(group, names) for group in range(len(table.group_rows))]
@@ -238,9 +235,6 @@ def _read_sessions(published: Published) -> pa.Table:
 
 def _list_below(sessions: pa.Table, path: str, identity: Identity) -> list[str]:
     """List the eids of the sessions of an index that are in a folder."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     names = path.split('/')
     lab = names[0] if names[1:2] == ['Subjects'] else ''
     below = names[2:] if lab else names

@@ -72,7 +72,7 @@ def iter_lines(
         yield f'{to_count(summary.problem_count, "problem")}: paths that could not be indexed'
         yield from (f'  {problem}' for problem in summary.problems[:MAX_PROBLEMS])
         if summary.problems_path:
-            yield f'  all of them: {escape(os.fspath(summary.problems_path))}'
+            yield f'  all of them: {escape(summary.problems_path)}'
         if about_names:
             yield f'  what to do about names: {about_names}'
     if summary.sessions_path:

@@ -71,7 +71,7 @@ def apply_plan(plan: Plan, stage: Stage) -> str:
     try:
         undo = _write_undo(plan, stage)
     except OSError as error:
-        where = escape(os.fspath(stage.state.path))
+        where = escape(stage.state.path)
         raise FixError(
             f'{where}: what takes the names back could not be written ({error.strerror}): nothing was renamed'
         ) from error

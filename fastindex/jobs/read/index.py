@@ -26,6 +26,7 @@ from fastindex.jobs.read.search import (
     find_sessions,
     select_sessions,
 )
+from fastindex.lazy import pl
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import Stamp, open_table, stamp_of
 from fastindex.tables.metadata import Recipe
@@ -36,7 +37,6 @@ from fastindex.trees import ACCESS_OPTIONS, Access, is_url
 if TYPE_CHECKING:
     from typing import Unpack
 
-    import polars as pl
     from one.api import One
 
     from fastindex.jobs.read.search import Terms
@@ -168,8 +168,6 @@ class Index:
         polars.DataFrame
             The columns of `datasets` and of the sessions, and path: the file, below the root.
         """
-        import polars as pl
-
         frame = find_datasets(self, Query(**terms))
         name = file_path() if self.recipe.uuid_filenames else pl.col('rel_path').cast(pl.String)
         path = pl.concat_str('session_path', name, separator='/').alias('path')
@@ -195,8 +193,6 @@ class Index:
         UsageError
             If the tree is in a bucket: then it has no folder.
         """
-        import polars as pl
-
         if self.url is not None and self.root == self.folder:
             raise UsageError(
                 f'{escape(self.url)}: the sessions are in a bucket: expected root=, the folder that they '
@@ -205,15 +201,11 @@ class Index:
 
         rows = select_sessions(self.sessions.filter(pl.col('id') == str(eid)))
         if rows.is_empty():
-            raise UnknownSessionError(
-                f'{eid}: the index in {escape(os.fspath(self.folder))} has no such session'
-            )
+            raise UnknownSessionError(f'{eid}: the index in {escape(self.folder)} has no such session')
         return self.root / to_system(str(self.session_paths(rows)[0]))
 
     def session_paths(self, sessions: pl.DataFrame) -> pl.Series:
         """Get the paths of sessions, relative to the root, by their rows."""
-        import polars as pl
-
         rows = sessions.select(SESSION_COLUMNS).iter_rows()
         return pl.Series(
             'session_path', list_session_paths(rows, self.recipe.namespace, self.root), pl.String
@@ -235,13 +227,11 @@ class Index:
         return one
 
     def _scan(self, name: str) -> pl.LazyFrame:
-        import polars as pl
-
         path = self.folder / name
         with open_table(path) as file:
             if stamp_of(file) != self.stamps[name]:
                 raise InvalidIndexError(
-                    f'{escape(os.fspath(path))}: this table was replaced since it was opened: open it again'
+                    f'{escape(path)}: this table was replaced since it was opened: open it again'
                 )
             return pl.scan_parquet(file, glob=False)  # keeps the file, whatever becomes of its name
 
@@ -329,9 +319,7 @@ def open_for_command(
     if is_url(folder):
         return _open_copy(os.fspath(folder), root, access)
     if access != Access():
-        raise UsageError(
-            f'{escape(os.fspath(folder))}: ', hint=f'{ACCESS_OPTIONS} are for s3://bucket/prefix'
-        )
+        raise UsageError(f'{escape(folder)}: ', hint=f'{ACCESS_OPTIONS} are for s3://bucket/prefix')
     if {'pyarrow', 'polars', 'numpy'} & {name for name, module in sys.modules.items() if module}:
         return open(folder, root=root)  # these start threads, with which a process cannot be forked
     from fastindex.workers.beside import beside

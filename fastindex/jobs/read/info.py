@@ -12,14 +12,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fastindex.jobs.read.search import select_sessions
+from fastindex.lazy import pl
 from fastindex.names.alf import parse_dataset_name
 from fastindex.names.uuid_names import add_uuid
 from fastindex.tables.previous import KeptIndex, iter_kept
 from fastindex.text import escape, to_count, to_size, to_text
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from fastindex.jobs.read.index import Index
 
 __all__ = ['BigDataset', 'Info', 'LabCount', 'ObjectCount', 'sum_sizes', 'summarize']
@@ -131,8 +130,6 @@ def summarize(index: Index) -> Info:
     InvalidIndexError
         If the tables are not the ones that were checked: open the index again.
     """
-    import polars as pl
-
     datasets = index.datasets
     sessions = select_sessions(index.sessions)
     totals, of_sessions, of_objects, of_revisions, biggest = pl.collect_all(
@@ -177,8 +174,6 @@ def summarize(index: Index) -> Info:
 
 def sum_sizes(column: str = 'file_size') -> pl.Expr:
     """Add up sizes: the sum of a few sparse files is more than 64 bits hold."""
-    import polars as pl
-
     return pl.col(column).cast(pl.Int128).sum()
 
 
@@ -186,8 +181,6 @@ _REVISION = r'(?:^|/)#([^/#]+)#/[^/]*$'
 
 
 def _text() -> pl.Expr:
-    import polars as pl
-
     return pl.col('rel_path').cast(pl.String)
 
 
@@ -197,7 +190,6 @@ def _is_revised() -> pl.Expr:
 
 def _totals(schema: pl.Schema) -> list[pl.Expr]:
     """Count rows; a column that another program left out counts nothing."""
-    import polars as pl
 
     def count(name: str, column: str, rows: pl.Expr) -> pl.Expr:
         found = rows.sum() if column in schema else pl.lit(0)
@@ -229,8 +221,6 @@ def _to_date(value: Any) -> Date | None:
 
 
 def _count_labs(rows: pl.DataFrame) -> tuple[LabCount, ...]:
-    import polars as pl
-
     counts = rows.group_by('lab').agg(
         pl.col('subject').n_unique(),
         pl.len().alias('sessions'),
@@ -257,8 +247,6 @@ def _count_objects(stems: pl.DataFrame) -> tuple[ObjectCount, ...]:
 
 
 def _name_biggest(index: Index, sessions: pl.DataFrame, rows: pl.DataFrame) -> tuple[BigDataset, ...]:
-    import polars as pl
-
     rows = rows.select(pl.col('eid', 'id', 'rel_path').cast(pl.String), 'file_size')
     rows = rows.sort(['file_size', 'eid', 'id'], descending=[True, False, False])
     some = sessions.filter(pl.col('id').is_in(rows['eid'].implode()))

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.read.info import Info, summarize
+from fastindex.lazy import pl
 
 if TYPE_CHECKING:
     from typing import Unpack
-
-    import polars as pl
 
     from fastindex.jobs.read.search import Terms
 

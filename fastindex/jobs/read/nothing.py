@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from fastindex.jobs.read.search import Query, find_sessions, parts_of, select_sessions
+from fastindex.lazy import pl
 from fastindex.text import escape
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ def _say(name: str, value: Any) -> str:
 
 def _near(index: Index, name: str, value: Any) -> str:
     """Name what is in the index and like a value: in another case, or misspelt."""
-    import polars as pl
-
     if name in ('subject', 'lab', 'projects', 'task_protocol'):
         there = select_sessions(index.sessions)[name].unique().to_list()
     elif name == 'date_range':

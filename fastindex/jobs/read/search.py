@@ -20,12 +20,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from fastindex.errors import UsageError
+from fastindex.lazy import pl
 from fastindex.names.alf import parse_dataset_name, split_revision
 from fastindex.tables.schema import QC_CATEGORIES
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from fastindex.jobs.read.index import Index
 
 __all__ = ['Query', 'file_path', 'find_datasets', 'find_sessions', 'parts_of', 'select_sessions']
@@ -137,8 +136,6 @@ def find_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) 
     Gives id, lab, subject, date, number, task_protocol and projects; the last day first, and of each day, and
     of each subject, the last in the order of names and numbers.
     """
-    import polars as pl
-
     frame = _filter_sessions(sessions, query)
     if not query.asks_for_datasets:
         return frame
@@ -170,16 +167,12 @@ def find_datasets(index: Index, query: Query) -> pl.LazyFrame:
 
 def file_path() -> pl.Expr:
     """Make the rel_path of datasets as their files are called where the names carry the ids."""
-    import polars as pl
-
     rel_path = pl.col('rel_path').cast(pl.String)
     stem, extension = (rel_path.str.extract(part) for part in (r'^(?s)(.*\.)', r'([^.]*)$'))
     return pl.concat_str(stem, pl.col('id').cast(pl.String), pl.lit('.'), extension).alias('rel_path')
 
 
 def _filter_sessions(sessions: pl.LazyFrame, query: Query) -> pl.DataFrame:
-    import polars as pl
-
     frame = select_sessions(sessions)
     for name in _SESSION_TERMS:
         if (value := getattr(query, name)) is not None:
@@ -201,8 +194,6 @@ def _filter_sessions(sessions: pl.LazyFrame, query: Query) -> pl.DataFrame:
 
 def select_sessions(sessions: pl.LazyFrame) -> pl.DataFrame:
     """Read the columns of sessions.pqt, whoever wrote it: names as text, '' where there are none."""
-    import polars as pl
-
     schema = sessions.collect_schema()
     columns = []
     for name in ('id', 'lab', 'subject', 'date', 'number', 'task_protocol', 'projects'):
@@ -219,8 +210,6 @@ def select_sessions(sessions: pl.LazyFrame) -> pl.DataFrame:
 
 def _of_sessions(datasets: pl.LazyFrame, found: pl.DataFrame, sessions: pl.LazyFrame) -> pl.LazyFrame:
     """Keep the datasets of the sessions that were found: Polars skips row groups that have none of them."""
-    import polars as pl
-
     schema = datasets.collect_schema()
     texts = [name for name in ('eid', 'id', 'rel_path') if schema[name] != pl.String]
     datasets = datasets.with_columns(pl.col(texts).cast(pl.String)) if texts else datasets
@@ -231,8 +220,6 @@ def _of_sessions(datasets: pl.LazyFrame, found: pl.DataFrame, sessions: pl.LazyF
 
 def _filter_datasets(datasets: pl.LazyFrame, query: Query) -> pl.LazyFrame:
     """Keep the datasets that count: on disk, good enough, and with a path as it was asked for."""
-    import polars as pl
-
     schema = datasets.collect_schema()
     judge = _path_judge(query)
     if judge is not None:
@@ -293,8 +280,6 @@ def _name_of(path: str) -> str:
 
 def _match_values(column: pl.Series, judge: Callable[[str], object]) -> pl.Series:
     """Judge each distinct value of a column; give those that pass."""
-    import polars as pl
-
     return pl.Series([value for value in column.unique().to_list() if judge(value)], dtype=pl.String)
 
 

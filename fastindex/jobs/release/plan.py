@@ -16,12 +16,11 @@ from fastindex.jobs.read.info import sum_sizes
 from fastindex.jobs.read.search import Query, file_path, find_sessions
 from fastindex.jobs.release.members import ORDINARY_NAME, to_member
 from fastindex.jobs.release.pack import FileTask
+from fastindex.lazy import pl
 from fastindex.names.windows import MAX_PATH_CHARACTERS, judge_for_windows
 from fastindex.text import escape, to_count, to_size
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from fastindex.jobs.read.index import Index
 
 __all__ = ['SPLITS', 'Part', 'iter_warnings', 'select_rows', 'split_rows']
@@ -56,8 +55,6 @@ class Part(NamedTuple):
 
     def list_empty_sessions(self) -> list[str]:
         """List the paths of sessions without a dataset: nothing else tells that they are there."""
-        import polars as pl
-
         owners = self.datasets['session_path'].unique()
         empty = self.sessions.filter(~pl.col('session_path').is_in(owners.implode()))
         paths: list[str] = empty['session_path'].to_list()
@@ -76,8 +73,6 @@ def select_rows(index: Index, query: Query | None) -> Part:
 
     Raises ReleaseError if there is none, or a path that cannot be unpacked everywhere.
     """
-    import polars as pl
-
     sessions = find_sessions(index.sessions, index.datasets, query or Query())
     if sessions.is_empty():
         raise ReleaseError(
@@ -142,8 +137,6 @@ def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
 
 def _find_twins(part: Part) -> list[str]:
     """Find paths that are one where a disk does not tell upper from lower case (macOS, Windows)."""
-    import polars as pl
-
     paths = part.datasets['path']
     is_plain = paths.str.contains(r'\A[ -~]*\z')
     rest = paths.filter(~is_plain)
@@ -155,8 +148,6 @@ def _find_twins(part: Part) -> list[str]:
 
 def _find_too_much_for_windows(part: Part) -> list[str]:
     """Find paths that Windows cannot hold, by a name in them or by their length."""
-    import polars as pl
-
     paths = part.datasets['path']
     names = paths.str.split('/').explode().unique()
     wrong = [name for name in names.to_list() if judge_for_windows(name)]
@@ -180,8 +171,6 @@ def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_
     member_bytes: what the format needs for a member
     extra_bytes: what each part has besides: the README and the like
     """
-    import polars as pl
-
     above = pl.when(pl.col('lab') != '').then(pl.col('lab') + '/').otherwise(pl.lit(''))
     group = pl.col('lab') if by == 'lab' else above + pl.col('subject')
     groups = part.sessions.select('session_path', group=group)
@@ -221,8 +210,6 @@ def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_
 
 def _narrow(part: Part, groups: pl.DataFrame, names: Sequence[str]) -> Part:
     """Keep the rows of some groups."""
-    import polars as pl
-
     paths = groups.filter(pl.col('group').is_in(list(names)))['session_path'].implode()
     is_wanted = pl.col('session_path').is_in(paths)
     return Part(part.sessions.filter(is_wanted), part.datasets.filter(is_wanted), tuple(names))

@@ -92,7 +92,7 @@ def check_place(path: Path, root: str, *, overwrite: bool) -> None:
     Raises UsageError, ReleaseError if it cannot.
     """
     target = find_target(path, error=ReleaseError)
-    shown = escape(os.fspath(path))
+    shown = escape(path)
     if target.is_stream:
         raise ReleaseError(
             f'{shown}: this is no file, and an archive is written as a whole: choose another name'
@@ -111,7 +111,7 @@ def _find_kind(name: str, out: str | os.PathLike[str]) -> ArchiveFormat:
     for suffix, kind in _KINDS.items():
         if re.fullmatch(f'.+{re.escape(suffix)}', name, re.DOTALL):
             return kind
-    raise UsageError(f'{escape(os.fspath(out))}: expected a name that ends in {" or ".join(_KINDS)}')
+    raise UsageError(f'{escape(out)}: expected a name that ends in {" or ".join(_KINDS)}')
 
 
 class Making(NamedTuple):
@@ -145,7 +145,7 @@ def choose_making(
         return Making(recipe, given or (folder,) * recipe.ids_from)
     if not foreign.is_table:
         raise ForeignTableError(
-            f'{escape(os.fspath(foreign.path))}: {foreign.what}. It was left as it is. ', hint=_ELSEWHERE
+            f'{escape(foreign.path)}: {foreign.what}. It was left as it is. ', hint=_ELSEWHERE
         )
     with open_tables(folder):
         pass  # they are an index
@@ -164,7 +164,7 @@ def _choose_recipe(
     folder: Path, namespace: UUID | None, keeps_ids: bool, follow_symlinks: bool | None
 ) -> Recipe:
     """Choose the recipe where no tables of others are."""
-    shown = escape(os.fspath(folder))
+    shown = escape(folder)
     found = read_recipes(folder, follow_links=False)
     if not found and not any((folder / name).exists() for name in TABLES):
         return Recipe(

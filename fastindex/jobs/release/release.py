@@ -373,7 +373,7 @@ class _Plan(NamedTuple):
         except OSError as error:
             [path, *_] = parts
             raise ReleaseError(
-                f'{escape(os.fspath(path))}: the archive could not be written ({error.strerror or error}); '
+                f'{escape(path)}: the archive could not be written ({error.strerror or error}); '
                 f'what was there still is. {ask_about(error)}'.rstrip()
             ) from error
         return archives

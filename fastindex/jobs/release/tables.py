@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fastindex.errors import InvalidIndexError
 from fastindex.folders import OpenFolder
 from fastindex.jobs.release.plan import Part
+from fastindex.lazy import pa, pc, pq
 from fastindex.tables.check import refusing_damage
 from fastindex.tables.file import TABLES, GroupTable, TableFile, open_table
 from fastindex.tables.foreign import is_of_client
@@ -22,8 +23,6 @@ from fastindex.tables.write import PairWriter
 from fastindex.text import escape
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fastindex.jobs.read.index import Index
 
 __all__ = ['list_client_tables', 'write_client_tables', 'write_tables']
@@ -37,8 +36,6 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
     origin: a name for the data, in the place of the path on a machine
     date_created: to the minute, as the client wants it; not today, or the bytes would be others tomorrow
     """
-    import pyarrow as pa
-
     eids = pa.array(part.sessions['id'].to_list(), pa.string())
     schemas = sessions_schema(), datasets_schema(index.recipe.algorithms)
     sessions, datasets = (_open(index, name) for name in reversed(TABLES))
@@ -84,8 +81,6 @@ def _open(index: Index, name: str) -> GroupTable:
 
 def _iter_rows(table: GroupTable, column: str, eids: pa.Array) -> Iterator[pa.Table]:
     """Iterate over the rows of a table that are of some sessions, in its order."""
-    import pyarrow.compute as pc
-
     for group in range(len(table.group_rows)):
         rows = table.read(group).replace_schema_metadata(None)
         yield rows.filter(pc.is_in(rows[column], value_set=eids))
@@ -110,10 +105,6 @@ def write_client_tables(
 
     Returns the paths of the tables that were written, in `folder`.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
     eids = pa.array(part.sessions['id'].to_list(), pa.string())
     written = []
     for path in list_client_tables(beside):

@@ -6,13 +6,11 @@ import tarfile
 from calendar import timegm
 from datetime import datetime
 from stat import S_IMODE
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, NamedTuple
 
 from fastindex.jobs.release.formats import Packed, Packer, Writer
 from fastindex.jobs.release.members import FILE_MODE, FOLDER_MODE, to_member
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from fastindex.lazy import pa
 
 __all__ = ['TarZstFormat']
 
@@ -31,8 +29,6 @@ class TarZstFormat(NamedTuple):
 
     def codec(self) -> pa.Codec:
         """Make the compressor: that of pyarrow, which is there anyway."""
-        import pyarrow as pa
-
         return pa.Codec('zstd', compression_level=ZSTD_LEVEL)
 
     def make_header(self, name: str, size_bytes: int, *, is_folder: bool = False) -> bytes:
@@ -50,8 +46,6 @@ class TarZstFormat(NamedTuple):
 
     def compress(self, name: str, data: memoryview, *, is_last: bool) -> bytes | memoryview:
         """See `Format`."""
-        import pyarrow as pa
-
         return bytes(self.codec().compress(pa.py_buffer(data), asbytes=True))
 
     def open_writer(self, file: IO[bytes], directory: IO[bytes]) -> Writer:

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 
 from fastindex.jobs.read.info import Info, sum_sizes, summarize
 from fastindex.jobs.read.search import select_sessions
+from fastindex.lazy import pl
 from fastindex.names.findings import Finding
 from fastindex.names.rule import Rule
 from fastindex.names.rules import RULES
 from fastindex.text import escape, to_size
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from fastindex.jobs.read.index import Index
 
 from fastindex.jobs.report.coverage import Coverage, cover, to_name
@@ -155,8 +154,6 @@ def group_findings(findings: Iterable[Finding]) -> tuple[FindingGroup, ...]:
 
 def _count_sessions(index: Index) -> pl.DataFrame:
     """Read the sessions, by lab, subject, date and number, with the `datasets` and `bytes` of each."""
-    import polars as pl
-
     counts = index.datasets.group_by(pl.col('eid').cast(pl.String).alias('id')).agg(
         pl.len().cast(pl.Int64).alias('datasets'), sum_sizes().alias('bytes')
     )
@@ -169,8 +166,6 @@ def _count_sessions(index: Index) -> pl.DataFrame:
 
 def _count_over_time(sessions: pl.DataFrame, info: Info) -> tuple[str, tuple[TimeBin, ...]]:
     """Count sessions by day, week, month or year: 20 to 200 bins; the lab with most of them first."""
-    import polars as pl
-
     if info.first_date is None or info.last_date is None:
         return 'day', ()
     days = (info.last_date - info.first_date).days
@@ -252,8 +247,6 @@ def _list_sessions(sessions: pl.DataFrame) -> Table:
 
 
 def _list_subjects(sessions: pl.DataFrame) -> Table:
-    import polars as pl
-
     columns = ('lab', 'subject', 'first', 'last', 'sessions', 'datasets', 'bytes')
     counts = (
         sessions.group_by('lab', 'subject')

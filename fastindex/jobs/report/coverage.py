@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from fastindex.lazy import pl
 from fastindex.names.alf import parse_dataset_name
 from fastindex.text import escape
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = [
     'MAX_COVERAGE_COLUMNS',
@@ -67,15 +64,11 @@ _STEM = r'(?:^|/)([^/.]+\.[^/.]+)\.[^/]*$'
 
 def to_stem() -> pl.Expr:
     """Take from a rel_path the start of the name, `_ibl_trials.choice`: the column `stem`."""
-    import polars as pl
-
     return pl.col('rel_path').cast(pl.String).str.extract(_STEM).fill_null('').alias('stem')
 
 
 def cover(datasets: pl.LazyFrame, sessions: pl.DataFrame) -> Coverage:
     """Count the sessions that have a dataset, by subject or lab, and by its object and attribute."""
-    import polars as pl
-
     keys, of = _choose_rows(sessions)
     groups = sessions.group_by(keys).len().sort(keys).with_row_index('row')
     row_of_id = sessions.join(groups, on=keys).select('id', 'row')
@@ -149,8 +142,6 @@ def _add_rows(name: str, rows: Sequence[CoverageRow], width: int) -> CoverageRow
 
 def to_kinds(stems: pl.Series) -> pl.DataFrame:
     """Find the `object.attribute` of the starts of names, `_ibl_trials.choice`; '' where they are not ALF."""
-    import polars as pl
-
     kinds = []
     for stem in stems.to_list():
         try:

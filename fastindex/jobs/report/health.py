@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastindex.jobs.report.coverage import to_kinds, to_name, to_stem
+from fastindex.lazy import pl
 from fastindex.names.rule import Severity
 from fastindex.tables.publish import PROBLEMS
 from fastindex.text import escape, to_count
 from fastindex.trees import STATE_FOLDER
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from fastindex.jobs.read.index import Index
     from fastindex.jobs.read.info import Info
     from fastindex.jobs.report.contents import FindingGroup
@@ -50,8 +49,6 @@ class Incomplete:
 
 def find_incomplete(index: Index, sessions: pl.DataFrame) -> Incomplete:
     """Find the sessions that have some datasets, but not all that at least half of the sessions have."""
-    import polars as pl
-
     datasets = index.datasets
     if 'exists' in datasets.collect_schema():
         datasets = datasets.filter('exists')

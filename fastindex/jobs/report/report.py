@@ -132,7 +132,7 @@ def write_report(
     check_extra()
     target = find_target(out, error=ReportError)
     if not (target.is_stream or target.path.lower().endswith(('.html', '.htm'))):
-        raise UsageError(f'{escape(os.fspath(out))}: expected a name that ends in .html')
+        raise UsageError(f'{escape(out)}: expected a name that ends in .html')
     with open_output(out, error=ReportError) as file:
         contents = gather(index)
         groups, note = None, _NOT_ASKED
@@ -151,7 +151,7 @@ def write_report(
         page = render(contents, groups, note, title).encode()
         file.write(page)
     return ReportSummary(
-        path=to_text(os.fspath(out)),
+        path=to_text(out),
         size_bytes=len(page),
         sessions=contents.info.sessions,
         datasets=contents.info.datasets,

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from fastindex.jobs.read.info import sum_sizes
 from fastindex.jobs.report.coverage import to_name
+from fastindex.lazy import pl
 from fastindex.text import escape
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from fastindex.jobs.read.index import Index
 
 __all__ = ['Storage', 'measure_storage']
@@ -37,8 +36,6 @@ def measure_storage(index: Index, sessions: pl.DataFrame) -> Storage:
 
     sessions: with the `bytes` of each
     """
-    import polars as pl
-
     path = pl.col('rel_path').cast(pl.String)
     collection = (
         path.str.replace(r'(^|/)#[^/#]+#/([^/]*)$', '$1$2').str.extract(r'^(.*)/[^/]*$').fill_null('')
@@ -78,8 +75,6 @@ def _rank(frame: pl.DataFrame) -> tuple[tuple[str, int], ...]:
 
 
 def _find_last(sessions: pl.DataFrame) -> tuple[tuple[str, str, int], ...]:
-    import polars as pl
-
     if sessions.is_empty():
         return ()
     last = sessions['date'].max()
@@ -93,8 +88,6 @@ def _find_last(sessions: pl.DataFrame) -> tuple[tuple[str, str, int], ...]:
 
 def _count_values(index: Index, sessions: pl.DataFrame) -> list[tuple[str, str]]:
     """Count the values of columns that people fill: only those that say something."""
-    import polars as pl
-
     found = []
     for column in ('projects', 'task_protocol'):
         counts = Counter(

@@ -88,7 +88,7 @@ def restore(
                 mirror.publish(is_restored=True)
         index = look_at_index(folder, 0, below=folder)
         return Restored(
-            mirror.location.url if mirror else to_text(os.fspath(folder)),
+            mirror.location.url if mirror else to_text(folder),
             index.generation,
             index.sessions,
             index.datasets,
@@ -100,7 +100,7 @@ def _swap(stage: Stage, folder: Path, number: int) -> None:
     """Let the index that is there and one that is kept change places."""
     source = path_of_kept(folder, number)
     if not source.is_dir():
-        raise InvalidIndexError(f'{escape(os.fspath(source))}: no index that was replaced is kept there')
+        raise InvalidIndexError(f'{escape(source)}: no index that was replaced is kept there')
     check_pair(source, below=folder)
     with stage.open():
         with stage.state.enter(source.name) as kept:

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from fastindex.jobs.validate.npy import BadHeaderError, read_shape
+from fastindex.lazy import pa, pq
 from fastindex.names.alf import list_old_revisions, parse_dataset_name, split_revision
 
 __all__ = ['OddShapeError', 'compare_lengths', 'read_length']
@@ -38,9 +39,6 @@ def read_length(fd: int, name: str) -> int | None:
 
 
 def _count_rows(fd: int) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         with open(fd, 'rb', closefd=False) as file:
             return int(pq.read_metadata(file).num_rows)

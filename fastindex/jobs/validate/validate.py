@@ -96,7 +96,7 @@ def validate(
     """
     check_workers(workers, executor, dask)
     if is_url(root):
-        raise UsageError(f'{escape(os.fspath(root))}: validate looks at folders on a disk, not into a bucket')
+        raise UsageError(f'{escape(root)}: validate looks at folders on a disk, not into a bucket')
     codes = _choose_codes(ignore, min_severity)
     tree = open_tree(root, follow_links=follow_symlinks)
     tree = leave_out(tree, exclude=check_patterns(exclude), one_file_system=one_file_system)

@@ -6,7 +6,6 @@ Both come in the order of the index. Leaves what became of a path that the scan 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastindex.errors import InvalidIndexError
 from fastindex.jobs.verify.expected import Expected
 from fastindex.jobs.verify.judge import Difference, Judge, Kind
+from fastindex.lazy import pa, pc
 from fastindex.names.problems import Problem
 from fastindex.pipeline.big import HashResult
 from fastindex.pipeline.collect import complete
@@ -26,8 +26,6 @@ from fastindex.tables.paths import SESSION_COLUMNS
 from fastindex.text import escape
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from fastindex.jobs.verify.verify import Verification
 
     Scanned = Iterator[tuple[ScanResult, list[HashResult]]]
@@ -40,8 +38,6 @@ _DIGEST_COLUMNS = {'xxh128': 'xxh128', 'md5': 'hash'}  # those first that are co
 
 def choose_algorithm(datasets: TableFile) -> str:
     """Choose the digest to compare, of those in the index."""
-    import pyarrow as pa
-
     for algorithm, column in _DIGEST_COLUMNS.items():
         i = datasets.schema.get_field_index(column)
         if i < 0 or datasets.schema.field(i).type == pa.null():
@@ -49,15 +45,13 @@ def choose_algorithm(datasets: TableFile) -> str:
         if not datasets.footer.num_rows or _has_text(datasets, column):
             return algorithm
     raise InvalidIndexError(
-        f'{escape(os.fspath(datasets.path))}: the index has no digests to compare with: ',
+        f'{escape(datasets.path)}: the index has no digests to compare with: ',
         hint='a build with `hash` makes it with them',
     )
 
 
 def _has_text(table: TableFile, column: str) -> bool:
     """Tell whether a column of text has any: the client's own builder writes '' for no digest."""
-    import pyarrow.compute as pc
-
     return any(
         pc.any(pc.greater(pc.binary_length(found[column]), 0)).as_py()
         for _, found in table.iter_batches([column], nulls=[column])

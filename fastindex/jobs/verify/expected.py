@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from fastindex.lazy import pa, pc
 from fastindex.names.alf import SessionPath, split_session_path
 from fastindex.names.given_ids import PathOrder, choose_identity
 from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity, eid, uuid3_bytes
@@ -25,9 +26,6 @@ from fastindex.tables.file import TableFile
 from fastindex.tables.merge import LAST, Row, SortedRows
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ['Expected', 'Share', 'Totals', 'expect']
 
@@ -95,8 +93,6 @@ def expect(tables: Tables, discovery: Discovery, part: Share, *, uuid_filenames:
 
 def _add_uuids(rel_paths: pa.Array, ids: pa.Array) -> pa.Array:
     """Put the ids into the names of files, as `fastindex.names.uuid_names.add_uuid` does."""
-    import pyarrow.compute as pc
-
     stems = pc.replace_substring_regex(rel_paths, r'[^.]*\z', '')
     extensions = pc.replace_substring_regex(rel_paths, r'\A.*\.', '')
     return pc.binary_join_element_wise(stems, ids, pc.binary_join_element_wise('.', extensions, ''), '')
@@ -156,9 +152,6 @@ class _InOrder:
         return row[0], uuid3_bytes(bytes.fromhex(row[0].replace('-', '')), [row[1].encode()])
 
     def _iter_tables(self, table: TableFile, columns: Sequence[str]) -> Iterator[pa.Table]:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         for _, found in table.iter_batches([*columns, 'id'] if self._has_uuids else columns):
             # That the rows are ours says their digest; not that we made them.
             table.check_match(
@@ -171,8 +164,6 @@ class _InOrder:
 
     def _cut(self, rows: pa.Table) -> pa.Table:
         """Cut out the rows of this part; their first column is the eid."""
-        import pyarrow.compute as pc
-
         if self._part.total == 1:
             return rows
         first, end = self._part.bounds()
@@ -183,8 +174,6 @@ class _InOrder:
         return list_session_paths([row], self._namespace)[0]
 
     def total(self) -> Totals:
-        import pyarrow as pa
-
         sessions = datasets = size_bytes = 0
         for _, found in self._tables.sessions.iter_batches(['id']):
             sessions += self._cut(pa.table(found)).num_rows
@@ -222,9 +211,6 @@ class _ByPath:
         return self._part.total == 1 or self._part.has(uuid3_bytes(NAMESPACE.bytes, [path.encode()]))
 
     def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         self._tables.check_rows()
         path_of = dict(self._iter_sessions())
         kept = sorted(filter(self._has, path_of.values()))
@@ -262,9 +248,6 @@ class _ByPath:
 
     def _iter_datasets(self, path_of: dict[str, str], digest: str | None) -> Iterator[pa.Table]:
         """Iterate over the rows of datasets, with paths as ids; those of no session are at no path."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         text = pa.string()
         types = {'eid': text, 'rel_path': text, 'file_size': pa.uint64()}
         if digest:

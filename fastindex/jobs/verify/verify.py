@@ -19,6 +19,7 @@ from fastindex.errors import UsageError
 from fastindex.jobs.verify.comparison import Comparison, choose_algorithm
 from fastindex.jobs.verify.expected import Share, expect
 from fastindex.jobs.verify.judge import Difference, Judge, Kind
+from fastindex.lazy import pa
 from fastindex.names.given_ids import FilenameIdentity
 from fastindex.names.ids import UuidIdentity
 from fastindex.names.problems import Problem
@@ -36,8 +37,6 @@ from fastindex.workers.pool import check_workers, open_pool
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
-
-    import pyarrow as pa
 
     from fastindex.trees.store import Location
     from fastindex.workers.pool import Dask
