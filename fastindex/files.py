@@ -44,6 +44,7 @@ __all__ = [
     'new_folder',
     'open_output',
     'open_outputs',
+    'temporary_folder',
 ]
 
 READER_SECONDS = 10  # time that the reader of a FIFO has to open it
@@ -115,6 +116,15 @@ def find_temporary() -> str:
         raise OutputError(
             'there is no folder for temporary files: expected TMPDIR to name one that can be written to'
         ) from error
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder for temporary files, which is gone when the block has ended."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix='fastindex-', dir=find_temporary(), ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def is_stdout(path: str) -> bool:

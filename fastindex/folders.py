@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISREG
-from types import TracebackType
 from typing import IO, Self
 
 from fastindex.system import OPENS_BY_FOLDER, flags, is_link, is_smb, long_path, sync_file, sync_folder
@@ -104,9 +103,7 @@ class OpenFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

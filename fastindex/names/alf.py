@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from enum import StrEnum
 from typing import NamedTuple, NewType
@@ -26,6 +27,7 @@ __all__ = [
     'SessionParts',
     'SessionPath',
     'SkipReason',
+    'find_session_path',
     'is_dataset_name',
     'is_opaque_folder',
     'is_revision_folder',
@@ -273,6 +275,21 @@ def parse_session_path(path: str) -> SessionParts:
         if not (judge_date(date) or judge_number(number)):
             return SessionParts(lab, subject, Date.fromisoformat(date), int(number))
     raise ValueError(f'{path!r} is not (lab/Subjects/)subject/date/number')
+
+
+def find_session_path(path: str) -> SessionPath | None:
+    """Find the session path that a path begins with; None where it lies in no session.
+
+    >>> find_session_path('s1/2024-01-01/001/alf/a.b.npy')
+    's1/2024-01-01/001'
+    """
+    names = path.split('/')
+    for count in (5, 3):
+        session = '/'.join(names[:count])
+        with suppress(ValueError):
+            parse_session_path(session)
+            return SessionPath(session)
+    return None
 
 
 def split_session_path(path: SessionPath) -> tuple[str, str, str, str]:

@@ -1,30 +1,20 @@
-"""Collect the record batches of the shards, in order, into a pair of Parquet files, and the fingerprints.
+"""Collect what the shards gave, in order: unpack rows, fill in big files, drop ids that were there before.
 
-Memory is that of one row group, whatever the size of the tree. Row groups have a fixed number of rows, so
-that the bytes do not depend on how the sessions were cut into shards. The *generation*, which both files
-carry, is the XXH3-128 of all their row groups: the same rows are the same generation.
+Memory is that of a shard. Leaves writing to `fastindex.tables.write`.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
-
-from fastindex.lazy import pa, pc
-from fastindex.names.alf import list_old_revisions
-from fastindex.tables.schema import fingerprint_columns, from_ipc
-
-if TYPE_CHECKING:
-    from fastindex.trees.digests import Measured
-    from fastindex.trees.fingerprints import Fingerprint
-
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
-from fastindex.names.alf import parse_session_path
+from fastindex.lazy import pa, pc
+from fastindex.names.alf import find_session_path, list_old_revisions
 from fastindex.names.given_ids import SeenIds
 from fastindex.names.ids import eid
-from fastindex.names.problems import Problem, Reason
+from fastindex.names.problems import Reason
 from fastindex.names.uuid_names import add_uuid
 from fastindex.pipeline.big import HashResult
 from fastindex.pipeline.rows import NO_DIGEST
@@ -32,7 +22,9 @@ from fastindex.pipeline.scan import ScanResult
 from fastindex.tables.columns import sum_bytes
 from fastindex.tables.merge import iter_rows
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
-from fastindex.tables.schema import to_ipc
+from fastindex.tables.schema import fingerprint_columns, from_ipc, to_ipc
+from fastindex.trees.digests import Measured
+from fastindex.trees.fingerprints import Fingerprint
 
 __all__ = ['complete', 'drop_datasets', 'iter_unique']
 
@@ -161,7 +153,7 @@ def _drop_seen(
         name = rel_path if f'.{id}.' in rel_path else add_uuid(rel_path, id)
         tally.problem(f'{path_of[session]}/{name}', Reason.UUID_TWICE)
     # As if they had been found in the scan, so that shards of another size give the same list.
-    tally.problems.sort(key=lambda problem: (_eid_of(problem, namespace), problem))
+    tally.problems.sort(key=lambda one: (eid(find_session_path(one.path) or '', namespace=namespace), one))
     fingerprints = None if result.fingerprints is None else from_ipc(result.fingerprints)
     datasets, fingerprints = drop_datasets(datasets, fingerprints, rows)
     kept = {row: new for new, row in enumerate(sorted(set(range(result.dataset_count)).difference(rows)))}
@@ -174,16 +166,3 @@ def _drop_seen(
         reused=min(result.reused, len(kept)),
         subtasks=[task._replace(row=kept[task.row]) for task, _ in big],
     ), [done for _, done in big]
-
-
-def _eid_of(problem: Problem, namespace: UUID) -> bytes:
-    """Get the eid of the session that a problem lies in."""
-    names = problem.path.split('/')
-    for count in (5, 3):
-        path = '/'.join(names[:count])
-        try:
-            parse_session_path(path)
-        except ValueError:
-            continue
-        return eid(path, namespace=namespace).bytes
-    raise AssertionError(f'{problem.path!r} lies in no session, but a scan of one met it')

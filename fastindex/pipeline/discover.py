@@ -159,7 +159,7 @@ def _run(
     identity: Identity,
     pool: Pool,
     found: Discovery,
-    task: type[FoldersTask] | type[SubjectsTask],
+    task: type[FoldersTask],
     paths: Sequence[str],
     meanwhile: Callable[[], object] | None,
     listings: Listings | None,
@@ -194,49 +194,41 @@ class FoldersTask(NamedTuple):
     def run(self) -> Discovery:
         """Look into them."""
         found = Discovery([], [], Tally(list_skips=self.list_skips))
-        sessions: list[str] = []
-        for path in self.paths:
-            try:
-                names = list_folders(self.tree, path, found.tally)
-            except OSError as error:
-                found.tally.error(path, error)
-                continue
-            dates = [name for name in names if judge_date(name) is not SkipReason.NOT_DATE]
-            if 'Subjects' in names:
-                above = f'{path}/Subjects'
-                subjects = _list_folders(self.tree, above, found.tally)
-                found.subjects.extend(f'{above}/{name}' for name in subjects)
-                sessions += _iter_sessions(self.tree, path, dates, found.tally)
-                for name in sorted(set(names).difference(dates, ['Subjects'])):
-                    if has_dates(self.tree, f'{path}/{name}'):
-                        found.tally.doubt(f'{path}/{name}', Doubt.LEFT_OUT)
-                    _skip(found.tally, f'{path}/{name}', SkipReason.NOT_LAB_OR_SUBJECT)
-            elif dates:
-                sessions += _iter_sessions(self.tree, path, names, found.tally)
-            else:
-                _doubt(self.tree, path, names, found.tally)
-                _skip(found.tally, path, SkipReason.NOT_LAB_OR_SUBJECT)
+        sessions = [session for path in self.paths for session in self._iter_sessions(path, found)]
         found.sessions.append(_pack(self.tree, self.identity, sessions))
         return found._replace(noted=take_noted(self.tree))
 
+    def _iter_sessions(self, path: str, found: Discovery) -> Iterator[str]:
+        try:
+            names = list_folders(self.tree, path, found.tally)
+        except OSError as error:
+            found.tally.error(path, error)
+            return
+        dates = [name for name in names if judge_date(name) is not SkipReason.NOT_DATE]
+        if 'Subjects' in names:
+            above = f'{path}/Subjects'
+            subjects = _list_folders(self.tree, above, found.tally)
+            found.subjects.extend(f'{above}/{name}' for name in subjects)
+            yield from _iter_sessions(self.tree, path, dates, found.tally)
+            for name in sorted(set(names).difference(dates, ['Subjects'])):
+                if has_dates(self.tree, f'{path}/{name}'):
+                    found.tally.doubt(f'{path}/{name}', Doubt.LEFT_OUT)
+                _skip(found.tally, f'{path}/{name}', SkipReason.NOT_LAB_OR_SUBJECT)
+        elif dates:
+            yield from _iter_sessions(self.tree, path, names, found.tally)
+        else:
+            _doubt(self.tree, path, names, found.tally)
+            _skip(found.tally, path, SkipReason.NOT_LAB_OR_SUBJECT)
 
-class SubjectsTask(NamedTuple):
+
+class SubjectsTask(FoldersTask):
     """Subjects, whose sessions are listed."""
 
-    tree: Tree
-    identity: Identity
-    paths: tuple[str, ...]
-    list_skips: bool = False
+    __slots__ = ()
 
-    def run(self) -> Discovery:
-        """Look into them."""
-        found = Discovery([], [], Tally(list_skips=self.list_skips))
-        sessions: list[str] = []
-        for path in self.paths:
-            dates = _list_folders(self.tree, path, found.tally)
-            sessions += _iter_sessions(self.tree, path, dates, found.tally)
-        found.sessions.append(_pack(self.tree, self.identity, sessions))
-        return found._replace(noted=take_noted(self.tree))
+    def _iter_sessions(self, path: str, found: Discovery) -> Iterator[str]:
+        dates = _list_folders(self.tree, path, found.tally)
+        yield from _iter_sessions(self.tree, path, dates, found.tally)
 
 
 def _pack(tree: Tree, identity: Identity, paths: list[str]) -> Sessions:

@@ -23,11 +23,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from fastindex.errors import InvalidIndexError, LockedError, PublishError
-from fastindex.files import find_temporary, open_output
+from fastindex.files import open_output, temporary_folder
 from fastindex.folders import patiently
 from fastindex.locks import hold_lock
 from fastindex.tables.file import TABLES, to_object
@@ -189,9 +188,9 @@ def _refuse(location: Location, name: str, error: OSError) -> InvalidIndexError:
 @contextmanager
 def open_copy(location: Location, names: Sequence[str] = TABLES) -> Iterator[Path]:
     """Copy the tables into a folder for the time of a block, as `fetch_tables` does."""
-    with TemporaryDirectory(prefix='fastindex-', dir=find_temporary(), ignore_cleanup_errors=True) as folder:
-        fetch_tables(location, Path(folder), names)
-        yield Path(folder)
+    with temporary_folder() as folder:
+        fetch_tables(location, folder, names)
+        yield folder
 
 
 def open_bucket(

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fastindex.errors import PublishError
-from fastindex.files import find_temporary
+from fastindex.files import temporary_folder
 from fastindex.folders import OpenFolder
 from fastindex.tables.lock import enter_patiently
 from fastindex.tables.publish import STAGE, Stage
@@ -21,15 +21,14 @@ from fastindex.trees import STATE_FOLDER
 __all__ = ['open_draft', 'open_stage', 'open_target', 'recover']
 
 
-def recover(out: Path, *, force: bool = False) -> None:
+def recover(out: Path) -> None:
     """Finish or remove what an earlier run left in a folder, before anything of its index is read.
 
-    What that run was allowed to replace is replaced; nothing else is.
-
-    force: see `open_target`, which says what is raised
+    What that run was allowed to replace is replaced; nothing else is. See `open_target`, which says what is
+    raised.
     """
     if os.path.lexists(out / STATE_FOLDER / STAGE):
-        with open_target(out, force=force, overwrite=True):
+        with open_target(out, overwrite=True):
             pass
 
 
@@ -78,12 +77,7 @@ def open_stage(out: Path, *, force: bool = False, overwrite: bool = False) -> It
 @contextmanager
 def open_draft() -> Iterator[Stage]:
     """Open a stage that is never published, away from every index."""
-    from tempfile import TemporaryDirectory
-
-    with (
-        TemporaryDirectory(prefix='fastindex-', dir=find_temporary()) as folder,
-        open_stage(Path(folder)) as stage,
-    ):
+    with temporary_folder() as folder, open_stage(folder) as stage:
         yield stage
 
 

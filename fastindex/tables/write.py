@@ -1,4 +1,9 @@
-"""Write record batches, in order, into a pair of Parquet files, and the fingerprints."""
+"""Write rows, in order, into a pair of Parquet files, and the fingerprints.
+
+Memory is that of one row group, whatever the size of the tree. Row groups have a fixed number of rows, so
+that the bytes do not depend on how the sessions were cut into shards. The *generation*, which both files
+carry, is the XXH3-128 of all their row groups: the same rows are the same generation.
+"""
 
 from __future__ import annotations
 

@@ -13,10 +13,11 @@ import errno
 import os
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from stat import S_ISREG
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from fastindex.errors import RootError
 from fastindex.names.problems import Tally
@@ -25,7 +26,9 @@ from fastindex.text import escape, to_system
 from fastindex.trees import Folder, Measures, kernel
 from fastindex.trees.fingerprints import Fingerprint, to_state
 
-__all__ = ['LocalTree', 'Walk', 'find_root', 'read_first']
+__all__ = ['LocalFolder', 'LocalTree', 'Walk', 'find_root']
+
+T = TypeVar('T', int, str)
 
 MAX_LINKS = 16
 """Times that one folder is entered through links in one session: links to links double at each step."""
@@ -75,41 +78,60 @@ class Walk(NamedTuple):
         return self.linked[target] > MAX_LINKS or any((one.st_dev, one.st_ino) == target for one in above)
 
 
-def read_first(folder: Folder, name: str, max_bytes: int) -> bytes:
-    """Read the first bytes of a file. See `Folder.read`."""
-    with folder.open(name) as fd:
-        if not S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
-        with open(fd, 'rb', closefd=False) as file:
-            return file.read(max_bytes)
+class LocalFolder(ABC, Generic[T]):
+    """What folders of this machine have in common. See `fastindex.trees.Folder`.
 
+    where: its descriptor, or its whole path
+    """
 
-class _DiskFolder:
-    """An open folder. See `fastindex.trees.Folder`."""
+    __slots__ = ('_follow_links', '_where', 'entered', 'path')
 
-    __slots__ = ('_fd', '_follow_links', 'entered', 'path')
-
-    def __init__(self, path: str, fd: int, follow_links: bool) -> None:
+    def __init__(self, path: str, where: T, follow_links: bool) -> None:
         self.path = path
         self.entered: dict[str, None] = {}  # each once, whatever a listing says
-        self._fd = fd
+        self._where: T = where
         self._follow_links = follow_links
 
-    def __enter__(self) -> _DiskFolder:
+    def __enter__(self) -> Self:
         return self
 
+    @property
+    @abstractmethod
+    def device(self) -> int:
+        """Of the file system that the folder is on."""
+
+    @abstractmethod
+    def open(self, name: str) -> AbstractContextManager[int]:
+        """See `fastindex.trees.Folder`."""
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        with self.open(name) as fd:
+            if not S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
+            with open(fd, 'rb', closefd=False) as file:
+                return file.read(max_bytes)
+
+    def enter(self, name: str) -> None:
+        self.entered[name] = None
+
+
+class _DiskFolder(LocalFolder[int]):
+    """An open folder."""
+
+    __slots__ = ()
+
     def __exit__(self, *failed: object) -> None:
-        os.close(self._fd)
+        os.close(self._where)
 
     def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
-        return kernel.list_folder(self._fd)
+        return kernel.list_folder(self._where)
 
     def kind_of(self, name: str, *, follow: bool = True) -> int:
-        return kernel.kind_of(self._fd, name, follow=follow)
+        return kernel.kind_of(self._where, name, follow=follow)
 
     def link_text(self, name: str) -> str:
         try:
-            return os.fsdecode(os.readlink(to_system(name), dir_fd=self._fd))
+            return os.fsdecode(os.readlink(to_system(name), dir_fd=self._where))
         except OSError:
             return ''
 
@@ -122,7 +144,7 @@ class _DiskFolder:
         with_fingerprints: bool = False,
     ) -> Measures:
         return kernel.measure(
-            self._fd,
+            self._where,
             names,
             algorithms,
             follow_links=self._follow_links,
@@ -132,28 +154,21 @@ class _DiskFolder:
 
     @contextmanager
     def open(self, name: str) -> Iterator[int]:
-        fd = kernel.open_to_read(self._fd, name, follow_links=self._follow_links)
+        fd = kernel.open_to_read(self._where, name, follow_links=self._follow_links)
         try:
             yield fd
         finally:
             os.close(fd)
 
-    def read(self, name: str, max_bytes: int) -> bytes:
-        return read_first(self, name, max_bytes)
-
     @property
     def device(self) -> int:
-        """Of the file system that the folder is on."""
-        return os.fstat(self._fd).st_dev
+        return os.fstat(self._where).st_dev
 
     def state(self, path: str = '') -> Fingerprint:
         if path:
-            info = os.stat(to_system(path), dir_fd=self._fd, follow_symlinks=self._follow_links)
+            info = os.stat(to_system(path), dir_fd=self._where, follow_symlinks=self._follow_links)
             return to_state(info)
-        return to_state(os.fstat(self._fd))
-
-    def enter(self, name: str) -> None:
-        self.entered[name] = None
+        return to_state(os.fstat(self._where))
 
 
 class LocalTree(NamedTuple):

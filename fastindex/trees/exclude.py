@@ -23,7 +23,7 @@ from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 from fastindex.trees.part import PartTree, TreeOver
 
 if TYPE_CHECKING:
-    from fastindex.trees.disk import _DiskFolder
+    from fastindex.trees.disk import LocalFolder
 
 __all__ = [
     'IGNORE_FILE',
@@ -117,7 +117,7 @@ class OneDeviceTree(TreeOver):
             yield folder
 
     def _is_here(self, folder: Folder) -> bool:
-        return cast('_DiskFolder', folder).device == self.device
+        return cast('LocalFolder[int]', folder).device == self.device
 
 
 class _ClosedFolder:

@@ -27,7 +27,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from fastindex.folders import open_file, open_without_waiting
 from fastindex.names.problems import Reason
@@ -100,27 +100,6 @@ def _explain(fd: int | None, name: str, wrong: OSError | Reason) -> OSError | Re
         if kind not in (Kind.FILE, Kind.LINK):
             return Reason.NOT_REGULAR
     return wrong
-
-
-class ListFolder(Protocol):
-    """See `list_folder`."""
-
-    def __call__(self, fd: int, /) -> Iterator[tuple[Sequence[str], bytes]]: ...
-
-
-class Measure(Protocol):
-    """See `measure`."""
-
-    def __call__(
-        self,
-        fd: int,
-        names: Sequence[str],
-        algorithms: tuple[str, ...] = (),
-        *,
-        follow_links: bool,
-        max_bytes: int = sys.maxsize,
-        with_fingerprints: bool = False,
-    ) -> Measures: ...
 
 
 def list_in_python(fd: int | str) -> Iterator[tuple[Sequence[str], bytes]]:
@@ -301,10 +280,10 @@ def _measure_left(
 
 
 class Twin(NamedTuple):
-    """One way to do what this module promises."""
+    """One way to do what this module promises; both take what those in Python do."""
 
-    list_folder: ListFolder
-    measure: Measure
+    list_folder: Callable[[int], Iterator[tuple[Sequence[str], bytes]]]
+    measure: Callable[..., Measures]
 
 
 TWINS = {

@@ -19,25 +19,16 @@ from fastindex.names.problems import Tally
 from fastindex.system import is_link, long_path
 from fastindex.text import from_system, to_system
 from fastindex.trees import Folder, Measures, kernel
-from fastindex.trees.disk import Walk, find_root, read_first
+from fastindex.trees.disk import LocalFolder, Walk, find_root
 from fastindex.trees.fingerprints import Fingerprint, to_state
 
 __all__ = ['PathTree']
 
 
-class _PathFolder:
-    """A folder, by its whole path. See `fastindex.trees.Folder`."""
+class _PathFolder(LocalFolder[str]):
+    """A folder, by its whole path."""
 
-    __slots__ = ('_follow_links', '_where', 'entered', 'path')
-
-    def __init__(self, path: str, where: str, follow_links: bool) -> None:
-        self.path = path
-        self.entered: dict[str, None] = {}  # each once, whatever a listing says
-        self._where = where
-        self._follow_links = follow_links
-
-    def __enter__(self) -> _PathFolder:
-        return self
+    __slots__ = ()
 
     def __exit__(self, *failed: object) -> None:
         """Nothing is held."""
@@ -85,20 +76,13 @@ class _PathFolder:
         finally:
             os.close(fd)
 
-    def read(self, name: str, max_bytes: int) -> bytes:
-        return read_first(self, name, max_bytes)
-
     @property
     def device(self) -> int:
-        """Of the file system that the folder is on."""
         return os.stat(to_system(self._where)).st_dev
 
     def state(self, path: str = '') -> Fingerprint:
         where = to_system(self._path_of(path) if path else self._where)
         return to_state(os.stat(where, follow_symlinks=self._follow_links or not path))
-
-    def enter(self, name: str) -> None:
-        self.entered[name] = None
 
 
 class PathTree(NamedTuple):

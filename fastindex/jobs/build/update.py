@@ -22,7 +22,7 @@ from fastindex.errors import InvalidIndexError, UsageError
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.build.scope import Scope, explain_none
 from fastindex.lazy import pa, pc
-from fastindex.names.alf import parse_session_path
+from fastindex.names.alf import find_session_path
 from fastindex.names.given_ids import FilenameIdentity
 from fastindex.names.ids import Identity
 from fastindex.names.problems import Problem, Reason
@@ -269,15 +269,8 @@ def _iter_problems(path: Path, below: Path) -> Iterator[Problem]:
 
 def _session_key(path: str, identity: Identity) -> bytes:
     """Get the key of the session that a path lies in; b'' where it lies in none."""
-    names = path.split('/')
-    for count in (5, 3):
-        session = '/'.join(names[:count])
-        try:
-            parse_session_path(session)
-        except ValueError:
-            continue
-        return identity.session_keys([session])[0]
-    return b''
+    session = find_session_path(path)
+    return identity.session_keys([session])[0] if session else b''
 
 
 def _has(eids: pa.ChunkedArray | Sequence[str], eid: str) -> bool:

@@ -24,7 +24,7 @@ from fastindex.trees.part import PartTree, TreeOver
 from fastindex.trees.renamed import Node, RenamedTree
 
 if TYPE_CHECKING:
-    from fastindex.trees.disk import LocalTree, _DiskFolder
+    from fastindex.trees.disk import LocalFolder, LocalTree
 
 __all__ = ['Plan', 'Refused', 'Step', 'plan_fixes']
 
@@ -179,7 +179,7 @@ class _Planner:
 
     def _device(self, path: str) -> int:
         with self._open(path) as folder:
-            return cast('_DiskFolder', folder).device
+            return cast('LocalFolder[int]', folder).device
 
     def _look(self, path: str) -> int | None:
         """Tell what is at a path, None where nothing is; it is no matter of what is behind links."""

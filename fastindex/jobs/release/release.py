@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing, nullcontext
 from datetime import UTC, date, datetime
 from itertools import starmap
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from fastindex.errors import FastindexError, ReleaseError
-from fastindex.files import find_temporary, open_outputs
+from fastindex.files import open_outputs, temporary_folder
 from fastindex.folders import ask_about
 from fastindex.jobs.build.build import build, recover
 from fastindex.jobs.build.summary import Summary
@@ -225,7 +224,7 @@ def release(
         findings = count_findings(
             tree, follow_symlinks, recipe, force=force, workers=workers, dask=dask, progress=progress
         )
-        with _open_index_folder(target, is_apart=dry_run or is_apart) as folder:
+        with temporary_folder() if dry_run or is_apart else nullcontext(target) as folder:
             built = build(
                 root,
                 out=folder,
@@ -270,15 +269,6 @@ def release(
         warnings=(*built.warnings, *iter_warnings(rows, [source.name for source in plan.sources])),
         seconds=time.monotonic() - started,
     )
-
-
-@contextmanager
-def _open_index_folder(folder: Path, *, is_apart: bool) -> Iterator[Path]:
-    if not is_apart:
-        yield folder
-        return
-    with TemporaryDirectory(prefix='fastindex-', dir=find_temporary()) as scratch:
-        yield Path(scratch)
 
 
 def _explain_problems(built: Summary) -> str:
@@ -381,12 +371,12 @@ class _Plan(NamedTuple):
     def _write_part(
         self, file: IO[bytes], folder: Path, part: Part, sources: list[Source], pool: Pool, bar: Bar
     ) -> None:
-        with TemporaryDirectory(prefix='fastindex-', dir=find_temporary()) as scratch:
+        with temporary_folder() as scratch:
             date_created = self.moment.isoformat(sep=' ', timespec='minutes')
             about = {'origin': self.name, 'date_created': date_created}
-            write_tables(self.opened, part, Path(scratch), **about)
-            paths = [Path(scratch, name) for name in reversed(TABLES)]
-            paths += write_client_tables(self.beside, part, Path(scratch), **about)
+            write_tables(self.opened, part, scratch, **about)
+            paths = [scratch / name for name in reversed(TABLES)]
+            paths += write_client_tables(self.beside, part, scratch, **about)
             tables = [Source(path.name, path.stat().st_size, path) for path in paths]
             write_archive(
                 part,
