@@ -80,6 +80,12 @@ def _sync_nothing() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def fixed_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that are built twice are the same to the byte."""
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+
+
 @pytest.fixture(params=twins.TWINS)
 def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> kernel.Twin:
     """Run a test with each twin of the kernel, in workers and commands too."""

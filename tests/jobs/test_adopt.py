@@ -22,17 +22,14 @@ from tests.support.strangers import of_a_database
 from tests.support.tables import read, stop_between_the_renames, tables_digest
 from tests.support.trees import grow
 
+pytestmark = pytest.mark.usefixtures('fixed_date')
+
 TREE = {
     f'{subject}/2024-01-0{day}/001/{name}': b'x' * day
     for subject in ('s1', 'my-lab/Subjects/s2')
     for day in (1, 2, 3)
     for name in ('alf/a.b.npy', 'c.d.npy')
 }
-
-
-@pytest.fixture(autouse=True)
-def fixed_date(monkeypatch):
-    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ from fastindex.trees.disk import LocalTree
 from tests.support.tables import read, read_paths, tables_digest
 from tests.support.trees import SESSION, Link, Sparse, grow
 
+pytestmark = pytest.mark.usefixtures('fixed_date')
+
 TREE = {
     f'lab{lab}/Subjects/s{subject}/2024-01-{day:02}/00{number}/{name}': bytes([lab]) * (day + number)
     for lab in range(2)
@@ -43,11 +45,6 @@ SPIKES = f'{SESSION}/alf/spikes.times.npy'
 @pytest.fixture(scope='module')
 def tree(tmp_path_factory):
     return grow(tmp_path_factory.mktemp('tree'), TREE)
-
-
-@pytest.fixture(autouse=True)
-def fixed_date(monkeypatch):
-    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from tests.support.cases import cases
 from tests.support.tables import disown, read, tables_digest
 from tests.support.trees import SESSION, grow
 
+pytestmark = pytest.mark.usefixtures('fixed_date')
+
 DAY_NS = 24 * 3600 * 10**9
 ALWAYS = ('size', 'mtime')
 CHOICES = [ALWAYS, (*ALWAYS, 'ctime'), (*ALWAYS, 'inode'), FIELDS]
@@ -142,11 +144,6 @@ def check(disk: Disk, summary: Summary) -> None:
             ]
             assert alike
             assert 'ctime' not in trust
-
-
-@pytest.fixture(autouse=True)
-def _same_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
 
 
 @pytest.fixture

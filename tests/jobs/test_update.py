@@ -28,6 +28,8 @@ from tests.support.cases import cases
 from tests.support.tables import read_paths, tables_digest
 from tests.support.trees import SESSION, Link, grow
 
+pytestmark = pytest.mark.usefixtures('fixed_date')
+
 REMOVING = {'allow_empty': True, 'allow_removal': True}
 
 OTHER = 'lab/Subjects/s2/2024-01-01/001'
@@ -50,11 +52,6 @@ SESSIONS = [
     for number in ('001', '1', '002')
 ]
 FILES = ['a.b.npy', 'c.d.npy', 'alf/a.b.npy', '#v1#/a.b.npy', '#v2#/a.b.npy', 'no', 'alf/probe00/x.y.csv']
-
-
-@pytest.fixture(autouse=True)
-def _same_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
 
 
 def read_index(folder: Path) -> tuple[bytes, ...]:

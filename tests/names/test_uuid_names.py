@@ -33,15 +33,12 @@ from tests.support.mutations import take_apart
 from tests.support.tables import read, tables_digest
 from tests.support.trees import SESSION, Link, digest_of, grow
 
+pytestmark = pytest.mark.usefixtures('fixed_date')
+
 IDS = [f'6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c{i:02x}' for i in range(100)]
 OTHER = SESSION.replace('s1', 's2')
 ORDER = sorted((SESSION, OTHER), key=fastindex.eid)
 """Of the sessions in the table."""
-
-
-@pytest.fixture(autouse=True)
-def fixed_date(monkeypatch):
-    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
 
 
 @pytest.fixture

@@ -24,10 +24,7 @@ from fastindex.workers.pool import Pool
 from tests.support.tables import read_paths, tables_digest
 from tests.support.trees import SESSION, Fifo, Link
 
-
-@pytest.fixture(autouse=True)
-def fixed_date(monkeypatch):
-    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
+pytestmark = pytest.mark.usefixtures('fixed_date')
 
 
 @pytest.fixture

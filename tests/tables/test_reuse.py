@@ -27,9 +27,12 @@ from fastindex.tables.reuse import FINGERPRINTS, KnownIndex, KnownRows
 from fastindex.tables.schema import fingerprint_columns
 from fastindex.trees import digests, fingerprints
 from fastindex.trees.disk import LocalTree
+from fastindex.trees.fingerprints import NO_FINGERPRINT
 from tests.support.broken import KINDS
 from tests.support.tables import read, stop_between_the_renames, tables_digest
 from tests.support.trees import SESSION, grow
+
+pytestmark = pytest.mark.usefixtures('fixed_date')
 
 TREE = {
     f's{subject}/2024-01-0{day}/001/{name}': f'{subject}{day}{name}'.encode() * subject
@@ -39,11 +42,6 @@ TREE = {
 }
 FIRST = 's1/2024-01-02/001/a.b.npy'
 EDGES = [-(2**63) - 1, -(2**63), 0, 2**63 - 1, 2**63]
-
-
-@pytest.fixture(autouse=True)
-def fixed_date(monkeypatch):
-    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
 
 
 @pytest.fixture
@@ -293,7 +291,7 @@ def test_a_time_that_no_column_can_hold_is_that_of_its_file_alone(
 )
 def test_columns_hold_each_fingerprint_that_fits_and_the_mark_for_the_others(fingerprints):
     expected = [
-        one if all(-(2**63) <= time_ns < 2**63 for time_ns in one[:2]) else fingerprints.NO_FINGERPRINT
+        one if all(-(2**63) <= time_ns < 2**63 for time_ns in one[:2]) else NO_FINGERPRINT
         for one in fingerprints
     ]
     assert list(zip(*fingerprint_columns(fingerprints), strict=True)) == expected
@@ -306,10 +304,10 @@ def test_the_mark_for_never_the_same_equals_nothing(make_tree, build, monkeypatc
     build(root, hash=['md5'])
     table = read(root, 'datasets')
     rows = KnownRows(KnownIndex.open(Published(root), ['md5']).for_shard(ALL), ['md5'])
-    never = fingerprint_columns([fingerprints.NO_FINGERPRINT] * len(TREE))
+    never = fingerprint_columns([NO_FINGERPRINT] * len(TREE))
     sizes = array('Q', [row['file_size'] for row in table])
     assert rows.take_all(''.join(row['id'] for row in table).encode(), (sizes, *never)) is None
-    states = {row['id'].encode(): (row['file_size'], *fingerprints.NO_FINGERPRINT) for row in table}
+    states = {row['id'].encode(): (row['file_size'], *NO_FINGERPRINT) for row in table}
     assert {rows.take(one, state) for one, state in states.items()} == {'recent'}
 
 

@@ -26,6 +26,8 @@ from tests.support.patience import wait_until
 from tests.support.tables import tables_digest
 from tests.support.trees import Sparse, grow
 
+pytestmark = pytest.mark.usefixtures('fixed_date')
+
 TREE = {
     **{
         f'lab{i % 2}/Subjects/s{i}/2024-01-{day:02}/001/alf/{name}': bytes([i, day]) * day
@@ -41,11 +43,6 @@ TREE = {
 def to_task(function, *arguments):
     """A task that any worker can unpickle."""
     return SimpleNamespace(run=partial(function, *arguments))
-
-
-@pytest.fixture(autouse=True)
-def fixed_date(monkeypatch):
-    monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
 
 
 @pytest.fixture(scope='module')
