@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from stat import S_ISREG
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn, Self
 
 from fastindex import limits
 from fastindex.errors import InvalidIndexError
@@ -33,7 +34,6 @@ __all__ = [
     'TableFile',
     'find_footer',
     'open_table',
-    'stamp_of',
     'to_object',
 ]
 
@@ -45,12 +45,46 @@ DAMAGES = (ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, Typ
 
 
 class Stamp(NamedTuple):
-    """Tells a file from another one in its place."""
+    """Tells a file from another one in its place, and from itself when it was changed.
+
+    On an SMB share the time of a file that was just written may become another one by itself, as the server
+    tells it later: so the bytes are compared where anything but the size differs.
+    """
 
     device: int
     inode: int
-    size_bytes: int
     mtime_ns: int
+    size_bytes: int
+    start: int
+    digest: str  # of all bytes from `start` on, XXH3-128 in hex
+
+    @classmethod
+    def of(cls, file: IO[bytes], start: int = 0, digest: str | None = None) -> Self:
+        """Look at an open file, and digest it where that was not done."""
+        info = os.fstat(file.fileno())
+        if digest is None:
+            digest = _digest(file, start, info.st_size).hexdigest()
+        return cls(info.st_dev, info.st_ino, info.st_mtime_ns, info.st_size, start, digest)
+
+    def is_of(self, file: IO[bytes]) -> bool:
+        """Tell whether an open file is this one; its bytes are read only where anything else differs."""
+        now = self.of(file, self.start, self.digest)
+        return now == self or (
+            now.size_bytes == self.size_bytes and self.of(file, self.start).digest == self.digest
+        )
+
+
+def _digest(file: IO[bytes], start: int, end: int, digest: Any = None) -> Any:
+    """Digest the bytes of an open file from `start` to `end`, or on from a digest."""
+    from xxhash import xxh3_128
+
+    digest = xxh3_128() if digest is None else digest
+    file.seek(start)
+    while data := file.read(min(end - start, 2**20)):
+        digest.update(data)
+        start += len(data)
+    file.seek(0)
+    return digest
 
 
 def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
@@ -77,12 +111,6 @@ def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
         return file
     file.close()
     raise InvalidIndexError(f'{escape(path)}: expected a file')
-
-
-def stamp_of(file: IO[bytes]) -> Stamp:
-    """Get what tells an open file from another one, or from itself when it was changed."""
-    info = os.fstat(file.fileno())
-    return Stamp(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
 
 
 def find_footer(file: IO[bytes], size_bytes: int) -> int | None:
@@ -114,7 +142,8 @@ class TableFile:
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self.path = path
         self.file = file
-        self.stamp = stamp_of(file)
+        self._opened = Stamp.of(file, digest='')
+        self.size_bytes = self._opened.size_bytes
         self.content_bytes = self._find_footer()
         try:
             parquet = pq.ParquetFile(
@@ -135,20 +164,32 @@ class TableFile:
         """Raise: this is no table of an index that can be used."""
         raise InvalidIndexError(f'{escape(self.path)}: {escape(what)}. {AGAIN}')
 
+    @cached_property
+    def digests(self) -> tuple[bytes, str]:
+        """The digest of the row groups, and in hex that of all bytes, of one reading."""
+        digest = _digest(self.file, 0, self.content_bytes)
+        rows = digest.digest()
+        return rows, _digest(self.file, self.content_bytes, self.size_bytes, digest).hexdigest()
+
+    @property
+    def stamp(self) -> Stamp:
+        """What tells the file, as it was when it was opened, from others."""
+        return self._opened._replace(digest=self.digests[1])
+
     def _find_footer(self) -> int:
         """Find where the row groups end and the footer begins."""
-        start = find_footer(self.file, self.stamp.size_bytes)
+        start = find_footer(self.file, self.size_bytes)
         if start is None:
             self.refuse('not Parquet, or damaged: it has no footer')
-        footer_bytes = self.stamp.size_bytes - 8 - start
+        footer_bytes = self.size_bytes - 8 - start
         if footer_bytes > limits.MAX_FOOTER_BYTES:
             self.refuse(f'a footer of {footer_bytes} bytes: expected {limits.MAX_FOOTER_BYTES} at most')
         return start
 
     def _check_limits(self) -> None:
         rows, groups = self.footer.num_rows, self._groups()
-        if not 0 <= rows <= self.stamp.size_bytes * limits.MAX_ROWS_PER_BYTE:
-            self.refuse(f'{rows} rows in {self.stamp.size_bytes} bytes: no index has so many')
+        if not 0 <= rows <= self.size_bytes * limits.MAX_ROWS_PER_BYTE:
+            self.refuse(f'{rows} rows in {self.size_bytes} bytes: no index has so many')
         if (
             rows != sum(group.num_rows for group in groups)
             or min((g.num_rows for g in groups), default=0) < 0
@@ -265,20 +306,38 @@ class GroupTable:
 
     A process that is forked meanwhile, be it by the executor of a caller, then has nothing open of an index
     that is to be replaced (P22).
+
+    Raises InvalidIndexError where the file is not the one that was opened.
+
+    stamp: what it must be from the start; the one that is there, if None
     """
 
-    def __init__(self, path: Path, *, below: Path, repeated: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, *, below: Path, repeated: Sequence[str] = (), stamp: Stamp | None = None
+    ) -> None:
         self.path = path
         self._below = below
         self._repeated = repeated
-        with open_table(path, below=below) as file:
-            self.stamp = stamp_of(file)
+        self._stamp = stamp
+        with self._open() as file:
             table = self._parse(file)
         self.footer = table.metadata
         self.schema: pa.Schema = table.schema_arrow
         self.facts = to_object((self.footer.metadata or {}).get(b'fastindex')) or {}
         self.generation: str | None = self.facts.get('generation')
         self.group_rows = [self.footer.row_group(i).num_rows for i in range(self.footer.num_row_groups)]
+
+    def _open(self) -> IO[bytes]:
+        file = open_table(self.path, below=self._below)
+        if self._stamp is None:  # that of its footer, which has the generation: so it stands for the rows
+            size_bytes = os.fstat(file.fileno()).st_size
+            start = max(find_footer(file, size_bytes) or 0, size_bytes - limits.MAX_FOOTER_BYTES)
+            self._stamp = Stamp.of(file, start)
+        elif not self._stamp.is_of(file):
+            file.close()
+            raise InvalidIndexError(f'{escape(self.path)}: this table was replaced meanwhile: try again')
+        self._stamp = Stamp.of(file, self._stamp.start, self._stamp.digest)
+        return file
 
     def _parse(self, file: IO[bytes], footer: Any = None) -> Any:
         return pq.ParquetFile(
@@ -304,10 +363,8 @@ class GroupTable:
         return pa.concat_tables(parts) if parts else self.schema.empty_table()
 
     def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a row group; InvalidIndexError where the file is not the one that was opened."""
-        with open_table(self.path, below=self._below) as file:
-            if stamp_of(file) != self.stamp:
-                raise InvalidIndexError(f'{escape(self.path)}: this table was replaced meanwhile')
+        """Read a row group."""
+        with self._open() as file:
             return self._parse(file, self.footer).read_row_group(group, columns=columns, use_threads=False)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import one.alf.cache
 import polars as pl
@@ -93,11 +95,49 @@ def test_a_folder_of_any_name_can_be_opened(make_tree, build):
     assert fastindex.open(root).sessions.collect().height == 1
 
 
-def test_a_table_that_is_replaced_after_it_was_opened_is_not_used(index, build):
+def change_in_place(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    with path.open('r+b') as file:
+        file.write(content)
+
+
+@pytest.mark.parametrize('how', ['by a run', 'in place', 'in place, of another program'])
+def test_a_table_that_is_replaced_after_it_was_opened_is_not_used(index, build, how):
+    if 'program' in how:
+        disown(index)
     found = fastindex.open(index)
-    build(index)
+    if how == 'by a run':
+        (index / FIRST).unlink()
+        build(index)
+    else:
+        change_in_place(index / 'datasets.pqt')
     with pytest.raises(InvalidIndexError, match=r'datasets.pqt: .*open it again'):
         _ = found.datasets
+
+
+def test_a_table_is_the_same_whatever_times_and_inodes_a_share_tells(index, run, tmp_path, monkeypatch):
+    """On SMB the time of a file may be another one a moment after it was written."""
+    told = count()
+
+    def tell_another(fd):
+        info = os.fstat(fd)
+        fields = ('st_mode', 'st_size', 'st_dev')
+        names = {name: getattr(info, name) for name in fields}
+        return SimpleNamespace(**names, st_ino=next(told), st_mtime_ns=next(told))
+
+    shim = SimpleNamespace(**{**vars(os), 'fstat': tell_another})
+    monkeypatch.setattr('fastindex.tables.file.os', shim)
+    found = fastindex.open(index)
+    assert (found.sessions.collect().height, found.datasets.collect().height) == (2, 3)
+    for words in (
+        [index, '--hash'],
+        [index, '--quick'],
+        ['release', index, '--out', tmp_path / 'x.zip', '--force'],
+        ['verify', index, '--hash'],
+        ['search', index, '--count'],
+    ):
+        assert run(*words)[0] == 0, words
 
 
 def test_frames_stay_what_they_were_when_the_table_is_replaced(index, build):

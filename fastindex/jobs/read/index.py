@@ -28,7 +28,7 @@ from fastindex.jobs.read.search import (
 )
 from fastindex.lazy import pl
 from fastindex.tables.check import check_pair
-from fastindex.tables.file import Stamp, open_table, stamp_of
+from fastindex.tables.file import Stamp, open_table
 from fastindex.tables.metadata import Recipe
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 from fastindex.text import escape, to_count, to_system
@@ -229,7 +229,7 @@ class Index:
     def _scan(self, name: str) -> pl.LazyFrame:
         path = self.folder / name
         with open_table(path) as file:
-            if stamp_of(file) != self.stamps[name]:
+            if not self.stamps[name].is_of(file):
                 raise InvalidIndexError(
                     f'{escape(path)}: this table was replaced since it was opened: open it again'
                 )

@@ -20,7 +20,6 @@ from fastindex.tables.foreign import is_of_client
 from fastindex.tables.metadata import one_metadata, to_facts
 from fastindex.tables.schema import datasets_schema, sessions_schema
 from fastindex.tables.write import PairWriter
-from fastindex.text import escape
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
@@ -72,11 +71,7 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
 
 
 def _open(index: Index, name: str) -> GroupTable:
-    path = index.folder / name
-    table = GroupTable(path, below=index.folder)
-    if table.stamp != index.stamps[name]:
-        raise InvalidIndexError(f'{escape(str(path))}: this table was replaced meanwhile: release again')
-    return table
+    return GroupTable(index.folder / name, below=index.folder, stamp=index.stamps[name])
 
 
 def _iter_rows(table: GroupTable, column: str, eids: pa.Array) -> Iterator[pa.Table]:
