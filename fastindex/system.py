@@ -90,6 +90,8 @@ read_at: Callable[[int, int, int], bytes] = getattr(os, 'pread', _read_at)
 
 def is_smb(path: str) -> bool:
     """Tell whether a path is on an SMB share, as far as the system says it."""
+    if not hasattr(os, 'major'):  # Windows, where a table that is open is not renamed over anywhere
+        return False
     with suppress(OSError, ValueError):
         device = os.stat(path).st_dev
         wanted = f'{os.major(device)}:{os.minor(device)}'

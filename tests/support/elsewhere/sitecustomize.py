@@ -18,20 +18,23 @@ from typing import Any
 
 NOT_ON_MACOS = {os: ['O_TMPFILE', 'sched_getaffinity', 'posix_fadvise', 'O_NOATIME', 'O_PATH', 'getrandom']}
 ON_WINDOWS_TOO = {'O_RDONLY', 'O_WRONLY', 'O_RDWR', 'O_APPEND', 'O_CREAT', 'O_EXCL', 'O_TRUNC'}
+POSIX_CALLS = """
+chown chroot confstr copy_file_range ctermid eventfd fchdir fchmod fchown fdatasync fork forkpty
+fpathconf fstatvfs fwalk get_blocking getegid geteuid getgid getgrouplist getgroups getloadavg
+getpgid getpgrp getpriority getrandom getresgid getresuid getsid getuid getxattr initgroups killpg
+lchown listxattr lockf login_tty major makedev memfd_create minor mkfifo mknod nice openpty pathconf
+pidfd_open pipe2 posix_fadvise posix_fallocate posix_spawn posix_spawnp pread preadv pwrite pwritev
+readv register_at_fork removexattr sched_getaffinity sched_setaffinity sched_yield sendfile
+set_blocking setegid seteuid setgid setgroups setpgid setpgrp setpriority setregid setresgid
+setresuid setreuid setsid setuid setxattr splice statvfs sync sysconf tcgetpgrp tcsetpgrp ttyname
+wait wait3 wait4 waitid writev
+"""
+"""What a Python 3.11 for Windows does not have of `os`, as it says itself; but `uname`, which numpy asks."""
+
 NOT_ON_WINDOWS = {
     os: [
         *(name for name in dir(os) if name.startswith('O_') and name not in ON_WINDOWS_TOO),
-        *('sched_getaffinity', 'fork', 'register_at_fork', 'readv', 'writev', 'pread', 'pwrite'),
-        *(
-            'geteuid',
-            'getuid',
-            'fchmod',
-            'fchown',
-            'statvfs',
-            'mkfifo',
-            'posix_fadvise',
-            'getrandom',
-        ),
+        *POSIX_CALLS.split(),
     ]
 }
 """O_BINARY and the like are not here, and so cannot be tried."""
