@@ -345,6 +345,7 @@ class GroupTable:
             metadata=footer,
             read_dictionary=self._repeated,  # a tenth of the memory
             page_checksum_verification=True,
+            pre_buffer=False,  # else a thread is started, and no worker can be forked
         )
 
     def ends_before(self, group: int, column: str, value: str) -> bool:

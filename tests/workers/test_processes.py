@@ -35,7 +35,7 @@ from tests.support.tasks import (
     large,
     whoami,
 )
-from tests.support.trees import grow
+from tests.support.trees import SESSION, grow
 
 
 def die_once(marker: str) -> str:
@@ -306,6 +306,28 @@ def test_a_process_with_threads_is_not_forked():
         thread.join()
     code = 'from fastindex.workers.child import may_fork; assert may_fork()'
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+FORKS = """
+import os, sys
+from fastindex.cli import main
+from fastindex.workers import child
+root, *runs = sys.argv[1:]
+child._spawn = lambda pipes: os._exit(7)
+for run in runs:
+    if not (pid := os.fork()):
+        os._exit(main([root, '--quiet', '--workers', '2', *run.split()]))
+    if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        sys.exit(f'{run}: {code}')
+"""
+
+
+@pytest.mark.long
+def test_workers_of_each_kind_of_run_are_forked_as_nothing_has_started_a_thread_before(make_tree):
+    root = make_tree({f'{SESSION}/a.b.npy': b'', 'lab/Subjects/s2/2024-01-01/001/a.b.npy': b''})
+    runs = ['--hash', '', '--quick', '--quick', '--new', f'--only {SESSION}', '--rehash', '--check']
+    done = subprocess.run([sys.executable, '-c', FORKS, root, *runs], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b'')
 
 
 @pytest.mark.long
