@@ -100,7 +100,7 @@ def diagnose_beside(name: str, names: Collection[str]) -> Diagnosis | None:
     "a copy that a program has not finished, beside 'spikes.times.npy'"
     """
     left = find_left_over(name)
-    if left and left[1] in names:
+    if left and left[0] is not Left.NOTE and left[1] in names:
         return Diagnosis('ALF315', f'{left[0]}, beside {left[1]!r}')
     return None
 

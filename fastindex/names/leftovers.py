@@ -14,11 +14,21 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from fastindex.names.alf import is_dataset_name
 
-__all__ = ['DATA', 'LEFTOVERS', 'Left', 'Leftover', 'find_left_over', 'find_placeholder', 'is_left_over']
+__all__ = [
+    'DATA',
+    'LEFTOVERS',
+    'Left',
+    'Leftover',
+    'find_left_over',
+    'find_placeholder',
+    'is_left_over',
+    'is_plain',
+]
 
 
 class Left(StrEnum):
@@ -29,6 +39,7 @@ class Left(StrEnum):
     CONFLICT = 'another version, which a program kept beside the file as it could not tell which is right'
     COPY = 'a copy that was made in a file manager or a browser'
     OWN = 'left behind by a program, as it seems'
+    NOTE = 'what a program notes of a file, and not the file itself'
     PLACEHOLDER = 'a placeholder: the file itself is not on this disk'
 
 
@@ -58,8 +69,8 @@ DATA = frozenset(
     [
         *('npy', 'npz', 'sparse_npz', 'pqt', 'parquet', 'csv', 'tsv', 'ssv', 'htsv', 'json', 'jsonable'),
         *('txt', 'log', 'xml', 'yaml', 'yml', 'meta', 'ch', 'bin', 'cbin', 'dat', 'raw', 'mat', 'h5', 'hdf5'),
-        *('nwb', 'pkl', 'mp4', 'avi', 'mkv', 'wav', 'flac', 'png', 'jpg', 'tif', 'tiff', 'pdf', 'zip', 'tar'),
-        *('gz', 'bz2', 'xz'),
+        *('nwb', 'pkl', 'mp4', 'avi', 'mkv', 'mov', 'mj2', 'webm', 'wav', 'flac', 'png', 'jpg', 'jpeg'),
+        *('gif', 'webp', 'tif', 'tiff', 'pdf', 'xlsx', 'zip', '7z', 'tar', 'gz', 'bz2', 'xz', 'zst'),
     ]
 )
 """Extensions of files that the field keeps as datasets: nothing is taken for a left-over of another one."""
@@ -82,6 +93,24 @@ LEFTOVERS = [
         *(Left.PLACEHOLDER, 'odrive (docs.odrive.com, Sync and Unsync)'),
         *(rf'{_NAME}\.cloudf?', 'spikes.times.npy.cloud'),
     ),
+    Leftover(
+        *(Left.PLACEHOLDER, 'Resilio Sync and Connect (help.resilio.com, What Is an RSLS File?)'),
+        *(rf'{_NAME}\.rsl[s~]', 'spikes.times.npy.rsls'),
+    ),
+    Leftover(
+        *(Left.PLACEHOLDER, 'rclone (rclone.org/local, Symlinks): a link, as text'),
+        *(rf'{_NAME}\.rclonelink', 'spikes.times.npy.rclonelink'),
+    ),
+    # Notes: the file may be there, or not
+    Leftover(
+        *(Left.NOTE, 'DVC (dvc.org/doc, .dvc Files), Windows, macOS: what leads to a file'),
+        *(rf'{_NAME}(?:(?: - Shortcut)?\.lnk|\.dvc| alias)', 'spikes.times.npy.dvc'),
+    ),
+    Leftover(
+        *(Left.NOTE, 'streams of NTFS, as WSL, Samba and Synology copy them: where it was downloaded'),
+        *(rf'{_NAME}(?:[:_\uf022\uf03a]?Zone\.Identifier|[:\uf022\uf03a][\w.$]+|@Syno(?:EAStream|Resource))',),
+        'spikes.times.npy:Zone.Identifier',
+    ),
     # Conflicts
     Leftover(
         *(Left.CONFLICT, 'Syncthing (docs.syncthing.net, Understanding Synchronization)'),
@@ -89,8 +118,9 @@ LEFTOVERS = [
         'spikes.times.sync-conflict-20240506-123456-ABCDEFG.npy',
     ),
     Leftover(
-        *(Left.CONFLICT, "Dropbox (X's conflicted copy), Nextcloud, ownCloud, Seafile, Unison"),
-        *(rf'{_STEM} \([^()]*(?-i:onflict)[^()]*\)(?:-?[0-9]+)?{_EXTENSION}',),
+        *(Left.CONFLICT, "Dropbox (X's conflicted copy), Nextcloud, ownCloud, Seafile, Unison, Google Drive"),
+        rf'{_STEM} ?[(\[][^()\[\]]*(?:(?-i:onfli[ck]?t)|case clash)[^()\[\]]*[)\]]'
+        rf'(?:-?[0-9]+)?{_EXTENSION}',
         "spikes.times (Bob's conflicted copy 2024-05-06).npy",
     ),
     Leftover(
@@ -101,6 +131,23 @@ LEFTOVERS = [
     Leftover(
         *(Left.CONFLICT, 'Resilio Sync (help.resilio.com, Conflict files in Sync)'),
         *(rf'{_STEM}(?:\.(?-i:Conflict)[0-9]*)+{_EXTENSION}', 'spikes.times.Conflict.npy'),
+    ),
+    Leftover(
+        *(Left.CONFLICT, 'Synology Drive (kb.synology.com, Why is there file conflict)'),
+        *(rf'{_STEM}_[^_]+_\w{{3}}-[0-9]{{2}}-[0-9]{{4}}-[0-9]{{4}}_\w*Conflict(?:_[0-9]+)?{_EXTENSION}',),
+        'spikes.times_Andy-PC_Jan-03-0901-2013_CaseConflict_1.npy',
+    ),
+    Leftover(
+        *(Left.CONFLICT, 'git-annex (git-annex resolvemerge)'),
+        *(rf'{_STEM}\.variant-[0-9a-f]{{3,4}}{_EXTENSION}', 'spikes.times.variant-f16a.npy'),
+    ),
+    Leftover(
+        *(Left.CONFLICT, 'git mergetool (git-mergetool.sh): the sides of a merge'),
+        *(rf'{_STEM}_(?-i:BACKUP|BASE|LOCAL|REMOTE)_[0-9]+{_EXTENSION}', 'spikes.times_BACKUP_12345.npy'),
+    ),
+    Leftover(
+        *(Left.CONFLICT, 'git (merge-recursive): the side of a branch'),
+        *(rf'{_DATA}~\w+', 'spikes.times.npy~HEAD'),
     ),
     Leftover(
         *(Left.CONFLICT, 'rclone bisync (rclone.org/bisync, conflict-suffix)'),
@@ -114,15 +161,26 @@ LEFTOVERS = [
     # Copies
     Leftover(
         *(Left.COPY, 'Windows, macOS, GNOME, KDE'),
-        rf'{_STEM}(?: -)? \(?(?:copy|another copy|[0-9]+\w\w copy|Kopie|copie|copia|cópia)'
-        rf'(?: ?\(?[0-9]+\)?)?\)?{_EXTENSION}',
+        rf'{_STEM}(?: [-\u2013\u2014])? \(?(?:copy|another copy|[0-9]+\w\w copy|[ck]op(?:i[aeo]?|ya)|cópia|'
+        rf'копия|副本|コピー)(?: ?\(?[0-9]+\)?)?\)?{_EXTENSION}',
         'spikes.times - Copy (2).npy',
     ),
     Leftover(
         *(Left.COPY, 'Browsers, OneDrive, Google Drive, macOS: a number'),
         *(rf'{_STEM}(?: ?\([0-9]+\)| [0-9]+){_EXTENSION}', 'spikes.times (1).npy'),
     ),
-    Leftover(*(Left.COPY, 'Google Drive, Windows 7'), *(rf'Copy of {_NAME}', 'Copy of spikes.times.npy')),
+    Leftover(
+        *(Left.COPY, 'Google Drive, Windows 7, Excel (Backup of)'),
+        *(rf'(?:(?:Copy|Backup) of|Kopie von|(?:Copie|Copia|Cópia) de) {_NAME}', 'Copy of spikes.times.npy'),
+    ),
+    Leftover(
+        *(Left.COPY, 'Syncthing (docs.syncthing.net, File Versioning)'),
+        *(rf'{_STEM}~[0-9]{{8}}-[0-9]{{6}}{_EXTENSION}', 'spikes.times~20240506-123456.npy'),
+    ),
+    Leftover(
+        *(Left.COPY, 'Jupyter (nbformat, file checkpoints)'),
+        *(rf'{_STEM}-checkpoint{_EXTENSION}', 'spikes.times-checkpoint.npy'),
+    ),
     Leftover(
         *(Left.COPY, 'wget, curl (no-clobber): a number after the name'),
         *(rf'{_DATA}\.[0-9]{{1,3}}', 'spikes.times.npy.1'),
@@ -131,7 +189,7 @@ LEFTOVERS = [
     # Records of copies
     Leftover(
         *(Left.RECORD, 'aria2, lftp, Aspera (aspera-ckpt, aspx), axel'),
-        *(rf'{_NAME}\.(?:aria2|lftp-pget-status|aspera-ckpt|aspx|st)', 'spikes.times.npy.aria2'),
+        *(rf'{_NAME}\.(?:aria2(?:__temp)?|lftp-pget-status|aspera-ckpt|aspx|st)', 'spikes.times.npy.aria2'),
     ),
     # Unfinished copies; those with dots at both ends come before others that take them for something else
     Leftover(
@@ -171,12 +229,29 @@ LEFTOVERS = [
         *(rf'{_NAME}_\.gstmp', 'spikes.times.npy_.gstmp'),
     ),
     Leftover(
+        *(Left.UNFINISHED, 'ibl-neuropixel (spikeglx.Reader: compress_file, decompress_to_scratch)'),
+        *(rf'{_DATA}_te?mp', 'spikes.times.npy_tmp'),
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'gdown (gdown/download.py: a random part after the name)'),
+        *(rf'{_DATA}[a-z0-9_]{{8}}(?:\.part|tmp)', 'spikes.times.npyab12_x9z.part'),
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'Cyberduck, Mountain Duck (AbstractDownloadFilter: segments)'),
+        *(rf'{_NAME}(?:-[0-9]+)?\.cyberducksegment', 'spikes.times.npy-1.cyberducksegment'),
+    ),
+    Leftover(
+        *(Left.UNFINISHED, 'rclone (rclone.org/chunker): a piece'),
+        *(rf'{_NAME}\.rclone_chunk\.\w+(?:\.\.tmp_\w+)?', 'spikes.times.npy.rclone_chunk.001'),
+    ),
+    Leftover(
         *(Left.UNFINISHED, 'rclone (rclone.org/docs, partial-suffix: a hash before it)'),
         *(rf'{_NAME}\.[0-9a-f]{{8}}\.partial', 'spikes.times.npy.1a2b3c4d.partial'),
     ),
     Leftover(
-        *(Left.UNFINISHED, 'Chrome and Edge, Firefox, Safari, Opera, WinSCP, Aspera, Hugging Face, torrents'),
-        rf'{_NAME}\.(?:crdownload|part|partial|download|opdownload|filepart|incomplete|temp|tmp|!sync|!qB|!ut)',
+        *(Left.UNFINISHED, 'browsers, WinSCP, Aspera, Hugging Face, torrents, download managers'),
+        rf'{_NAME}\.(?:crdownload|crswap|part|partial|download|opdownload|fdmdownload|filepart|incomplete|dtapart|'
+        r'xltd|(?:baiduyun\.p\.)?downloading|gstmp|ffs_tmp|temp|tmp|!sync|!qB|!ut|!bt|bc!)',
         'spikes.times.npy.crdownload',
     ),
     Leftover(
@@ -185,16 +260,17 @@ LEFTOVERS = [
     ),
     # Of editors and systems
     Leftover(
-        *(Left.OWN, 'many: the file before it was changed'),
-        *(rf'{_NAME}\.(?:bak|orig)', 'spikes.times.npy.bak'),
+        *(Left.OWN, 'many: the file before it was changed; JetBrains; nano, where it is killed'),
+        rf'{_NAME}(?:\.(?:bak|backup|old|orig|rej|save(?:\.[0-9]+)?)|___jb_(?:old|tmp)___)',
+        'spikes.times.npy.bak',
     ),
     Leftover(
-        *(Left.OWN, 'filelock, and h5py and Zarr with it'), *(rf'{_NAME}\.lock', 'spikes.times.npy.lock')
+        *(Left.OWN, 'filelock, and h5py and Zarr with it'), *(rf'{_NAME}\.lo?ck', 'spikes.times.npy.lock')
     ),
     Leftover(
-        *(Left.OWN, 'Emacs, nano, Vim, Kate'),
-        *(r'\.#.*|#.*#|.*~|\.?.*\.sw[a-p]|4913', '.spikes.times.npy.swp'),
+        *(Left.OWN, 'Vim, nano, Kate'), *(rf'\.?{_NAME}\.(?:sw[a-p]|kate-swp)', '.spikes.times.npy.swp')
     ),
+    Leftover(*(Left.OWN, 'Emacs, and many'), *(r'\.#.*|#.*#|.*~|4913', '#spikes.times.npy#')),
     Leftover(
         *(Left.OWN, 'Office, LibreOffice: locks'),
         *(r'~\$.*|\.~lock\..*#', '~$spikes.times.npy'),
@@ -213,10 +289,14 @@ LEFTOVERS = [
 
 _PATTERNS = [(row, re.compile(row.pattern, re.IGNORECASE | re.DOTALL)) for row in LEFTOVERS]
 
-_STRANGE = re.compile(r'[^\w.-]|\A\.|onflict|-(?:DESKTOP|LAPTOP|WIN)-', re.IGNORECASE)
+_STRANGE = re.compile(
+    r'[^\w.-]|\A\.|onflict|-(?:DESKTOP|LAPTOP|WIN)-|\.variant-|_(?:BACKUP|BASE|LOCAL|REMOTE)_[0-9]|-checkpoint\.',
+    re.IGNORECASE,
+)
 """What a name with the extension of data has if it is in the table."""
 
 
+@lru_cache(maxsize=4)  # two questions are asked of a name, one after the other
 def find_left_over(name: str) -> tuple[Left, str] | None:
     """Find out what is left where a file has this name, and of which file; '' where nothing tells.
 
@@ -224,7 +304,7 @@ def find_left_over(name: str) -> tuple[Left, str] | None:
     (<Left.UNFINISHED: 'a copy that a program has not finished'>, 'spikes.times.npy')
     >>> find_left_over('spikes.times.npy')
     """
-    if _has_data(name) and not _STRANGE.search(name):
+    if is_plain(name):
         return None
     for row, pattern in _PATTERNS:
         if match := pattern.fullmatch(name):
@@ -243,7 +323,12 @@ def is_left_over(name: str) -> bool:
     found = find_left_over(name)
     if found is None or found[0] is Left.PLACEHOLDER:
         return False
-    return _has_data(found[1]) and is_dataset_name(found[1])
+    return (_has_data(found[1]) and is_dataset_name(found[1])) or is_left_over(found[1])  # or of what is left
+
+
+def is_plain(name: str) -> bool:
+    """Tell, at once, that a name is that of data, with nothing in it of what is in the table."""
+    return _has_data(name) and not _STRANGE.search(name)
 
 
 def _has_data(name: str) -> bool:
@@ -256,6 +341,6 @@ def find_placeholder(name: str) -> str:
     >>> find_placeholder('.spikes.times.npy.icloud'), find_placeholder('spikes.times.npy')
     ('spikes.times.npy', '')
     """
-    found = find_left_over(name) if 'cloud' in name else None
+    found = find_left_over(name)
     is_one = found and found[0] is Left.PLACEHOLDER and (name.startswith('.') or _has_data(found[1]))
     return found[1] if found and is_one else ''

@@ -19,7 +19,7 @@ from fastindex.names.alf import (
     judge_file,
     judge_folder,
 )
-from fastindex.names.leftovers import DATA, find_placeholder, is_left_over
+from fastindex.names.leftovers import find_placeholder, is_left_over, is_plain
 from fastindex.names.problems import Reason
 from fastindex.names.uuid_names import is_uuid, judge_name_without_uuid, takes_uuid
 from fastindex.text import is_utf8
@@ -35,7 +35,6 @@ MAX_NAMES = 20_000
 
 MAX_DEPTH = 64  # folders in one another below a session: as many as a walk has open at once
 _DATASETS = {bytes}
-_ENDS_OF_DATA = ('.npy', *(f'.{extension}' for extension in sorted(DATA)))
 
 
 class Verdicts(dict[str, Verdict]):
@@ -59,14 +58,8 @@ class Verdicts(dict[str, Verdict]):
         else:
             path = (self.above + name).encode()
             too_long = Reason.TOO_LONG if len(path) > limits.MAX_TEXT_BYTES else None
-            is_plain = name.endswith(_ENDS_OF_DATA) and 'onflict' not in name  # 0.1 us, as most names are
-            verdict = (
-                (None if is_plain else _judge_left(name))
-                or judge_file(name)
-                or self.reason
-                or too_long
-                or path
-            )
+            left = None if is_plain(name) else _judge_left(name)
+            verdict = left or judge_file(name) or self.reason or too_long or path
         if len(self) < MAX_NAMES:
             self[name] = verdict
             global _remembered
