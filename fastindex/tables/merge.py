@@ -48,13 +48,16 @@ class SortedRows:
     Its methods raise InvalidIndexError if the rows are not in the order of their keys.
 
     tables: of the same columns, one after the other
-    key: gives the key of a row, by which the table is sorted. It begins with the first column.
+    keys: gives the keys of rows, by which the table is sorted; each begins with the first column. Of many
+        rows at once, as some are computed
     path: the table, for messages
     """
 
-    def __init__(self, tables: Iterator[pa.Table], key: Callable[[Row], Row], path: Path) -> None:
+    def __init__(
+        self, tables: Iterator[pa.Table], keys: Callable[[list[Row]], list[Row]], path: Path
+    ) -> None:
         self._tables = iter_in_order(tables, 0, path)
-        self.key = key
+        self._keys = keys
         self._path = path
         self._rest: pa.Table | None = None
         self._last: Row = ()
@@ -76,22 +79,30 @@ class SortedRows:
         if ahead is None or any(not ahead.column(i).equals(column) for i, column in enumerate(found.columns)):
             return False
         self._skip(found.num_rows)
-        (last,) = iter_rows(ahead.slice(found.num_rows - 1))
-        self._pass(self.key(last))
+        self._pass(self.last_key(ahead))
         return True
 
-    def take_until(self, end: Row) -> Iterator[Row]:
-        """Take rows away up to that of the key `end`, itself included; iterate over them."""
+    def keys_of(self, rows: pa.Table) -> Iterator[tuple[Row, Row]]:
+        """Iterate over rows, each after its key."""
+        listed = list(iter_rows(rows))
+        return zip(self._keys(listed), listed, strict=True)
+
+    def last_key(self, rows: pa.Table) -> Row:
+        """Get the key of the last of some rows."""
+        ((key, _),) = self.keys_of(rows.slice(rows.num_rows - 1))
+        return key
+
+    def take_until(self, end: Row) -> Iterator[tuple[Row, Row]]:
+        """Take rows away up to that of the key `end`, itself included; iterate over keys and rows."""
         count = 1  # most often not even the next one is to be taken
         while (chunk := self.peek(count)) is not None:
-            rows = list(iter_rows(chunk))
-            for i, row in enumerate(rows):
-                key = self.key(row)
+            rows = list(self.keys_of(chunk))
+            for i, (key, row) in enumerate(rows):
                 if key > end:
                     self._skip(i)
                     return
                 self._pass(key)
-                yield row
+                yield key, row
             self._skip(len(rows))
             count = min(2 * count, CHUNK_ROWS)  # at most as many rows are looked at in vain as are taken
 
@@ -139,22 +150,22 @@ def iter_unequal(
     found: the first of the columns that `expected` has, in the same order of rows; None for no row
     Yields rows that differ; None where one of the two has none of that key.
     """
-    if found is None or expected.take_equal(found):
-        yield from ((row, None) for row in expected.take_until(end))
-        return
     rows = expected.take_until(end)
-    row = next(rows, None)
-    for other in iter_rows(found):
-        key = expected.key(other)
-        while row is not None and expected.key(row) < key:
+    if found is None or expected.take_equal(found):
+        yield from ((row, None) for _, row in rows)
+        return
+    nothing: tuple[Row | None, Row | None] = (None, None)
+    row_key, row = next(rows, nothing)
+    for key, other in expected.keys_of(found):
+        while row_key is not None and row_key < key:
             yield row, None
-            row = next(rows, None)
-        if row is None or expected.key(row) != key:
+            row_key, row = next(rows, nothing)
+        if row is None or row_key != key:
             yield None, other
             continue
         if row[: len(other)] != other:
             yield row, other
-        row = next(rows, None)
+        row_key, row = next(rows, nothing)
     while row is not None:
         yield row, None
-        row = next(rows, None)
+        row_key, row = next(rows, nothing)

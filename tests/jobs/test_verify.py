@@ -20,6 +20,7 @@ import xxhash
 
 import fastindex
 from fastindex import Difference, Kind
+from fastindex.jobs.verify import comparison, expected
 from tests.support.cases import cases
 from tests.support.mutations import as_nobody, count_mutations
 from tests.support.tables import disown, forge, put
@@ -151,6 +152,37 @@ def test_big_files_are_compared_too(make_tree, build):
         file.seek(12_345_678)
         file.write(b'x')
     assert verify(root, hash=True) == [('altered', FIRST)]
+
+
+@pytest.mark.parametrize('change', ['renamed', 'gone', 'resized'])
+def test_where_all_differs_no_session_is_looked_at_more_than_thrice(make_tree, build, monkeypatch, change):
+    """Of sessions that were gone, the rows of all were unpacked at each; of a dataset, the path at each."""
+    sessions = [f'lab/Subjects/s{i}/2024-01-01/001' for i in range(100)]
+    root = make_tree({f'{session}/a.b.{j}': b'' for session in sessions for j in range(4)})
+    build(root)
+    if change == 'gone':
+        shutil.rmtree(root / 'lab/Subjects')
+    elif change == 'renamed':
+        (root / 'lab').rename(root / 'other')
+    for path in root.rglob('*.b.?') if change == 'resized' else ():
+        path.write_bytes(b'x')
+    looks = Counter[str]()
+
+    def count(module: Any, name: str) -> None:
+        function = getattr(module, name)
+
+        def counting(rows: Any, *others: Any) -> Any:
+            rows = list(rows) if name == 'list_session_paths' else rows
+            looks[name] += len(rows)
+            return function(rows, *others)
+
+        monkeypatch.setattr(module, name, counting)
+
+    count(comparison, 'iter_rows')
+    count(expected, 'list_session_paths')
+    found = Counter(kind for kind, _ in verify(root))
+    assert found.total() == {'renamed': 1000, 'gone': 500, 'resized': 400}[change]
+    assert max(looks.values()) <= 3 * len(sessions) * (1 + (change == 'renamed'))
 
 
 @pytest.mark.long

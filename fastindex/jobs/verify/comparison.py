@@ -141,7 +141,7 @@ class Comparison:
         for sessions, datasets, problems in self._iter_found(scanned):
             last: Row = ('', FLOOR)
             if datasets.num_rows:
-                last = self.datasets.key(next(iter_rows(datasets.slice(datasets.num_rows - 1))))
+                last = self.datasets.last_key(datasets)
             if sessions.num_rows:
                 ids = sessions['id']
                 yield from self._iter_until(ids[0].as_py())
@@ -234,27 +234,23 @@ class _SessionPaths:
 
     def __init__(self, expected: Expected) -> None:
         self._expected = expected
-        self._tables: list[pa.Table | None] = [None, None]
-        self._added: list[dict[str, Row]] = [{}, {}]
-        self._rows: dict[str, Row] = {}
+        self._tables: list[pa.Table] = []  # whose paths nobody has asked for, as is most often
+        self._paths: list[dict[str, str]] = [{}, {}]
 
     def turn(self, sessions: pa.Table) -> None:
         """Take the sessions of a new shard; forget those of the one before the last."""
-        self._tables = [self._tables[1], sessions]
-        self._added = [self._added[1], {}]
-        self._rows = {}
+        self._tables = [*self._tables[-1:], sessions]
+        self._paths = [self._paths[1], {}]
 
     def add(self, row: Row) -> None:
         """Take a session that is not in the shard."""
-        self._added[1][row[0]] = row
-        self._rows = {}
+        (self._paths[1][row[0]],) = self._expected.session_paths([row])
 
     def find(self, eid: str) -> str:
         """Find the path of a session; of one that nobody knows, its eid."""
-        if not self._rows:  # most often nobody asks
-            tables = [iter_rows(table) for table in self._tables if table is not None]
-            self._rows = {
-                row[0]: row for rows in (*tables, *(a.values() for a in self._added)) for row in rows
-            }
-        row = self._rows.get(eid)
-        return eid if row is None else self._expected.session_path(row)
+        for table, paths in zip(reversed(self._tables), reversed(self._paths), strict=False):
+            rows = list(iter_rows(table))
+            known = zip((row[0] for row in rows), self._expected.session_paths(rows), strict=True)
+            paths.update({**dict(known), **paths})
+        self._tables = []
+        return self._paths[1].get(eid) or self._paths[0].get(eid) or eid

@@ -9,8 +9,9 @@ Where the names of the files carry the ids, a rel_path is here the path of the f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import repeat
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, repeat
+from operator import itemgetter
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -64,14 +65,14 @@ class Expected(Protocol):
         """Iterate over the keys of what was discovered, of this part alone."""
 
     def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
-        """Read sessions: `id` and whatever `session_path` needs; and datasets.
+        """Read sessions: `id` and whatever `session_paths` needs; and datasets.
 
         Rows of these have `eid`, `rel_path`, `file_size`, and the digest if its column is named. Their keys
         are the eid, and bytes.
         """
 
-    def session_path(self, row: Row) -> str:
-        """Get the path of a session from its row."""
+    def session_paths(self, rows: Iterable[Row]) -> list[str]:
+        """Get the paths of sessions from their rows."""
 
     def total(self) -> Totals:
         """Count sessions, datasets and bytes."""
@@ -108,12 +109,12 @@ def _has_our_ids(sessions: TableFile, namespace: UUID) -> bool:
     return True
 
 
-def _session_key(row: Row) -> Row:
-    return row[:1]
+def _session_keys(rows: list[Row]) -> list[Row]:
+    return [row[:1] for row in rows]
 
 
-def _path_key(row: Row) -> Row:
-    return row[0], row[1].encode()
+def _path_keys(rows: list[Row]) -> list[Row]:
+    return [(row[0], row[1].encode()) for row in rows]
 
 
 class _InOrder:
@@ -140,16 +141,21 @@ class _InOrder:
         columns = ['eid', 'rel_path', 'file_size', *([digest] if digest else [])]
         sessions, datasets = self._tables.both
         return (
-            SortedRows(self._iter_tables(sessions, SESSION_COLUMNS), _session_key, sessions.path),
-            SortedRows(self._iter_tables(datasets, columns), self._key, datasets.path),
+            SortedRows(self._iter_tables(sessions, SESSION_COLUMNS), _session_keys, sessions.path),
+            SortedRows(self._iter_tables(datasets, columns), self._keys, datasets.path),
         )
 
-    def _key(self, row: Row) -> Row:
-        if self._has_uuids:
-            (key,) = self.identity.dataset_keys([], [], [row[1].encode()])
-            return row[0], key
-        # The id again: to read that column, which cannot be compressed, takes longer than all others.
-        return row[0], uuid3_bytes(bytes.fromhex(row[0].replace('-', '')), [row[1].encode()])
+    def _keys(self, rows: list[Row]) -> list[Row]:
+        found: list[Row] = []
+        for session, same in groupby(rows, key=itemgetter(0)):
+            paths = [row[1].encode() for row in same]
+            if self._has_uuids:
+                keys = self.identity.dataset_keys([], [], paths)
+            else:  # the ids again: to read that column, which cannot be compressed, takes longer than all
+                ids = uuid3_bytes(bytes.fromhex(session.replace('-', '')), paths)
+                keys = [ids[start : start + 16] for start in range(0, len(ids), 16)]
+            found += zip(repeat(session), keys)
+        return found
 
     def _iter_tables(self, table: TableFile, columns: Sequence[str]) -> Iterator[pa.Table]:
         for _, found in table.iter_batches([*columns, 'id'] if self._has_uuids else columns):
@@ -170,8 +176,8 @@ class _InOrder:
         eids = rows.column(0)
         return rows.filter(pc.and_(pc.greater_equal(eids, first), pc.less(eids, end)))
 
-    def session_path(self, row: Row) -> str:
-        return list_session_paths([row], self._namespace)[0]
+    def session_paths(self, rows: Iterable[Row]) -> list[str]:
+        return list_session_paths(rows, self._namespace)
 
     def total(self) -> Totals:
         sessions = datasets = size_bytes = 0
@@ -223,8 +229,8 @@ class _ByPath:
         self._totals = Totals(sessions.num_rows, datasets.num_rows, size_bytes)
         paths = [table.path for table in self._tables.both]
         return (
-            SortedRows(iter([sessions]), _session_key, paths[0]),
-            SortedRows(iter([datasets]), _path_key, paths[1]),
+            SortedRows(iter([sessions]), _session_keys, paths[0]),
+            SortedRows(iter([datasets]), _path_keys, paths[1]),
         )
 
     def _iter_sessions(self) -> Iterator[tuple[str, str]]:
@@ -261,8 +267,8 @@ class _ByPath:
             found['eid'] = paths.take(pc.index_in(found['eid'], ids))
             yield pa.table([found[name].cast(kind) for name, kind in types.items()], names=list(types))
 
-    def session_path(self, row: Row) -> str:
-        return str(row[0])
+    def session_paths(self, rows: Iterable[Row]) -> list[str]:
+        return [str(row[0]) for row in rows]
 
     def total(self) -> Totals:
         return self._totals

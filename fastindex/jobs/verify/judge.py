@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterable
+from contextlib import ExitStack
 from enum import StrEnum
 
 from fastindex.names.problems import Problem, Reason, Tally
@@ -99,6 +100,7 @@ class Judge:
         self._algorithm = algorithm
         self._problems: list[dict[str, Problem]] = [{problem.path: problem for problem in problems}, {}, {}]
         self._explained: set[str] = set()
+        self._gone: set[str] = set()  # folders that were not there, lately: nothing is in them
 
     def add_problems(self, problems: Iterable[Problem]) -> None:
         """Take note of what a scan met."""
@@ -106,6 +108,7 @@ class Judge:
 
     def forget(self) -> list[Problem]:
         """Forget what was noted before the last call; get what of it explained no difference."""
+        self._gone.clear()
         return self._drop(1)
 
     def close(self) -> list[Problem]:
@@ -185,7 +188,14 @@ class Judge:
 
     def _type_of(self, path: str) -> str:
         above, _, name = path.rpartition('/')
-        with self._tree.open_folder(above, Tally()) as folder:
+        if above in self._gone:
+            raise FileNotFoundError(above)
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(self._tree.open_folder(above, Tally()))
+            except FileNotFoundError:
+                self._gone.add(above)
+                raise
             kind = folder.kind_of(name, follow=False)
             if kind is not EntryKind.LINK:
                 return _TYPES[kind]
