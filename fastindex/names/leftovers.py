@@ -1,7 +1,7 @@
 """What programs leave beside data: a table of the names that they give, and where it is known from.
 
 Unfinished copies, the other half of a conflict, copies made by hand in a file manager, files of editors and
-systems; and placeholders, which stand for a file that is not on this disk. A row is added in `LEFTOVERS`,
+systems; and placeholders, which stand for a file that is not on this disk. A row is added in `_TABLE`,
 with an example, and that is all there is to do: the index and `validate` follow.
 
 Of an index the rule is the contract's: it holds what the client can open. Some of these names are ALF, and
@@ -79,212 +79,125 @@ _NAME = '(?P<name>.+?)'
 _STEM, _EXTENSION = '(?P<stem>.+?)', r'\.(?P<extension>\w+)'
 _DATA = rf'(?P<name>.+\.(?:{"|".join(sorted(DATA))}))'
 
-LEFTOVERS = [
-    # Placeholders
-    Leftover(
-        *(Left.PLACEHOLDER, 'iCloud Drive to macOS 13 (cryptomator/cloud-access-swift issue 19)'),
-        *(rf'\.{_NAME}\.icloud', '.spikes.times.npy.icloud'),
-    ),
-    Leftover(
-        *(Left.PLACEHOLDER, 'Nextcloud, ownCloud, OpenCloud (APPLICATION_DOTVIRTUALFILE_SUFFIX)'),
-        *(rf'{_NAME}\.(?:next|own|open)cloud', 'spikes.times.npy.nextcloud'),
-    ),
-    Leftover(
-        *(Left.PLACEHOLDER, 'odrive (docs.odrive.com, Sync and Unsync)'),
-        *(rf'{_NAME}\.cloudf?', 'spikes.times.npy.cloud'),
-    ),
-    Leftover(
-        *(Left.PLACEHOLDER, 'Resilio Sync and Connect (help.resilio.com, What Is an RSLS File?)'),
-        *(rf'{_NAME}\.rsl[s~]', 'spikes.times.npy.rsls'),
-    ),
-    Leftover(
-        *(Left.PLACEHOLDER, 'rclone (rclone.org/local, Symlinks): a link, as text'),
-        *(rf'{_NAME}\.rclonelink', 'spikes.times.npy.rclonelink'),
-    ),
-    # Notes: the file may be there, or not
-    Leftover(
-        *(Left.NOTE, 'DVC (dvc.org/doc, .dvc Files), Windows, macOS: what leads to a file'),
-        *(rf'{_NAME}(?:(?: - Shortcut)?\.lnk|\.dvc| alias)', 'spikes.times.npy.dvc'),
-    ),
-    Leftover(
-        *(Left.NOTE, 'streams of NTFS, as WSL, Samba and Synology copy them: where it was downloaded'),
-        *(rf'{_NAME}(?:[:_\uf022\uf03a]?Zone\.Identifier|[:\uf022\uf03a][\w.$]+|@Syno(?:EAStream|Resource))',),
-        'spikes.times.npy:Zone.Identifier',
-    ),
-    # Conflicts
-    Leftover(
-        *(Left.CONFLICT, 'Syncthing (docs.syncthing.net, Understanding Synchronization)'),
-        *(rf'{_STEM}\.sync-conflict-[0-9]{{8}}-[0-9]{{6}}(?:-\w+)?{_EXTENSION}',),
-        'spikes.times.sync-conflict-20240506-123456-ABCDEFG.npy',
-    ),
-    Leftover(
-        *(Left.CONFLICT, "Dropbox (X's conflicted copy), Nextcloud, ownCloud, Seafile, Unison, Google Drive"),
-        rf'{_STEM} ?[(\[][^()\[\]]*(?:(?-i:onfli[ck]?t)|case clash)[^()\[\]]*[)\]]'
-        rf'(?:-?[0-9]+)?{_EXTENSION}',
-        "spikes.times (Bob's conflicted copy 2024-05-06).npy",
-    ),
-    Leftover(
-        *(Left.CONFLICT, 'ownCloud to 2.5, Nextcloud to 2.5 (Utility::makeConflictFileName)'),
-        *(rf'{_STEM}_conflict-[0-9]{{8}}-[0-9]{{6}}{_EXTENSION}',),
-        'spikes.times_conflict-20240506-123456.npy',
-    ),
-    Leftover(
-        *(Left.CONFLICT, 'Resilio Sync (help.resilio.com, Conflict files in Sync)'),
-        *(rf'{_STEM}(?:\.(?-i:Conflict)[0-9]*)+{_EXTENSION}', 'spikes.times.Conflict.npy'),
-    ),
-    Leftover(
-        *(Left.CONFLICT, 'Synology Drive (kb.synology.com, Why is there file conflict)'),
-        *(rf'{_STEM}_[^_]+_\w{{3}}-[0-9]{{2}}-[0-9]{{4}}-[0-9]{{4}}_\w*Conflict(?:_[0-9]+)?{_EXTENSION}',),
-        'spikes.times_Andy-PC_Jan-03-0901-2013_CaseConflict_1.npy',
-    ),
-    Leftover(
-        *(Left.CONFLICT, 'git-annex (git-annex resolvemerge)'),
-        *(rf'{_STEM}\.variant-[0-9a-f]{{3,4}}{_EXTENSION}', 'spikes.times.variant-f16a.npy'),
-    ),
-    Leftover(
-        *(Left.CONFLICT, 'git mergetool (git-mergetool.sh): the sides of a merge'),
-        *(rf'{_STEM}_(?-i:BACKUP|BASE|LOCAL|REMOTE)_[0-9]+{_EXTENSION}', 'spikes.times_BACKUP_12345.npy'),
-    ),
-    Leftover(
-        *(Left.CONFLICT, 'git (merge-recursive): the side of a branch'),
-        *(rf'{_DATA}~\w+', 'spikes.times.npy~HEAD'),
-    ),
-    Leftover(
-        *(Left.CONFLICT, 'rclone bisync (rclone.org/bisync, conflict-suffix)'),
-        *(rf'{_NAME}\.(?:(?-i:conflict)[0-9]+|\.path[12])', 'spikes.times.npy.conflict1'),
-    ),
-    Leftover(
-        *(Left.CONFLICT, 'OneDrive, which adds the name of the computer: those that Windows makes up'),
-        *(rf'{_STEM}-(?:DESKTOP|LAPTOP|WIN)-\w{{7,11}}(?:-[0-9]+)?{_EXTENSION}',),
-        'spikes.times-DESKTOP-1A2B3C4.npy',
-    ),
-    # Copies
-    Leftover(
-        *(Left.COPY, 'Windows, macOS, GNOME, KDE'),
-        rf'{_STEM}(?: [-\u2013\u2014])? \(?(?:copy|another copy|[0-9]+\w\w copy|[ck]op(?:i[aeo]?|ya)|cópia|'
-        rf'копия|副本|コピー)(?: ?\(?[0-9]+\)?)?\)?{_EXTENSION}',
-        'spikes.times - Copy (2).npy',
-    ),
-    Leftover(
-        *(Left.COPY, 'Browsers, OneDrive, Google Drive, macOS: a number'),
-        *(rf'{_STEM}(?: ?\([0-9]+\)| [0-9]+){_EXTENSION}', 'spikes.times (1).npy'),
-    ),
-    Leftover(
-        *(Left.COPY, 'Google Drive, Windows 7, Excel (Backup of)'),
-        *(rf'(?:(?:Copy|Backup) of|Kopie von|(?:Copie|Copia|Cópia) de) {_NAME}', 'Copy of spikes.times.npy'),
-    ),
-    Leftover(
-        *(Left.COPY, 'Syncthing (docs.syncthing.net, File Versioning)'),
-        *(rf'{_STEM}~[0-9]{{8}}-[0-9]{{6}}{_EXTENSION}', 'spikes.times~20240506-123456.npy'),
-    ),
-    Leftover(
-        *(Left.COPY, 'Jupyter (nbformat, file checkpoints)'),
-        *(rf'{_STEM}-checkpoint{_EXTENSION}', 'spikes.times-checkpoint.npy'),
-    ),
-    Leftover(
-        *(Left.COPY, 'wget, curl (no-clobber): a number after the name'),
-        *(rf'{_DATA}\.[0-9]{{1,3}}', 'spikes.times.npy.1'),
-    ),
-    Leftover(*(Left.COPY, 'cp, mv: numbered backups'), *(rf'{_NAME}\.~[0-9]+~', 'spikes.times.npy.~1~')),
-    # Records of copies
-    Leftover(
-        *(Left.RECORD, 'aria2, lftp, Aspera (aspera-ckpt, aspx), axel'),
-        *(rf'{_NAME}\.(?:aria2(?:__temp)?|lftp-pget-status|aspera-ckpt|aspx|st)', 'spikes.times.npy.aria2'),
-    ),
-    # Unfinished copies; those with dots at both ends come before others that take them for something else
-    Leftover(
-        *(Left.UNFINISHED, 'Syncthing (lib/fs/tempname.go)'),
-        *(rf'[.~]syncthing[.~]{_NAME}\.tmp', '.syncthing.spikes.times.npy.tmp'),
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'Unison (src/update.ml, os.ml)'),
-        *(rf'\.unison\.{_NAME}\.[0-9a-f]{{32}}\.unison\.tmp',),
-        '.unison.spikes.times.npy.581106b2917358e73c9036f678424717.unison.tmp',
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'AzCopy (ste/xfer-remoteToLocal-file.go)'),
-        *(rf'\.azDownload-[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}-{_NAME}',),
-        '.azDownload-2f6e1f6c-8d0a-4d6b-9d8e-0123456789ab-spikes.times.npy',
-    ),
-    Leftover(*(Left.UNFINISHED, 's3cmd (S3/Utils)'), *(r'\.s3cmd\.\w+\.tmp', '.s3cmd.x1Y2z3.tmp')),
-    Leftover(
-        *(Left.UNFINISHED, 'Nextcloud, ownCloud (createDownloadTmpFileName)'),
-        *(rf'\.{_NAME}\.~[0-9a-f]+', '.spikes.times.npy.~1a2b3c4d'),
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'boto3, AWS CLI (s3transfer/__init__.py, random_file_extension)'),
-        *(rf'{_NAME}\.(?=[0-9]*[a-f])[0-9a-f]{{8}}', 'spikes.times.npy.6eF1b2A0'),
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 's5cmd (storage/fs.go, os.CreateTemp: a number after the name)'),
-        *(rf'{_DATA}[0-9]{{6,10}}', 'spikes.times.npy2837465012'),
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'MinIO (mc, and its libraries: the ETag before the suffix)'),
-        *(rf'{_NAME}\.[0-9a-f]{{32}}(?:-[0-9]+)?\.part\.minio',),
-        'spikes.times.npy.d41d8cd98f00b204e9800998ecf8427e.part.minio',
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'gsutil, gcloud storage (GetTempFileName)'),
-        *(rf'{_NAME}_\.gstmp', 'spikes.times.npy_.gstmp'),
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'ibl-neuropixel (spikeglx.Reader: compress_file, decompress_to_scratch)'),
-        *(rf'{_DATA}_te?mp', 'spikes.times.npy_tmp'),
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'gdown (gdown/download.py: a random part after the name)'),
-        *(rf'{_DATA}[a-z0-9_]{{8}}(?:\.part|tmp)', 'spikes.times.npyab12_x9z.part'),
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'Cyberduck, Mountain Duck (AbstractDownloadFilter: segments)'),
-        *(rf'{_NAME}(?:-[0-9]+)?\.cyberducksegment', 'spikes.times.npy-1.cyberducksegment'),
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'rclone (rclone.org/chunker): a piece'),
-        *(rf'{_NAME}\.rclone_chunk\.\w+(?:\.\.tmp_\w+)?', 'spikes.times.npy.rclone_chunk.001'),
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'rclone (rclone.org/docs, partial-suffix: a hash before it)'),
-        *(rf'{_NAME}\.[0-9a-f]{{8}}\.partial', 'spikes.times.npy.1a2b3c4d.partial'),
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'browsers, WinSCP, Aspera, Hugging Face, torrents, download managers'),
-        rf'{_NAME}\.(?:crdownload|crswap|part|partial|download|opdownload|fdmdownload|filepart|incomplete|dtapart|'
-        r'xltd|(?:baiduyun\.p\.)?downloading|gstmp|ffs_tmp|temp|tmp|!sync|!qB|!ut|!bt|bc!)',
-        'spikes.times.npy.crdownload',
-    ),
-    Leftover(
-        *(Left.UNFINISHED, 'rsync (receiver.c, get_tmpname)'),
-        *(rf'\.{_NAME}\.\w{{6}}', '.spikes.times.npy.a1B2c3'),
-    ),
-    # Of editors and systems
-    Leftover(
-        *(Left.OWN, 'many: the file before it was changed; JetBrains; nano, where it is killed'),
-        rf'{_NAME}(?:\.(?:bak|backup|old|orig|rej|save(?:\.[0-9]+)?)|___jb_(?:old|tmp)___)',
-        'spikes.times.npy.bak',
-    ),
-    Leftover(
-        *(Left.OWN, 'filelock, and h5py and Zarr with it'), *(rf'{_NAME}\.lo?ck', 'spikes.times.npy.lock')
-    ),
-    Leftover(
-        *(Left.OWN, 'Vim, nano, Kate'), *(rf'\.?{_NAME}\.(?:sw[a-p]|kate-swp)', '.spikes.times.npy.swp')
-    ),
-    Leftover(*(Left.OWN, 'Emacs, and many'), *(r'\.#.*|#.*#|.*~|4913', '#spikes.times.npy#')),
-    Leftover(
-        *(Left.OWN, 'Office, LibreOffice: locks'),
-        *(r'~\$.*|\.~lock\..*#', '~$spikes.times.npy'),
-    ),
-    Leftover(
-        *(Left.OWN, 'macOS, Windows, KDE, GNOME, Synology: file managers'),
-        r'\._.*|\.(?:DS_Store|directory|apdisk|goutputstream-\w{6})|Thumbs\.db|ehthumbs\.db|desktop\.ini|Icon\r',
-        '._spikes.times.npy',
-    ),
-    Leftover(
-        *(Left.OWN, 'NFS, FUSE, SMB, AFP: a file that was removed while it was open'),
-        *(r'\.(?:nfs[0-9a-f]+|fuse_hidden\w+|smbdelete\w+|afpDeleted\w+)', '.nfs0000000012ab'),
-    ),
-]  # fmt: skip
+_TABLE = {
+    Left.PLACEHOLDER: [
+        ('iCloud Drive to macOS 13 (cryptomator/cloud-access-swift issue 19)',
+         rf'\.{_NAME}\.icloud', '.spikes.times.npy.icloud'),
+        ('Nextcloud, ownCloud, OpenCloud (APPLICATION_DOTVIRTUALFILE_SUFFIX)',
+         rf'{_NAME}\.(?:next|own|open)cloud', 'spikes.times.npy.nextcloud'),
+        ('odrive (docs.odrive.com, Sync and Unsync)', rf'{_NAME}\.cloudf?', 'spikes.times.npy.cloud'),
+        ('Resilio Sync and Connect (help.resilio.com, What Is an RSLS File?)',
+         rf'{_NAME}\.rsl[s~]', 'spikes.times.npy.rsls'),
+        ('rclone (rclone.org/local, Symlinks): a link, as text',
+         rf'{_NAME}\.rclonelink', 'spikes.times.npy.rclonelink'),
+    ],
+    # The file may be there, or not.
+    Left.NOTE: [
+        ('DVC (dvc.org/doc, .dvc Files), Windows, macOS: what leads to a file',
+         rf'{_NAME}(?:(?: - Shortcut)?\.lnk|\.dvc| alias)', 'spikes.times.npy.dvc'),
+        ('streams of NTFS, as WSL, Samba and Synology copy them: where it was downloaded',
+         rf'{_NAME}(?:[:_\uf022\uf03a]?Zone\.Identifier|[:\uf022\uf03a][\w.$]+|@Syno(?:EAStream|Resource))',
+         'spikes.times.npy:Zone.Identifier'),
+    ],
+    Left.CONFLICT: [
+        ('Syncthing (docs.syncthing.net, Understanding Synchronization)',
+         rf'{_STEM}\.sync-conflict-[0-9]{{8}}-[0-9]{{6}}(?:-\w+)?{_EXTENSION}',
+         'spikes.times.sync-conflict-20240506-123456-ABCDEFG.npy'),
+        ("Dropbox (X's conflicted copy), Nextcloud, ownCloud, Seafile, Unison, Google Drive",
+         (rf'{_STEM} ?[(\[][^()\[\]]*(?:(?-i:onfli[ck]?t)|case clash)[^()\[\]]*[)\]]'
+          rf'(?:-?[0-9]+)?{_EXTENSION}'), "spikes.times (Bob's conflicted copy 2024-05-06).npy"),
+        ('ownCloud to 2.5, Nextcloud to 2.5 (Utility::makeConflictFileName)',
+         rf'{_STEM}_conflict-[0-9]{{8}}-[0-9]{{6}}{_EXTENSION}', 'spikes.times_conflict-20240506-123456.npy'),
+        ('Resilio Sync (help.resilio.com, Conflict files in Sync)',
+         rf'{_STEM}(?:\.(?-i:Conflict)[0-9]*)+{_EXTENSION}', 'spikes.times.Conflict.npy'),
+        ('Synology Drive (kb.synology.com, Why is there file conflict)',
+         rf'{_STEM}_[^_]+_\w{{3}}-[0-9]{{2}}-[0-9]{{4}}-[0-9]{{4}}_\w*Conflict(?:_[0-9]+)?{_EXTENSION}',
+         'spikes.times_Andy-PC_Jan-03-0901-2013_CaseConflict_1.npy'),
+        ('git-annex (git-annex resolvemerge)',
+         rf'{_STEM}\.variant-[0-9a-f]{{3,4}}{_EXTENSION}', 'spikes.times.variant-f16a.npy'),
+        ('git mergetool (git-mergetool.sh): the sides of a merge',
+         rf'{_STEM}_(?-i:BACKUP|BASE|LOCAL|REMOTE)_[0-9]+{_EXTENSION}', 'spikes.times_BACKUP_12345.npy'),
+        ('git (merge-recursive): the side of a branch', rf'{_DATA}~\w+', 'spikes.times.npy~HEAD'),
+        ('rclone bisync (rclone.org/bisync, conflict-suffix)',
+         rf'{_NAME}\.(?:(?-i:conflict)[0-9]+|\.path[12])', 'spikes.times.npy.conflict1'),
+        ('OneDrive, which adds the name of the computer: those that Windows makes up',
+         rf'{_STEM}-(?:DESKTOP|LAPTOP|WIN)-\w{{7,11}}(?:-[0-9]+)?{_EXTENSION}',
+         'spikes.times-DESKTOP-1A2B3C4.npy'),
+    ],
+    Left.COPY: [
+        ('Windows, macOS, GNOME, KDE',
+         (rf'{_STEM}(?: [-\u2013\u2014])? \(?(?:copy|another copy|[0-9]+\w\w copy|[ck]op(?:i[aeo]?|ya)|cópia|'
+          rf'копия|副本|コピー)(?: ?\(?[0-9]+\)?)?\)?{_EXTENSION}'), 'spikes.times - Copy (2).npy'),
+        ('Browsers, OneDrive, Google Drive, macOS: a number',
+         rf'{_STEM}(?: ?\([0-9]+\)| [0-9]+){_EXTENSION}', 'spikes.times (1).npy'),
+        ('Google Drive, Windows 7, Excel (Backup of)',
+         rf'(?:(?:Copy|Backup) of|Kopie von|(?:Copie|Copia|Cópia) de) {_NAME}', 'Copy of spikes.times.npy'),
+        ('Syncthing (docs.syncthing.net, File Versioning)',
+         rf'{_STEM}~[0-9]{{8}}-[0-9]{{6}}{_EXTENSION}', 'spikes.times~20240506-123456.npy'),
+        ('Jupyter (nbformat, file checkpoints)',
+         rf'{_STEM}-checkpoint{_EXTENSION}', 'spikes.times-checkpoint.npy'),
+        ('wget, curl (no-clobber): a number after the name', rf'{_DATA}\.[0-9]{{1,3}}', 'spikes.times.npy.1'),
+        ('cp, mv: numbered backups', rf'{_NAME}\.~[0-9]+~', 'spikes.times.npy.~1~'),
+    ],
+    Left.RECORD: [
+        ('aria2, lftp, Aspera (aspera-ckpt, aspx), axel',
+         rf'{_NAME}\.(?:aria2(?:__temp)?|lftp-pget-status|aspera-ckpt|aspx|st)', 'spikes.times.npy.aria2'),
+    ],
+    # Those with dots at both ends come before others that take them for something else.
+    Left.UNFINISHED: [
+        ('Syncthing (lib/fs/tempname.go)',
+         rf'[.~]syncthing[.~]{_NAME}\.tmp', '.syncthing.spikes.times.npy.tmp'),
+        ('Unison (src/update.ml, os.ml)',
+         rf'\.unison\.{_NAME}\.[0-9a-f]{{32}}\.unison\.tmp',
+         '.unison.spikes.times.npy.581106b2917358e73c9036f678424717.unison.tmp'),
+        ('AzCopy (ste/xfer-remoteToLocal-file.go)',
+         rf'\.azDownload-[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}-{_NAME}',
+         '.azDownload-2f6e1f6c-8d0a-4d6b-9d8e-0123456789ab-spikes.times.npy'),
+        ('s3cmd (S3/Utils)', r'\.s3cmd\.\w+\.tmp', '.s3cmd.x1Y2z3.tmp'),
+        ('Nextcloud, ownCloud (createDownloadTmpFileName)',
+         rf'\.{_NAME}\.~[0-9a-f]+', '.spikes.times.npy.~1a2b3c4d'),
+        ('boto3, AWS CLI (s3transfer/__init__.py, random_file_extension)',
+         rf'{_NAME}\.(?=[0-9]*[a-f])[0-9a-f]{{8}}', 'spikes.times.npy.6eF1b2A0'),
+        ('s5cmd (storage/fs.go, os.CreateTemp: a number after the name)',
+         rf'{_DATA}[0-9]{{6,10}}', 'spikes.times.npy2837465012'),
+        ('MinIO (mc, and its libraries: the ETag before the suffix)',
+         rf'{_NAME}\.[0-9a-f]{{32}}(?:-[0-9]+)?\.part\.minio',
+         'spikes.times.npy.d41d8cd98f00b204e9800998ecf8427e.part.minio'),
+        ('gsutil, gcloud storage (GetTempFileName)', rf'{_NAME}_\.gstmp', 'spikes.times.npy_.gstmp'),
+        ('ibl-neuropixel (spikeglx.Reader: compress_file, decompress_to_scratch)',
+         rf'{_DATA}_te?mp', 'spikes.times.npy_tmp'),
+        ('gdown (gdown/download.py: a random part after the name)',
+         rf'{_DATA}[a-z0-9_]{{8}}(?:\.part|tmp)', 'spikes.times.npyab12_x9z.part'),
+        ('Cyberduck, Mountain Duck (AbstractDownloadFilter: segments)',
+         rf'{_NAME}(?:-[0-9]+)?\.cyberducksegment', 'spikes.times.npy-1.cyberducksegment'),
+        ('rclone (rclone.org/chunker): a piece',
+         rf'{_NAME}\.rclone_chunk\.\w+(?:\.\.tmp_\w+)?', 'spikes.times.npy.rclone_chunk.001'),
+        ('rclone (rclone.org/docs, partial-suffix: a hash before it)',
+         rf'{_NAME}\.[0-9a-f]{{8}}\.partial', 'spikes.times.npy.1a2b3c4d.partial'),
+        ('browsers, WinSCP, Aspera, Hugging Face, torrents, download managers',
+         (rf'{_NAME}\.(?:crdownload|crswap|part|partial|download|opdownload|fdmdownload|filepart|incomplete|dtapart|'
+          r'xltd|(?:baiduyun\.p\.)?downloading|gstmp|ffs_tmp|temp|tmp|!sync|!qB|!ut|!bt|bc!)'),
+         'spikes.times.npy.crdownload'),
+        ('rsync (receiver.c, get_tmpname)', rf'\.{_NAME}\.\w{{6}}', '.spikes.times.npy.a1B2c3'),
+    ],
+    Left.OWN: [
+        ('many: the file before it was changed; JetBrains; nano, where it is killed',
+         rf'{_NAME}(?:\.(?:bak|backup|old|orig|rej|save(?:\.[0-9]+)?)|___jb_(?:old|tmp)___)',
+         'spikes.times.npy.bak'),
+        ('filelock, and h5py and Zarr with it', rf'{_NAME}\.lo?ck', 'spikes.times.npy.lock'),
+        ('Vim, nano, Kate', rf'\.?{_NAME}\.(?:sw[a-p]|kate-swp)', '.spikes.times.npy.swp'),
+        ('Emacs, and many', r'\.#.*|#.*#|.*~|4913', '#spikes.times.npy#'),
+        ('Office, LibreOffice: locks', r'~\$.*|\.~lock\..*#', '~$spikes.times.npy'),
+        ('macOS, Windows, KDE, GNOME, Synology: file managers',
+         r'\._.*|\.(?:DS_Store|directory|apdisk|goutputstream-\w{6})|Thumbs\.db|ehthumbs\.db|desktop\.ini|Icon\r',
+         '._spikes.times.npy'),
+        ('NFS, FUSE, SMB, AFP: a file that was removed while it was open',
+         r'\.(?:nfs[0-9a-f]+|fuse_hidden\w+|smbdelete\w+|afpDeleted\w+)', '.nfs0000000012ab'),
+    ],
+}  # fmt: skip
+"""By what is left: which programs leave it, and where that is written; its name; an example."""
+
+LEFTOVERS = [Leftover(left, *row) for left, rows in _TABLE.items() for row in rows]
 """What is left, by who leaves it; the first that fits counts."""
 
 _PATTERNS = [(row, re.compile(row.pattern, re.IGNORECASE | re.DOTALL)) for row in LEFTOVERS]
