@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
 
 from fastindex.text import to_size
 
@@ -19,33 +18,20 @@ LINE_SECONDS = 60
 """From one line to the next, where there is neither terminal nor notebook: short runs write none."""
 
 
-class Bar(Protocol):
-    """The part of tqdm's interface that fastindex uses."""
+class Bar:
+    """The part of tqdm's interface that fastindex uses; by itself a bar that nobody sees."""
 
-    def update(self, n: int = 1) -> object:
+    def update(self, n: int = 1) -> None:
         """Advance by `n` units."""
 
-    def set_postfix_str(self, s: str = '', refresh: bool = True) -> object:
+    def set_postfix_str(self, s: str = '', refresh: bool = True) -> None:
         """Show `s` after the bar."""
 
-    def close(self) -> object:
+    def close(self) -> None:
         """Leave the last state on the terminal."""
 
 
-class _NoBar:
-    """A bar that nobody sees."""
-
-    def update(self, n: int = 1) -> None:
-        pass
-
-    def set_postfix_str(self, s: str = '', refresh: bool = True) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class _Lines(_NoBar):
+class _Lines(Bar):
     """Progress in a log: a line a minute."""
 
     def __init__(self, total: int | None, unit: str, description: str, is_bytes: bool) -> None:
@@ -103,7 +89,7 @@ def open_bar(*, total: int | None, unit: str, description: str, enabled: bool, b
     bytes: whether the units are bytes, to be shown as kB, MB, GB
     """
     if not enabled:
-        return _NoBar()
+        return Bar()
     if is_notebook():
         import warnings
 

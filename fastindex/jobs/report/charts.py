@@ -184,49 +184,34 @@ def _draw_bars(bars: Sequence[ChartBar], title: str) -> Spec:
 
 
 def _draw_growth(months: Sequence[tuple[str, int]]) -> Spec:
-    return _draw(
-        'Bytes a month',
-        [{'label': month, 'value': size, 'text': to_size(size)} for month, size in months],
-        height=180,
-        mark={'type': 'bar', 'fill': _BAR, 'width': {'expr': "min(60, 0.94 * bandwidth('x'))"}},
-        encoding={
-            'x': {
-                'field': 'label',
-                'type': 'ordinal',
-                'title': None,
-                'axis': {'labelAngle': -45, 'labelOverlap': True},
-            },
-            'y': {
-                'field': 'value',
-                'type': 'quantitative',
-                'title': 'bytes a month',
-                'axis': {'domain': False, 'labelExpr': _SIZE, 'tickMinStep': 1},
-            },
-            'tooltip': [{'field': 'label', 'title': 'month'}, {'field': 'text', 'title': 'size'}],
-        },
-    )
+    rows = [{'label': month, 'value': size, 'text': to_size(size)} for month, size in months]
+    y = {'title': 'bytes a month', 'axis': {'domain': False, 'labelExpr': _SIZE, 'tickMinStep': 1}}
+    return _draw_columns('Bytes a month', rows, {'title': None}, y, ('month', 'size'))
 
 
 def _draw_histogram(bars: Sequence[ChartBar], title: str) -> Spec:
+    rows = [{'label': bar.label, 'value': bar.value, 'text': bar.text} for bar in bars]
+    y = {'title': 'sessions', 'axis': _count_axis(max((bar.value for bar in bars), default=0))}
+    return _draw_columns(f'Sessions by {title}', rows, {'sort': None, 'title': title}, y, (title, 'sessions'))
+
+
+def _draw_columns(title: str, rows: list[Spec], x: Spec, y: Spec, words: tuple[str, str]) -> Spec:
+    """Draw columns; `words` say what the label and the text of each are."""
     return _draw(
-        f'Sessions by {title}',
-        [{'label': bar.label, 'value': bar.value, 'text': bar.text} for bar in bars],
+        title,
+        rows,
         height=180,
         mark={'type': 'bar', 'fill': _BAR, 'width': {'expr': "min(60, 0.94 * bandwidth('x'))"}},
         encoding={
             'x': {
                 'field': 'label',
                 'type': 'ordinal',
-                'sort': None,
-                'title': title,
+                **x,
                 'axis': {'labelAngle': -45, 'labelOverlap': True},
             },
-            'y': {
-                'field': 'value',
-                'type': 'quantitative',
-                'title': 'sessions',
-                'axis': _count_axis(max((bar.value for bar in bars), default=0)),
-            },
-            'tooltip': [{'field': 'label', 'title': title}, {'field': 'text', 'title': 'sessions'}],
+            'y': {'field': 'value', 'type': 'quantitative', **y},
+            'tooltip': [
+                {'field': name, 'title': word} for name, word in zip(('label', 'text'), words, strict=True)
+            ],
         },
     )
