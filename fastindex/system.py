@@ -9,10 +9,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from stat import S_IMODE, S_ISLNK
+
+from fastindex.text import escape
 
 try:
     import fcntl
@@ -28,6 +32,7 @@ __all__ = [
     'is_smb',
     'keep_access',
     'long_path',
+    'quote',
     'read_at',
     'read_into',
     'set_access',
@@ -53,6 +58,17 @@ def long_path(path: str) -> str:
 def is_link(info: os.stat_result) -> bool:
     """Tell whether this is a link, by a look that has followed none; a junction of Windows is one."""
     return S_ISLNK(info.st_mode) or getattr(info, 'st_reparse_tag', 0) == _JUNCTION
+
+
+_PLAIN = re.compile(r'[\w:/.-]+')
+
+
+def quote(path: str) -> str:
+    """Quote a path, made safe to print, for a shell: Windows has several, and all know double quotes."""
+    path = escape(path)
+    if sys.platform != 'win32':
+        return shlex.quote(path)
+    return path if _PLAIN.fullmatch(path) else f'"{path}{chr(92) * path.endswith(chr(92))}"'
 
 
 _SMB = frozenset({'cifs', 'smb3'})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 
 __all__ = [
     'MAX_PROBLEMS',
+    'as_utf8',
     'escape',
     'from_system',
     'is_utf8',
@@ -33,6 +35,13 @@ def from_system(name: str) -> str:
 def to_system(name: str) -> str:
     """Give a name in a tree to Python's functions, which encode it as the locale says."""
     return name if _IS_SYSTEM_UTF8 else os.fsdecode(name.encode('utf-8', 'surrogateescape'))
+
+
+def as_utf8(data: bytes) -> bytes:
+    """Take a file that people wrote as UTF-8; on Windows it may have a mark at its start, or be UTF-16."""
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return data.decode('utf-16', 'replace').encode()
+    return data.removeprefix(BOM_UTF8)
 
 
 def is_utf8(name: str) -> bool:

@@ -39,6 +39,22 @@ def test_a_path_is_named_so_that_windows_takes_it_whatever_its_length(monkeypatc
     assert system.long_path(path) == path
 
 
+@pytest.mark.parametrize(
+    ('path', 'posix', 'windows'),
+    [
+        ('data', 'data', 'data'),
+        ('D:/R/d', 'D:/R/d', 'D:/R/d'),
+        ('C:\\d', "'C:\\d'", '"C:\\d"'),
+        ('C:\\R&D\\', "'C:\\R&D\\'", '"C:\\R&D\\\\"'),
+        ('my data', "'my data'", '"my data"'),
+    ],
+)
+def test_a_path_is_quoted_for_the_shells_that_there_are(monkeypatch, path, posix, windows):
+    assert system.quote(path) == posix
+    monkeypatch.setattr(sys, 'platform', 'win32')
+    assert system.quote(path) == windows
+
+
 def test_a_junction_is_a_link_and_a_folder_or_a_file_in_the_cloud_is_none():
     junction, cloud = 0xA0000003, 0x9000001A
     kinds = ((S_IFDIR, junction), (S_IFDIR, 0), (S_IFREG, cloud))

@@ -26,6 +26,20 @@ NAMES = [
     b'lab/Subjects/s2/2024-01-01/1/ok.times.npy',
 ]
 
+
+@pytest.mark.parametrize(
+    'encoding', ['utf-8', 'utf-8-sig', 'utf-16']
+)  # the latter two as Windows writes them
+def test_lists_are_read_whatever_program_wrote_them(make_tree, run, tmp_path, encoding):
+    root = make_tree(
+        {f'Mäuse/2024-01-0{day}/001/{name}': b'' for day in (1, 2) for name in ('ä.b.npy', 'a.b.npy')}
+    )
+    (root / '.fastindexignore').write_text('ä*\r\n', encoding)
+    (tmp_path / 'only').write_text('Mäuse/2024-01-01\r\n', encoding)
+    assert '2 datasets' in run(root)[1]
+    assert 'looked at 1 session' in run(root, '--only-from', tmp_path / 'only')[1]
+
+
 LIBRARY = """
 import hashlib, sys
 from pathlib import Path

@@ -17,15 +17,15 @@ from fastindex.commands.output import (
     beside,
     complain,
     print_json,
-    quote,
     show,
     with_flags,
 )
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, OutputError, UsageError
 from fastindex.files import open_output
 from fastindex.names.problems import Skip
+from fastindex.system import quote
 from fastindex.tables.metadata import REVISIONS
-from fastindex.text import escape, to_text
+from fastindex.text import as_utf8, escape, to_text
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.summary import Summary
@@ -312,7 +312,7 @@ def _read_only(options: argparse.Namespace) -> list[str] | None:
         data = sys.stdin.buffer.read() if path == '-' else Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f'--only-from {escape(options.only_from)}: {error.strerror}') from error
-    return [*(only or ()), *(os.fsdecode(line) for line in data.splitlines() if line.strip())]
+    return [*(only or ()), *(os.fsdecode(line) for line in as_utf8(data).splitlines() if line.strip())]
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from fastindex.commands.options import Parser, positive, share
-from fastindex.commands.output import after_work, print_json, quote, show
+from fastindex.commands.output import after_work, print_json, show
 from fastindex.errors import EXIT_DONE, UsageError
+from fastindex.system import quote
 from fastindex.text import escape, to_count, to_size
 
 __all__ = ['make_parser']

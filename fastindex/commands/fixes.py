@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastindex.commands.output import complain, quote, show
+from fastindex.commands.output import complain, show
 from fastindex.errors import UsageError
+from fastindex.system import quote
 from fastindex.text import MAX_PROBLEMS, escape, to_count, to_text
 
 if TYPE_CHECKING:

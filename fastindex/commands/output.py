@@ -22,7 +22,6 @@ __all__ = [
     'give',
     'paint',
     'print_json',
-    'quote',
     'show',
     'with_flags',
 ]
@@ -149,10 +148,3 @@ class JsonItems:
         import json
 
         give((self._before, json.dumps(item, default=str), '\n' if self._lines else ''))
-
-
-def quote(path: str) -> str:
-    """Quote a path for a shell, and for a terminal."""
-    import shlex
-
-    return shlex.quote(escape(path))

@@ -10,9 +10,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from fastindex.commands.options import Parser, parse_size, prepare, share
-from fastindex.commands.output import after_work, complain, print_json, quote, show, with_flags
+from fastindex.commands.output import after_work, complain, print_json, show, with_flags
 from fastindex.commands.search import add_terms, to_query
 from fastindex.errors import EXIT_DONE, UsageError
+from fastindex.system import quote
 from fastindex.text import escape, to_text
 
 if TYPE_CHECKING:
@@ -179,13 +180,14 @@ def _iter_advice(done: Release, manifest: str) -> Iterator[str]:
     path = done.archives[0].path
     is_zip = path.name.endswith('.zip')
     folder = path.name.removesuffix('.zip').removesuffix('.tar.zst')
-    archive, target = shlex.quote(escape(path.name)), shlex.quote(escape(folder))
+    archive, target = quote(path.name), quote(folder)
     unpack = f'unzip -q {archive} -d {target}'
     if not is_zip:
         unpack = f'mkdir {target} && tar --zstd -xf {archive} -C {target}'
     yield 'to open it (pip install ONE-api):' if len(done.archives) == 1 else 'to open one of them:'
     yield f'  {unpack}'
     code = f"from one.api import One; print(One(cache_dir={escape(folder)!r}, mode='local').search())"
-    yield f'  python -c "{code}"' if target == folder else f'  python -c {shlex.quote(code)}'
+    is_plain = not set('"$`\\!') & set(code)  # in double quotes, to each shell
+    yield f'  python -c "{code}"' if is_plain else f'  python -c {shlex.quote(code)}'
     yield 'to check it:'
     yield f'  cd {target} && {manifest}sum -c --quiet manifest-{manifest}.txt'

@@ -220,10 +220,10 @@ def _to_ascii(character: str) -> str:
 
 
 def to_paths(frame: pl.DataFrame) -> list[str]:
-    """Write the path of each row, a session or a dataset, relative to the root."""
+    """Write the path of each row, a session or a dataset, relative to the root, as this system writes it."""
     parts = [name for name in ('session_path', 'rel_path') if name in frame.columns]
     paths: list[str] = frame.select(pl.concat_str(parts, separator='/').alias('path'))['path'].to_list()
-    return paths
+    return paths if os.sep == '/' else [path.replace('/', os.sep) for path in paths]
 
 
 def to_path_bytes(root: str, paths: Sequence[str]) -> bytes:

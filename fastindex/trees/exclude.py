@@ -17,7 +17,7 @@ from fastindex.errors import UsageError
 from fastindex.folders import open_file
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Tally
-from fastindex.text import escape
+from fastindex.text import as_utf8, escape
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 from fastindex.trees.part import PartTree, TreeOver
@@ -219,4 +219,4 @@ def read_ignore_file(root: str) -> tuple[str, ...]:
         raise UsageError(f'{escape(path)}: this file cannot be read ({error.strerror})') from error
     if len(data) > MAX_IGNORE_BYTES:
         raise UsageError(f'{escape(path)}: expected {MAX_IGNORE_BYTES} bytes of patterns at most')
-    return tuple(data.decode('utf-8', 'surrogateescape').splitlines())
+    return tuple(as_utf8(data).decode('utf-8', 'surrogateescape').splitlines())

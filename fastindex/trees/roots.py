@@ -42,6 +42,11 @@ class WrongRoot(NamedTuple):
     is_too_high: bool = False
 
 
+def _find_session(root: str) -> re.Match[str] | None:
+    """Find the session folder that a root is in or is, in its path, whatever parts that on this system."""
+    return _SESSION.search(root.replace(os.sep, '/'))
+
+
 def iter_root_warnings(tree: Tree) -> Iterator[str]:
     """Say what will go wrong with an index in this root, though sessions were found below it."""
     if wrong := judge_root(tree):
@@ -50,7 +55,7 @@ def iter_root_warnings(tree: Tree) -> Iterator[str]:
 
 def judge_root(tree: Tree) -> WrongRoot | None:
     """Judge the place of a root, though sessions were found below it."""
-    if match := _SESSION.search(tree.root):
+    if match := _find_session(tree.root):
         above = tree.root[: match.start()] or '/'
         return WrongRoot(
             f'the root lies inside a session folder ({escape(match.group()[1:])})',
@@ -106,7 +111,7 @@ def find_right_root(tree: Tree) -> WrongRoot | None:
     if judge_date(os.path.basename(tree.root)) is None and any(judge_number(name) is None for name in names):
         up = _above_subject(up)
         return WrongRoot('this is a date folder of one subject', up, f'index {escape(up)}')
-    if match := _SESSION.search(tree.root):
+    if match := _find_session(tree.root):
         up = _above_subject(os.path.dirname(os.path.dirname(tree.root[: match.end()])))
         return WrongRoot('this lies inside a session folder', up, f'index {escape(up)}')
     if len(_find_labs(tree, names)) > 1:
@@ -114,7 +119,7 @@ def find_right_root(tree: Tree) -> WrongRoot | None:
     below = _find_below(tree, names, tally)
     if not below:
         return None
-    right = os.path.join(tree.root, below)
+    right = f'{tree.root}/{below}' if is_url(tree.root) else os.path.join(tree.root, *below.split('/'))
     return WrongRoot('sessions lie deeper', right, f'index {escape(right)}', is_too_high=True)
 
 

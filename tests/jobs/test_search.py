@@ -30,6 +30,7 @@ from one.api import One
 import fastindex
 from fastindex import Query, UnknownSessionError, UsageError, cli
 from fastindex.commands import search as search_command
+from fastindex.commands.rows import to_paths
 from fastindex.jobs.read.search import find_datasets
 from fastindex.text import to_size
 from tests.support.cases import to_id
@@ -494,6 +495,13 @@ def test_eids_and_their_number(search, awkward):
     assert search('awkward', '--count')[1] == f'{len(eids)}\n'
     assert search('awkward', '--eids', '--limit', 2)[1].split() == eids[:2]
     assert '2 of 13 sessions' in search('awkward', '--limit', 2)[2]
+
+
+def test_paths_are_those_of_this_system(monkeypatch):
+    frame = pl.DataFrame({'session_path': [SESSION], 'rel_path': ['alf/a.b.npy']})
+    assert to_paths(frame) == [f'{SESSION}/alf/a.b.npy']
+    monkeypatch.setattr('os.sep', '\\')
+    assert to_paths(frame) == [f'{SESSION}/alf/a.b.npy'.replace('/', '\\')]
 
 
 def test_paths_that_end_in_nul_are_those_on_disk(search, indexes):

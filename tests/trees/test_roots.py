@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import fastindex
 from fastindex import EmptyTreeError, RootError
+from fastindex.trees.roots import judge_root
 from tests.support.tables import read_paths
 from tests.support.trees import SESSION, grow
 
@@ -43,6 +45,12 @@ def test_a_root_inside_a_session_is_parsed_from_the_root_down_with_a_warning(mak
     summary = build(root / inner)
     assert read_paths(root / inner) == {'s9/2020-01-01/001/spikes.times.npy'}
     assert 'inside a session folder' in summary.warnings[0]
+
+
+def test_a_root_inside_a_session_is_known_where_paths_have_backslashes(monkeypatch):
+    monkeypatch.setattr('os.sep', '\\')
+    found = judge_root(SimpleNamespace(root=r'C:\data\s1\2024-01-01\001\export'))
+    assert (found.right, 's1/2024-01-01/001' in found.message) == (r'C:\data', True)
 
 
 @pytest.mark.parametrize('root', ['missing', 'file'])

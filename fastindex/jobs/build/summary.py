@@ -26,6 +26,7 @@ from fastindex.pipeline.discover import Discovery
 from fastindex.pipeline.scan import ScanResult
 from fastindex.progress import open_bar
 from fastindex.records import Record
+from fastindex.system import quote
 from fastindex.tables.check import Published
 from fastindex.tables.disks import FEW, ChangeTimes
 from fastindex.tables.file import AGAIN
@@ -378,9 +379,7 @@ class Report:
 
 def _iter_doubts(doubts: Mapping[Doubt, tuple[int, list[str]]], root: str) -> Iterator[str]:
     """Say which folders may not be what was meant."""
-    from shlex import quote
-
-    advice = f'python -m fastindex validate {quote(escape(root))}'
+    advice = f'python -m fastindex validate {quote(root)}'
     if Doubt.NO_SUBJECTS in doubts:
         count, labs = doubts[Doubt.NO_SUBJECTS]
         names = ', '.join(map(escape, labs)) + ', …' * (count > len(labs))

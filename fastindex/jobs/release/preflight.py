@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -32,6 +31,7 @@ from fastindex.names.ids import NAMESPACE
 from fastindex.names.problems import Tally
 from fastindex.names.rule import Severity
 from fastindex.pipeline.discover import AGGREGATES
+from fastindex.system import quote
 from fastindex.tables.check import open_tables
 from fastindex.tables.file import TABLES
 from fastindex.tables.foreign import find_foreign, read_recipes
@@ -240,7 +240,7 @@ def count_findings(
             kind = finding.code if finding.code == LINK_CODE else finding.severity
             first.setdefault(kind, finding)
             links += finding.code == LINK_CODE
-    root = shlex.quote(escape(tree.root))
+    root = quote(tree.root)
     if counts[Severity.ERROR] and not force:
         found = first[Severity.ERROR]
         raise FindingsError(
