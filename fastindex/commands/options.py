@@ -221,7 +221,7 @@ def prepare(*, dask: str | None = None, polars: bool = False) -> None:
     if dask is not None:
         import logging
 
-        logging.getLogger('distributed.client').addFilter(lambda _: False)  # our own errors say it
+        logging.disable(logging.ERROR)  # what Dask's modules say of a lost scheduler, our own errors say
         return
     clouds = (f'pyarrow._{name}fs' for name in ('s3', 'azure', 'gcs'))
     for name in ('numpy', *clouds, 'pyarrow._hdfs'):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
 
 from fastindex.commands import COMMANDS, make_parser
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize('program', ['/usr/bin/fastindex', '/site-packages/fastindex/__main__.py'])
@@ -46,3 +48,21 @@ def test_help_of_a_command_is_its_page(command, run):
     code, page, _ = run('help', command)
     assert code == 0
     assert page == run(command, '--help')[1]
+
+
+@pytest.mark.long
+def test_what_the_modules_of_dask_log_is_not_shown():
+    program = (
+        'import logging\n'
+        'from fastindex.commands.options import prepare\n'
+        "prepare(dask='scheduler.json')\n"
+        'import distributed\n'
+        "for name in [name for name in logging.root.manager.loggerDict if name.startswith('distributed')]:\n"
+        "    logging.getLogger(name).error('lost')\n"
+        'print(name)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.startswith('distributed')
