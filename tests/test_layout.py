@@ -209,6 +209,13 @@ def test_each_temporary_file_says_where_so_that_a_container_without_such_a_folde
                 assert 'dir' in {keyword.arg for keyword in node.keywords}, (path, node.lineno)
 
 
+def test_no_function_imports_for_itself_what_is_loaded_when_it_is_first_used():
+    """But where it is loaded ahead of its use."""
+    lines = [line for path in PACKAGE.rglob('*.py') for line in path.read_text('utf-8').splitlines()]
+    imports = [line for line in lines if re.match(r'\s+import (pyarrow|polars)\b(?!.*noqa)', line)]
+    assert len(imports) == 4, 'take them from fastindex.lazy, which alone imports them'
+
+
 def test_a_free_threaded_python_is_told_how_to_go_on():
     code = 'import sys; sys._is_gil_enabled = lambda: False; import fastindex'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
