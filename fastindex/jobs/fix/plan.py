@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fastindex.jobs.validate.validate import Findings
@@ -20,7 +20,7 @@ from fastindex.names.findings import Finding
 from fastindex.names.problems import Tally
 from fastindex.text import to_text
 from fastindex.trees import Folder, Kind, Tree
-from fastindex.trees.part import PartTree, TreeOver
+from fastindex.trees.part import PartTree, TreeOver, is_below
 from fastindex.trees.renamed import Node, RenamedTree
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class _Planner:
         self.refused: set[Refused] = set()
         self._bare = RenamedTree(base._replace(follow_links=False), self.tree.top)  # leads through no link
         self._left: set[str] = set()  # paths that were given up
+        self._listed: tuple[str, dict[str, set[str]]] | None = None
+        """The folder that was listed last, and the names in it by now, by what they are folded to."""
 
     def add(self, findings: Iterable[Finding]) -> list[str]:
         """Plan the fixes of findings; give the paths of the folders that have moved and may tell more."""
@@ -137,9 +139,20 @@ class _Planner:
         return kind, fix
 
     def _move(self, path: str, new_path: str, kind: int) -> None:
-        self.steps += [Step('', made) for made in self.tree.move(path, new_path, kind)]
+        made = self.tree.move(path, new_path, kind)
+        self.steps += [Step('', one) for one in made]
         self.steps.append(Step(path, new_path))
         self._left.add(path)
+        if self._listed is None:
+            return
+        listed, names = self._listed
+        if is_below(listed, path):  # it has another path by now
+            self._listed = None
+        for one in (path, *made, new_path):
+            above, _, name = one.rpartition('/')
+            if above == listed:
+                same = names.setdefault(fold(name), set())
+                (same.discard if one == path else same.add)(name)
 
     def _find(self, shown: str) -> str:
         r"""Find the path that a finding is of, which shows what is not UTF-8 as `\xNN`."""
@@ -157,14 +170,19 @@ class _Planner:
         above, _, name = path.rpartition('/')
         if path in self._left:
             raise _CannotFixError('another one has had this name')
-        try:
-            with self._open(above) as folder:
-                names = [one for block, _ in folder.iter_names() for one in block]
-        except FileNotFoundError:
-            return
-        own = but.rpartition('/')[2]
-        if any(fold(one) == fold(name) for one in names if not but or one != own):
+        if self._list(above).get(fold(name), set()) - {but.rpartition('/')[2]}:
             raise _CannotFixError('there is something of that name')
+
+    def _list(self, path: str) -> dict[str, set[str]]:
+        """List the names in a folder by what they are folded to: once, as what is fixed lies together."""
+        if self._listed is None or self._listed[0] != path:
+            names: dict[str, set[str]] = {}
+            with suppress(FileNotFoundError), self._open(path) as folder:
+                for block, _ in folder.iter_names():
+                    for name in block:
+                        names.setdefault(fold(name), set()).add(name)
+            self._listed = path, names
+        return self._listed[1]
 
     def _refuse_other_disks(self, path: str, kind: int, above: str) -> None:
         while self._look(above) is None:

@@ -23,6 +23,7 @@ def choose_fixes(
     above: path of the folder
     names: all names in the folder
     """
+    names = frozenset(names)
     taken = {fold(name) for name in names}
     for name, diagnosis in sorted(diagnoses):
         is_left = diagnosis.code == 'ALF308'

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
 from io import UnsupportedOperation
-from itertools import groupby
+from itertools import groupby, islice
 
 from fastindex.jobs.validate.choice import beside, choose_fixes
 from fastindex.jobs.validate.sessions import make_finding
@@ -39,6 +40,9 @@ from fastindex.trees.roots import find_right_root, judge_root
 __all__ = ['NotingTree', 'survey']
 
 MAX_FOLDERS = 500  # folders that are listed at most to say what is wrong with one folder
+MAX_LISTINGS = 8  # that are remembered: of a lab and its Subjects, while each misplaced subject is looked at
+
+Listing = Callable[[str], Mapping[str, None]]  # gives the names of the folders in a folder, sorted
 
 
 class NotingTree(TreeOver):
@@ -72,7 +76,8 @@ def survey(tree: Tree, sessions: Sequence[str], tally: Tally) -> list[Finding]:
     elif not sessions:
         found.append(Finding.make('ALF103', '.', 'no session was found: is this the right folder?'))
     if sessions or not wrong:  # under a wrong root every name is wrong
-        found += _iter_skip_findings(tree, tally.skips or [])
+        listing = lru_cache(MAX_LISTINGS)(partial(_list, tree))
+        found += _iter_skip_findings(listing, tally.skips or [])
         found += _iter_name_findings(tree, sessions)
         found += _iter_number_findings(sessions)
         found += _iter_lab_findings(sessions)
@@ -98,7 +103,7 @@ def _is_of_client(folder: Folder, name: str) -> bool:
         return False
 
 
-def _iter_skip_findings(tree: Tree, skips: Iterable[Skip]) -> Iterator[Finding]:
+def _iter_skip_findings(listing: Listing, skips: Iterable[Skip]) -> Iterator[Finding]:
     """Say of each name that the discovery left out what is wrong with it."""
     by_folder = groupby(sorted(skips), key=lambda skip: skip.path.rpartition('/')[0])
     for above, left_out in by_folder:
@@ -107,14 +112,14 @@ def _iter_skip_findings(tree: Tree, skips: Iterable[Skip]) -> Iterator[Finding]:
             if skip.reason is SkipReason.AGGREGATES:
                 continue
             if skip.reason is SkipReason.NOT_LAB_OR_SUBJECT:
-                yield from _explain_folder(tree, skip.path)
+                yield from _explain_folder(listing, skip.path)
             else:
                 name = skip.path.rpartition('/')[2]
                 diagnoses.append((name, _diagnose_skip(name, skip.reason)))
         if diagnoses:
-            names = _list(tree, above)
+            names = listing(above)
             numbers = [name.zfill(3) for name in names if name.isdecimal()]  # 1 is where 001 should be
-            yield from choose_fixes(above, diagnoses, names + numbers)
+            yield from choose_fixes(above, diagnoses, [*names, *numbers])
 
 
 def _diagnose_skip(name: str, reason: SkipReason) -> Diagnosis:
@@ -141,15 +146,15 @@ def _diagnose_skip(name: str, reason: SkipReason) -> Diagnosis:
     return diagnosis
 
 
-def _explain_folder(tree: Tree, path: str) -> Iterator[Finding]:
+def _explain_folder(listing: Listing, path: str) -> Iterator[Finding]:
     """Say why a folder in the root, or in a lab, is neither lab nor subject: what is below it tells."""
-    names = _list(tree, path)
+    names = listing(path)
     above, _, name = path.rpartition('/')
     if above and fold(name) == fold('Subjects'):
         yield Finding.make('ALF306', path, describe_twin(name, 'Subjects'))
         return
     if above and any(judge_date(name) is None for name in names):
-        yield _misplaced_subject(tree, above, name)
+        yield _misplaced_subject(listing, above, name)
         return
     found = []
     if not above:
@@ -160,23 +165,23 @@ def _explain_folder(tree: Tree, path: str) -> Iterator[Finding]:
         yield from choose_fixes(path, found or dates, names)
         return
     is_explained = False
-    for child in names[:MAX_FOLDERS]:
-        below = _list(tree, f'{path}/{child}')
+    for child in islice(names, MAX_FOLDERS):
+        below = listing(f'{path}/{child}')
         if any(judge_date(date) is None for date in below):
             is_explained = True
-            yield _misplaced_subject(tree, path, child)
+            yield _misplaced_subject(listing, path, child)
         elif 'Subjects' in below:
             is_explained = True
-            fix = '' if child in _list(tree, above) else f'{above}/{child}'.removeprefix('/')
+            fix = '' if child in listing(above) else f'{above}/{child}'.removeprefix('/')
             yield Finding.make('ALF111', f'{path}/{child}', 'a lab that lies too deep', fix)
     if not is_explained:
         yield Finding.make('ALF111', path, 'there is neither Subjects nor a date in this folder')
 
 
-def _misplaced_subject(tree: Tree, lab: str, subject: str) -> Finding:
+def _misplaced_subject(listing: Listing, lab: str, subject: str) -> Finding:
     message = 'it looks like a subject, which in a lab belongs into the folder Subjects'
-    code = 'ALF111' if 'Subjects' in _list(tree, lab) else 'ALF105'
-    fix = '' if subject in _list(tree, f'{lab}/Subjects') else f'{lab}/Subjects/{subject}'
+    code = 'ALF111' if 'Subjects' in listing(lab) else 'ALF105'
+    fix = '' if subject in listing(f'{lab}/Subjects') else f'{lab}/Subjects/{subject}'
     return Finding.make(code, f'{lab}/{subject}', message, fix)
 
 
@@ -245,8 +250,9 @@ def _iter_files(folder: Folder) -> Iterator[str]:
                 yield name
 
 
-def _list(tree: Tree, path: str) -> list[str]:
+def _list(tree: Tree, path: str) -> dict[str, None]:
+    """List the folders in a folder, sorted; as a dictionary, as most often one of them is looked for."""
     try:
-        return sorted(list_folders(tree, path, Tally()))
+        return dict.fromkeys(sorted(list_folders(tree, path, Tally())))
     except OSError:
-        return []
+        return {}
