@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastindex.errors import IdClashError, InvalidIndexError, UsageError
 from fastindex.lazy import pa
 from fastindex.names.given_ids import SeenIds
+from fastindex.names.uuid_names import is_uuid
 from fastindex.tables.check import Published
 from fastindex.tables.columns import sum_bytes
 from fastindex.tables.cut import cut_sessions, find_session
@@ -22,6 +23,7 @@ from fastindex.tables.merge import iter_in_order
 from fastindex.tables.reuse import iter_folders, open_fingerprints
 from fastindex.tables.schema import fingerprints_schema, from_ipc
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, is_default
+from fastindex.text import escape
 
 if TYPE_CHECKING:
     from fastindex.tables.write import PairWriter
@@ -117,6 +119,15 @@ class Splice:
                     f'{id} is in the names of two files, in a session that was looked at and in one that was '
                     'not: which of them is indexed, only a run over all sessions can tell'
                 )
+
+    def refuse_heir(self, path: str) -> None:
+        """Refuse to leave out a file that was not looked at, where no other one has its UUID any more."""
+        id = path.rpartition('.')[0][-36:]
+        if self._seen is not None and is_uuid(id) and self._seen.add(bytes.fromhex(id.replace('-', ''))):
+            raise IdClashError(
+                f'{escape(path)}: this file was left out as another one had its UUID, which is gone: a run '
+                'over all sessions looks at it'
+            )
 
 
 class _Rows:

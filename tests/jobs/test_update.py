@@ -494,17 +494,45 @@ def test_a_path_that_cannot_be_asked_for_says_what_it_is(
     assert tables_digest(root) == before
 
 
-def test_a_path_may_be_written_in_many_ways(root: Path, build: Callable[..., Summary]) -> None:
+def test_a_path_may_be_written_in_many_ways(
+    root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root.parent / 'mount').symlink_to(root)
+    monkeypatch.chdir(root.parent)
     for path in (
         f'{SESSION}/',
         f'./{SESSION}',
         f'{root}/{SESSION}',
         root / SESSION,
         f'lab//Subjects/../{SESSION[4:]}',
+        f'root/{SESSION}',
+        f'{root.parent}/mount//{SESSION}',
+        f'root/s3/../{SESSION}',
     ):
-        assert parse_only([path], [str(root)]) == (SESSION,)
+        assert parse_only([path], str(root)) == (SESSION,)
+    monkeypatch.chdir(root / SESSION)
+    for path, of in (('.', SESSION), ('..', SESSION[:-4]), ('../../../s2', 'lab/Subjects/s2')):
+        assert parse_only([path], str(root)) == (of,)
+    assert parse_only(['s3://data/tree/s3/2024-01-01'], 's3://data/tree') == ('s3/2024-01-01',)
+    for path in ('', '../002/alf', '../../../../..', root):
+        with pytest.raises(UsageError, match='expected a lab'):
+            parse_only([path], str(root))
     with pytest.raises(UsageError, match='one path'):
         build(root, only=SESSION)
+
+
+@pytest.mark.parametrize('wait', [-1, float('nan'), '10m', None])
+def test_what_is_no_time_is_not_waited(root: Path, build: Callable[..., Summary], wait: Any) -> None:
+    with pytest.raises(UsageError, match='0 or more'):
+        build(root, wait=wait)
+
+
+@pytest.mark.parametrize('part', [{'only': [SESSION]}, {'new': True}, {'quick': True}])
+def test_a_dry_run_has_no_index_to_take_sessions_from(
+    root: Path, build: Callable[..., Summary], part: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match='`check`'):
+        build(root, dry_run=True, **part)
 
 
 def test_there_must_be_an_index_to_carry_over(
@@ -606,6 +634,25 @@ def test_ids_in_names_stay_unique(make_tree: Callable[..., Path], build: Callabl
     grow(root, {f'{OTHER}/{name}': b'2'})
     with pytest.raises(fastindex.IdClashError, match='only a run over all'):
         build(root, uuid_filenames=True, only=[OTHER])
+    assert tables_digest(root) == before
+
+
+@pytest.mark.parametrize('part', [{'only': ['lab/Subjects/s1']}, {'new': True}, {'quick': True}])
+def test_a_file_whose_twin_is_gone_is_looked_at_or_missed(
+    make_tree: Callable[..., Path], build: Callable[..., Summary], part: dict[str, Any]
+) -> None:
+    name = 'a.b.5d8b1b4f-3b0c-4a57-9a4b-9b1f3a6c2d11.npy'
+    third = 'lab/Subjects/s3/2024-01-01/001/'
+    root = make_tree({f'{SESSION}/{name}': b'1', f'{OTHER}/{name}': b'2', third: None})
+    build(root, uuid_filenames=True)
+    before = tables_digest(root)
+    shutil.rmtree(root / SESSION)
+    if 'quick' in part:
+        build(root, **part)
+        assert read_index(root) == build_all(root, uuid_filenames=True)
+        return
+    with pytest.raises(fastindex.IdClashError, match='a run over all'):
+        build(root, **part)
     assert tables_digest(root) == before
 
 

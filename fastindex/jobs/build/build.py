@@ -181,7 +181,17 @@ def build(
     >>> build('/data', workers=16, hash=True).datasets  # doctest: +SKIP
     73995
     """
-    check_usage(root, out, check=check, dry_run=dry_run, default_revision=default_revision, keep=keep)
+    is_part = new or quick or only is not None
+    check_usage(
+        root,
+        out,
+        check=check,
+        dry_run=dry_run,
+        is_part=is_part,
+        default_revision=default_revision,
+        keep=keep,
+        wait=wait,
+    )
     tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
     wish = Wish(
         namespace=namespace,
@@ -219,11 +229,11 @@ def build(
         options = Options(
             recipe=recipe,
             as_before=as_before,
-            scope=Scope.parse(tree.root, root, only=only, new=new, quick=quick),
+            scope=Scope.parse(tree.root, only=only, new=new, quick=quick),
             adopted=adopt(tables or [folder], recipe) if recipe.ids_from else None,
             carries=True,
             offers_info=session_info is None,
-            outcomes=open_outcomes(qc, is_part=new or quick or only is not None),
+            outcomes=open_outcomes(qc, is_part=is_part),
             reuse=not rehash,
             allow_empty=allow_empty,
             max_removed=None if allow_removal else Limit.parse(max_removed),

@@ -94,7 +94,7 @@ def _open_part(tree: Tree) -> Tree:
     if wrong is None or wrong.is_too_high:
         return tree
     try:
-        (part,) = parse_only([tree.root], [wrong.right])
+        (part,) = parse_only([tree.root], wrong.right)
     except UsageError:  # it is in a session
         return tree
     return PartTree(open_tree(wrong.right), (part,))

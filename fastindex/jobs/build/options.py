@@ -121,18 +121,27 @@ def check_usage(
     *,
     check: bool,
     dry_run: bool,
+    is_part: bool,
     default_revision: str | None,
     keep: int | None,
+    wait: float,
 ) -> None:
     """Refuse questions that exclude each other or have no answer, and tables in a bucket nobody named."""
     if default_revision not in (None, *REVISIONS):
         raise UsageError(f'default_revision={default_revision!r}: expected one of {", ".join(REVISIONS)}')
     if keep is not None and keep < 1:
         raise UsageError(f'keep={keep}: expected 1 or more')
+    if not (isinstance(wait, int | float) and wait >= 0):
+        raise UsageError(f'wait={wait!r}: expected seconds, 0 or more')
     if out is not None and not os.fspath(out):
         raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
     if check and dry_run:
         raise UsageError('check and dry_run are two questions: expected one of them')
+    if dry_run and is_part:
+        raise UsageError(
+            hint='`dry_run` looks at no index: expected `check`, which tells what `only`, `new` and `quick` '
+            'would change'
+        )
     if out is None and is_url(root) and not dry_run:
         raise UsageError(
             f'{escape(root)}: a bucket is only read, unless it is said: ',

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import NamedTuple, Self
 
 from fastindex.errors import EmptyTreeError, UsageError
 from fastindex.names.alf import judge_date, judge_number
 from fastindex.names.problems import Tally
-from fastindex.text import escape, from_system
+from fastindex.text import escape, from_system, to_system
 from fastindex.trees import Kind, Tree
 from fastindex.trees.exclude import ExcludingTree
 from fastindex.trees.fate import list_folders
-from fastindex.trees.part import PartTree, is_below
+from fastindex.trees.part import PartTree
 
 __all__ = ['Scope', 'explain_none', 'parse_only']
 
@@ -27,19 +28,13 @@ class Scope(NamedTuple):
 
     @classmethod
     def parse(
-        cls,
-        root: str,
-        given: str | os.PathLike[str],
-        *,
-        only: Collection[str | os.PathLike[str]] | None,
-        new: bool,
-        quick: bool,
+        cls, root: str, *, only: Collection[str | os.PathLike[str]] | None, new: bool, quick: bool
     ) -> Self | None:
-        """Parse what was asked for; a folder may begin with the root, also as it was given."""
+        """Parse what was asked for below a root."""
         if (only is not None) + new + quick > 1:
             raise UsageError('only, new and quick are ways to choose sessions: expected one of them')
         if only is not None:
-            return cls(parse_only(only, [root, os.path.abspath(given)]))
+            return cls(parse_only(only, root))
         return cls(quick=quick) if new or quick else None
 
     def narrow(self, tree: Tree) -> Tree:
@@ -49,16 +44,14 @@ class Scope(NamedTuple):
         return tree.narrow(self.only) if isinstance(tree, ExcludingTree) else PartTree(tree, self.only)
 
 
-def parse_only(paths: Iterable[str | os.PathLike[str]], roots: Sequence[str]) -> tuple[str, ...]:
-    """Parse the folders that are asked for, relative to the root or with it.
+def parse_only(paths: Iterable[str | os.PathLike[str]], root: str) -> tuple[str, ...]:
+    """Parse the folders that are asked for: relative to the root, or as the system finds them.
 
     Raises UsageError if one of them is no lab, subject, date or session by its name.
 
-    roots: the root, in each way in which it may be written
-
     Examples
     --------
-    >>> parse_only(['/data/lab/Subjects/s1/', 's2/2024-01-01/001'], ['/data'])
+    >>> parse_only(['/data/lab/Subjects/s1/', 's2/2024-01-01/001'], '/data')
     ('lab/Subjects/s1', 's2/2024-01-01/001')
     """
     if isinstance(paths, str | os.PathLike):
@@ -66,18 +59,27 @@ def parse_only(paths: Iterable[str | os.PathLike[str]], roots: Sequence[str]) ->
     found: list[str] = []
     for one in paths:
         given = from_system(os.fspath(one))
-        path = os.path.normpath(given).replace(os.sep, '/') if given else ''
-        for root in (from_system(root).replace(os.sep, '/') for root in roots if os.path.isabs(given)):
-            if is_below(path, root.rstrip('/')):
-                path = path[len(root.rstrip('/')) + 1 :] or '.'
-                break
-        if reason := _judge(path):
+        path = os.path.normpath(given.removeprefix(f'{root}/')).replace(os.sep, '/')
+        reason = _judge(path)
+        if reason and given and (below := _find_below(given, root)):
+            path, reason = below, _judge(below)
+        if reason:
             raise UsageError(
                 f'{escape(given)!r}: {reason}; expected a lab, a subject, a date or a session below '
-                f'{escape(roots[0])}, as lab/Subjects/subject/date/number'
+                f'{escape(root)}, as lab/Subjects/subject/date/number'
             )
         found.append(path)
     return tuple(dict.fromkeys(found))
+
+
+def _find_below(given: str, root: str) -> str:
+    """Find a path from the working directory, or through links, below the root; '' if it is not there."""
+    names = os.path.abspath(given).split(os.sep)
+    for count in range(1, len(names)):
+        with suppress(OSError):
+            if os.path.samefile(to_system(os.sep.join(names[:count]) + os.sep), to_system(root)):
+                return '/'.join(names[count:])
+    return ''
 
 
 def _judge(path: str) -> str:

@@ -78,8 +78,11 @@ class Selection(NamedTuple):
             writer, self.published, left_out, are_unique=isinstance(self.identity, FilenameIdentity)
         )
 
-    def carry_problems(self, stage: Stage) -> int:
-        """Add the problems of what was not looked at to those of this run; return how many they are."""
+    def carry_problems(self, stage: Stage, rows: Splice) -> int:
+        """Add the problems of what was not looked at to those of this run; return how many they are.
+
+        rows: all that are carried over
+        """
         count = 0
 
         def read_old() -> Iterator[tuple[bytes, Problem]]:
@@ -87,6 +90,8 @@ class Selection(NamedTuple):
             folder = self.published.folder
             for problem in _iter_problems(folder / STATE_FOLDER / PROBLEMS, folder):
                 if self.is_carried(problem.path):
+                    if problem.reason is Reason.UUID_TWICE:
+                        rows.refuse_heir(problem.path)
                     count += 1
                     yield _session_key(problem.path, self.identity), problem
 

@@ -51,7 +51,7 @@ def write_stage(
             rows.write(*report.complete(result, hashed))
             rows.write_folders(result.folders)
         if selection is not None and isinstance(rows, Splice):
-            report.add_carried(rows.finish(), selection.carry_problems(stage), selection.left_out)
+            report.add_carried(rows.finish(), selection.carry_problems(stage, rows), selection.left_out)
         facts = to_facts(
             options.recipe,
             sessions=report.sessions,
