@@ -162,6 +162,18 @@ def test_of_folders_of_one_number_the_one_of_the_client_keeps_the_id(root, build
     assert (status, sorted(out.split())) == (0, sorted(str(root / path) for path in found))
 
 
+@pytest.mark.parametrize('only', ['001', '01', '1', '01 1'])
+def test_of_folders_of_one_number_each_keeps_its_id_whichever_is_looked_at(root, build, alyx, only):
+    day = root / 's1/2024-01-02'
+    grow(day, {'01/new.b.npy': b'abc', '1/new.b.npy': b'abcd'})
+    build(root, ids_from=alyx)
+    before = tables_digest(root)
+    build(root, only=[day / number for number in only.split()])
+    assert tables_digest(root) == before
+    build(root)
+    assert tables_digest(root) == before
+
+
 @pytest.mark.parametrize('twins', [('001', '1'), ('1',)])
 def test_a_folder_that_no_id_tells_of_is_released_with_its_files(root, build, alyx, tmp_path, twins):
     day = root / 's1/2024-01-02'

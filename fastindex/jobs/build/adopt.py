@@ -19,6 +19,7 @@ from fastindex.jobs.build.options import Options
 from fastindex.lazy import pa, pc
 from fastindex.names.alf import SessionParts, parse_session_path
 from fastindex.names.given_ids import AdoptedIdentity
+from fastindex.names.ids import eid
 from fastindex.pipeline.discover import Discovery
 from fastindex.tables.carry import Carrier
 from fastindex.tables.check import Published
@@ -81,12 +82,16 @@ class AdoptedIds:
         """Give each id to one session.
 
         Tables know the number alone: of the folders `001` and `1` the one that the client looks for keeps the
-        id, or the one that is most like it. Where a lab is not known, and there is more than one, none does.
-        The others get ours. Raises IdClashError if two other sessions have one eid.
+        id, or the one that is most like it; one that they have by our eid keeps that, whatever else is found.
+        Where a lab is not known, and there is more than one, none does. The others get ours. Raises
+        IdClashError if two other sessions have one eid.
         """
         ours: set[str] = set()
         for id, keys in groupby(found.iter_keys(), key=lambda key: key[:16]):
-            first, *others = (str(self.identity.session_path(key)) for key in keys)  # 001 is before 01 and 1
+            paths = [str(self.identity.session_path(key)) for key in keys]  # 001 is before 01 and 1
+            known = {path for path in paths if self._is_ours(path)}
+            ours |= known
+            first, *others = [path for path in paths if path not in known] or paths[:1]
             if not others:
                 continue
             if len({parse_session_path(path) for path in (first, *others)}) == 1:
@@ -102,9 +107,16 @@ class AdoptedIds:
             ours |= guessed
         if not ours:
             return found
-        paths = [self.identity.session_path(key) for key in found.iter_keys()]
+        all_paths = [self.identity.session_path(key) for key in found.iter_keys()]
         self.identity = self.identity.replace(ours=self.identity.ours | ours)
-        return self.settle(found.renamed(self.identity, paths))
+        return self.settle(found.renamed(self.identity, all_paths))
+
+    def _is_ours(self, path: str) -> bool:
+        """Tell whether tables have a session by our eid, as `001` has the one that its number would have."""
+        if len(path.rpartition('/')[2]) == 3 or path in self.identity.ours:
+            return False
+        ours = str(eid(path, namespace=UUID(bytes=self.identity.namespace)))
+        return any(ours in source.row_of for source in self.sources)
 
     def _is_guessed(self, path: str) -> bool:
         """Tell whether the eid of a session is that of a table, but not by its lab."""
