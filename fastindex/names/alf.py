@@ -101,15 +101,17 @@ SYSTEM_FOLDERS = frozenset(
     name.lower()
     for name in (
         *('@eaDir', '#recycle', '#snapshot', '@tmp', '@sharebin'),  # Synology
-        *('@Recycle', '@Recently-Snapshot', '@__thumb', '@Transcode'),  # QNAP
+        *('@Recycle', '@Recently-Snapshot', '@__thumb', '@Transcode', 'Network Recycle Bin'),  # QNAP
         '~snapshot',  # NetApp, seen by SMB
-        *('$RECYCLE.BIN', 'System Volume Information'),  # Windows
-        *('__MACOSX', 'Network Trash Folder', 'Temporary Items', 'TheVolumeSettingsFolder'),  # macOS
+        *('$RECYCLE.BIN', 'RECYCLER', 'RECYCLED', 'System Volume Information', 'DfsrPrivate'),  # Windows
+        *('__MACOSX', 'Network Trash Folder', 'Temporary Items'),  # macOS
+        *('TheVolumeSettingsFolder', 'TheFindByContentFolder'),  # macOS, Netatalk
         'lost+found',  # Linux, in the root of a disk
     )
 )
 """What NAS and systems put beside the data, in lower case; most of such folders have dot names."""
 
+_FOUND = re.compile(r'found\.[0-9]{3}', re.IGNORECASE)  # what chkdsk could not put back, on Windows
 _COLLECTION = re.compile(r'[\w.-]+')
 _REVISION = re.compile(r'#[\w.-]+#')
 _DATE = re.compile(r'[0-9]{4}-[0-9]{2}-[0-9]{2}')
@@ -194,7 +196,7 @@ def is_system_folder(name: str) -> bool:
     >>> is_system_folder('@eaDir'), is_system_folder('$Recycle.Bin'), is_system_folder('alf')
     (True, True, False)
     """
-    return name.lower() in SYSTEM_FOLDERS
+    return name.lower() in SYSTEM_FOLDERS or _FOUND.fullmatch(name) is not None
 
 
 def judge_file(name: str) -> SkipReason | None:

@@ -237,4 +237,4 @@ def open_tree(
     tree: Tree = kind.open(os.fspath(root), follow_links=follow_links)
     from fastindex.trees.exclude import exclude_patterns, read_ignore_file
 
-    return exclude_patterns(tree, read_ignore_file(tree.root))
+    return exclude_patterns(tree, read_ignore_file(tree.root, follow_links=follow_links))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -17,6 +18,7 @@ from fastindex.errors import UsageError
 from fastindex.folders import open_file
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Tally
+from fastindex.system import flags as system_flags
 from fastindex.text import as_utf8, escape
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
@@ -37,6 +39,7 @@ __all__ = [
 
 IGNORE_FILE = '.fastindexignore'  # in the root
 MAX_IGNORE_BYTES = 2**20
+_CLASS = re.compile(r'\[:\w+:\]')
 
 
 class ExcludingTree(TreeOver):
@@ -152,11 +155,16 @@ def _parse(patterns: tuple[str, ...]) -> list[tuple[re.Pattern[str], bool]]:
     """Parse patterns, the last first: each as a regular expression, and whether it leaves out or takes in."""
     from pathspec import GitIgnoreSpec
 
+    for one in patterns:
+        if _CLASS.search(one):  # pathspec takes it for something else
+            raise UsageError(f'{escape(one)}: expected the characters themselves, as in [0-9a-f]')
     try:
-        found = GitIgnoreSpec.from_lines(patterns).patterns
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', FutureWarning)  # of what may be in a set
+            found = GitIgnoreSpec.from_lines(patterns).patterns
         known = [(one.regex, one.include) for one in reversed(list(found))]
         return [(regex, include) for regex, include in known if regex is not None and include is not None]
-    except ValueError as error:
+    except (ValueError, re.error) as error:  # the latter of '[z-a]'
         raise UsageError(f'{escape(str(error))}: expected patterns as in a .gitignore') from error
 
 
@@ -204,19 +212,26 @@ def leave_out(tree: Tree, *, exclude: Sequence[str], one_file_system: bool) -> T
     return stay_on_device(tree) if one_file_system else tree
 
 
-def read_ignore_file(root: str) -> tuple[str, ...]:
-    """Read the patterns in the root; none where there is no such file.
+def read_ignore_file(root: str, *, follow_links: bool) -> tuple[str, ...]:
+    """Read the patterns in the root, a line each as git takes them; none where there is no such file.
 
-    Raises UsageError if it cannot be read.
+    Raises UsageError if it cannot be read, or is no text: who wrote it wants something to be left out.
     """
     path = os.path.join(root, IGNORE_FILE)
     try:
-        with open(open_file(path, os.O_RDONLY), 'rb') as file:
+        flags = os.O_RDONLY | (0 if follow_links else system_flags('O_NOFOLLOW'))
+        with open(open_file(path, flags), 'rb') as file:
             data = file.read(MAX_IGNORE_BYTES + 1)
-    except FileNotFoundError:
-        return ()
     except OSError as error:
-        raise UsageError(f'{escape(path)}: this file cannot be read ({error.strerror})') from error
+        is_link = os.path.islink(path)
+        if isinstance(error, FileNotFoundError) and not is_link:
+            return ()
+        why = 'a link, and links are not followed' if is_link and not follow_links else error.strerror
+        raise UsageError(f'{escape(path)}: this file cannot be read ({why})') from error
     if len(data) > MAX_IGNORE_BYTES:
         raise UsageError(f'{escape(path)}: expected {MAX_IGNORE_BYTES} bytes of patterns at most')
-    return tuple(as_utf8(data).decode('utf-8', 'surrogateescape').splitlines())
+    data = as_utf8(data)
+    if b'\0' in data:
+        raise UsageError(f'{escape(path)}: expected text in UTF-8')
+    lines = data.decode('utf-8', 'surrogateescape').split('\n')
+    return tuple(line.removesuffix('\r') for line in lines)

@@ -38,7 +38,7 @@ def check_trust(names: Collection[str]) -> tuple[str, ...]:
     >>> check_trust(['mtime', 'size'])
     ('size', 'mtime')
     """
-    given = names.split(',') if isinstance(names, str) else names
+    given = [one.strip().lower() for one in names.split(',')] if isinstance(names, str) else names
     if not set(_ALWAYS) <= set(given) <= set(FIELDS):
         raise UsageError(
             f'trust={",".join(given)!r}: expected size,mtime, and with these ctime, inode or both where they '

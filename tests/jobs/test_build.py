@@ -374,6 +374,7 @@ def iter_open_paths() -> Iterator[str]:
 
 
 SYSTEM = ['@eaDir', '#recycle', '@Recycle', '~snapshot', 'lost+found', '$RECYCLE.BIN', '__MACOSX']
+SYSTEM += ['RECYCLER', 'Recycled', 'found.000', 'FOUND.012', 'DfsrPrivate', 'TheFindByContentFolder', '@TMP']
 
 
 @pytest.mark.parametrize(

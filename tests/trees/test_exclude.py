@@ -158,6 +158,46 @@ def test_without_patterns_nothing_is_wrapped_and_no_library_loaded(make_tree: Ca
     assert subprocess.run([sys.executable, '-c', code, tree.root, '--quiet'], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ('data', 'left'),
+    [
+        (b'\xef\xbb\xbflab2\n', 6),  # as Notepad writes it
+        (b'# caf\xe9\r\nlab2\r\n', 6),
+        (b'# one\x0blab2\n# two\xc2\x85lab2\n# three\xe2\x80\xa8lab2\n', 7),  # a line ends as for git
+        (b'[[]x]\n', 7),
+        (b'[z-a]\n', 'bad character range'),
+        ('lab2\n'.encode('utf-16'), 6),
+        ('lab2\n'.encode('utf-16-le'), 'UTF-8'),
+        (b'[[:alpha:]]*.mp4\n', r'\[0-9a-f\]'),
+        (b'x\n' * 2**20, 'at most'),
+    ],
+    ids=range(9),
+)
+def test_the_file_is_read_as_git_reads_it_or_refused(
+    make_tree: Callable[..., Path], build: Callable[..., Summary], data: bytes, left: int | str
+) -> None:
+    root = make_tree({**TREE, '.fastindexignore': data})
+    if isinstance(left, int):
+        assert build(root).datasets == left
+        return
+    with pytest.raises(UsageError, match=left):
+        build(root)
+
+
+def test_a_file_that_is_a_link_is_followed_where_links_are(
+    make_tree: Callable[..., Path], build: Callable[..., Summary], tmp_path: Path
+) -> None:
+    (tmp_path / 'patterns').write_text('lab2\n')
+    root = make_tree({**TREE, '.fastindexignore': Link('../patterns')})
+    assert build(root).datasets == len(TREE) - 1
+    for ask in (build, fastindex.validate):
+        with pytest.raises(UsageError, match='links are not followed'):
+            ask(root, follow_symlinks=False, workers=1)
+    (tmp_path / 'patterns').unlink()
+    with pytest.raises(UsageError, match='No such file'):
+        build(root)
+
+
 @pytest.fixture
 def other_disk() -> Iterator[Path]:
     """A folder on another file system than that of the tests."""
