@@ -55,11 +55,13 @@ if TYPE_CHECKING:
     from fastindex.jobs.build.compat import make_parquet_db
     from fastindex.jobs.build.summary import Changes, Summary
     from fastindex.jobs.example.example import ExampleSummary, example
+    from fastindex.jobs.fix.plan import Fixes, plan_fixes
     from fastindex.jobs.read.index import Index, open
     from fastindex.jobs.read.info import Info
     from fastindex.jobs.read.look import info, search
     from fastindex.jobs.read.search import Query
-    from fastindex.jobs.release.release import Archive, Release, release
+    from fastindex.jobs.release.release import release
+    from fastindex.jobs.release.summary import Archive, Release
     from fastindex.jobs.report.report import ReportSummary, report
     from fastindex.jobs.restore.restore import Restored, restore
     from fastindex.jobs.validate.validate import Findings, validate
@@ -91,6 +93,7 @@ __all__ = [
     'Findings',
     'FindingsError',
     'FixError',
+    'Fixes',
     'ForeignTableError',
     'IdClashError',
     'Index',
@@ -128,6 +131,7 @@ __all__ = [
     'info',
     'make_parquet_db',
     'open',
+    'plan_fixes',
     'release',
     'report',
     'restore',
@@ -145,6 +149,7 @@ _MODULES = {
     'fastindex.names.ids': ['NAMESPACE', 'dataset_id', 'eid'],
     'fastindex.jobs.read.index': ['Index', 'open'],
     'fastindex.jobs.build.build': ['build'],
+    'fastindex.jobs.fix.plan': ['Fixes', 'plan_fixes'],
     'fastindex.tables.changes': ['Change'],
     'fastindex.jobs.build.summary': ['Changes', 'Summary'],
     'fastindex.jobs.validate.validate': ['Findings', 'validate'],
@@ -152,7 +157,8 @@ _MODULES = {
     'fastindex.jobs.verify.verify': ['Verification', 'verify'],
     'fastindex.names.problems': ['Problem', 'Reason', 'Skip'],
     'fastindex.jobs.restore.restore': ['Restored', 'restore'],
-    'fastindex.jobs.release.release': ['Archive', 'Release', 'release'],
+    'fastindex.jobs.release.release': ['release'],
+    'fastindex.jobs.release.summary': ['Archive', 'Release'],
     'fastindex.names.findings': ['Finding'],
     'fastindex.names.rule': ['Rule', 'Severity'],
     'fastindex.names.rules': ['RULES'],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Mapping
 
 __all__ = [
     'MAX_PROBLEMS',
@@ -13,6 +14,7 @@ __all__ = [
     'from_system',
     'is_utf8',
     'to_count',
+    'to_findings',
     'to_size',
     'to_subjects',
     'to_system',
@@ -83,6 +85,19 @@ def to_count(count: int, noun: str) -> str:
     ('1 session', '4,933 sessions')
     """
     return f'{count:,} {noun}' if count == 1 else f'{count:,} {noun}s'
+
+
+def to_findings(counts: Mapping[str, int]) -> str:
+    """Write how many findings of each severity there are; '' where there are none.
+
+    >>> to_findings({'error': 1, 'warning': 2, 'info': 3})
+    '1 error, 2 warnings, 3 info'
+    """
+    return ', '.join(
+        f'{count:,} info' if severity == 'info' else to_count(count, severity)
+        for severity, count in counts.items()
+        if count
+    )
 
 
 def to_subjects(subjects: int, labs: int) -> str:

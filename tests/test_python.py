@@ -87,6 +87,37 @@ def test_print_of_a_summary_is_what_the_command_prints(folder, run):
     assert '\n' not in repr(summary)
 
 
+def test_print_of_an_answer_is_what_the_command_prints(folder, run):
+    root, archive = folder / 'root', folder / 'x.tar.zst'
+    grow(root, {f'{SESSION}/notes.txt': b'', f'{SESSION}/more.txt': b''})
+    _, released, _ = run('release', root, '--out', archive, '--force', '--workers', 1)
+    done = fastindex.release(root, archive, force=True, overwrite=True, workers=1)
+    assert f'{done}\n'.replace('python -m fast', 'fast') == released
+    assert f'  validate finds 2 warnings (fastindex validate {root})\n' in released
+    assert f'{fastindex.info(root)}\n' == run('info', root)[1]
+
+
+def test_what_a_function_gives_says_in_a_line_what_it_is(folder):
+    grow(folder / 'root', {f'{SESSION}/notes.txt': b''})
+    summaries = [fastindex.build('root', workers=1, hash=hash) for hash in (False, True)]
+    answers = [
+        *summaries,
+        fastindex.open('root'),
+        fastindex.info('root'),
+        fastindex.restore('root'),
+        fastindex.release('root', 'x.tar.zst', force=True, workers=1),
+        fastindex.example('example', sessions=1, workers=1),
+        findings := fastindex.validate('root', workers=1),
+        fastindex.verify('root', workers=1),
+        fastindex.plan_fixes(findings),
+        *findings,
+        fastindex.Query(),
+    ]
+    for answer in answers:
+        assert re.search(r'\n| object at ', repr(answer)) is None
+        assert type(answer).__name__ in repr(answer)
+
+
 def test_what_is_found_is_a_frame_with_paths(folder):
     fastindex.build('root', workers=1)
     index = fastindex.open('root')

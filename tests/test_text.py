@@ -46,7 +46,7 @@ from pathlib import Path
 import fastindex
 root, out = sys.argv[1], Path(sys.argv[2])
 done = fastindex.build(root, out=out, workers=1, hash=['xxh128'])
-fastindex.release(root, out / 'x.tar.zst', tables=out, workers=1, force=True, name='x')
+fastindex.release(root, out / 'x.tar.zst', index=out, workers=1, force=True, name='x')
 index = fastindex.open(out, root=root)
 said = [
     [(one.path, one.reason) for one in done.problems],

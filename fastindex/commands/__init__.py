@@ -8,13 +8,13 @@ from importlib import import_module
 __all__ = ['COMMANDS', 'make_parser']
 
 COMMANDS = {
-    'build': 'make or update the index; also where no command is named',
+    'build': 'make or update the index; this is done too if no command is named',
     'validate': 'judge the names of all folders and files, with reasons and fixes',
     'verify': 'compare a tree with its index: sizes, or contents',
     'search': 'find sessions and datasets',
     'info': 'tell what is in an index',
     'restore': 'put back the index that a run has replaced',
-    'report': 'the same and more as one HTML file',
+    'report': 'show an index as one HTML file',
     'release': 'write index and datasets into one archive',
     'example': 'write an example tree of 74,000 files',
     'help': 'explain a command',

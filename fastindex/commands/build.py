@@ -88,12 +88,12 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         'client checks (column hash), --hash=xxh128,md5 both in one read',
     )
     off: dict[str, Any] = {'action': 'store_const', 'const': False}
-    add('--no-hash', dest='hash', **off, help='compute no digests, though the index that is there has some')
+    add('--no-hash', dest='hash', **off, help='compute no digests, even if the index has some')
     share(
         parser,
         '--follow-symlinks',
         default=None,
-        help='follow links to folders and files (as in a first run); --no-follow-symlinks stays inside ROOT',
+        help='follow links to folders and files (as a first run does); --no-follow-symlinks stays in ROOT',
     )
     share(parser, '--exclude', '--one-file-system')
     add(
@@ -101,11 +101,13 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="take projects and tasks from the sessions' own files (_ibl_experiment.description.yaml, "
-        '_iblrig_taskSettings.raw.json), but for what people or the tables of --ids-from say',
+        '_iblrig_taskSettings.raw.json), unless people or the tables of --ids-from say otherwise',
     )
-    add('--no-exclude', dest='exclude', action='store_const', const=[], help='leave out nothing by patterns')
+    no_exclude: dict[str, Any] = {'action': 'store_const', 'const': []}
+    add('--no-exclude', dest='exclude', **no_exclude, help='forget the patterns that the index remembers')
     share(parser, '--namespace', help='namespace of the eids, for trees that will be merged')
-    add('--no-namespace', dest='namespace', **off, help='that of fastindex, though the index has another one')
+    no_namespace = 'the namespace of fastindex, even if the index has another one'
+    add('--no-namespace', dest='namespace', **off, help=no_namespace)
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
@@ -118,16 +120,19 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         action='extend',
         help='scan these labs, subjects, dates or sessions, and take all others from the index that is there',
     )
-    add('--only-from', metavar='FILE', help='the same: one PATH a line; - is standard input')
+    add(
+        '--only-from', metavar='FILE', help='the same; the PATHs are in FILE, one a line; - is standard input'
+    )
     add(
         '--new',
         action='store_true',
-        help='scan the sessions that the index does not have, drop those that are gone, keep all others',
+        help='scan only the sessions that the index does not have, drop those that are gone, keep all others',
     )
     add(
         '--quick',
         action='store_true',
-        help='scan those too in which a folder was changed; files that were written in place are not seen',
+        help='like --new, and scan those too in which a name has come or gone; what was written into a file '
+        'that was there before is not seen',
     )
     add(
         '--wait',
@@ -139,7 +144,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     add(
         '--check',
         action='store_true',
-        help='find out what has changed since the index was made; write nothing; exit 1 where it is stale',
+        help='find out what has changed since the index was made; write nothing; exit 1 if it is stale',
     )
     add(
         '--changes',
@@ -157,20 +162,20 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
         '--ids-from',
         action='append',
         help='keep what the tables in DIR (or the file DIR) know: ids, projects, tasks, qc, further columns; '
-        'may be given several times, later ones fill gaps; if the index goes to DIR, replace them',
+        'may be given several times: later ones fill gaps; if the index goes to DIR, it replaces them',
     )
     add(
         '--default-revision',
         choices=REVISIONS,
-        help='what the client loads where no revision is named: the newest one (as in a first run), or the '
-        'one that is known as the default by the tables of --ids-from and by the index before',
+        help='what the client loads if no revision is named: the newest one (default of a first run), or the '
+        'one that the tables of --ids-from, or the index before, know as the default',
     )
     add(
         '--no-ids-from',
         dest='ids_from',
         action='store_const',
         const=[],
-        help='make our ids, though the index has those of others',
+        help='compute all ids, even if the index has some from other tables',
     )
     share(
         parser,
@@ -187,39 +192,42 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add(
         '--trust',
         metavar='FIELDS',
-        help='by what a file is known again that need not be read: size,mtime, with ctime, inode or both '
-        '(default: all four) where the disk keeps them',
+        help='a file is not read again for its digest if these are as they were: size,mtime, and if the disk '
+        'keeps them ctime, inode or both (default: all four)',
     )
-    add('--fresh', action='store_true', help='start from the defaults, however the index there was made')
-    add('--rehash', action='store_true', help='read all files again, also those that are as they were')
+    add('--fresh', action='store_true', help='start from the defaults, not from how the index was made')
+    add(
+        '--rehash', action='store_true', help='compute all digests again, also of files that have not changed'
+    )
 
 
 def _add_guards(parser: argparse.ArgumentParser) -> None:
     """Add what may be lost and replaced, and how the answer is told."""
     add = parser.add_argument
-    add('--allow-empty', action='store_true', help='write an index though there is nothing to index')
+    add('--allow-empty', action='store_true', help='write an index even if there is nothing to index')
     add(
         '--allow-removal',
         action='store_true',
-        help='go on though much of what the index has is not there now',
+        help='go on even if much of what the index has is no longer there',
     )
     add(
         '--max-removed',
         metavar='N|N%',
-        help='how much may go unasked: sessions, or a part of the sessions or datasets (default: 10%%, or '
-        'less than ten sessions)',
+        help='how much may go without --allow-removal: sessions, or a part of the sessions or datasets '
+        '(default: 10%%, or less than ten sessions)',
     )
     add(
         '--keep',
         metavar='N',
         type=positive,
-        help='indexes that were replaced and are kept for `fastindex restore` (default: as there are, '
-        'but one at least)',
+        help='how many replaced indexes are kept for `fastindex restore` (default: as many as there are, '
+        'and one at least)',
     )
-    share(parser, '--force', help='replace tables of another program, or that are links')
+    share(parser, '--force', help='replace tables of another program, and tables that are links')
     share(parser, '--json', '--quiet')
-    add('-v', dest='verbose', action='count', default=0, help='name all that is left out; -vv: trace errors')
-    add('--version', action=_Version, nargs=0, help='show the version, and which kernel runs')
+    verbose_help = 'list all that is left out; -vv: of an error, also where it was in the program'
+    add('-v', dest='verbose', action='count', default=0, help=verbose_help)
+    add('--version', action=_Version, nargs=0, help='show the version, and whether the kernel is compiled')
 
 
 class _Version(argparse.Action):

@@ -38,12 +38,12 @@ def _run(options: argparse.Namespace) -> int:
     index = open_index(options)
     from dataclasses import asdict
 
-    from fastindex.commands.rows import to_summary
     from fastindex.jobs.read.info import summarize
+    from fastindex.jobs.read.words import iter_lines
 
     info = summarize(index)
     if options.json:
         print_json(asdict(info))
     else:
-        show(to_summary(info))
+        show('\n'.join(iter_lines(info, number=' --number', more=' (--json has all)')))
     return EXIT_DONE

@@ -154,14 +154,14 @@ _SHARED: dict[str, dict[str, Any]] = {
     '--index': {'metavar': 'DIR', 'help': 'where the tables are, if not in ROOT'},
     '--endpoint': {
         'metavar': 'URL',
-        'help': 'of s3://bucket/prefix: where it is, if not as the environment says',
+        'help': 'for s3://bucket/prefix: the store, if it is not the one of the environment',
     },
-    '--anonymous': {**_SWITCH, 'help': 'of a public bucket: use no credentials'},
-    '--requester-pays': {**_SWITCH, 'help': 'of a bucket where who asks pays: you do'},
+    '--anonymous': {**_SWITCH, 'help': 'for a public bucket: use no credentials'},
+    '--requester-pays': {**_SWITCH, 'help': 'for a bucket whose readers pay for requests: agree to it'},
     '--workers': {
         'metavar': 'N',
         'type': positive_or_auto,
-        'help': 'tasks at once (default: auto, one a CPU, and up to 64 where the disk lets them wait)',
+        'help': 'tasks at once (default: auto: one for each CPU, and up to 64 if they wait for the disk)',
     },
     '--dask': {
         'metavar': 'WHERE',
@@ -175,16 +175,17 @@ _SHARED: dict[str, dict[str, Any]] = {
     '--exclude': {
         'metavar': 'PATTERN',
         'action': 'append',
-        'help': 'leave out what matches, as in a .gitignore (several); .fastindexignore in ROOT has more',
+        'help': 'leave out what matches, as in a .gitignore; may be given several times. Patterns in '
+        'ROOT/.fastindexignore count too',
     },
     '--one-file-system': {
         'action': argparse.BooleanOptionalAction,
         'default': None,
-        'help': 'enter nothing that is mounted below ROOT, or on another disk behind a link',
+        'help': 'leave out what is on another disk: mounted below ROOT, or behind a link',
     },
     '--uuid-filenames': {'action': argparse.BooleanOptionalAction, 'default': None},
-    '--namespace': {'metavar': 'UUID', 'type': UUID, 'help': 'as for the index'},
-    '--ids-from': {'metavar': 'DIR', 'help': 'as for the index'},
+    '--namespace': {'metavar': 'UUID', 'type': UUID, 'help': 'namespace of the eids, as in a build'},
+    '--ids-from': {'metavar': 'DIR', 'help': 'tables whose ids are kept, as in a build'},
     '--dry-run': _SWITCH,
     '--force': _SWITCH,
     '--json': {**_SWITCH, 'help': 'print the summary as one JSON object'},

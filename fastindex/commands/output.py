@@ -85,7 +85,7 @@ def after_work() -> Iterator[None]:
         complain(f'warning: {error}')
 
 
-_FLAGS = {'split_bytes': 'split', 'tables': 'index'}  # options that have another name on the command line
+_FLAGS = {'split_bytes': 'split'}  # options that have another name on the command line
 
 
 def with_flags(text: str) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,11 @@ from fastindex.commands.options import Parser, parse_size, prepare, share
 from fastindex.commands.output import after_work, complain, print_json, show, with_flags
 from fastindex.commands.search import add_terms, to_query
 from fastindex.errors import EXIT_DONE, UsageError
-from fastindex.system import quote
-from fastindex.text import escape, to_text
+from fastindex.text import to_text
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.search import Query
-    from fastindex.jobs.release.release import Archive, Release
+    from fastindex.jobs.release.summary import Release
 
 __all__ = ['make_parser']
 
@@ -36,7 +34,7 @@ A .zip needs the package deflate, a .tar.zst nothing more.
 
 exit codes:
   0  done
-  1  not released: validate finds errors, or there are links of which nobody said what to do about them
+  1  not released: validate finds errors, or there are links and no --[no-]follow-symlinks
   2  wrong usage, or it could not be done: the archive that was there still is
   4  another run is writing the index of this tree
   130, 143  interrupted, terminated: the archive that was there still is
@@ -63,8 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
         parser,
         '--follow-symlinks',
         default=None,
-        help='release what links lead to; --no-follow-symlinks leaves it out (default: as the index was made '
-        'where that left them out, else links are errors)',
+        help='release what links lead to; --no-follow-symlinks leaves it out (default: leave it out if the '
+        'index does, else links are errors)',
     )
     share(parser, '--index', old='--tables', help='where the index of the tree is, if not in ROOT')
     share(parser, '--namespace', '--ids-from')
@@ -72,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     share(parser, '--dask', help='validate and scan on a Dask cluster, and compress here')
     share(parser, '--force', help='release what can be indexed, whatever validate says')
     add(
-        '--overwrite', action='store_true', help='replace an archive that is there, once this one is complete'
+        '--overwrite', action='store_true', help='replace an archive that is there, when this one is complete'
     )
     share(parser, '--dry-run', help='find out what would be released; write nothing')
     share(parser, '--json', '--quiet')
@@ -86,6 +84,7 @@ def _run(options: argparse.Namespace) -> int:
     select = None if options.select is None else _parse_terms(options.select)
     prepare(dask=options.dask, polars=True)
     from fastindex.jobs.release.release import release
+    from fastindex.jobs.release.words import iter_lines
 
     done = release(
         options.root,
@@ -95,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
         manifest=options.manifest,
         split_bytes=options.split,
         split_by=options.split_by,
-        tables=options.index,
+        index=options.index,
         namespace=options.namespace,
         ids_from=options.ids_from,
         follow_symlinks=options.follow_symlinks,
@@ -112,7 +111,8 @@ def _run(options: argparse.Namespace) -> int:
         if options.json:
             print_json(_to_json(done))
         elif not options.quiet:
-            show('\n'.join(_iter_lines(done, options)))
+            root, folder = options.root, os.path.dirname(options.out)
+            show('\n'.join(iter_lines(done, root=root, folder=folder)))
     return EXIT_DONE
 
 
@@ -138,56 +138,3 @@ def _to_json(done: Release) -> dict[str, Any]:
         'seconds': round(done.seconds, 3),
         'archives': [{**archive.to_dict(), 'path': to_text(archive.path)} for archive in done.archives],
     }
-
-
-def _iter_lines(done: Release, options: argparse.Namespace) -> Iterator[str]:
-    """Write what a page about the data needs."""
-    from fastindex.text import to_count, to_size, to_subjects
-
-    is_dry = done.archives[0].sha256 is None
-    verb = 'would release' if is_dry else 'released'
-    yield f'{verb} {escape(options.root)} as {escape(done.name)}:'
-    subjects = to_subjects(done.subjects, done.labs)
-    yield (
-        f'  {to_count(done.sessions, "session")} of {subjects}, {done.first_date} to '
-        f'{done.last_date}; {to_count(done.datasets, "dataset")}, {to_size(done.bytes)} unpacked'
-    )
-    counts = [f'{severity}: {count:,}' for severity, count in done.findings.items() if count]
-    if counts:
-        yield f'  validate finds {", ".join(counts)} (python -m fastindex validate {quote(done.root)})'
-    for archive in done.archives:
-        yield from _iter_archive_lines(archive, os.path.dirname(options.out))
-    if not is_dry:
-        yield from _iter_advice(done, options.manifest)
-
-
-def _iter_archive_lines(archive: Archive, folder: str) -> Iterator[str]:
-    from fastindex.text import to_count, to_size
-
-    size = '' if archive.bytes is None else f': {to_size(archive.bytes)}'
-    yield f'{escape(os.path.join(folder, archive.path.name))}{size}'
-    if archive.groups:
-        groups = ', '.join(map(escape, archive.groups[:5]))
-        more = f' and {len(archive.groups) - 5:,} more' if len(archive.groups) > 5 else ''
-        sessions, datasets = to_count(archive.sessions, 'session'), to_count(archive.datasets, 'dataset')
-        yield f'  {sessions}, {datasets}, {to_size(archive.datasets_bytes)} unpacked: {groups}{more}'
-    if archive.sha256:
-        yield f'  sha256 {archive.sha256}'
-
-
-def _iter_advice(done: Release, manifest: str) -> Iterator[str]:
-    """Say how to open an archive, and how to check it, as commands that work where it lies."""
-    path = done.archives[0].path
-    is_zip = path.name.endswith('.zip')
-    folder = path.name.removesuffix('.zip').removesuffix('.tar.zst')
-    archive, target = quote(path.name), quote(folder)
-    unpack = f'unzip -q {archive} -d {target}'
-    if not is_zip:
-        unpack = f'mkdir {target} && tar --zstd -xf {archive} -C {target}'
-    yield 'to open it (pip install ONE-api):' if len(done.archives) == 1 else 'to open one of them:'
-    yield f'  {unpack}'
-    code = f"from one.api import One; print(One(cache_dir={escape(folder)!r}, mode='local').search())"
-    is_plain = not set('"$`\\!') & set(code)  # in double quotes, to each shell
-    yield f'  python -c "{code}"' if is_plain else f'  python -c {shlex.quote(code)}'
-    yield 'to check it:'
-    yield f'  cd {target} && {manifest}sum -c --quiet manifest-{manifest}.txt'

@@ -13,7 +13,7 @@ __all__ = ['make_parser']
 
 EPILOG = """\
 examples:
-  python -m fastindex restore /data              the index that was replaced last; again: back to this one
+  python -m fastindex restore /data              the index that was replaced last; once more: back again
   python -m fastindex restore /data --number 2   the one before it, where a build has kept more (--keep 2)
 
 exit codes:
@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
 
     done = restore(
         options.root,
-        out=options.index,
+        index=options.index,
         number=options.number,
         endpoint=options.endpoint,
         anonymous=options.anonymous,

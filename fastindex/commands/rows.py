@@ -10,17 +10,10 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from io import BytesIO
-from typing import TYPE_CHECKING
 
+from fastindex.jobs.read.words import escape_columns, to_sizes, to_table
 from fastindex.lazy import pl
-from fastindex.text import escape
-
-if TYPE_CHECKING:
-    from fastindex.jobs.read.info import Info
-
-from fastindex.text import to_count, to_size, to_subjects
 
 __all__ = [
     'iter_csv',
@@ -29,14 +22,7 @@ __all__ = [
     'to_path_bytes',
     'to_paths',
     'to_session_table',
-    'to_summary',
 ]
-
-GAP = '  '
-MIN_WIDTH = 8  # characters of a name that a narrow terminal leaves
-
-MAX_ROWS = 20
-MAX_NAMES = 5  # what a summary names of each kind
 
 SLICE_ROWS = 2**14  # that are written at once: 7 MB of JSON
 
@@ -56,110 +42,7 @@ def to_dataset_table(frame: pl.DataFrame, *, width: int | None = None) -> str:
     rows = frame.select(
         'date', pl.col('number').alias('no.'), 'subject', pl.col('rel_path').alias('dataset'), *optional
     )
-    return to_table(rows.with_columns(_sizes(frame['file_size'])), width=width, cut=['subject', 'dataset'])
-
-
-def _sizes(sizes_bytes: pl.Series) -> pl.Series:
-    texts = {count: to_size(count) for count in sizes_bytes.unique().to_list()}
-    sizes = pl.Series('size', [texts[count] for count in sizes_bytes.to_list()], pl.String)
-    return sizes.str.pad_start(int(str(sizes.str.len_chars().max() or 0)))
-
-
-def to_summary(info: Info) -> str:
-    """Write what is in an index as a page of text."""
-    return '\n'.join(_iter_summary(info))
-
-
-def _iter_summary(info: Info) -> Iterator[str]:
-    made = f'made {escape(str(info.date_created))} ({_to_age(info.age_seconds)})' if info.date_created else ''
-    by = f'fastindex {escape(str(info.version))}' if info.generation else 'another program'
-    yield f'{escape(info.path)}: index by {by}{made and ", "}{made}'
-    if info.generation:
-        yield f'generation {info.generation}'
-    for kept in info.previous:
-        had = f'{to_count(kept.sessions, "session")}, {to_count(kept.datasets, "dataset")}'
-        number = f' --number {kept.number}' if kept.number > 1 else ''
-        yield f'before it: {had}, made {escape(str(kept.date_created))} (fastindex restore{number})'
-    yield ''
-    days = f', {info.first_date} to {info.last_date}' if info.sessions else ''
-    yield f'{to_count(info.sessions, "session")} of {to_subjects(info.subjects, info.labs)}{days}'
-    yield f'{to_count(info.datasets, "dataset")}, {to_size(info.bytes)}; {_to_digests(info)}'
-    if info.sessions_without_datasets:
-        yield f'sessions without a dataset: {info.sessions_without_datasets:,}'
-    if info.missing:
-        yield f'datasets that are not on disk: {info.missing:,}'
-    if info.revised:
-        names = _name_some([f'{escape(name)} ({count:,})' for name, count in info.revisions.items()])
-        yield f'datasets in a revision: {info.revised:,}, of {names}'
-    if info.superseded:
-        yield f'datasets that have a later revision: {info.superseded:,}'
-    for title, counts in (('lab', info.by_lab), ('object', info.by_object)):
-        if counts:
-            yield ''
-            frame = pl.DataFrame([asdict(count) for count in counts[:MAX_ROWS]])
-            name = pl.col(title).fill_null('(not ALF)').replace('', '(none)')
-            frame = frame.with_columns(name, _sizes(frame['bytes']))
-            yield to_table(frame.drop('bytes'))
-            if len(counts) > MAX_ROWS:
-                yield f'... and {len(counts) - MAX_ROWS:,} more (--json has all)'
-    if info.biggest:
-        yield ''
-        yield 'biggest'
-        yield from (f'{to_size(found.bytes):>9}  {escape(found.path)}' for found in info.biggest)
-
-
-def _to_age(seconds: int | None) -> str:
-    minutes = (seconds or 0) // 60
-    for size, unit in ((1440, 'day'), (60, 'hour'), (1, 'minute')):
-        if minutes >= size:
-            count = minutes // size
-            return f'{to_count(count, unit)} ago'
-    return 'just now'
-
-
-def _to_digests(info: Info) -> str:
-    names = [
-        name if count == info.datasets else f'{name} of {count:,}' for name, count in info.digests.items()
-    ]
-    return f'digests: {", ".join(names) or "none"}'
-
-
-def _name_some(names: list[str]) -> str:
-    rest = f' and {len(names) - MAX_NAMES:,} more' if len(names) > MAX_NAMES else ''
-    return ', '.join(names[:MAX_NAMES]) + rest
-
-
-def to_table(frame: pl.DataFrame, *, width: int | None = None, cut: Sequence[str] = ()) -> str:
-    """Write rows below a header, numbers to the right.
-
-    frame: rows; the columns are named as the header is to be
-    width: characters of the terminal; None for as many as it takes
-    cut: columns that may lose their end where a line would be wider: the widest first
-    """
-    right = [name for name, kind in frame.schema.items() if kind.is_numeric()]
-    frame = _escape_columns(frame.select(pl.all().cast(pl.String).fill_null('')))
-    widths = {
-        name: max(len(name), int(str(frame[name].str.len_chars().max() or 0))) for name in frame.columns
-    }
-    if width is not None:
-        _shrink(widths, width, cut)
-    cells = []
-    for name, size in widths.items():
-        text = pl.col(name)
-        text = pl.when(text.str.len_chars() > size).then(text.str.head(size - 1) + '…').otherwise(text)
-        cells.append(text.str.pad_start(size) if name in right else text.str.pad_end(size))
-    lines = frame.select(pl.concat_str(cells, separator=GAP).str.strip_chars_end(' ').alias('line'))
-    head = [name.rjust(size) if name in right else name.ljust(size) for name, size in widths.items()]
-    return '\n'.join([GAP.join(head).rstrip(), *lines['line'].to_list()])
-
-
-def _shrink(widths: dict[str, int], width: int, cut: Sequence[str]) -> None:
-    """Make columns narrower until a line fits, or none of them can be."""
-    while sum(widths.values()) + len(GAP) * (len(widths) - 1) > width:
-        name = max(cut, key=lambda name: widths.get(name, 0), default='')
-        if widths.get(name, 0) <= MIN_WIDTH:
-            return
-        widths[name] -= 1
+    return to_table(rows.with_columns(to_sizes(frame['file_size'])), width=width, cut=['subject', 'dataset'])
 
 
 def iter_csv(frame: pl.DataFrame) -> Iterator[str]:
@@ -167,7 +50,7 @@ def iter_csv(frame: pl.DataFrame) -> Iterator[str]:
     frame = _to_text(frame, nested=True)
     yield frame.head(0).write_csv()
     for rows in frame.iter_slices(SLICE_ROWS):
-        yield _escape_columns(rows).write_csv(include_header=False)
+        yield escape_columns(rows).write_csv(include_header=False)
 
 
 def iter_json(frame: pl.DataFrame, *, lines: bool = False) -> Iterator[bytes]:
@@ -230,14 +113,3 @@ def to_path_bytes(root: str, paths: Sequence[str]) -> bytes:
     """Write paths below a root as they are on disk, each with a NUL after it."""
     head = os.fsencode(os.path.join(root, ''))
     return b''.join([head + path.encode() + b'\0' for path in paths])
-
-
-def _escape_columns(frame: pl.DataFrame) -> pl.DataFrame:
-    """Escape the columns of text that have a character beyond printable ASCII: few, and the slow way."""
-    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
-    escaped = [
-        pl.Series(name, [None if text is None else escape(text) for text in frame[name].to_list()], pl.String)
-        for name in texts
-        if frame[name].str.contains(r'[^ -~]').any()
-    ]
-    return frame.with_columns(escaped)

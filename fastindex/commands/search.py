@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 __all__ = ['add_terms', 'make_parser', 'open_index', 'to_query']
 
 EPILOG = """\
-Names are regular expressions, in the case as it is written; (?i)nyu is in any
-case. Several values of an option are joined by "or", options by "and"; but each
-name of --dataset must be there.
+Names are regular expressions; upper and lower case differ, but (?i)nyu finds NYU
+too. Several values of an option are joined by "or", options by "and"; but of
+--dataset a session must have each one.
 
 examples:
   python -m fastindex search /data --subject NYU-01
@@ -55,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     shown = group.add_mutually_exclusive_group()
     for name, text in {
         'paths': 'their paths, below ROOT',
-        'eids': 'the eids of the sessions',
+        'eids': 'the eids (identifiers) of the sessions',
         'json': 'an array of JSON objects',
         'jsonl': 'a JSON object a line',
         'csv': 'comma-separated values with a header',
@@ -63,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     }.items():
         shown.add_argument(f'--{name}', action='store_const', const=name, dest='form', help=text)
     add('-0', action='store_true', dest='null', help='end paths with NUL, and do not escape them (xargs -0)')
-    add('--limit', metavar='N', type=positive, help='the first N alone')
+    add('--limit', metavar='N', type=positive, help='only the first N')
     share(parser, '--index', old='--out')
     share(parser, '--endpoint', '--anonymous', '--requester-pays')
     parser.set_defaults(run=_run, form='table')
@@ -84,18 +84,18 @@ def add_terms(parser: argparse.ArgumentParser, title: str) -> None:
     add('--date-range', nargs=2, metavar=('FROM', 'TO'), help=range_help)
     several('--number', metavar='N', help='session numbers')
     several('--dataset', metavar='NAME', dest='datasets', help='whole names of files: all must be there')
-    qc_help = 'of this quality or better: NOT_SET, PASS, WARNING, FAIL (default), CRITICAL'
+    qc_help = 'datasets of this quality or better: NOT_SET, PASS, WARNING, FAIL (default), CRITICAL'
     add('--dataset-qc-lte', metavar='QC', help=qc_help)
     several('--object', metavar='NAME', help='whole object of a dataset, as in trials')
     several('--attribute', metavar='NAME', help='whole attribute of a dataset, as in goCue_times')
-    several('--collection', metavar='NAME', help="whole folder, as in alf/probe00; '' is none")
-    several('--revision', metavar='NAME', help="whole revision, as in 2024-05-06; '' is none")
+    several('--collection', metavar='NAME', help="whole folder, as in alf/probe00; '' for no folder")
+    several('--revision', metavar='NAME', help="whole revision, as in 2024-05-06; '' for no revision")
     add(
         '--min-size',
         metavar='SIZE',
         type=parse_size,
         dest='min_size_bytes',
-        help='of this size or larger, as in 10MB',
+        help='datasets of this size or larger, as in 10MB',
     )
 
 

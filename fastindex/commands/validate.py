@@ -14,6 +14,10 @@ from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, UsageError
 from fastindex.text import escape, to_count
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastindex.commands.fixes import Made
+    from fastindex.commands.groups import Groups
     from fastindex.jobs.validate.validate import Findings
 
 __all__ = ['make_parser']
@@ -23,11 +27,11 @@ examples:
   python -m fastindex validate /data                          what is wrong, by code, with the first paths
   python -m fastindex validate /data --all                    with every path
   python -m fastindex validate /data --min-severity error     only what costs data
-  python -m fastindex validate /data --ignore ALF301,ALF308   but for notes and temporary files
+  python -m fastindex validate /data --ignore ALF301,ALF308   without notes and temporary files
   python -m fastindex validate /data --jsonl                  one object a line: code, path, fix ...
   python -m fastindex validate --explain ALF117               what a code means
-  python -m fastindex validate /data --rename-script fix.sh   the fixes, to be read and run: sh fix.sh
-  python -m fastindex validate /data --fix                    the same at once, after asking
+  python -m fastindex validate /data --rename-script fix.sh   write the fixes as a script; sh fix.sh runs it
+  python -m fastindex validate /data --fix                    rename at once, after asking
 
 exit codes:
   0  no errors; perhaps warnings
@@ -57,14 +61,14 @@ def make_parser() -> argparse.ArgumentParser:
         parser,
         '--uuid-filenames',
         default=False,
-        help='the names are to carry the UUIDs of the datasets, name.<uuid>.ext',
+        help='expect names that carry the UUIDs of the datasets, name.<uuid>.ext',
     )
     add(
         '--rename-script',
         metavar='FILE',
-        help='write the fixes as a script for sh, and beside it one that takes them back, FILE-undo',
+        help='write the fixes as a script for sh, and beside it one that undoes them, FILE-undo',
     )
-    add('--fix', action='store_true', help='make the fixes, after asking; .fastindex/undo-… takes them back')
+    add('--fix', action='store_true', help='make the fixes, after asking; .fastindex/undo-….sh undoes them')
     add('--yes', action='store_true', help='with --fix: do not ask')
     add('--explain', metavar='CODE', help='say what a code means, with an example, and do nothing else')
     share(parser, '--workers', help='tasks at once that check (default: auto)')
@@ -132,12 +136,18 @@ def _run(options: argparse.Namespace) -> int:
                 f'{to_count(findings.files, "file")} '
                 f'in {seconds:.2f} s: {groups.summary()}'
             )
-            if groups:
-                mend = '; --rename-script FILE or --fix renames' * (has_fixes and made is None)
-                show(f'what a code means: python -m fastindex validate --explain CODE{mend}')
-            for line in made.last_lines if made else ():
+            for line in _iter_advice(groups, made, has_fixes=has_fixes):
                 show(line)
     return EXIT_DIFFERENCES if counts[Severity.ERROR] else EXIT_DONE
+
+
+def _iter_advice(groups: Groups, made: Made | None, *, has_fixes: bool) -> Iterator[str]:
+    if groups:
+        yield 'what a code means: python -m fastindex validate --explain CODE'
+    if made is not None:
+        yield from made.last_lines
+    elif has_fixes:
+        yield 'to rename as shown after ->: --fix, or --rename-script FILE, which writes a script'
 
 
 def _start(options: argparse.Namespace) -> Findings:

@@ -48,14 +48,14 @@ def make_parser() -> argparse.ArgumentParser:
         EPILOG,
     )
     add = parser.add_argument
-    share(parser, 'root', nargs='?', help='the folder that was indexed')
+    share(parser, 'root', nargs='?', help='folder that was indexed')
     add('--fast', action='store_true', help='compare the numbers of sessions, datasets and bytes, no more')
     add('--hash', action='store_true', help='read all files: compare the digests that are in the index')
     add(
         '--part',
         metavar='I/N',
         type=_part,
-        help='one of N parts of the sessions, as 3/10: always the same ones',
+        help='verify one of N parts of the sessions, as 3/10: a session is always in the same one',
     )
     share(parser, '--index')
     add(

@@ -14,16 +14,18 @@ import select
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from fastindex.errors import UsageError, WorkerError
 from fastindex.workers import Branches, Rescuable, Subtask, Task
+from fastindex.workers.backends import Backend, Here, HereFirst, There, Threads
 from fastindex.workers.child import find_interpreter, may_fork
 from fastindex.workers.cpus import count_cpus
-from fastindex.workers.processes import DEATHS, MAX_DEATHS, TASKS_PER_WORKER, Workers
+from fastindex.workers.processes import DEATHS, MAX_DEATHS, Workers
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Executor
 
     from distributed import Client
 
@@ -33,13 +35,12 @@ if TYPE_CHECKING:
     Dask: TypeAlias = str | os.PathLike[str] | Client
     """The address of a scheduler, a scheduler file, or a client, which stays the caller's."""
 
-__all__ = ['Pool', 'check_workers', 'count_workers', 'default_workers', 'open_pool', 'run_task']
+__all__ = ['Pool', 'check_workers', 'count_workers', 'default_workers', 'open_pool']
 
 MAX_HELD_BYTES = 64 * 2**20
 """Results that wait for an earlier one; beyond, no new task is started until that one is there."""
 
 MOST_THREADS = 64  # workers that nobody has asked for, where a disk lets them wait
-LOOK_SECONDS = 0.5  # of one wait for an executor: on Windows no signal is noticed before its end
 MAX_RENEWED = 8  # worker processes: to start one takes 4 ms of a CPU, to import pyarrow 60
 
 
@@ -80,7 +81,8 @@ def open_pool(
     check_workers(workers, executor, dask)
     if dask is None:
         most = max(MOST_THREADS, default_workers()) if workers is None and executor is None else None
-        with Pool(count_workers(workers, executor), executor, most=most) as pool:
+        count = count_workers(workers, executor)
+        with Pool(count, executor, most=most, is_asked=workers is not None) as pool:
             yield pool
         return
     from fastindex.workers.cluster import TASK_SIZE, Cluster
@@ -90,11 +92,6 @@ def open_pool(
         Pool(cluster.threads, cluster=cluster, task_size=TASK_SIZE) as pool,
     ):
         yield pool
-
-
-def run_task(task: Task) -> Any:
-    """Run a task: what a worker does with it."""
-    return task.run()
 
 
 class _Job:
@@ -113,79 +110,6 @@ class _Job:
         self.held_bytes = 0
 
 
-class _Backend(Protocol):
-    """Who runs the tasks. See `fastindex.workers.processes.Workers`."""
-
-    def has_room(self) -> bool: ...
-
-    def submit(self, token: Any, task: Task, *, is_long: bool) -> None: ...
-
-    def collect(self) -> Iterator[tuple[Any, Any]]: ...
-
-    def stop(self, *, kill: bool) -> None: ...
-
-
-class _Here:
-    """Runs one task after the other in this process."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[Any, Task]] = deque()
-
-    def has_room(self) -> bool:
-        return not self._waiting
-
-    def submit(self, token: Any, task: Task, *, is_long: bool) -> None:
-        self._waiting.append((token, task))
-
-    def collect(self) -> Iterator[tuple[Any, Any]]:
-        token, task = self._waiting.popleft()
-        yield token, task.run()
-
-    def stop(self, *, kill: bool) -> None:
-        self._waiting.clear()
-
-
-class _There:
-    """Runs tasks on an executor, which stays the caller's."""
-
-    def __init__(self, executor: Executor, workers: int) -> None:
-        self._executor = executor
-        self._max_tasks = workers * TASKS_PER_WORKER
-        self._futures: dict[Future[Any], Any] = {}
-
-    def has_room(self) -> bool:
-        return len(self._futures) < self._max_tasks
-
-    def submit(self, token: Any, task: Task, *, is_long: bool) -> None:
-        self._futures[self._executor.submit(run_task, task)] = token
-
-    def collect(self) -> Iterator[tuple[Any, Any]]:
-        from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
-
-        for future in wait(self._futures, LOOK_SECONDS, FIRST_COMPLETED).done:
-            token = self._futures.pop(future)
-            try:
-                yield token, future.result()
-            except BrokenExecutor as error:
-                raise WorkerError(f'the executor broke ({error}): nothing was changed') from error
-
-    def stop(self, *, kill: bool) -> None:
-        for future in self._futures:
-            future.cancel()
-
-
-class _Threads(_There):
-    """Runs tasks in threads of this process."""
-
-    def __init__(self, workers: int) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        super().__init__(ThreadPoolExecutor(workers), workers)
-
-    def stop(self, *, kill: bool) -> None:
-        self._executor.shutdown(wait=not kill, cancel_futures=True)
-
-
 class Pool:
     """Workers for the stages of a run. A context: leaving it ends what it started.
 
@@ -194,6 +118,7 @@ class Pool:
     cluster: runs the tasks in their place
     task_size: how large a task should be, as a multiple: larger where to send one costs more
     most: number of tasks that run at once, at most, where tasks turn out to wait for the disk
+    is_asked: whether somebody said how many; if not, new interpreters start only for work that is worth it
     """
 
     def __init__(
@@ -204,13 +129,15 @@ class Pool:
         cluster: Cluster | None = None,
         task_size: int = 1,
         most: int | None = None,
+        is_asked: bool = True,
     ) -> None:
         self._workers = workers
+        self._is_asked = is_asked
         self._most = most or workers
         self.task_size = task_size
         self._executor = executor
         self._cluster = cluster
-        self._backend: _Backend | None = None
+        self._backend: Backend | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -227,24 +154,28 @@ class Pool:
             self._workers, backend, self._backend = self.workers, self._backend, None
             backend.stop(kill=kill)
 
-    def _start(self) -> _Backend:
+    def _start(self) -> Backend:
         if self._backend is None:
             if self._cluster is not None:
                 self._backend = self._cluster
             elif self._executor is not None:
-                self._backend = _There(self._executor, self.workers)
-            elif self.workers > 1:
-                has_poll = hasattr(select, 'poll')
-                self._backend = Workers(self.workers, self._most) if has_poll else _Threads(self.workers)
+                self._backend = There(self._executor, self.workers)
+            elif self.workers == 1:
+                self._backend = Here()
+            elif not hasattr(select, 'poll'):
+                self._backend = Threads(self.workers)
+            elif self._is_asked or may_fork():
+                self._backend = Workers(self.workers, self._most)
             else:
-                self._backend = _Here()
+                self._backend = HereFirst(partial(Workers, self.workers, self._most))
         return self._backend
 
     @property
     def workers(self) -> int:
         """Number of tasks that run at once, as far as it is known by now."""
-        if isinstance(self._backend, Workers):
-            self._workers = len(self._backend)
+        backend = self._backend.workers if isinstance(self._backend, HereFirst) else self._backend
+        if isinstance(backend, Workers):
+            self._workers = len(backend)
         return self._workers
 
     @property
@@ -282,7 +213,7 @@ class _Schedule:
 
     def __init__(
         self,
-        backend: _Backend,
+        backend: Backend,
         workers: int,
         tasks: Iterator[Task],
         on_result: Callable[[Task, Any], object] | None,

@@ -30,7 +30,7 @@ def test_a_full_disk_leaves_the_old_archive_or_the_new(tmp_path, figure):
     root = grow(tmp_path / 'root', tree | {'s/2024-01-01/001/c.d.mp4': noise(5_000_000)})
     for name in ('tables', 'mount'):
         (tmp_path / name).mkdir()
-    fastindex.release(root, tmp_path / 'new.zip', tables=tmp_path / 'tables', workers=1)
+    fastindex.release(root, tmp_path / 'new.zip', index=tmp_path / 'tables', workers=1)
     new = (tmp_path / 'new.zip').read_bytes()
     options = [f'size={kib}k' for kib in range(8, 2 * len(new) // 1024, scaled(1200, 200))]
     options += [f'size=64m,nr_inodes={count}' for count in range(2, 8)]

@@ -15,8 +15,7 @@ import pytest
 import fastindex
 from fastindex import FixError, folders
 from fastindex.folders import OpenFolder
-from fastindex.jobs.fix.fix import apply_plan, hold_root
-from fastindex.jobs.fix.plan import plan_fixes
+from fastindex.jobs.fix.fix import apply_fixes, hold_root
 from fastindex.trees.disk import _DiskFolder
 from tests.support.strangers import of_a_database
 from tests.support.tables import read
@@ -85,7 +84,7 @@ def fixable(root: Path) -> list[str]:
 
 
 def plan(root: Path, **options):
-    return plan_fixes(fastindex.validate(root, workers=1, **options))
+    return fastindex.plan_fixes(fastindex.validate(root, workers=1, **options))
 
 
 @pytest.fixture
@@ -170,18 +169,44 @@ def test_what_cannot_be_done_for_sure_is_left_and_said(make_tree, tmp_path, tree
 
 def test_names_that_meet_are_left_and_said(make_tree):
     root = make_tree({f'{SESSION}/x.y.z': b'', 'lab/S2/2024-01-01/001/a.b.c': b''})
-    assert plan(root).fixes == [('lab/S2', 'lab/Subjects/S2')]
+    assert plan(root).renames == (('lab/S2', 'lab/Subjects/S2'),)
     grow(root, {'lab/s2/2024-01-01/001/a.b.c': b''})  # one with S2 on some disks
     planned = plan(root)
-    assert planned.fixes == [('lab/S2', 'lab/Subjects/S2')]
-    assert planned.refused == [('lab/s2', 'lab/Subjects/s2', 'there is something of that name')]
+    assert planned.renames == (('lab/S2', 'lab/Subjects/S2'),)
+    assert planned.refused == (('lab/s2', 'lab/Subjects/s2', 'there is something of that name'),)
 
 
 def test_fixes_are_those_of_the_findings_that_were_asked_for(make_tree):
     root = make_tree({f'{DATE}/{number}/{name}': b'' for number in (1, 2) for name in ('a.b.c', 'a b.c.d')})
-    assert len(plan(root).fixes) == 4
-    assert len(plan(root, ignore=['ALF304']).fixes) == 2
-    assert plan(root, ignore=['ALF304'], exclude=['1/']).fixes == [(f'{DATE}/2', f'{DATE}/002')]
+    assert len(plan(root).renames) == 4
+    assert len(plan(root, ignore=['ALF304']).renames) == 2
+    assert plan(root, ignore=['ALF304'], exclude=['1/']).renames == ((f'{DATE}/2', f'{DATE}/002'),)
+
+
+# From Python
+
+
+def test_from_python_fixes_are_shown_written_and_made(messy, tmp_path):
+    grow(messy, {f'lab/{name}/2024-01-01/001/a.b.c': b'' for name in ('S1', 's1')})  # one on some disks
+    before = listing(messy)
+    findings = fastindex.validate(messy, workers=1)
+    next(findings)  # what was read already counts too
+    fixes = fastindex.plan_fixes(findings)
+    counts = len(fixes.renames), len(fixes.refused)
+    assert repr(fixes) == f'<Fixes of {messy}: {counts[0]} renames, {counts[1]} not made>'
+    assert len(str(fixes).splitlines()) == sum(counts)
+    assert fixes.write_script(tmp_path / 'fix.sh') == tmp_path / 'fix-undo.sh'
+    assert listing(messy) == before
+    undo = fixes.apply()
+    assert len(fixable(messy)) == len(fixes.refused) == 1
+    assert (sh(undo).returncode, listing(messy)) == (0, before)
+
+
+def test_from_python_nothing_to_rename_writes_nothing(make_tree):
+    root = make_tree({f'{SESSION}/a.b.c': b''})
+    fixes = fastindex.plan_fixes(fastindex.validate(root, workers=1))
+    assert (str(fixes), fixes.apply()) == ('nothing to rename', None)
+    assert not (root / '.fastindex').exists()
 
 
 # At once
@@ -207,7 +232,7 @@ def test_whatever_part_was_done_is_taken_back(messy, tmp_path, monkeypatch):
             hold_root(messy) as stage,
             pytest.raises(FixError, match='To take it back') as caught,
         ):
-            apply_plan(planned, stage)
+            apply_fixes(planned, stage)
         script = Path(str(caught.value).rpartition('sh ')[2])
         assert sh(script).returncode == 0
         assert listing(messy) == before
@@ -318,7 +343,7 @@ def test_no_link_that_comes_in_the_way_is_followed(make_tree, tmp_path):
     os.rename(root / SESSION / 'alf', tmp_path / 'elsewhere')
     grow(root, {f'{SESSION}/alf': Link(str(tmp_path / 'elsewhere'))})
     with hold_root(root) as stage, pytest.raises(FixError, match='Not a directory'):
-        apply_plan(planned, stage)
+        apply_fixes(planned, stage)
     assert os.listdir(tmp_path / 'elsewhere') == ['a b.c.npy']
 
 
@@ -350,7 +375,7 @@ def test_folders_are_not_listed_again_for_each_wrong_name(tmp_path, monkeypatch,
         wrong = {WRONG[kind].format(i): b'' for i in range(count)}
         root = grow(tmp_path / f'{count}', good | wrong)
         given = 0
-        plan = plan_fixes(fastindex.validate(root, workers=1))
-        assert len(plan.fixes) in (count, count - 1)  # of two numbers of one value one stays
+        fixes = plan(root)
+        assert len(fixes.renames) in (count, count - 1)  # of two numbers of one value one stays
         listed.append(given)
     assert listed[1] < 5 * listed[0]

@@ -174,7 +174,7 @@ def test_a_manifest_has_each_path_as_it_is_whatever_characters_it_has(make_tree,
 def test_client_loads_every_dataset_of_a_release_of_the_example(example_tree, tmp_path):
     root, example = example_tree
     (tmp_path / 'tables').mkdir()
-    done = fastindex.release(root, tmp_path / 'data.zip', tables=tmp_path / 'tables', workers=1)
+    done = fastindex.release(root, tmp_path / 'data.zip', index=tmp_path / 'tables', workers=1)
     assert (done.sessions, done.datasets, done.bytes) == (example.sessions, example.datasets, example.bytes)
     unpacked = unpack(tmp_path / 'data.zip')
     one = One(cache_dir=unpacked, mode='local')
@@ -208,7 +208,7 @@ def test_a_release_is_of_the_last_session_s_day_and_of_no_machine(released, tmp_
     assert (facts['date_created'], facts['origin']) == ('2024-02-01 00:00', 'root')
     assert not any(str(released).encode() in table for table in tables)
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
-    fastindex.release(released / 'root', tmp_path / 'x.zip', name='my data', tables=tmp_path, workers=1)
+    fastindex.release(released / 'root', tmp_path / 'x.zip', name='my data', index=tmp_path, workers=1)
     with zipfile.ZipFile(tmp_path / 'x.zip') as archive:
         assert {info.date_time for info in archive.infolist()} == {(2023, 11, 14, 22, 13, 20)}
     facts = fastindex.open(unpack(tmp_path / 'x.zip')).facts
@@ -243,7 +243,7 @@ def test_selected_sessions_alone_are_released_with_an_index_of_them(make_tree, t
 def test_each_part_is_within_the_limit_and_opens_by_itself(released, tmp_path, by, groups):
     limit = sum(len(content or b'') for path, content in TREE.items() if path.startswith('lab/')) + 250_000
     done = fastindex.release(
-        released / 'root', tmp_path / 'x.zip', split_bytes=limit, split_by=by, tables=tmp_path, workers=1
+        released / 'root', tmp_path / 'x.zip', split_bytes=limit, split_by=by, index=tmp_path, workers=1
     )
     assert [archive.path.name for archive in done.archives] == ['x.part1.zip', 'x.part2.zip']
     found = []
@@ -415,7 +415,7 @@ def test_links_are_errors_until_it_is_said_what_to_do_about_them(make_tree, tmp_
     for name, follow, expected in (('x', False, inside), ('y', True, inside | linked)):
         tables = tmp_path / f'tables-{name}'
         tables.mkdir()
-        fastindex.release(root, tmp_path / f'{name}.zip', tables=tables, workers=1, follow_symlinks=follow)
+        fastindex.release(root, tmp_path / f'{name}.zip', index=tables, workers=1, follow_symlinks=follow)
         unpacked = unpack(tmp_path / f'{name}.zip')
         assert list_files(unpacked) == expected
         assert not any(path.is_symlink() for path in unpacked.rglob('*'))
@@ -824,7 +824,7 @@ def test_fewer_parts_leave_none_of_the_release_before_and_nothing_else_is_remove
 def test_parts_of_two_releases_are_never_side_by_side(make_tree, tmp_path, monkeypatch, call, at):
     root = make_tree(LABS)
     release = partial(fastindex.release, root, tmp_path / 'x.zip', workers=1, force=True, overwrite=True)
-    release(split_bytes=500_000, tables=tmp_path)
+    release(split_bytes=500_000, index=tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.glob('x.part*')}
     grow(root, {f'lab{i}/Subjects/s1/2024-01-01/001/c.d.npy': b'new' for i in range(3)})
     real, calls = getattr(os, call), []
@@ -839,7 +839,7 @@ def test_parts_of_two_releases_are_never_side_by_side(make_tree, tmp_path, monke
     (tmp_path / 'tables').mkdir()
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(ReleaseError, match='No space left'):
-        release(split_bytes=500_000, tables=tmp_path / 'tables')
+        release(split_bytes=500_000, index=tmp_path / 'tables')
     assert {path.name: path.read_bytes() for path in tmp_path.glob('x.part*')} == before
 
 

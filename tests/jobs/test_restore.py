@@ -143,9 +143,9 @@ def test_tables_of_another_program_that_are_replaced_are_kept_and_put_back(root,
     before = tables_digest(out)
     build(root, out=out, force=True)
     assert [index.generation for index in iter_kept(out)] == [None]
-    assert fastindex.restore(root, out=out).generation is None
+    assert fastindex.restore(root, index=out).generation is None
     assert tables_digest(out) == before
-    assert fastindex.restore(root, out=out).datasets == 2
+    assert fastindex.restore(root, index=out).datasets == 2
 
 
 @pytest.mark.long

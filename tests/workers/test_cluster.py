@@ -171,7 +171,7 @@ def test_a_release_by_a_cluster_is_the_same_bytes(cluster, root, tmp_path):
     for name, options in (('here', {'workers': 1}), ('there', {'dask': cluster.file})):
         (tmp_path / name).mkdir()
         out = tmp_path / name / 'x.tar.zst'
-        done = fastindex.release(root, out, name='x', tables=tmp_path / name, force=True, **options)
+        done = fastindex.release(root, out, name='x', index=tmp_path / name, force=True, **options)
         made.add(done.archives[0].sha256)
     assert len(made) == 1
 

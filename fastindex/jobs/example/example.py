@@ -145,7 +145,7 @@ def write_example(
     check_free(target)
     require('example', 'the example')
     with new_folder(target, error=ExampleError) as root:
-        size = _write_sessions(root, sessions, seed, workers or default_workers(), progress)
+        size = _write_sessions(root, sessions, seed, workers, progress)
         with open(f'{root}/README.txt', 'x', encoding='utf-8') as file:
             file.write(_README.format(format=_FORMAT, sessions=sessions, seed=seed, size=size))
     return ExampleSummary(target, sessions, datasets, size, time.perf_counter() - began, written=True)
@@ -239,13 +239,14 @@ def _check_no_other(target: str) -> None:
         raise ExampleError(f'{target}: found {what}, which is never written over: {ADVICE}')
 
 
-def _write_sessions(root: str, sessions: int, seed: int, workers: int, progress: bool) -> int:
+def _write_sessions(root: str, sessions: int, seed: int, workers: int | None, progress: bool) -> int:
     """Write all sessions below `root` and return their bytes."""
     paths = iter_session_paths(sessions)
     parts = iter(lambda: list(itertools.islice(paths, 50)), [])  # 50 ms each: a smooth bar
     tasks = [_WriteTask(root, seed, part) for part in parts]
     size = 0
-    with Pool(min(workers, len(tasks))) as pool:
+    count = min(workers or default_workers(), len(tasks))
+    with Pool(count, is_asked=workers is not None) as pool:
         results = pool.run(tasks)  # before the bar, which starts a thread
         bar = open_bar(total=sessions, unit='session', description='writing', enabled=progress)
         with contextlib.closing(bar):

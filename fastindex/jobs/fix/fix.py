@@ -11,17 +11,17 @@ from pathlib import Path
 from fastindex.errors import FastindexError, FixError, UsageError
 from fastindex.files import find_target, open_outputs
 from fastindex.folders import OpenFolder
-from fastindex.jobs.fix.plan import Plan, Step
+from fastindex.jobs.fix.plan import Fixes, Step
 from fastindex.jobs.fix.script import write_script, write_undo
 from fastindex.system import sync_file
 from fastindex.tables.publish import Stage
 from fastindex.text import escape, to_system
 
-__all__ = ['apply_plan', 'hold_root', 'write_scripts']
+__all__ = ['apply_fixes', 'hold_root', 'write_scripts']
 
 
-def write_scripts(plan: Plan, path: str) -> str:
-    """Write a plan as a script, and beside it one that takes it back, whose path is given.
+def write_scripts(fixes: Fixes, path: str) -> str:
+    """Write fixes as a script, and beside it one that takes them back, whose path is given.
 
     Raises OutputError if they cannot be written. Raises UsageError if it is no file, or the one beside it is
     there: what it takes back may be needed.
@@ -35,7 +35,7 @@ def write_scripts(plan: Plan, path: str) -> str:
     if os.path.lexists(undo):
         raise UsageError(f'{escape(undo)}: this may be needed to take something back: choose another name')
     with open_outputs() as open_next:
-        for name, pieces in ((undo, write_undo(plan)), (path, write_script(plan, undo))):
+        for name, pieces in ((undo, write_undo(fixes)), (path, write_script(fixes, undo))):
             file = open_next(name)
             for piece in pieces:
                 file.write(piece)
@@ -61,7 +61,7 @@ def hold_root(root: str) -> Iterator[Stage]:
         yield stage
 
 
-def apply_plan(plan: Plan, stage: Stage) -> str:
+def apply_fixes(fixes: Fixes, stage: Stage) -> str:
     """Do what is planned; give the path of the script that takes it back, which is written first.
 
     Raises FixError where something stands in the way: what was done before stays, and can be taken back.
@@ -69,14 +69,14 @@ def apply_plan(plan: Plan, stage: Stage) -> str:
     stage: of the root, whose lock is held
     """
     try:
-        undo = _write_undo(plan, stage)
+        undo = _write_undo(fixes, stage)
     except OSError as error:
         where = escape(stage.state.path)
         raise FixError(
             f'{where}: what takes the names back could not be written ({error.strerror}): nothing was renamed'
         ) from error
     stage.was_opened = True  # the folder of the lock has the script
-    for step in plan.steps:
+    for step in fixes.steps:
         try:
             _do(step, stage.out)
         except OSError as error:
@@ -87,10 +87,10 @@ def apply_plan(plan: Plan, stage: Stage) -> str:
     return undo
 
 
-def _write_undo(plan: Plan, stage: Stage) -> str:
+def _write_undo(fixes: Fixes, stage: Stage) -> str:
     name = f'undo-{time.strftime("%Y%m%dT%H%M%S")}-{os.urandom(2).hex()}.sh'
     with stage.state.open_new(name) as file:
-        for piece in write_undo(plan):
+        for piece in write_undo(fixes):
             file.write(piece)
         file.flush()
         sync_file(file.fileno())

@@ -10,15 +10,17 @@ part of it was done, from its start, can be told and undone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fastindex.jobs.validate.validate import Findings
 from fastindex.names.diagnose import fold
 from fastindex.names.findings import Finding
 from fastindex.names.problems import Tally
-from fastindex.text import to_text
+from fastindex.records import Record
+from fastindex.text import escape, to_count, to_text
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.part import PartTree, TreeOver, is_below
 from fastindex.trees.renamed import Node, RenamedTree
@@ -26,7 +28,7 @@ from fastindex.trees.renamed import Node, RenamedTree
 if TYPE_CHECKING:
     from fastindex.trees.disk import LocalFolder, LocalTree
 
-__all__ = ['Plan', 'Refused', 'Step', 'plan_fixes']
+__all__ = ['Fixes', 'Refused', 'Step', 'plan_fixes']
 
 MAX_NAME_BYTES = 255  # of a name, in every file system that there is
 MAX_ROUNDS = 20
@@ -47,22 +49,99 @@ class Refused(NamedTuple):
     fix: str
     why: str
 
+    def __str__(self) -> str:
+        return f'{escape(self.path)} is not renamed to {escape(self.fix)}: {self.why}'
 
-class Plan(NamedTuple):
-    """What is to be done, in this order, in a root; and what is not."""
+
+class Fixes(Record):
+    """What is to be renamed in a tree, and what is not. Made by `fastindex.plan_fixes`; nothing is done yet.
+
+    Parameters
+    ----------
+    root
+        Of the tree.
+    renames
+        Each with the `path` that it has when its turn comes, and its `new_path`, relative to the root.
+    refused
+        Fixes that are not made: `path`, `fix`, and in words `why`.
+    steps
+        What is done, in this order: the renames, folders that are made, and names in between.
+    """
 
     root: str
-    steps: list[Step]
-    fixes: list[Step]  # the same without what is between
-    refused: list[Refused]
+    renames: tuple[Step, ...]
+    refused: tuple[Refused, ...]
+    steps: tuple[Step, ...]
+
+    def write_script(self, path: str | os.PathLike[str]) -> Path:
+        """Write the renames as a script for `sh`, and beside it one that undoes them, whose path is given.
+
+        Raises
+        ------
+        OutputError, UsageError
+            If they cannot be written; if the script that undoes is there already, as it may be needed.
+        """
+        from fastindex.jobs.fix.fix import write_scripts
+
+        return Path(write_scripts(self, os.fspath(path)))
+
+    def apply(self) -> Path | None:
+        """Rename; give the path of the script that undoes it, None if there is nothing to rename.
+
+        Nothing is overwritten. Meanwhile no build can write the index in the root.
+
+        Raises
+        ------
+        LockedError
+            If a build does.
+        FixError
+            If something is in the way, or not there any more: what was renamed before stays, and the script
+            that the message names undoes it.
+        """
+        from fastindex.jobs.fix.fix import apply_fixes, hold_root
+
+        if not self.steps:
+            return None
+        with hold_root(self.root) as stage:
+            return Path(apply_fixes(self, stage))
+
+    def iter_lines(self) -> Iterator[str]:
+        """Iterate over the renames as lines: with the new name, or where the folder changes the new path."""
+        for path, new_path in self.renames:
+            is_beside = path.rpartition('/')[0] == new_path.rpartition('/')[0]
+            yield f'{escape(path)} -> {escape(new_path.rpartition("/")[2] if is_beside else new_path)}'
+
+    def __str__(self) -> str:
+        return '\n'.join([*self.iter_lines(), *map(str, self.refused)]) or 'nothing to rename'
+
+    def __repr__(self) -> str:
+        refused = f', {len(self.refused):,} not made' if self.refused else ''
+        return f'<Fixes of {escape(self.root)}: {to_count(len(self.renames), "rename")}{refused}>'
 
 
 class _CannotFixError(Exception):
     """A fix cannot be made."""
 
 
-def plan_fixes(findings: Findings) -> Plan:
-    """Plan the fixes of findings, of which none was read yet, and of those that come to light by them."""
+def plan_fixes(findings: Findings) -> Fixes:
+    """Plan how names in a tree are to change: to the fixes of findings, and of what comes to light by them.
+
+    Nothing is renamed yet: `Fixes.apply` does it, `Fixes.write_script` writes it as a script.
+
+    Parameters
+    ----------
+    findings
+        Of `fastindex.validate`, by whose options they are chosen; the tree is looked at again.
+
+    Examples
+    --------
+    >>> fixes = plan_fixes(fastindex.validate('/data', min_severity='error'))  # doctest: +SKIP
+    >>> print(fixes)  # doctest: +SKIP
+    lab/Subjects/s1/2024-05-06/1 -> 001
+    >>> fixes.apply()  # doctest: +SKIP
+    PosixPath('/data/.fastindex/undo-20240507T120000-1f0c.sh')
+    """
+    findings = findings.again()
     task = findings.task
     planner = _Planner(task.tree)
     for _ in range(MAX_ROUNDS):
@@ -74,7 +153,8 @@ def plan_fixes(findings: Findings) -> Plan:
         findings = Findings(
             task._replace(tree=_put_under(task.tree, part), deep=False), (1, None, None), progress=False
         )
-    return Plan(task.tree.root, planner.steps, planner.fixes, sorted(planner.refused))
+    steps, renames = tuple(planner.steps), tuple(planner.renames)
+    return Fixes(task.tree.root, renames, tuple(sorted(planner.refused)), steps)
 
 
 def _base_of(tree: Tree) -> LocalTree:
@@ -95,7 +175,7 @@ class _Planner:
         base = _base_of(tree)
         self.tree = RenamedTree(base, Node(''))
         self.steps: list[Step] = []
-        self.fixes: list[Step] = []
+        self.renames: list[Step] = []
         self.refused: set[Refused] = set()
         self._bare = RenamedTree(base._replace(follow_links=False), self.tree.top)  # leads through no link
         self._left: set[str] = set()  # paths that were given up
@@ -135,7 +215,7 @@ class _Planner:
         else:
             self._refuse_taken(fix)
         self._move(path, fix, kind)
-        self.fixes.append(Step(old_path, fix))
+        self.renames.append(Step(old_path, fix))
         return kind, fix
 
     def _move(self, path: str, new_path: str, kind: int) -> None:

@@ -8,9 +8,9 @@ program, an option or a pattern.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from fastindex.jobs.fix.plan import Plan, Step
+from fastindex.jobs.fix.plan import Fixes, Step
 from fastindex.text import escape
 
 __all__ = ['write_script', 'write_undo']
@@ -54,27 +54,26 @@ folder() {{
 """
 
 
-def write_script(plan: Plan, undo: str) -> Iterator[bytes]:
+def write_script(fixes: Fixes, undo: str) -> Iterator[bytes]:
     """Write the script that does what is planned; `undo` is the name of the other one."""
-    title = f'{len(plan.fixes)} names as ALF has them. To take it back: sh {shlex.quote(escape(undo))}'
+    title = f'{len(fixes.renames)} names as ALF has them. To take it back: sh {shlex.quote(escape(undo))}'
     yield from _write(
-        plan.root,
+        fixes.root,
         title,
-        _forward(plan.steps),
+        _forward(fixes.steps),
         after='what was done before stays, and the other script takes it back',
         missing='stop "$1" \'is not there\'',
         folder='[ -d "$name" ] || mkdir -- "$name"',
     )
-    for path, fix, why in plan.refused:
-        yield f'# not renamed: {escape(path)} -> {escape(fix)}: {why}\n'.encode()
+    yield from (f'# {refused}\n'.encode() for refused in fixes.refused)
 
 
-def write_undo(plan: Plan) -> Iterator[bytes]:
+def write_undo(fixes: Fixes) -> Iterator[bytes]:
     """Write the script that takes back what was done of a plan; what was not is passed over."""
     yield from _write(
-        plan.root,
-        f'Takes back the names that {len(plan.fixes)} fixes have changed',
-        _backward(plan.steps),
+        fixes.root,
+        f'Takes back the names that {len(fixes.renames)} fixes have changed',
+        _backward(fixes.steps),
         after='run this again then',
         missing='return 0',
         folder='[ ! -d "$name" ] || rmdir -- "$name"',
@@ -91,7 +90,7 @@ def _forward(steps: Iterable[Step]) -> Iterator[str]:
         yield f'rename {_quote(path)} {_quote(new_path)}\n' if path else f'folder {_quote(new_path)}\n'
 
 
-def _backward(steps: list[Step]) -> Iterator[str]:
+def _backward(steps: Sequence[Step]) -> Iterator[str]:
     for path, new_path in reversed(steps):
         yield f'rename {_quote(new_path)} {_quote(path)}\n' if path else f'folder {_quote(new_path)}\n'
 

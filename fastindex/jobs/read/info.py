@@ -15,6 +15,7 @@ from fastindex.jobs.read.search import select_sessions
 from fastindex.lazy import pl
 from fastindex.names.alf import parse_dataset_name
 from fastindex.names.uuid_names import add_uuid
+from fastindex.records import Record
 from fastindex.tables.previous import KeptIndex, iter_kept
 from fastindex.text import escape, to_count, to_size, to_text
 
@@ -116,6 +117,13 @@ class Info:
     by_lab: tuple[LabCount, ...]
     by_object: tuple[ObjectCount, ...]
     biggest: tuple[BigDataset, ...]
+
+    _repr_html_ = Record._repr_html_
+
+    def __str__(self) -> str:
+        from fastindex.jobs.read.words import iter_lines
+
+        return '\n'.join(iter_lines(self))
 
     def __repr__(self) -> str:
         counts = f'{to_count(self.sessions, "session")}, {to_count(self.datasets, "dataset")}'

@@ -126,13 +126,14 @@ def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
     lacking = [
         f'no {name}: {what}'
         for name, what in (
-            ('LICENSE', 'nobody may use the data unless it is said'),
+            ('LICENSE', 'without one nobody may use the data'),
             ('README', 'nothing says what the data is'),
         )
         if not any(one.upper().startswith(name[:5]) for one in beside)
     ]
     if lacking:
-        yield f'in the root there is {", and ".join(lacking)}; what is there goes into the archive'
+        those = 'it there, and it is' if len(lacking) == 1 else 'them there, and they are'
+        yield f'in the root there is {", and ".join(lacking)}; put {those} released too'
 
 
 def _find_twins(part: Part) -> list[str]:

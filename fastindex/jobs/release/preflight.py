@@ -60,7 +60,7 @@ __all__ = [
 LINK_CODE = 'ALF409'  # what `validate` finds where a link is not followed
 ArchiveFormat = type[ZipFormat] | type[TarZstFormat]  # of archive, by its name
 DIGEST = 'xxh128'  # what every index that is released has: by it a file that has changed since is found
-_ELSEWHERE = '`tables` DIR (an empty folder) makes an index for this release alone'
+_ELSEWHERE = '`index` DIR (an empty folder) makes an index for this release alone'
 
 _KINDS: dict[str, ArchiveFormat] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import starmap
 from pathlib import Path
 from types import MappingProxyType
@@ -36,9 +36,9 @@ from fastindex.jobs.release.preflight import (
     parse_out,
     replacing_parts,
 )
+from fastindex.jobs.release.summary import Archive, Release
 from fastindex.jobs.release.tables import list_client_tables, write_client_tables, write_tables
 from fastindex.progress import Bar, open_bar
-from fastindex.records import Record
 from fastindex.tables.file import TABLES
 from fastindex.text import escape, from_system, to_count, to_text
 from fastindex.trees import Tree, open_tree
@@ -47,78 +47,13 @@ from fastindex.workers.pool import Pool, check_workers, count_workers
 if TYPE_CHECKING:
     from fastindex.workers.pool import Dask
 
-__all__ = ['Archive', 'Release', 'release']
+__all__ = ['release']
 
 FIRST_YEAR, LAST_YEAR = 1980, 2107
 """What ZIP can write."""
 
 TABLE_BYTES = 100_000
 """Most that the tables of a part have beside their rows, and the manifest and the archive beside theirs."""
-
-
-class Archive(Record):
-    """One archive of a release.
-
-    Parameters
-    ----------
-    path
-        Where it is.
-    bytes, sha256
-        Its size, and what `sha256sum` prints; None of a dry run.
-    sessions, datasets, datasets_bytes
-        What is in it; the size is that of the datasets when they are unpacked.
-    groups
-        The labs or subjects in it, where the release is split.
-    """
-
-    path: Path
-    bytes: int | None
-    sha256: str | None
-    sessions: int
-    datasets: int
-    datasets_bytes: int
-    groups: tuple[str, ...]
-
-
-class Release(Record):
-    """What was released. Of many fields: each is in what a page about the data needs.
-
-    Parameters
-    ----------
-    root, name
-        The folder; the name that stands for it in the tables.
-    archives
-        One, or the parts.
-    sessions, datasets, bytes
-        What is in them together; the size is that of the datasets when they are unpacked.
-    labs, subjects
-        How many there are.
-    first_date, last_date
-        Of the sessions.
-    findings
-        For each severity how much `validate` found.
-    warnings
-        What the user should know, in sentences.
-    seconds
-        Wall time.
-    """
-
-    root: str
-    name: str
-    archives: tuple[Archive, ...]
-    sessions: int
-    datasets: int
-    bytes: int
-    labs: int
-    subjects: int
-    first_date: date
-    last_date: date
-    findings: Mapping[str, int]
-    warnings: tuple[str, ...]
-    seconds: float
-
-    def __repr__(self) -> str:
-        return f'<Release {self.name}: {", ".join(archive.path.name for archive in self.archives)}>'
 
 
 def release(
@@ -130,7 +65,7 @@ def release(
     manifest: str = 'md5',
     split_bytes: int | None = None,
     split_by: str = 'lab',
-    tables: str | os.PathLike[str] | None = None,
+    index: str | os.PathLike[str] | None = None,
     namespace: UUID | None = None,
     ids_from: str | os.PathLike[str] | None = None,
     follow_symlinks: bool | None = None,
@@ -162,7 +97,7 @@ def release(
         Size that no archive exceeds: then there are several, `….part1.zip` and so on, each with an index.
     split_by
         What stays together: `lab` or `subject`.
-    tables
+    index
         Where the index of the tree is, if not in the root.
     namespace, ids_from
         As for `fastindex.build`. An index that is there is brought up to date as it was made: in its
@@ -213,11 +148,11 @@ def release(
     check_choice('manifest', manifest, MANIFESTS)
     check_choice('split_by', split_by, SPLITS)
     check_workers(workers, None, dask)
-    count = count_workers(workers)
-    with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree, Pool(count) as pool:
+    pool = Pool(count_workers(workers), is_asked=workers is not None)
+    with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree, pool:
         path, kind = parse_out(out)
         check_place(path, tree.root, overwrite=overwrite or split_bytes is not None)
-        target = Path(tree.root if tables is None else tables)
+        target = Path(tree.root if index is None else index)
         if not dry_run:
             recover(target)  # before it is asked how it was made
         recipe, kept, is_apart = choose_making(target, namespace, ids_from, follow_symlinks)
@@ -239,12 +174,11 @@ def release(
                 uuid_filenames=recipe.uuid_filenames,
                 **recipe.leave_out,
             )
-            if built.problem_count and not force:
-                raise ReleaseError(_explain_problems(built), hint='`force` releases the rest')
+            _refuse_problems(built, force=force)
             if not dry_run:
                 pool.run(())  # forks the workers, before polars starts threads
-            rows = select_rows(index := open_unlinked(folder, root=Path(root)), select)
-            plan = _Plan.make(tree, index, rows, kind, name=name, manifest=manifest, beside=target)
+            rows = select_rows(opened := open_unlinked(folder, root=Path(root)), select)
+            plan = _Plan.make(tree, opened, rows, kind, name=name, manifest=manifest, beside=target)
             plan = plan if select is None else plan._replace(aggregates=())
             parts = {path: rows}
             if split_bytes is not None:
@@ -265,16 +199,19 @@ def release(
         subjects=rows.sessions.select('lab', 'subject').n_unique(),
         first_date=rows.dates[0],
         last_date=rows.dates[1],
+        manifest=manifest,
         findings=MappingProxyType(findings),
         warnings=(*built.warnings, *iter_warnings(rows, [source.name for source in plan.sources])),
         seconds=time.monotonic() - started,
     )
 
 
-def _explain_problems(built: Summary) -> str:
+def _refuse_problems(built: Summary, *, force: bool) -> None:
+    if force or not built.problem_count:
+        return
     lines = [f'{escape(built.root)}: {to_count(built.problem_count, "path")} could not be indexed:']
     lines += [f'  {problem}' for problem in built.problems[:3]]
-    return '\n'.join([*lines, ''])
+    raise ReleaseError('\n'.join([*lines, '']), hint='`force` releases the rest')
 
 
 def _choose_moment(rows: Part) -> datetime:

@@ -42,7 +42,7 @@ class Restored(Record):
 def restore(
     root: str | os.PathLike[str],
     *,
-    out: str | os.PathLike[str] | None = None,
+    index: str | os.PathLike[str] | None = None,
     number: int = 1,
     endpoint: str | None = None,
     anonymous: bool = False,
@@ -54,9 +54,9 @@ def restore(
     ----------
     root
         The folder that was indexed.
-    out
+    index
         Where the tables are, if not there; of `s3://bucket/prefix` that is put back which this user on this
-        machine has replaced. Where that fails midway, doing it again ends it.
+        machine has replaced. If that fails midway, doing it again finishes it.
     number
         1 is the one that was replaced last, 2 the one before it.
     endpoint, anonymous, requester_pays
@@ -71,7 +71,7 @@ def restore(
     """
     if number < 1:
         raise UsageError(f'number={number}: expected 1 or more')
-    target = root if out is None else out
+    target = root if index is None else index
     with ExitStack() as stack:
         mirror, is_done = None, False
         if is_url(target):
@@ -86,12 +86,12 @@ def restore(
             _swap(stage, folder, number)
             if mirror is not None:
                 mirror.publish(is_restored=True)
-        index = look_at_index(folder, 0, below=folder)
+        found = look_at_index(folder, 0, below=folder)
         return Restored(
             mirror.location.url if mirror else to_text(folder),
-            index.generation,
-            index.sessions,
-            index.datasets,
+            found.generation,
+            found.sessions,
+            found.datasets,
             tuple(iter_kept(folder)),
         )
 

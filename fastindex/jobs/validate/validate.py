@@ -22,7 +22,7 @@ from fastindex.names.rules import RULES
 from fastindex.pipeline.discover import discover
 from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce, open_bar
-from fastindex.text import escape
+from fastindex.text import escape, to_text
 from fastindex.trees import is_url, open_tree
 from fastindex.trees.exclude import check_patterns, leave_out
 from fastindex.workers.pool import check_workers, open_pool
@@ -130,6 +130,7 @@ class Findings(Iterator[Finding]):
     ) -> None:
         self.sessions = self.folders = self.files = 0
         self.task = task
+        self._workers = workers
         self._progress = progress
         self._findings = self._find(task, workers)
 
@@ -139,9 +140,16 @@ class Findings(Iterator[Finding]):
     def __next__(self) -> Finding:
         return next(self._findings)
 
+    def __repr__(self) -> str:
+        return f'<Findings of {escape(to_text(self.task.tree.root))}: `list` or a loop gets them, one by one>'
+
     def close(self) -> None:
         """End the workers; there are no more findings."""
         self._findings.close()
+
+    def again(self) -> Findings:
+        """Get findings of the same tree by the same options, of which none was read yet."""
+        return Findings(self.task, self._workers, progress=self._progress)
 
     def _find(
         self, task: CheckTask, workers: tuple[int | None, Executor | None, Dask | None]

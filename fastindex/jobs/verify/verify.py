@@ -31,6 +31,7 @@ from fastindex.progress import announce
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.columns import sum_bytes
 from fastindex.tables.metadata import Recipe
+from fastindex.text import escape, to_text
 from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.exclude import leave_out
 from fastindex.workers.pool import check_workers, open_pool
@@ -171,6 +172,7 @@ class Verification(Iterator[Difference]):
         self.problems: list[Problem] = []
         self.problem_count = 0
         self.seconds = 0.0
+        self._root = to_text(task.tree.root)
         self._steps = _iter_differences(task, self)
         self._started: float | None = None
 
@@ -185,6 +187,9 @@ class Verification(Iterator[Difference]):
             self.seconds = time.monotonic() - self._started
         self.differences[difference.kind] += 1
         return difference
+
+    def __repr__(self) -> str:
+        return f'<Verification of {escape(self._root)}: `list` or a loop gets the differences, one by one>'
 
     def close(self) -> None:
         """End the work before its end."""
