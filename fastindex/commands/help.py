@@ -10,7 +10,7 @@ from fastindex.commands import COMMANDS
 from fastindex.commands import make_parser as make_parser_of
 from fastindex.commands.options import Parser
 from fastindex.commands.output import give, show
-from fastindex.errors import EXIT_DONE
+from fastindex.errors import EXIT_DONE, UsageError
 
 __all__ = ['make_man_page', 'make_parser']
 
@@ -29,7 +29,7 @@ fastindex COMMAND [arguments]
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of `fastindex help`."""
     parser = Parser('help', '[COMMAND | --man]', 'Explain a command; without one, list all of them.')
-    parser.add_argument('command', metavar='COMMAND', nargs='?', default='build', choices=list(COMMANDS))
+    parser.add_argument('command', metavar='COMMAND', nargs='?', choices=list(COMMANDS))
     parser.add_argument('--man', action='store_true', help='print all help pages as one man page')
     parser.set_defaults(run=_run)
     return parser
@@ -37,9 +37,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     if options.man:
+        if options.command:
+            raise UsageError('--man is about all commands: leave COMMAND out')
         give((make_man_page(),))
         return EXIT_DONE
-    show(make_parser_of(options.command).format_help().rstrip())
+    show(make_parser_of(options.command or 'build').format_help().rstrip())
     return EXIT_DONE
 
 

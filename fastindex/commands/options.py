@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 WIDTH = 80  # columns of a help page
+MIN_LIKENESS = 0.7  # of two words, of which one is taken for the other misspelt
 
 
 def _fit(line: str) -> str:
@@ -78,7 +79,10 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         # -0 is an option of search: to argparse, -1 would be one too, and no value of --limit.
         self._has_negative_number_optionals.clear()
-        return super().parse_known_args(args, namespace)
+        found = super().parse_known_args(args, namespace)
+        if getattr(found[0], 'json', False) and getattr(found[0], 'jsonl', False):
+            self.error('--json is one document, --jsonl is lines: expected one of the two')
+        return found
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if file is sys.stdout:
@@ -107,7 +111,7 @@ def suggest(word: str, words: Iterable[str]) -> str:
     """Ask whether another word was meant; '' where none is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(word, list(words), 1)
+    near = get_close_matches(word, list(words), 1, MIN_LIKENESS)
     return f': did you mean {near[0]}?' if near else ''
 
 

@@ -156,11 +156,10 @@ COLUMNS = {
 
 
 def _say_nothing(index: Index, query: Query, what: str) -> str:
-    """Say that nothing was found, why, and what may help."""
+    """Say that nothing was found, and why."""
     from fastindex.jobs.read.nothing import explain_nothing
 
-    why = explain_nothing(index, query) or 'the index has none'
-    return f'no {what} found: {why}\n  (names are taken in the case as written: (?i)nyu finds NYU)'
+    return f'no {what} found: {explain_nothing(index, query) or "the index has none"}'
 
 
 def _show_table(rows: pl.DataFrame, found: int) -> None:

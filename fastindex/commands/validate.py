@@ -93,6 +93,8 @@ def _run(options: argparse.Namespace) -> int:
         return EXIT_DONE
     if options.root is None:
         raise UsageError('ROOT is missing. See python -m fastindex validate --help')
+    if options.yes and not options.fix:
+        raise UsageError('--yes is about --fix: leave it out, or add --fix')
     prepare(dask=options.dask)
     made = None
     if options.fix or options.rename_script is not None:

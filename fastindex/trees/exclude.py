@@ -202,7 +202,7 @@ def check_patterns(patterns: Collection[str]) -> tuple[str, ...]:
         )
     for one in patterns:
         if not one.strip() or one.startswith('#'):
-            raise UsageError(f'exclude: {one!r} is no pattern: expected one as in a .gitignore')
+            raise UsageError(hint=f'`exclude` {one!r} is no pattern: expected one as in a .gitignore')
     return tuple(patterns)
 
 

@@ -41,8 +41,8 @@ def check_trust(names: Collection[str]) -> tuple[str, ...]:
     given = [one.strip().lower() for one in names.split(',')] if isinstance(names, str) else names
     if not set(_ALWAYS) <= set(given) <= set(FIELDS):
         raise UsageError(
-            f'trust={",".join(given)!r}: expected size,mtime, and with these ctime, inode or both where they '
-            'last'
+            hint=f'`trust` {",".join(given)!r}: expected size,mtime, and with these ctime, inode or both '
+            'where they last'
         )
     return tuple(name for name in FIELDS if name in given)
 

@@ -164,6 +164,18 @@ def test_a_warning_about_the_root_goes_to_stderr(make_tree, run):
         (['ROOT', '--unknown'], '--unknown'),
         (['example'], 'required: DIR'),
         (['example', 'x', '--zip', 'y', '--seed', '1'], 'leave --sessions and --seed out'),
+        (['verify', 'ROOT', '--json', '--jsonl'], 'expected one of the two'),
+        (['validate', 'ROOT', '--json', '--jsonl'], 'expected one of the two'),
+        (['validate', 'ROOT', '--yes'], '--yes is about --fix'),
+        (['help', '--man', 'search'], 'leave COMMAND out'),
+        (['release', 'ROOT', '--out', 'x.zip', '--select', '--json'], 'unrecognized arguments: --json. See'),
+        (['ROOT', '--new', '--quick'], '--only, --new and --quick choose sessions'),
+        (['ROOT', '--trust', 'size'], "--trust 'size': expected size,mtime"),
+        (['ROOT', '--exclude', ''], "--exclude '' is no pattern"),
+        (['verify', 'ROOT', '--fast', '--part', '1/2'], '--fast counts the whole tree'),
+        (['search', 'ROOT', '--dataset-qc-lte', 'GOOD'], "--dataset-qc-lte 'GOOD': expected one of NOT_SET"),
+        (['release', 'ROOT', '--out', 'x.zip', '--manifest', 'crc'], "--manifest 'crc': expected one of md5"),
+        (['release', 'ROOT', '--out', 'x.zip', '--split-by', 'day'], "--split-by 'day': expected one of lab"),
     ],
 )
 def test_wrong_usage_exits_2_and_says_what_was_expected(make_tree, run, words, says):

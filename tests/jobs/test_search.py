@@ -351,8 +351,8 @@ def test_a_tree_elsewhere_is_where_paths_lead_and_the_client_looks(example_tree,
         ({'date_range': ['2019-01-01'] * 3}, 'date_range has 3 dates'),
         ({'date_range': '2019-01-01T00:00Z'}, 'no time zone'),
         ({'number': 'one'}, "number 'one': expected a whole number"),
-        ({'dataset_qc_lte': 'good'}, "dataset_qc_lte 'good': expected one of NOT_SET, PASS"),
-        ({'dataset_qc_lte': 20}, 'dataset_qc_lte 20'),
+        ({'dataset_qc_lte': 'good'}, "`dataset_qc_lte` 'good': expected one of NOT_SET, PASS"),
+        ({'dataset_qc_lte': 20}, '`dataset_qc_lte` 20'),
     ],
     ids=str,
 )
@@ -478,6 +478,14 @@ def test_datasets_are_in_the_order_of_the_sessions_and_of_their_paths(awkward):
     assert len(keys) == 8
 
 
+@pytest.mark.parametrize('option', ['--lab', '--object', '--dataset'])
+def test_a_search_that_only_the_case_empties_says_so(search, awkward, option):
+    name = {'--lab': 'lab', '--object': 'spikes', '--dataset': 'spikes.times.npy'}[option].title()
+    err = search('awkward', option, name)[2]
+    assert f"(upper and lower case differ: '(?i){name}' finds both)" in err
+    assert search('awkward', option, f'(?i){name}')[1]
+
+
 def test_nothing_found_is_no_error(search):
     code, out, err = search('awkward', '--subject', 'NYU')
     assert (code, out) == (0, '')
@@ -485,6 +493,7 @@ def test_nothing_found_is_no_error(search):
     code, out, err = search('awkward', '--subject', 'NYU', '--count')
     assert (code, out) == (0, '0\n')
     assert "no session has subject 'NYU'" in err
+    assert '(?i)' not in err  # which would find nothing either
     assert search('awkward', '--subject', 'NYU', '--json')[:2] == (0, '[]\n')
     assert search('awkward', '--subject', 'NYU', '--paths')[:2] == (0, '')
 

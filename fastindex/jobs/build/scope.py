@@ -32,7 +32,7 @@ class Scope(NamedTuple):
     ) -> Self | None:
         """Parse what was asked for below a root."""
         if (only is not None) + new + quick > 1:
-            raise UsageError('only, new and quick are ways to choose sessions: expected one of them')
+            raise UsageError(hint='`only`, `new` and `quick` choose sessions: expected one of them')
         if only is not None:
             return cls(parse_only(only, root))
         return cls(quick=quick) if new or quick else None

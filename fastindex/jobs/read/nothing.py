@@ -22,7 +22,7 @@ def explain_nothing(index: Index, query: Query) -> str:
     """Say which term of a query no session answers, alone or with those before it; '' where nobody asked.
 
     >>> explain_nothing(index, Query(subject='nyu-01'))  # doctest: +SKIP
-    "no session has subject 'nyu-01': near are NYU-01"
+    "no session has subject 'nyu-01': near are NYU-01 (upper and lower case differ: '(?i)nyu-01' finds both)"
     """
     terms = {
         field.name: getattr(query, field.name)
@@ -75,10 +75,13 @@ def _near(index: Index, name: str, value: Any) -> str:
         return ''
     by_folded = {text.casefold(): text for text in map(str, there) if text}
     near: dict[str, None] = {}
+    hint = ''
     for each in value if isinstance(value, list | tuple) else [value]:
         folded = str(each).casefold()
         found = [text for text in by_folded if folded in text]
         near.update(dict.fromkeys(found or get_close_matches(folded, by_folded, MAX_NEAR)))
+        if not (hint or str(each).startswith('(?')) and _finds(index, {name: f'(?i){each}'}):
+            hint = f' (upper and lower case differ: {escape(repr(f"(?i){each}"))} finds both)'
     names = [escape(by_folded[text]) for text in sorted(near)]
     more = f' and {len(names) - MAX_NEAR:,} more' if len(names) > MAX_NEAR else ''
-    return f': near are {", ".join(names[:MAX_NEAR])}{more}' if names else ''
+    return f': near are {", ".join(names[:MAX_NEAR])}{more}{hint}' if names else hint

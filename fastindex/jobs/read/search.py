@@ -355,5 +355,5 @@ def _parse_qc(value: str | int | None) -> str:
     text = str(value if isinstance(value, str) else int(value)).upper()
     name = _QC_NUMBERS.get(text, text)
     if name not in QC_CATEGORIES:
-        raise UsageError(f'dataset_qc_lte {value!r}: expected one of {", ".join(QC_CATEGORIES)}')
+        raise UsageError(hint=f'`dataset_qc_lte` {value!r}: expected one of {", ".join(QC_CATEGORIES)}')
     return name

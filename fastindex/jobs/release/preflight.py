@@ -70,7 +70,7 @@ _DESCRIPTION = re.compile(r'(readme|licen[cs]e).*(?<!~)', re.IGNORECASE | re.DOT
 def check_choice(option: str, value: str, choices: Sequence[str]) -> None:
     """Raise UsageError if a value is not one of those that an option has."""
     if value not in choices:
-        raise UsageError(f'{option} {value!r}: expected one of {", ".join(choices)}')
+        raise UsageError(hint=f'`{option}` {value!r}: expected one of {", ".join(choices)}')
 
 
 def parse_out(out: str | os.PathLike[str]) -> tuple[Path, ArchiveFormat]:

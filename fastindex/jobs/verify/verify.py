@@ -109,7 +109,7 @@ def verify(
     if not 1 <= number <= count <= MAX_PARTS:
         raise UsageError(f'part {number}/{count}: expected 1/{count} to {count}/{count}, as in 3/10')
     if fast and (hash or count > 1):
-        raise UsageError('the fast level counts the whole tree: expected neither hash nor a part of it')
+        raise UsageError(hint='`fast` counts the whole tree: expected neither `hash` nor `part`')
     check_workers(workers, executor, dask)
     access = Access(endpoint, anonymous, requester_pays)
     return Verification(
