@@ -25,7 +25,7 @@ from fastindex.lazy import pa, pc
 from fastindex.names.alf import judge_file, judge_folder
 from fastindex.tables.columns import check_columns
 from fastindex.tables.file import AGAIN, DAMAGES, TABLES, Bounds, Stamp, TableFile, open_table
-from fastindex.tables.metadata import pandas_metadata
+from fastindex.tables.metadata import Recipe, pandas_metadata
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
@@ -77,8 +77,8 @@ def check_pair(folder: Path, *, below: Path | None = None) -> Pair:
     with open_tables(folder, below=below) as tables:
         stamps = tables.stamps  # before: what is written in between is not what was checked
         tables.check_rows()
-        facts = {**tables.datasets.read_one_metadata(), **tables.datasets.facts}
-        return Pair(tables.generation, stamps, facts)
+        said = tables.datasets.facts or tables.recipe.to_json()
+        return Pair(tables.generation, stamps, {**tables.datasets.read_one_metadata(), **said})
 
 
 class Tables(NamedTuple):
@@ -98,6 +98,15 @@ class Tables(NamedTuple):
     def stamps(self) -> dict[str, Stamp]:
         """What tells the files from others in their places, by name."""
         return {table.path.name: table.stamp for table in self.both}
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the index was made; where the client has written over one of ours, how that was."""
+        if self.generation is not None:
+            return Recipe.from_json(self.datasets.facts)
+        from fastindex.tables.foreign import read_edited
+
+        return read_edited(self.folder) or Recipe()
 
     def check_rows(self) -> None:
         """Check each row of both. Raises InvalidIndexError if there is one that no index has."""

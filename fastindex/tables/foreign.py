@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from fastindex import limits
 from fastindex.errors import ForeignTableError, InvalidIndexError
@@ -20,7 +20,15 @@ from fastindex.tables.metadata import Recipe
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 
-__all__ = ['Foreign', 'find_foreign', 'is_of_client', 'read_edited', 'read_recipes', 'refuse_foreign']
+__all__ = [
+    'Foreign',
+    'find_foreign',
+    'is_of_client',
+    'read_edited',
+    'read_kept',
+    'read_recipes',
+    'refuse_foreign',
+]
 
 _OUR_KEY = b'\x18\x09fastindex\x18'
 """Our metadata in a footer: a key of nine bytes, and that a value follows (Thrift's compact protocol)."""
@@ -51,7 +59,9 @@ def find_foreign(folder: Path) -> Foreign | None:
             with open_table(path, below=folder) as file:
                 footer = _read_footer(file)
         except InvalidIndexError as error:
-            return Foreign(path, str(error).rpartition(': ')[2], is_table=False)
+            is_link = os.path.islink(path)
+            what = f'a link to {escape(os.readlink(path))}' if is_link else str(error).rpartition(': ')[2]
+            return Foreign(path, what, is_table=False)
         if _OUR_KEY in footer:
             is_our_folder = True
         elif footer:
@@ -126,11 +136,23 @@ def _list_texts(value: object) -> list[str]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
+def read_kept(folder: Path) -> set[str]:
+    """Read which columns have what no tree tells, as far as one of the tables of ours in a folder says it."""
+    found = (_read_facts(folder / name, below=folder) or {} for name in TABLES)
+    return {str(name) for facts in found if isinstance(kept := facts.get('kept'), list) for name in kept}
+
+
 def _read_recipe(path: Path, *, below: Path | None = None) -> Recipe | None:
+    facts = _read_facts(path, below=below)
+    return None if facts is None else Recipe.from_json(facts)
+
+
+def _read_facts(path: Path, *, below: Path | None) -> dict[str, Any] | None:
+    """Read what a table of ours says of itself; None where there is none, or nobody can tell."""
     with suppress(InvalidIndexError), open_table(path, below=below) as file:
         _, key, rest = _read_footer(file).partition(_OUR_KEY)
-        if key and (facts := to_object(_read_string(rest))) is not None:
-            return Recipe.from_json(facts)
+        if key:
+            return to_object(_read_string(rest))
     return None
 
 

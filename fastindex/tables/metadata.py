@@ -60,7 +60,7 @@ class Recipe:
         for name in ('namespace', 'default_revision', 'exclude', 'trust', *_SWITCHES):
             if (value := getattr(self, name)) != getattr(usual, name):
                 values[name] = str(value) if isinstance(value, UUID) else value
-        return values
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Self:

@@ -272,8 +272,7 @@ class Report:
                 self.unreadable = str(error).removesuffix(f'. {AGAIN}')
                 return
             if recipe.algorithms:  # else none at all are meant
-                before = Recipe.from_json(tables.datasets.facts)
-                self.lost_digests = sorted(set(before.algorithms) - set(recipe.algorithms))
+                self.lost_digests = sorted(set(tables.recipe.algorithms) - set(recipe.algorithms))
             parts = iter_parts(tables, stage.path, below=stage.out.path, among=self.looked_at)
             losses = Losses(moves_count=has_own(tables))
             counts = tell_changes(

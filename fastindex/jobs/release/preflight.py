@@ -34,7 +34,7 @@ from fastindex.pipeline.discover import AGGREGATES
 from fastindex.system import quote
 from fastindex.tables.check import open_tables
 from fastindex.tables.file import TABLES
-from fastindex.tables.foreign import find_foreign, read_recipes
+from fastindex.tables.foreign import find_foreign, read_edited, read_recipes
 from fastindex.tables.metadata import Recipe
 from fastindex.text import escape, to_count
 from fastindex.trees import Measures, Tree
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from fastindex.workers.pool import Dask
 
 __all__ = [
+    'ELSEWHERE',
     'ArchiveFormat',
     'check_choice',
     'check_place',
@@ -60,7 +61,7 @@ __all__ = [
 LINK_CODE = 'ALF409'  # what `validate` finds where a link is not followed
 ArchiveFormat = type[ZipFormat] | type[TarZstFormat]  # of archive, by its name
 DIGEST = 'xxh128'  # what every index that is released has: by it a file that has changed since is found
-_ELSEWHERE = '`index` DIR (an empty folder) makes an index for this release alone'
+ELSEWHERE = '`index` DIR (an empty folder) makes an index for this release alone'
 
 _KINDS: dict[str, ArchiveFormat] = {'.zip': ZipFormat, '.tar.zst': TarZstFormat}
 
@@ -140,12 +141,16 @@ def choose_making(
     """
     given = () if ids_from is None else (Path(ids_from),)
     foreign = find_foreign(folder)
-    if foreign is None:
+    if foreign is None or read_edited(folder) is not None:
         recipe = _choose_recipe(folder, namespace, ids_from is not None, follow_symlinks)
         return Making(recipe, given or (folder,) * recipe.ids_from)
     if not foreign.is_table:
+        there = escape(os.path.dirname(os.path.realpath(foreign.path)))
         raise ForeignTableError(
-            f'{escape(foreign.path)}: {foreign.what}. It was left as it is. ', hint=_ELSEWHERE
+            f'{escape(foreign.path)}: {foreign.what}. It was left as it is. ',
+            hint=f'`index` {there} releases by what the link leads to'
+            if os.path.islink(foreign.path)
+            else ELSEWHERE,
         )
     with open_tables(folder):
         pass  # they are an index
@@ -178,7 +183,7 @@ def _choose_recipe(
         raise UsageError(
             f'{shown}: the tables are damaged, and how this index was made cannot be told: expected that '
             f'python -m fastindex ROOT, with its options, makes it again. ',
-            hint=_ELSEWHERE,
+            hint=ELSEWHERE,
         )
     [known] = ways
     wanted = replace(
@@ -190,7 +195,7 @@ def _choose_recipe(
     if wanted != known:
         how = _explain_change(known, wanted)
         raise UsageError(
-            f'{shown}: a release would make another index of this one: ', hint=f'{how}. {_ELSEWHERE}'
+            f'{shown}: a release would make another index of this one: ', hint=f'{how}. {ELSEWHERE}'
         )
     algorithms = {DIGEST, *chain.from_iterable(recipe.algorithms for recipe in found)}
     return replace(known, algorithms=tuple(name for name in ALGORITHMS if name in algorithms))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from contextlib import closing, nullcontext
+from contextlib import closing
 from datetime import UTC, datetime
 from itertools import starmap
 from pathlib import Path
@@ -37,7 +37,12 @@ from fastindex.jobs.release.preflight import (
     replacing_parts,
 )
 from fastindex.jobs.release.summary import Archive, Release
-from fastindex.jobs.release.tables import list_client_tables, write_client_tables, write_tables
+from fastindex.jobs.release.tables import (
+    list_client_tables,
+    open_index_folder,
+    write_client_tables,
+    write_tables,
+)
 from fastindex.progress import Bar, open_bar
 from fastindex.tables.file import TABLES
 from fastindex.text import escape, from_system, to_count, to_text
@@ -159,7 +164,7 @@ def release(
         findings = count_findings(
             tree, follow_symlinks, recipe, force=force, workers=workers, dask=dask, progress=progress
         )
-        with temporary_folder() if dry_run or is_apart else nullcontext(target) as folder:
+        with open_index_folder(target, is_apart=is_apart, is_dry=dry_run) as folder:
             built = build(
                 root,
                 out=folder,

@@ -5,26 +5,32 @@ Gives a pair of tables as a build writes it, with its own generation.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastindex.errors import InvalidIndexError
+from fastindex.errors import IdClashError, InvalidIndexError
+from fastindex.files import open_output, temporary_folder
 from fastindex.folders import OpenFolder
 from fastindex.jobs.release.plan import Part
+from fastindex.jobs.release.preflight import ELSEWHERE
 from fastindex.lazy import pa, pc, pq
 from fastindex.tables.check import refusing_damage
 from fastindex.tables.file import TABLES, GroupTable, TableFile, open_table
 from fastindex.tables.foreign import is_of_client
+from fastindex.tables.lock import LOCK
 from fastindex.tables.metadata import one_metadata, to_facts
+from fastindex.tables.reuse import FINGERPRINTS
 from fastindex.tables.schema import datasets_schema, sessions_schema
 from fastindex.tables.write import PairWriter
+from fastindex.trees import STATE_FOLDER
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
 
-__all__ = ['list_client_tables', 'write_client_tables', 'write_tables']
+__all__ = ['list_client_tables', 'open_index_folder', 'write_client_tables', 'write_tables']
 
 
 def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_created: str) -> None:
@@ -79,6 +85,36 @@ def _iter_rows(table: GroupTable, column: str, eids: pa.Array) -> Iterator[pa.Ta
     for group in range(len(table.group_rows)):
         rows = table.read(group).replace_schema_metadata(None)
         yield rows.filter(pc.is_in(rows[column], value_set=eids))
+
+
+@contextmanager
+def open_index_folder(folder: Path, *, is_apart: bool, is_dry: bool) -> Iterator[Path]:
+    """Open the folder in which the index of a release is made: that of the tables, if it may be.
+
+    is_apart: whether these are those of another program, which stay as they are
+    is_dry: whether nothing is to be written. Then it has a copy of the index.
+    """
+    if not (is_apart or is_dry):
+        yield folder
+        return
+    with temporary_folder() as scratch:
+        if not is_apart:
+            _copy_index(folder, scratch)
+        try:
+            yield scratch
+        except IdClashError as error:
+            if not is_apart:
+                raise
+            raise IdClashError(str(error).removesuffix(error.hint), hint=ELSEWHERE) from error
+
+
+def _copy_index(folder: Path, to: Path) -> None:
+    """Copy an index, as far as it is there: a run goes on by it as by the original."""
+    for name in (*TABLES, f'{STATE_FOLDER}/{LOCK}', f'{STATE_FOLDER}/{FINGERPRINTS}'):
+        with suppress(InvalidIndexError), open_table(folder / name, below=folder) as source:
+            (to / name).parent.mkdir(exist_ok=True)
+            with open_output(to / name) as copy:
+                shutil.copyfileobj(source, copy)
 
 
 def list_client_tables(folder: Path) -> list[Path]:

@@ -84,7 +84,7 @@ def expect(tables: Tables, discovery: Discovery, part: Share, *, uuid_filenames:
     discovery: with ids in the published namespace
     uuid_filenames: whether the names of the files carry the ids of the datasets
     """
-    recipe = Recipe.from_json(tables.datasets.facts)
+    recipe = tables.recipe
     is_ours = tables.generation is not None and not recipe.ids_from
     is_as_named = recipe.uuid_filenames == uuid_filenames
     if is_ours and is_as_named and _has_our_ids(tables.sessions, recipe.namespace):

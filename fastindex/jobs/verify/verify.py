@@ -30,7 +30,6 @@ from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.columns import sum_bytes
-from fastindex.tables.metadata import Recipe
 from fastindex.text import escape, to_text
 from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.exclude import leave_out
@@ -228,7 +227,7 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
             discovery = discover(tree, UuidIdentity(), pool, load=open_index)
         stack.callback(discovery.close)
         (tables,) = opened
-        recipe = Recipe.from_json(tables.datasets.facts)
+        recipe = tables.recipe
         follows = isinstance(tree, ListsAhead) or recipe.follow_symlinks  # a bucket has no links
         if task.follows_recipe and follows != tree.follow_links:
             pool.close()
