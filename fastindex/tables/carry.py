@@ -126,7 +126,7 @@ class Carrier:
             known = _gather(source, [(eid, self._owners[eid][number]) for eid in eids])
             if known is None:
                 continue
-            rows = pc.index_in(keys, value_set=known['key'].combine_chunks())
+            rows = pc.index_in(keys, value_set=known['eid'].combine_chunks())
             if source.with_ids:
                 self._counts[number][1] += _count_equal(known['id'].take(rows), datasets['id'])
             found.append((known, rows))
@@ -225,7 +225,7 @@ def _take(found: Sequence[tuple[pa.Table, Any]], name: str) -> list[pa.ChunkedAr
 
 
 def _gather(source: KnownTables, sessions: Sequence[tuple[str, str]]) -> pa.Table | None:
-    """Gather the rows of some sessions, with a `key` of what we call the session, and the rel_path."""
+    """Gather the rows of some sessions, with an `eid` of what we call the session, and the rel_path."""
     parts, eids = [], []
     for eid, owner in sessions:
         rows = source.slice(owner)
@@ -236,7 +236,7 @@ def _gather(source: KnownTables, sessions: Sequence[tuple[str, str]]) -> pa.Tabl
         return None
     known = pa.concat_tables(parts).combine_chunks()
     paths = known['rel_path'].cast(pa.string())
-    return known.append_column('key', pc.binary_join_element_wise(pa.chunked_array(eids), paths, '/'))
+    return known.append_column('eid', pc.binary_join_element_wise(pa.chunked_array(eids), paths, '/'))
 
 
 def _count_equal(these: pa.ChunkedArray, those: pa.ChunkedArray) -> int:

@@ -224,7 +224,8 @@ class TableFile:
                 start = chunk.data_page_offset
                 if chunk.has_dictionary_page:
                     start = chunk.dictionary_page_offset
-                if start != offset or chunk.num_values != group.num_rows:
+                is_repeated = self.footer.schema.column(i).max_repetition_level > 0  # lists, of any length
+                if start != offset or not (is_repeated or chunk.num_values == group.num_rows):
                     self.refuse('damaged: the footer is wrong about where the columns are')
                 offset += chunk.total_compressed_size
         if offset != self.content_bytes:

@@ -33,8 +33,8 @@ _PANDAS_INDEX = re.compile(r'__index_level_\d+__')
 
 def list_further(table: TableFile) -> list[str]:
     """List the columns of a table that are not those of every index."""
-    ours = {*sessions_schema().names, *datasets_schema(('xxh128',)).names}
     names = table.schema.names
+    ours = datasets_schema(('xxh128',)).names if 'rel_path' in names else sessions_schema().names
     return [
         name
         for name in names
@@ -44,7 +44,7 @@ def list_further(table: TableFile) -> list[str]:
 
 def is_default(column: pa.ChunkedArray | pa.Array, name: str) -> bool:
     """Tell whether a column of values says nothing: it is null, '', or NOT_SET for qc."""
-    if name == 'qc':
+    if name == 'qc' and not pa.types.is_nested(column.type):  # of the sessions it may be anything
         return not pc.any(pc.not_equal(column.cast(pa.string()), QC_CATEGORIES[0])).as_py()
     if column.type == pa.string():
         return not pc.any(pc.not_equal(column, '')).as_py()

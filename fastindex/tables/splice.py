@@ -164,9 +164,8 @@ class _Rows:
                 return
 
     def _tally(self, rows: pa.Table) -> pa.Table:
-
         self.count += rows.num_rows
-        if 'file_size' in rows.column_names:
+        if 'rel_path' in rows.column_names:  # else it is of the sessions, whatever further columns it has
             self.total_bytes += sum_bytes(rows.column('file_size'))
         return rows
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from datetime import date
+from datetime import date, datetime
 from zipfile import ZipFile
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from iblutil.io import parquet
 from one.alf.cache import make_parquet_db
@@ -20,7 +22,7 @@ from fastindex.tables.carry import KeptIds
 from fastindex.trees import fingerprints
 from tests.support.strangers import of_a_database
 from tests.support.tables import read, stop_between_the_renames, tables_digest
-from tests.support.trees import grow
+from tests.support.trees import Link, grow
 
 pytestmark = pytest.mark.usefixtures('fixed_date')
 
@@ -279,6 +281,57 @@ def test_the_client_finds_by_project_and_leaves_out_by_qc(root, build, labelled)
     assert one._cache.sessions['cost'].tolist() == [1.5] * 6
 
 
+FURTHER = {
+    'lists': lambda i: ['a'] * (i % 4),
+    'vectors': lambda i: [1.5] * (i % 3),
+    'structs': lambda i: {'x': [i] * (i % 3), 'y': str(i)},
+    'moments': lambda i: datetime(2024, 1, i + 1),
+    'missing': lambda i: None if i % 2 else i,
+    **dict.fromkeys(('key', 'line', 'row', 'path', 'position', 'session_path'), str),
+}
+OF_THE_OTHER = {
+    'sessions': ('file_size', 'hash', 'exists', 'qc', 'default_revision', 'xxh128'),
+    'datasets': ('lab', 'subject', 'date', 'number', 'task_protocol', 'projects'),
+}
+
+
+@pytest.mark.long
+def test_further_columns_may_be_of_any_type_and_be_called_as_those_of_the_other_table(
+    root, build, alyx, run, tmp_path
+):
+    for table, others in OF_THE_OTHER.items():
+        rows = pq.read_table(alyx / f'{table}.pqt')
+        for name, value in {**FURTHER, **dict.fromkeys(others, str)}.items():
+            rows = rows.append_column(name, pa.array(map(value, range(rows.num_rows))))
+        pq.write_table(rows, alyx / f'{table}.pqt')
+
+    def further(folder):
+        return {
+            row['id']: [row[name] for name in (*FURTHER, *others)]
+            for table, others in OF_THE_OTHER.items()
+            for row in read(folder, table)
+        }
+
+    expected = further(alyx)
+    build(root, ids_from=alyx)
+    assert further(root) == expected
+    assert build(root).changes == Changes(0, 0, 0, 0, 0)
+    grow(root, {'s1/2024-01-01/001/new.b.npy': b''})
+    for words in (
+        ['build', '--only', 's1'],
+        ['build', '--new'],
+        ['build', '--hash'],
+        ['search', '--datasets', '--paths'],
+        ['search', '--datasets', '--json'],
+        ['verify', '--workers', 1],
+        ['info'],
+        ['release', '--out', tmp_path / 'x.tar.zst', '--workers', 1],
+    ):
+        code, _, err = run(words[0], root, *words[1:])
+        assert code == 0, (words, err)
+        assert further(root).items() >= expected.items()
+
+
 def test_tables_with_a_null_size_or_without_labs_are_kept_too(root, build, labelled):
     expected = values(labelled)
     datasets = pd.read_parquet(labelled / 'datasets.pqt')
@@ -457,6 +510,7 @@ RECIPES = {
     'names': ['--uuid-filenames'],
     'links': ['--no-follow-symlinks'],
     'kept ids': ['--ids-from'],
+    'left out': ['--exclude', 'private.*'],
 }
 
 
@@ -471,6 +525,10 @@ def test_an_index_that_the_client_saved_is_gone_on_with_by_plain_runs(
     if recipe == 'names':
         names = tuple(name.replace('.npy', f'.{uuid.uuid4()}.npy') for name in names)
     root = make_tree({f's1/2024-01-01/001/{name}': b'x' for name in names})
+    if recipe == 'left out':
+        grow(root, {'s1/2024-01-01/001/private.d.npy': b'x'})
+    if recipe == 'links':
+        grow(root, {'s1/2024-01-01/001/a.link.npy': Link('a.b.npy')})
     words = RECIPES[recipe]
     if recipe == 'kept ids':
         (tmp_path / 'alyx').mkdir()
@@ -481,6 +539,17 @@ def test_an_index_that_the_client_saved_is_gone_on_with_by_plain_runs(
     before = {name: {row['id'] for row in read(root, name)} for name in ('sessions', 'datasets')}
     save(root, 'projA', 'a.b.npy')
     assert fastindex.open(root).generation is None
+    assert fastindex.open(root).recipe == facts  # for all who read it, too
+    assert list(fastindex.verify(root, workers=1)) == []
+    fastindex.release(
+        root, tmp_path / 'x.zip', workers=1, dry_run=True, select=fastindex.Query(projects='projA')
+    )
+    fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    with ZipFile(tmp_path / 'x.zip') as archive:
+        archive.extractall(tmp_path / 'x')
+    assert {name: {row['id'] for row in read(tmp_path / 'x', name)} for name in before} == before
+    facts = fastindex.open(root).recipe  # a release has digests
+    save(root, 'projA', 'a.b.npy')
     for new in (None, f's1/2024-01-01/002/e.f.{uuid.uuid4()}.npy'):
         if new is not None:
             grow(root, {new: b'x'})

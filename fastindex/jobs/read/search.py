@@ -162,6 +162,7 @@ def find_datasets(index: Index, query: Query) -> pl.LazyFrame:
     frame = find_sessions(index.sessions, index.datasets, query)
     wanted = _filter_datasets(_of_sessions(index.datasets, frame, index.sessions), query)
     frame = frame.with_columns(index.session_paths(frame)).rename({'id': 'eid'}).with_row_index('position')
+    wanted = wanted.drop(set(frame.columns) - {'eid'}, strict=False)  # further columns that are called so too
     return wanted.join(frame.lazy(), on='eid', how='inner').sort('position', 'rel_path').drop('position')
 
 
