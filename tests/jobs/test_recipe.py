@@ -213,6 +213,39 @@ def test_where_nobody_can_tell_how_an_index_was_made_it_is_left_as_it_is(root, b
     assert build(root, fresh=True).recipe == Recipe()
 
 
+KNOWING = {
+    'outcomes': ['--qc', 'qc.csv'],
+    'ids': ['--ids-from', 'alyx'],
+    'revisions': ['--default-revision', 'known'],
+}
+DAMAGES = {
+    'bit': lambda path: path.write_bytes(path.read_bytes().replace(b'NOT_SET', b'NOT-SET')),
+    'footer': lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    'gone': lambda path: path.unlink(),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('damage', DAMAGES)
+@pytest.mark.parametrize('known', KNOWING)
+def test_an_index_that_alone_knows_something_is_not_replaced_where_it_cannot_be_read(
+    root, run, alyx, known, damage
+):
+    file = f'a.b.{NAMES[0]}.npy'
+    (alyx.parent / 'qc.csv').write_text(f's0/2024-01-01/001,{file},FAIL\n')
+    assert run(root, '--workers', 1, *KNOWING[known])[0] == 0
+    assert run(root, '--workers', 1)[0] == 0
+    DAMAGES[damage](root / 'datasets.pqt')
+    before = {path.name: path.read_bytes() for path in root.glob('*.pqt')}
+    for more in ([], ['--check'], ['--hash']):
+        code, out, err = run(root, '--workers', 1, *more)
+        assert (code, out) == (2, '')
+        assert ' what only this index knows' in err
+        assert ' --fresh goes on without' in err
+        assert {path.name: path.read_bytes() for path in root.glob('*.pqt')} == before
+    assert run(root, '--workers', 1, '--fresh')[0] == 0
+
+
 def test_tables_that_say_different_things_decide_what_they_agree_on(root, build, tmp_path):
     build(root, namespace=OTHER, hash=['md5'])
     (tmp_path / 'out').mkdir()

@@ -7,8 +7,8 @@ known by lab, subject, date and number, a dataset by its session and rel_path.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Self
@@ -22,13 +22,14 @@ from fastindex.names.given_ids import AdoptedIdentity
 from fastindex.names.ids import eid
 from fastindex.pipeline.discover import Discovery
 from fastindex.tables.carry import Carrier
-from fastindex.tables.check import Published
-from fastindex.tables.foreign import read_edited
+from fastindex.tables.check import Pair, Published
+from fastindex.tables.file import AGAIN
+from fastindex.tables.foreign import read_edited, read_kept
 from fastindex.tables.metadata import REVISIONS, Recipe
 from fastindex.tables.sources import SESSION_VALUES, KnownTables
 from fastindex.text import escape
 
-__all__ = ['AdoptedIds', 'open_carrier']
+__all__ = ['AdoptedIds', 'open_carrier', 'remembering']
 
 
 class AdoptedIds:
@@ -130,7 +131,8 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
     if published is not None and published.is_there and options.carries:
         folder = os.path.realpath(published.folder)
         if folder not in {os.path.realpath(source.path) for source in sources} and _knows(published, options):
-            with suppress(InvalidIndexError):  # then it is not compared either, which is said
+            # Who names other tables has what they know; else a warning is not enough.
+            with suppress(InvalidIndexError) if options.forgets or sources else remembering():
                 sources.append(KnownTables(published.folder, with_ids=False, below=published.folder))
     for source in sources:
         if published is not None and source.path.resolve() == published.folder.resolve():
@@ -149,11 +151,23 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
 def _knows(published: Published, options: Options) -> bool:
     """Tell whether the published index knows what no tree tells."""
     pair = published.pair
-    if isinstance(pair, InvalidIndexError):
-        return False
-    if pair.generation is None:
+    if isinstance(pair, Pair) and pair.generation is None:
         return read_edited(published.folder) is not None
-    return bool(pair.facts.get('kept')) or options.recipe.default_revision != REVISIONS[0]
+    return bool(read_kept(published.folder)) or options.recipe.default_revision != REVISIONS[0]
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Say what to do where the published index cannot be read, of what nobody else knows."""
+    try:
+        yield
+    except InvalidIndexError as error:
+        raise InvalidIndexError(
+            f'{str(error).removesuffix(f". {AGAIN}")}: what only this index knows, as the ids of other '
+            'tables, qc and projects, cannot be carried on. It was left as it is; '
+            'python -m fastindex restore puts one back that was there before, and ',
+            hint='`fresh` goes on without',
+        ) from error
 
 
 def _told_by_files(published: Published) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,6 +41,7 @@ class Options(NamedTuple):
     adopted: AdoptedIds | None = None  # the ids of other tables, where these are kept
     # whether the new rows get what the published index knows of them, and no tree tells: qc, projects
     carries: bool = False
+    forgets: bool = False  # whether it does not matter that what the published index knows cannot be read
     offers_info: bool = False  # whether it is counted what the sessions' own files would tell
     outcomes: Outcomes | None = None  # what is to be in the column qc, whatever is known
     # which sessions are scanned, and the rows of the others carried over; None scans all
@@ -99,11 +101,14 @@ def choose_trust(trust: Collection[str] | None, root: str | os.PathLike[str]) ->
     return FIELDS
 
 
-def adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe) -> AdoptedIds:
-    """Take the ids of tables, by their folders or files."""
-    from fastindex.jobs.build.adopt import AdoptedIds
+def adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe, folder: Path) -> AdoptedIds | None:
+    """Take the ids of tables, by their folders or files; else those that the index in a folder has kept."""
+    if not recipe.ids_from:
+        return None
+    from fastindex.jobs.build.adopt import AdoptedIds, remembering
 
-    return AdoptedIds.open(map(Path, tables), recipe.namespace.bytes)
+    with nullcontext() if tables else remembering():
+        return AdoptedIds.open(map(Path, tables or [folder]), recipe.namespace.bytes)
 
 
 def check_lab(found: Discovery, identity: Identity, lab: str) -> None:
