@@ -4,8 +4,8 @@
 
 A record is what one task gave: rows with ids, sizes, digests and fingerprints, as bytes of columns, after a
 head with their number and a digest of all. Records are of any order and may overlap; a later one counts. What
-is torn off at the end, or damaged, is not used. The journal is dropped when an index with its digests is
-published; without a run that ends it grows up to a limit. Which digests still hold is for
+is torn off at the end, or damaged, is not used. A record is dropped when an index with its digests is
+published; without a run that ends the journal grows up to a limit. Which digests still hold is for
 `fastindex.tables.reuse` to say.
 """
 
@@ -98,9 +98,19 @@ class Recorder:
             self._write(1, eid, eid, b''.join(columns))
 
     def drop(self) -> None:
-        """Forget all: it is in an index now."""
+        """Forget what is in an index now; records that have other digests too stay."""
+        end = 0
+        with suppress(OSError), self._open() as file:
+            for record in list(_iter_records(file)):
+                if not {*record.algorithms} <= {*self._algorithms}:
+                    file.seek(record.start)
+                    data = file.read(record.end - record.start)
+                    file.seek(end)
+                    end += file.write(data)
+            file.truncate(end)
         with suppress(OSError):
-            self._state.remove(JOURNAL, is_patient=False)
+            if not end:
+                self._state.remove(JOURNAL, is_patient=False)
 
     def _write(self, rows: int, first: bytes, last: bytes, data: bytes) -> None:
         if self._has_failed:
@@ -108,11 +118,12 @@ class Recorder:
         head = _HEAD.pack(_MAGIC, _to_bits(self._algorithms), rows, first, last, bytes(16))
         try:
             with self._open() as file:
-                self._end = file.seek(0, os.SEEK_END) + len(head) + len(data)
-                if self._end > MAX_BYTES:
+                end = file.seek(0, os.SEEK_END) + len(head) + len(data)
+                if end > MAX_BYTES:
                     self._has_failed = True
                     return
                 file.write(head[:-16] + xxh3_128_digest(head + data) + data)
+                self._end = end
         except OSError:
             self._has_failed = True
 

@@ -62,7 +62,8 @@ class Outcomes:
         rows = rows.append_column('line', lines)
         outcomes = pc.utf8_upper(pc.utf8_trim_whitespace(rows['outcome']))
         is_known = pc.is_in(outcomes, value_set=pa.array(QC_CATEGORIES, pa.string()))
-        if rows.num_rows and not is_known[0].as_py():  # a header
+        is_path = pc.match_substring_regex(rows['session'], r'/|\A[0-9a-fA-F-]{36}\z')
+        if rows.num_rows and not (is_known[0].as_py() or is_path[0].as_py()):  # a header
             rows, outcomes, is_known = rows.slice(1), outcomes.slice(1), is_known.slice(1)
         if not pc.all(is_known, min_count=0).as_py():
             wrong = rows.filter(pc.invert(is_known)).slice(0, 1).to_pylist()[0]

@@ -95,7 +95,7 @@ def test_what_a_run_has_hashed_is_used_by_the_next_one(
         summary = build(root, hash=hash, workers=3)
     assert summary.digests_reused == summary.datasets == len(TREE)
     assert tables_digest(root) == wanted
-    assert not (root / '.fastindex' / JOURNAL).exists()
+    assert (root / '.fastindex' / JOURNAL).exists() == (hash == ['md5'])  # it has other digests too
     assert build(root).digests_reused == len(TREE)
 
 
@@ -176,9 +176,16 @@ def test_what_is_torn_off_is_cut_off_before_more_is_written(root, build, stop, m
     assert build(root, hash=['md5']).digests_reused == len(TREE) + 1
 
 
-def test_digests_that_are_not_in_it_are_computed(root, build, stop):
+def test_digests_that_are_not_in_it_are_computed_and_those_that_are_wait_for_an_index_that_has_them(
+    root, build, stop, monkeypatch
+):
     stop(root, hash=['md5'])
     assert build(root, hash=['xxh128']).digests_reused == 0
+    stop(root, hash=['xxh128', 'md5'], rehash=False)
+    monkeypatch.setattr(digests.Hasher, 'measure', never)
+    for algorithms in (['xxh128'], ['md5'], ['xxh128', 'md5']):
+        assert build(root, hash=algorithms).digests_reused == len(TREE)
+        assert (root / '.fastindex' / JOURNAL).exists() == (len(algorithms) == 1)
 
 
 def test_an_index_without_digests_leaves_the_journal_to_the_next_one_that_has_some(root, build, stop):

@@ -62,6 +62,8 @@ def test_sessions_and_datasets_are_named_by_path_or_by_id_and_reruns_keep_the_ou
     [
         (b'a,b\n', 'expected lines of session, dataset, outcome'),
         (b'a,b,PASS\nc,d,good\n', "line 2: the outcome is 'good': expected one of NOT_SET, PASS"),
+        (b'a/2024-01-01/001,d,30\n', "line 1: the outcome is '30': expected one of NOT_SET, PASS"),
+        (b'6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11,d,FIAL\n', "line 1: the outcome is 'FIAL'"),
         (b'', 'expected lines of'),
         (b'a,\xff,PASS\n', 'expected lines of'),
     ],
