@@ -56,7 +56,11 @@ def make_parser() -> argparse.ArgumentParser:
     add('--all', action='store_true', help='name every path, not only the first of each code')
     add('--min-severity', metavar='SEVERITY', default='info', help='error, warning or info (default)')
     add('--ignore', metavar='CODES', action='append', default=[], help='leave these codes out: ALF301,ALF308')
-    add('--deep', action='store_true', help='open arrays and tables too: their lengths within an object')
+    add(
+        '--deep',
+        action='store_true',
+        help='open arrays and tables too: their lengths within an object; and what --session-info reads',
+    )
     share(
         parser,
         '--uuid-filenames',

@@ -68,5 +68,6 @@ RULE_OF_REASON = {
     Reason.BAD_UUID: 'ALF312',
     Reason.UUID_TWICE: 'ALF313',
     Reason.PATH_TWICE: 'ALF314',
+    Reason.BAD_INFO: 'ALF503',
 }
 """The codes of the problems of a build."""

@@ -206,6 +206,11 @@ _RULES = [
     Rule('ALF502', _ERROR, 'damaged array or table', _BY_SESSIONS,
         'The .npy or Parquet file is not one, or was cut off: it has fewer bytes than its header says. '
         'Read with `deep`.', f'{_SESSION}/spikes.times.npy with 0 bytes'),
+    Rule('ALF503', _ERROR, 'damaged description of a session', _BY_PROBLEMS,
+        'A file that says which projects and tasks a session is of, and that `session_info` fills in, cannot '
+        'be understood, is larger than such a file may be, or says what no column holds: no search for them '
+        'finds this session. Read with `deep`.',
+        f'{_SESSION}/_ibl_experiment.description.yaml with 0 bytes'),
 ]  # fmt: skip
 
 RULES = {rule.code: rule for rule in _RULES}  # every rule by its code, in the order of the codes

@@ -96,23 +96,34 @@ def test_no_call_that_changes_something_concerns_the_tree(tmp_path, figure, insi
     figure('P8', where)
 
 
+DESCRIPTION, SETTINGS = '_ibl_experiment.description.yaml', '_iblrig_taskSettings.raw.json'
+ITS_OWN = {('', ''), ('in', ''), ('', 'in')}
+"""What the files of a session say of its projects and tasks; those outside say `secret`."""
+
+
 def walk(tree: Tree, keys: list[bytes]) -> tuple[list[dict[str, Any]], ScanResult]:
-    """Scan a session, reading its files; give its datasets."""
-    result = ScanTask(tree, UuidIdentity(), keys, ('xxh128',)).run()
+    """Scan a session, reading its files, and those that say what it is of; give its datasets."""
+    result = ScanTask(tree, UuidIdentity(), keys, ('xxh128',), session_info=True).run()
+    for row in from_ipc(result.sessions).to_pylist():
+        assert (row['projects'], row['task_protocol']) in ITS_OWN
     return from_ipc(result.datasets).to_pylist(), result
 
 
 def test_nothing_outside_is_read_while_folders_and_links_change_places(tmp_path, figure):
     """A folder below the root and a link to one outside change places all the time."""
-    names = {f'alf/a.b.{i}' for i in range(10)}
-    root = grow(tmp_path / 'root', {f'{SESSION}/{name}': b'in' for name in names})
-    outside = grow(tmp_path / 'outside', {f'secret.b.{i}': b'secret' for i in range(10)})
+    settings = f'raw_behavior_data/{SETTINGS}'
+    names = {settings, *(f'raw_behavior_data/a.b.{i}' for i in range(10))}
+    says = {'in': b'{"PYBPOD_PROTOCOL": "in"}', 'out': b'{"PYBPOD_PROTOCOL": "secret"}'}
+    root = grow(tmp_path / 'root', {f'{SESSION}/{name}': says['in'] for name in names})
+    outside = grow(
+        tmp_path / 'outside', dict.fromkeys((SETTINGS, *(f's.b.{i}' for i in range(10))), says['out'])
+    )
     (tmp_path / 'link').symlink_to(outside)
     tree = open_tree(root, follow_links=False)
     keys = UuidIdentity().session_keys([SESSION])
     at_least = scaled(4_000, 20_000)
     links = amid = 0
-    with closing(tree), exchanging(root / SESSION / 'alf', tmp_path / 'link'):
+    with closing(tree), exchanging(root / SESSION / 'raw_behavior_data', tmp_path / 'link'):
         for walks in turns(at_least):
             datasets, result = walk(tree, keys)
             assert {row['rel_path'] for row in datasets} in (names, set())
@@ -126,8 +137,12 @@ def test_nothing_outside_is_read_while_folders_and_links_change_places(tmp_path,
 
 
 def test_nothing_outside_is_read_where_the_session_itself_becomes_a_link(tmp_path, figure):
-    root = grow(tmp_path / 'root', {f'{SESSION}/a.b.{i}': b'in' for i in range(10)})
-    outside = grow(tmp_path / 'outside', {f'001/secret.b.{i}': b'secret' for i in range(10)})
+    names = {DESCRIPTION, *(f'a.b.{i}' for i in range(10))}
+    root = grow(tmp_path / 'root', {f'{SESSION}/{name}': b'projects: in' for name in names})
+    outside = grow(
+        tmp_path / 'outside',
+        {f'001/{name}': b'projects: secret' for name in (DESCRIPTION, *(f's.b.{i}' for i in range(10)))},
+    )
     (tmp_path / 'link').symlink_to(outside)
     tree = open_tree(root, follow_links=False)
     keys = UuidIdentity().session_keys([SESSION])
@@ -136,7 +151,7 @@ def test_nothing_outside_is_read_where_the_session_itself_becomes_a_link(tmp_pat
     with closing(tree), exchanging((root / SESSION).parent, tmp_path / 'link'):
         for walks in turns(at_least):
             datasets, _ = walk(tree, keys)
-            assert {row['rel_path'][:6] for row in datasets} in ({f'a.b.{i}' for i in range(10)}, set())
+            assert {row['rel_path'] for row in datasets} in (names, set())
             seen += not datasets
             if walks >= at_least and seen > walks // 20:
                 break
@@ -144,18 +159,23 @@ def test_nothing_outside_is_read_where_the_session_itself_becomes_a_link(tmp_pat
 
 
 def test_files_and_links_that_change_places_give_no_byte_from_outside(tmp_path, figure):
-    root = grow(tmp_path / 'root', {f'{SESSION}/a.b.{i}': b'in' for i in range(10)})
-    (tmp_path / 'outside').write_bytes(b'outside!')
+    content = b'projects: in'
+    names = {DESCRIPTION, *(f'a.b.{i}' for i in range(9))}
+    root = grow(tmp_path / 'root', {f'{SESSION}/{name}': content for name in names})
+    (tmp_path / 'outside').write_bytes(b'projects: secret')
     (tmp_path / 'link').symlink_to(tmp_path / 'outside')
     tree = open_tree(root, follow_links=False)
     keys = UuidIdentity().session_keys([SESSION])
     at_least = scaled(4_000, 20_000)
     seen = 0
-    with closing(tree), exchanging(root / SESSION / 'a.b.5', tmp_path / 'link'):
+    with closing(tree), exchanging(root / SESSION / DESCRIPTION, tmp_path / 'link'):
         for walks in turns(at_least):
             datasets, result = walk(tree, keys)
-            assert {(row['file_size'], row['xxh128']) for row in datasets} == {(2, xxh3_128_hexdigest(b'in'))}
-            assert len(datasets) + result.tally.skipped.total() + len(result.tally.problems) == 10
+            found = {(row['file_size'], row['xxh128']) for row in datasets}
+            assert found == {(len(content), xxh3_128_hexdigest(content))}
+            rows = {row['rel_path'] for row in datasets}
+            problems = [problem for problem in result.tally.problems if DESCRIPTION not in rows]
+            assert len(datasets) + result.tally.skipped.total() + len(problems) == 10
             seen += len(datasets) < 10
             if walks >= at_least and seen > walks // 20:
                 break

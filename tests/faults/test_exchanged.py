@@ -21,7 +21,11 @@ from tests.support.trees import SESSION, Link, grow
 
 pytestmark = pytest.mark.fault
 
-TREE = {'README.txt': b'about', 'LICENSE': b'CC0', f'{SESSION}/a.b.npy': b'x'}
+INFO = {
+    f'{SESSION}/_ibl_experiment.description.yaml': b'projects: [one]',
+    f'{SESSION}/raw_behavior_data/_iblrig_taskSettings.raw.json': b'{}',
+}
+TREE = {'README.txt': b'about', 'LICENSE': b'CC0', f'{SESSION}/a.b.npy': b'x', **INFO}
 PATHS = [
     '.fastindex',
     '.fastindex/stage',
@@ -34,6 +38,8 @@ PATHS = [
     'LICENSE',
     'lab',
     f'{SESSION}/a.b.npy',
+    *INFO,
+    f'{SESSION}/raw_behavior_data',
 ]
 """Everything in a root that a command opens, makes, renames or removes."""
 
@@ -86,7 +92,7 @@ class Exchanger:
 
 
 def build(root: Path, out: Path) -> None:
-    fastindex.build(root, workers=1, hash=['xxh128'], follow_symlinks=False)
+    fastindex.build(root, workers=1, hash=['xxh128'], follow_symlinks=False, session_info=True)
 
 
 def finish(root: Path, out: Path) -> None:

@@ -29,14 +29,25 @@ NAMED = {
 }
 LINK = 'first/Subjects/f0/2024-01-01/001/c.d.10e1e3d6-2f6b-4a4a-8c0a-3f1c6f5f2c11.npy'
 LINKED = {LINK: Link(f'alf/a.b.{UUID(int=0, version=4)}.npy')}
+INFO = {
+    'first/Subjects/f0/2024-01-01/001/_ibl_experiment.description.yaml': b'projects: [of a file]\ntasks: []',
+    'second/Subjects/s2/2024-01-03/001/raw_behavior_data/_iblrig_taskSettings.raw.json': (
+        b'{"PYBPOD_PROTOCOL": "training", "IBLRIG_VERSION": "8.0"}'
+    ),
+}
+QC = 'first/Subjects/f0/2024-01-01/001,{},FAIL\n'
 RECIPES = {
     'plain': [],
     'digests': ['--hash=xxh128,md5'],
     'namespace': ['--namespace', str(OTHER)],
     'no links': ['--no-follow-symlinks'],
-    'names with UUIDs': ['--uuid-filenames', '--hash'],
+    'names with UUIDs': ['--uuid-filenames', '--hash', '--session-info', '--qc', 'qc.csv'],
+    'projects, tasks and outcomes': ['--session-info', '--qc', 'qc.csv'],
     'ids, projects and qc of others': ['--ids-from', 'alyx', '--default-revision', 'known'],
-    'all of them': ['--ids-from', 'alyx', '--namespace', str(OTHER), '--no-follow-symlinks', '--hash'],
+    'all of them': [
+        *('--ids-from', 'alyx', '--namespace', str(OTHER), '--no-follow-symlinks', '--hash'),
+        *('--session-info', '--qc', 'qc.csv'),
+    ],
 }
 READERS = [
     ['{root}', '--check'],
@@ -77,6 +88,9 @@ def alyx(tmp_path_factory):
     folder = tmp_path_factory.mktemp('tables')
     (folder / 'alyx').mkdir()
     of_a_database(grow(folder / 'tree', NAMED), folder / 'alyx')
+    file = next(iter(NAMED)).partition('001/')[2]
+    names = [file, '.'.join(part for part in file.split('.') if len(part) < 36)]
+    (folder / 'qc.csv').write_text(''.join(map(QC.format, names)))
     return folder
 
 
@@ -87,9 +101,18 @@ def indexed(request, tmp_path, alyx, monkeypatch):
 
     words = RECIPES[request.param]
     root = grow(tmp_path / 'root', {**NAMED, **(LINKED if '--no-follow-symlinks' in words else {})})
+    for i, (path, content) in enumerate(INFO.items() if '--session-info' in words else ()):
+        stem, _, extension = path.rpartition('.')
+        named = f'{stem}.{UUID(int=99 + i, version=4)}.{extension}'
+        grow(root, {named if '--uuid-filenames' in words else path: content})
     monkeypatch.chdir(alyx)
     assert cli.main([str(root), '--workers', '1', '--quiet', *words]) == 0
     monkeypatch.chdir(tmp_path)
+    rows = known(root)[0].values()
+    if '--session-info' in words:
+        assert 'training8.0' in {row.get('task_protocol') for row in rows}
+        assert {'of a file', 'brainwide'} & {row.get('projects') for row in rows}
+    assert ('FAIL' in {row.get('qc') for row in rows}) == ('--qc' in words)
     return root, known(root)
 
 

@@ -194,6 +194,9 @@ def test_a_damaged_file_is_a_problem_and_all_else_is_indexed(root, build):
     assert set(summary.problems) == {Problem(path, Reason.BAD_INFO) for path in tree}
     assert (summary.problem_count, summary.datasets) == (len(tree), len(TREE) + len(tree))
     assert said(root) == {**SAID, 'damaged': ('', '')}
+    found = {one.path for one in fastindex.validate(root, workers=1, deep=True) if one.code == 'ALF503'}
+    assert found == tree.keys()
+    assert 'ALF503' not in {one.code for one in fastindex.validate(root, workers=1)}
 
 
 def test_of_a_session_with_a_damaged_file_the_others_count(root, build):

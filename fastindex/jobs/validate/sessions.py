@@ -40,6 +40,7 @@ from fastindex.names.rules import RULES
 from fastindex.names.uuid_names import add_uuid, is_uuid, split_uuids
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
 from fastindex.names.windows import MAX_PATH_CHARACTERS
+from fastindex.pipeline.session_info import SessionInfo, file_of, find_name
 from fastindex.pipeline.shard import SHARD_BYTES, cut
 from fastindex.text import to_text
 from fastindex.trees import Folder, Kind, Tree
@@ -178,6 +179,7 @@ class _Session:
         self.datasets = 0
         self.uuid_paths: list[str] = []
         self.lengths: list[tuple[str, int]] = []  # of datasets: path, and how many rows
+        self.info = SessionInfo()
         self._judge = _judge_with_uuid if task.uuid_filenames else _judge
 
     def check(self) -> list[Finding]:
@@ -244,7 +246,9 @@ class _Session:
             self.findings += choose_fixes(above, diagnoses, kind_of)
         if self.task.deep:
             pointers = self._find_pointers(folder, datasets)
-            self._read_lengths(folder, [name for name in datasets if name not in pointers])
+            datasets = [name for name in datasets if name not in pointers]
+            self._read_lengths(folder, datasets)
+            self._read_info(folder, datasets)
 
     def _iter_left_out(
         self, tally: Tally, datasets: list[str], kind_of: dict[str, int]
@@ -342,6 +346,12 @@ class _Session:
                         found.add(name)
                         self._add('ALF413', self._path_of(folder, name), message)
         return found
+
+    def _read_info(self, folder: Folder, datasets: list[str]) -> None:
+        """Read what says of which projects and tasks the session is; what is wrong with it is a problem."""
+        wanted = file_of(folder.path)
+        if wanted and (name := find_name(datasets, wanted, uuid_filenames=self.task.uuid_filenames)):
+            self.info.read(folder, wanted, name, self.tally, self._path_of(folder, name))
 
     def _read_lengths(self, folder: Folder, datasets: list[str]) -> None:
         """Read how long the datasets of a folder are."""

@@ -65,7 +65,8 @@ def validate(
     follow_symlinks
         Whether links to folders and files are followed. Where not, nothing outside the root is read.
     deep
-        Whether to open arrays and tables too: they are whole, and those of an object have one length.
+        Whether to open arrays and tables too: they are whole, and those of an object have one length. And
+        what `session_info` of a build reads.
     ignore
         Codes of rules, see `fastindex.RULES`, that are not to be looked at.
     min_severity
