@@ -68,7 +68,9 @@ def find_moves(gone: Placed, new: Placed, sessions: Sequence[str], new_sessions:
         votes.setdefault(of, Counter())[to] = count
     goals = _to_column([votes[i].most_common(1)[0][0] if i in votes else i for i in range(len(sessions))])
     named = [_join(*two) for two in zip(contents, names, strict=True)]
-    pairs.find(_join(named[0], goals.take(places[0])), _join(named[1], places[1]))
+    files = _number(*(pc.replace_substring_regex(side.name, r'(?s)\A.*/', '') for side in (gone, new)))
+    for both in (named, [_join(*two) for two in zip(contents, files, strict=True)]):
+        pairs.find(_join(both[0], goals.take(places[0])), _join(both[1], places[1]))
     pairs.find(*(_join(*two) for two in zip(contents, places, strict=True)))
     numbers: dict[tuple[str, ...], int] = {}
     days = _to_column([numbers.setdefault(tuple(one.split('/')[-2:]), len(numbers)) for one in sessions])

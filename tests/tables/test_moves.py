@@ -53,6 +53,19 @@ def test_a_renamed_subject_is_moved_with_all_its_sessions(root, run, tmp_path):
     assert 'since the last index: sessions moved: 2, datasets moved: 6' in out
 
 
+def test_files_of_one_content_that_keep_their_names_are_moved(root, build, run, tmp_path):
+    session = root / SESSIONS[0]
+    for name in NAMES[:2]:
+        (session / name).write_bytes(b'the same')
+    build(root, hash=['xxh128'])
+    (session / 'alf').rename(session / 'raw')
+    (session / 'e.f.npy').rename(session / 'raw/e.f.npy')
+    found, _ = changes(root, run, tmp_path)
+    assert found == {
+        ('moved', SESSIONS[0], f'raw/{name}', SESSIONS[0]) for name in ('a.b.npy', 'c.d.npy', 'e.f.npy')
+    }
+
+
 def test_a_renamed_file_is_moved_and_what_has_changed_too_is_not(root, run, tmp_path):
     session = root / SESSIONS[0]
     (session / 'alf/a.b.npy').rename(session / 'alf/new.b.npy')
