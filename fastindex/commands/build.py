@@ -371,6 +371,8 @@ def _to_json(summary: Summary) -> dict[str, Any]:
         'generation': summary.generation,
         'kernel': KERNEL,
         'ids_kept': [kept.to_dict() for kept in summary.ids_kept],
+        'info_offered': summary.info_offered,
+        'info_overruled': summary.info_overruled,
         **{f'{name}_path': path and to_text(path) for name, path in paths.items()},
     }
 

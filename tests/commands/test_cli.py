@@ -78,6 +78,8 @@ def test_json_is_one_object_with_the_summary(make_tree, run):
         'generation': fastindex.open(root).generation,
         'kernel': KERNEL,
         'ids_kept': [],
+        'info_offered': 0,
+        'info_overruled': 0,
         'sessions_path': f'{root}/sessions.pqt',
         'datasets_path': f'{root}/datasets.pqt',
         'problems_path': f'{root}/.fastindex/problems.jsonl',
