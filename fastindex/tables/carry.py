@@ -7,7 +7,9 @@ columns, the default revisions. All of it as columns: a shard is joined with the
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from operator import add
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +50,7 @@ class Carrier:
         it is there
     outcomes: what is to be in the column qc, whatever the tables say
     namespace: of the eids, by which paths of sessions are told
+    own: the one of the sources that is the published index
     """
 
     def __init__(
@@ -57,8 +60,13 @@ class Carrier:
         default_revision: str = 'newest',
         outcomes: Outcomes | None = None,
         namespace: UUID = NAMESPACE,
+        own: KnownTables | None = None,
     ) -> None:
         self.sources = sources
+        self.own = own
+        self.found = bytearray(0 if own is None else own.sessions.num_rows)
+        """Of each session of it whether it is there."""
+        self._used: Counter[str] = Counter()  # values of it that are in the new rows, by their columns
         self.outcomes = outcomes
         self._namespace = namespace
         self._names: dict[str, tuple[str, str]] = {}  # of the last sessions: their eids and paths
@@ -80,12 +88,42 @@ class Carrier:
         """The columns that have something of the sources in them, sorted; further ones always count."""
         return sorted(self._filled)
 
-    def iter_kept(self) -> Iterator[KeptIds]:
-        """Iterate over what was kept of the ids of each of the sources."""
-        for source, (sessions, datasets) in zip(self.sources, self._counts, strict=True):
+    def iter_kept(self, carried: tuple[int, int] = (0, 0)) -> Iterator[KeptIds]:
+        """Iterate over what was kept of the ids of each of the sources.
+
+        carried: sessions and datasets of the published index that nobody has looked at
+        """
+        for source, counts in zip(self.sources, self._counts, strict=True):
             if source.with_ids:
                 known = 0 if source.datasets is None else source.datasets.num_rows
+                sessions, datasets = map(add, counts, carried if source is self.own else (0, 0))
                 yield KeptIds(os.fspath(source.path), sessions, source.sessions.num_rows, datasets, known)
+
+    def count_lost(self, among: Iterable[str] | None) -> dict[str, int]:
+        """Count the values of the published index that are of nothing that is there now, by their columns.
+
+        among: the eids of its sessions that were looked at; None is all
+        """
+        if self.own is None:
+            return {}
+        sessions, parts = self.own.sessions, [self.own.datasets]
+        if among is not None:
+            eids = [eid for eid in among if eid in self.own.row_of]
+            sessions = sessions.take(pa.array([self.own.row_of[eid] for eid in eids], pa.int64()))
+            parts = [self.own.slice(eid) for eid in eids]
+        known: Counter[str] = Counter()
+        for rows in (sessions, *parts):
+            known += Counter() if rows is None else self._count_values(rows)
+        return dict(sorted((known - self._used).items()))
+
+    def _count_values(self, rows: pa.Table) -> Counter[str]:
+        """Count what rows of a source say, by its columns."""
+        counts: Counter[str] = Counter()
+        further = {field.name for fields in self.fields for field in fields}
+        for name in further.union(SESSION_VALUES, DATASET_VALUES).intersection(rows.column_names):
+            column = rows[name] if name in further else _as_gaps(rows[name], name)
+            counts[name] = len(column) - column.null_count
+        return counts
 
     def fill(self, sessions: pa.Table, datasets: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Fill the rows of a shard, whose datasets are of its sessions, or of the last one before."""
@@ -109,6 +147,10 @@ class Carrier:
             rows = pa.array([source.row_of.get(owner) for owner in owners], pa.int64())
             if source.with_ids:
                 self._counts[number][0] += _count_equal(source.sessions['id'].take(rows), sessions['id'])
+            if source is self.own:
+                self._used += self._count_values(source.sessions.take(rows))
+                for row in rows.drop_null().to_pylist():
+                    self.found[row] = True
             found.append((source.sessions, rows))
         filled = self._set(sessions, found, SESSION_VALUES, self.fields[0])
         differs = [
@@ -129,6 +171,8 @@ class Carrier:
             rows = pc.index_in(keys, value_set=known['eid'].combine_chunks())
             if source.with_ids:
                 self._counts[number][1] += _count_equal(known['id'].take(rows), datasets['id'])
+            if source is self.own:
+                self._used += self._count_values(known.drop_columns(['eid']).take(rows))
             found.append((known, rows))
         filled = self._set(datasets, found, DATASET_VALUES, self.fields[1])
         return self._mark_revisions(filled, _take(found, 'default_revision'))

@@ -14,13 +14,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from fastindex.errors import UsageError
 from fastindex.lazy import pc
 from fastindex.tables.changes import OwnedRows, RangeChanges
 from fastindex.tables.check import Tables
 from fastindex.tables.metadata import Recipe
+from fastindex.tables.sources import KnownTables
 
 __all__ = ['Limit', 'Losses', 'Missing', 'has_own']
 
@@ -123,9 +124,8 @@ class Losses:
         """How many go."""
         return sum(count for count in self._datasets.values() if count > 0)
 
-    def exceed(self, limit: Limit, before: Tables) -> bool:
-        """Tell whether more goes than may go unasked."""
-        sessions, datasets = (table.footer.num_rows for table in before.both)
+    def exceed(self, limit: Limit, sessions: int, datasets: int) -> bool:
+        """Tell whether more goes than may go unasked, of all that there were."""
         if not limit.is_percent:
             return self.sessions > limit.number
         return (self.sessions >= limit.at_least and self.sessions * 100 > limit.number * sessions) or (
@@ -133,11 +133,25 @@ class Losses:
             and self.datasets * 100 > limit.number * datasets
         )
 
-    def find_missing(self, before: Tables) -> list[Missing]:
+    @classmethod
+    def of_known(cls, known: KnownTables, found: Sequence[int]) -> Self:
+        """Count what goes of tables in any order.
+
+        found: of each of their sessions whether it is there
+        """
+        losses = cls()
+        for (eid, path), is_there in zip(_iter_known(known), found, strict=True):
+            if not is_there:
+                losses._sessions[path] += 1
+                losses._datasets[path] += known.spans.get(eid, (0, 0))[1]
+                losses._losing_sessions += 1
+        return losses
+
+    def find_missing(self, before: Tables | KnownTables) -> list[Missing]:
         """Find the labs, and the subjects with more than a few sessions, that have lost all they had."""
         if not (self.sessions or self.datasets):
             return []
-        subjects = _count_by_subject(before)
+        subjects = _count_known(before) if isinstance(before, KnownTables) else _count_by_subject(before)
         labs: dict[str, _Count] = {}
         lost_of_labs: dict[str, _Count] = {}
         missing: list[Missing] = []
@@ -168,6 +182,19 @@ def _count_others(rows: OwnedRows, moved: Sequence[bool]) -> Sequence[int]:
 
 def _subject_path(lab: str, subject: str) -> str:
     return f'{lab}/Subjects/{subject}' if lab else subject
+
+
+def _iter_known(known: KnownTables) -> Iterator[tuple[str, str]]:
+    """Iterate over the eids of sessions, and the paths of their subjects."""
+    columns = (known.sessions[name].to_pylist() for name in ('id', 'lab', 'subject'))
+    return ((eid, _subject_path(lab or '', subject)) for eid, lab, subject in zip(*columns, strict=True))
+
+
+def _count_known(known: KnownTables) -> dict[str, _Count]:
+    counts: dict[str, _Count] = {}
+    for eid, path in _iter_known(known):
+        counts[path] = counts.get(path, _Count()).plus(_Count(1, known.spans.get(eid, (0, 0))[1]))
+    return counts
 
 
 def _count_by_subject(tables: Tables) -> dict[str, _Count]:

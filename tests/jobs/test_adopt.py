@@ -474,6 +474,20 @@ def test_tables_of_a_database_are_served_as_they_are(database, run, tmp_path):
     )
 
 
+def test_tables_that_are_replaced_are_asked_about_where_a_lab_of_theirs_is_empty(database, run):
+    before = {name: read(database, name) for name in ('sessions', 'datasets')}
+    shutil.rmtree(database / 'lab/Subjects')
+    for more in ([], ['--check'], ['--hash']):
+        code, _, err = run(database, '--workers', 1, '--ids-from', database, *more)
+        assert (code, 'missing: lab, all of 2 sessions\n' in err) == (2, True)
+        assert {name: read(database, name) for name in before} == before
+    assert run(database, '--workers', 1, '--ids-from', database, '--allow-removal')[0] == 0
+    for words in (['--new'], ['--only', 's1/2024-01-01']):
+        code, out, err = run(database, '--workers', 1, *words)
+        assert (code, err) == (0, '')
+        assert f'ids kept: 2 of 2 sessions, 6 of 6 datasets of {database}\n' in out
+
+
 @pytest.mark.filterwarnings('ignore:The copy keyword is deprecated:DeprecationWarning:one.api')
 def test_a_release_has_what_the_tables_of_a_database_know(database, run, tmp_path):
     before = {name: read(database, name) for name in ('sessions', 'datasets')}

@@ -57,6 +57,23 @@ def test_sessions_and_datasets_are_named_by_path_or_by_id_and_reruns_keep_the_ou
     assert outcomes(root) == {key: value for key, value in expected.items() if value != 'CRITICAL'}
 
 
+def test_what_is_known_of_files_that_are_gone_or_renamed_goes_with_a_word(root, tmp_path, run):
+    (tmp_path / 'qc.csv').write_text(f'{PATHS[0]},c.d.npy,FAIL\n{PATHS[2]},c.d.npy,FAIL\n')
+    assert run(root, '--qc', tmp_path / 'qc.csv')[0::2] == (0, '')
+    (root / PATHS[1] / 'c.d.npy').unlink()  # of which nothing is known
+    (root / PATHS[0] / 'c.d.npy').rename(root / PATHS[0] / 'e.f.npy')
+    for words, says in (
+        (['--check'], 1),
+        (['--only', 's2'], 0),
+        (['--new'], 0),
+        (['--only', 'lab'], 1),
+        ([], 0),
+    ):
+        err = run(root, *words)[2]
+        assert err.count('the index before knew what this one does not: qc of 1; ') == says
+        assert err.count('\n') == says
+
+
 @pytest.mark.parametrize(
     ('content', 'what'),
     [

@@ -134,9 +134,11 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
             # Who names other tables has what they know; else a warning is not enough.
             with suppress(InvalidIndexError) if options.forgets or sources else remembering():
                 sources.append(KnownTables(published.folder, with_ids=False, below=published.folder))
+    own = None
     for source in sources:
         if published is not None and source.path.resolve() == published.folder.resolve():
             source.drop(_told_by_files(published))
+            own = source
     if not sources and options.outcomes is None:
         return None
     recipe = options.recipe
@@ -145,6 +147,7 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
         default_revision=recipe.default_revision,
         outcomes=options.outcomes,
         namespace=recipe.namespace,
+        own=own,
     )
 
 

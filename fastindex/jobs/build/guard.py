@@ -13,6 +13,7 @@ from fastindex.errors import EmptyTreeError, InvalidIndexError, LossError
 from fastindex.tables.check import Tables
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.losses import Losses
+from fastindex.tables.sources import KnownTables
 from fastindex.text import escape, to_count
 
 if TYPE_CHECKING:
@@ -42,15 +43,19 @@ def refuse_to_lose(out: Path, report: Report) -> None:
         )
 
 
-def refuse_losses(losses: Losses, before: Tables, report: Report) -> None:
+def refuse_losses(losses: Losses, before: Tables | KnownTables, report: Report) -> None:
     """Refuse to publish what a disk leaves that goes away in part. See `fastindex.tables.losses`."""
     limit = report.options.max_removed
     if limit is None or not report.datasets:  # the latter is asked about by another option
         return
+    if isinstance(before, KnownTables):
+        folder, sessions = before.path, before.sessions.num_rows
+        datasets = 0 if before.datasets is None else before.datasets.num_rows
+    else:
+        folder, (sessions, datasets) = before.folder, (table.footer.num_rows for table in before.both)
     missing = losses.find_missing(before)
-    if not (missing or losses.exceed(limit, before)):
+    if not (missing or losses.exceed(limit, sessions, datasets)):
         return
-    sessions, datasets = (table.footer.num_rows for table in before.both)
     lost = f'{losses.sessions:,} of {to_count(sessions, "session")}'
     lost += f' and {losses.datasets:,} of {to_count(datasets, "dataset")}'
     lines = [f'{escape(report.tree.root)}: {lost} would go. Is a disk not mounted?']
@@ -61,6 +66,6 @@ def refuse_losses(losses: Losses, before: Tables, report: Report) -> None:
         lines.append(f'and {len(missing) - MAX_MISSING:,} more labs and subjects')
     lines += [f'problem: {problem}' for problem in report.problems[:3]]
     raise LossError(
-        '\n  '.join([*lines, f'The index in {escape(before.folder)} is as it was; ']),
+        '\n  '.join([*lines, f'The index in {escape(folder)} is as it was; ']),
         hint='`allow_removal` goes on without them (with `check` and `changes` FILE it lists them)',
     )

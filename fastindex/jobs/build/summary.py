@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Self
 from fastindex.errors import InvalidIndexError
 from fastindex.jobs.build.guard import refuse_losses
 from fastindex.jobs.build.options import Options
+from fastindex.jobs.build.words import iter_doubts, iter_lines
 from fastindex.lazy import pa
 from fastindex.names.alf import SkipReason
-from fastindex.names.problems import Doubt, Problem, Tally
+from fastindex.names.problems import Problem, Tally
 from fastindex.pipeline.big import HashResult
 from fastindex.pipeline.discover import Discovery
 from fastindex.pipeline.scan import ScanResult
 from fastindex.progress import open_bar
 from fastindex.records import Record
-from fastindex.system import quote
 from fastindex.tables.check import Published
 from fastindex.tables.disks import FEW, ChangeTimes
 from fastindex.tables.file import AGAIN
@@ -144,8 +144,6 @@ class Summary(Record):
         return self.replace(sessions_path=f'{url}/sessions.pqt', datasets_path=f'{url}/datasets.pqt')
 
     def __str__(self) -> str:
-        from fastindex.jobs.build.words import iter_lines
-
         return '\n'.join(iter_lines(self))
 
     def __repr__(self) -> str:
@@ -270,6 +268,8 @@ class Report:
                 if self.carried.sessions:
                     raise  # its rows are among those of the new one
                 self.unreadable = str(error).removesuffix(f'. {AGAIN}')
+                if self.carrier is not None and (own := self.carrier.own) is not None:
+                    refuse_losses(Losses.of_known(own, self.carrier.found), own, self)
                 return
             if recipe.algorithms:  # else none at all are meant
                 self.lost_digests = sorted(set(tables.recipe.algorithms) - set(recipe.algorithms))
@@ -299,7 +299,7 @@ class Report:
 
     def _iter_warnings(self) -> Iterator[str]:
         yield from iter_root_warnings(self.tree)
-        yield from _iter_doubts(self.doubts, to_text(self.tree.root))
+        yield from iter_doubts(self.doubts, to_text(self.tree.root))
         if self.unreadable:
             yield f'the index before could not be compared with this one: {self.unreadable}'
         if self.inodes_are_new:
@@ -316,9 +316,15 @@ class Report:
         if self.lost_digests:
             names = ','.join(self.lost_digests)
             yield f'the index before had digests that this one has not: `hash={names}` keeps them'
-        for kept in self._list_kept():
+        for kept in self._list_kept() if self.looked_at is None else ():
             if kept.sessions_known and not kept.sessions:
                 yield f'{escape(kept.tables)}: no session of these tables is in this tree, so no id is kept'
+        if self.carrier is not None and (lost := self.carrier.count_lost(self.looked_at)):
+            yield (
+                'of sessions and datasets that are gone, or have other names now, the index before knew what '
+                f'this one does not: {", ".join(f"{name} of {count:,}" for name, count in lost.items())}; '
+                'python -m fastindex restore puts it back'
+            )
         outcomes = None if self.carrier is None else self.carrier.outcomes
         if outcomes is not None and (unused := outcomes.list_unused()):
             yield (
@@ -334,7 +340,7 @@ class Report:
             yield 'no name of a file has a UUID of version 3 or 4: is `uuid_filenames` right for this tree?'
 
     def _list_kept(self) -> tuple[KeptIds, ...]:
-        return () if self.carrier is None else tuple(self.carrier.iter_kept())
+        return () if self.carrier is None else tuple(self.carrier.iter_kept(self.carried[:2]))
 
     def _take(self, tally: Tally) -> list[Problem]:
         problems = tally.problems
@@ -374,22 +380,3 @@ class Report:
             info_overruled=0 if self.carrier is None else self.carrier.overruled,
             read_again={name: self.read_again[name] for name in (*FIELDS, RECENT) if name in self.read_again},
         )
-
-
-def _iter_doubts(doubts: Mapping[Doubt, tuple[int, list[str]]], root: str) -> Iterator[str]:
-    """Say which folders may not be what was meant."""
-    advice = f'python -m fastindex validate {quote(root)}'
-    if Doubt.NO_SUBJECTS in doubts:
-        count, labs = doubts[Doubt.NO_SUBJECTS]
-        names = ', '.join(map(escape, labs)) + ', …' * (count > len(labs))
-        yield f'Subjects is missing in {names}: what is below is not in the index. See {advice}'
-    parts = []
-    total = 0
-    for doubt in (Doubt.LEFT_OUT, Doubt.NOT_FOUND):
-        if doubt in doubts:
-            count, paths = doubts[doubt]
-            total += count
-            parts.append(f'{count:,} {doubt}: {", ".join(map(escape, paths))}{", …" * (count > len(paths))}')
-    if total:
-        look = 'looks like a misnamed session' if total == 1 else 'look like misnamed sessions'
-        yield f'{to_count(total, "folder")} {look} ({"; ".join(parts)}): {advice}'

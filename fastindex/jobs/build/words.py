@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fastindex.names.alf import EXPECTED, SkipReason
+from fastindex.names.problems import Doubt
+from fastindex.system import quote
 from fastindex.text import MAX_PROBLEMS, escape, to_count, to_size, to_text
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.summary import Summary
 
-__all__ = ['iter_lines']
+__all__ = ['iter_doubts', 'iter_lines']
 
 
 def iter_lines(
@@ -95,3 +97,22 @@ def _iter_changes(summary: Summary, is_check: bool) -> Iterator[str]:
         yield f'stale: {", ".join(counts)}' if counts else 'up to date'
     else:
         yield f'since the last index: {", ".join(counts) or "nothing has changed"}'
+
+
+def iter_doubts(doubts: Mapping[Doubt, tuple[int, list[str]]], root: str) -> Iterator[str]:
+    """Say which folders may not be what was meant."""
+    advice = f'python -m fastindex validate {quote(root)}'
+    if Doubt.NO_SUBJECTS in doubts:
+        count, labs = doubts[Doubt.NO_SUBJECTS]
+        names = ', '.join(map(escape, labs)) + ', …' * (count > len(labs))
+        yield f'Subjects is missing in {names}: what is below is not in the index. See {advice}'
+    parts = []
+    total = 0
+    for doubt in (Doubt.LEFT_OUT, Doubt.NOT_FOUND):
+        if doubt in doubts:
+            count, paths = doubts[doubt]
+            total += count
+            parts.append(f'{count:,} {doubt}: {", ".join(map(escape, paths))}{", …" * (count > len(paths))}')
+    if total:
+        look = 'looks like a misnamed session' if total == 1 else 'look like misnamed sessions'
+        yield f'{to_count(total, "folder")} {look} ({"; ".join(parts)}): {advice}'
