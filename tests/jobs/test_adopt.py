@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import uuid
 from datetime import date, datetime
@@ -20,6 +21,7 @@ import fastindex
 from fastindex import Changes, ForeignTableError, IdClashError, InvalidIndexError, UsageError
 from fastindex.tables.carry import KeptIds
 from fastindex.trees import fingerprints
+from fastindex.workers.pool import Pool
 from tests.support.strangers import of_a_database
 from tests.support.tables import read, stop_between_the_renames, tables_digest
 from tests.support.trees import Link, grow
@@ -89,6 +91,26 @@ def test_the_client_opens_it_and_loads_by_the_old_eid(root, build, alyx):
     eid = ids_by_path(alyx)['', 's1', date(2024, 1, 2)]
     assert str(one.search(subject='s1', date_range='2024-01-02')[0]) == eid
     assert sorted(one.list_datasets(eid)) == ['alf/a.b.npy', 'c.d.npy']
+
+
+def test_no_task_is_sent_what_is_known_of_other_sessions(root, build, alyx, monkeypatch):
+    known = [uuid.UUID(row['id']).bytes for row in read(alyx, 'sessions')]
+    sent = []
+    plain = Pool.run
+
+    def run(self, tasks, **options):
+        def look(task):
+            sent.append(pickle.dumps(task))
+            return task
+
+        return plain(self, map(look, tasks), **options)
+
+    monkeypatch.setattr(Pool, 'run', run)
+    monkeypatch.setattr('fastindex.jobs.build.tasks.MAX_SESSIONS', 1)
+    build(root, ids_from=alyx)
+    assert ids_by_path(root) == ids_by_path(alyx)
+    assert len(sent) > len(known)
+    assert {sum(eid in one for eid in known) for one in sent} == {0, 1}
 
 
 @pytest.mark.long

@@ -20,6 +20,7 @@ from fastindex.jobs.build.summary import Report, Summary
 from fastindex.jobs.build.tasks import iter_tasks
 from fastindex.jobs.build.update import keeps_folders, open_listings, select
 from fastindex.jobs.build.write import write_stage
+from fastindex.names.ids import UuidIdentity
 from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import scan
@@ -340,9 +341,14 @@ def _discover(
 
     part = tree if options.scope is None else options.scope.narrow(tree)
     listings, list_skips = open_listings(options, published), options.on_skip is not None
-    found = discover(part, options.identity, pool, list_skips=list_skips, load=load, listings=listings)
+    identity = options.identity
+    if options.adopted is not None and not isinstance(part, ListsAhead):
+        identity = UuidIdentity(options.recipe.namespace.bytes)  # no worker need have all that is known
+    found = discover(part, identity, pool, list_skips=list_skips, load=load, listings=listings)
     files.callback(found.close)
     if options.adopted is not None:
+        if identity is not options.identity:
+            found = found.renamed(options.identity, list(map(identity.session_path, found.iter_keys())))
         found = options.adopted.settle(found)
     may_be_empty = options.allow_empty or (options.scope is not None and options.scope.only is not None)
     if not (found.count_sessions() or may_be_empty):
