@@ -43,6 +43,8 @@ class KeptIds(Record):
 class Carrier:
     """Fills rows with what tables know of them.
 
+    Of many fields: what it counts by the way is told in the summary.
+
     Raises UsageError if two of them have a further column of different types.
 
     sources: tables; where two know a value, that of the first counts, and that of the rows themselves last

@@ -226,7 +226,6 @@ def build(
         if recipe.follow_symlinks != tree.follow_links and not isinstance(tree, ListsAhead):
             tree.close()
             tree = open_tree(root, follow_links=recipe.follow_symlinks)
-        tree = leave_out(tree, **recipe.leave_out)
         options = Options(
             recipe=recipe,
             as_before=as_before,
@@ -245,7 +244,9 @@ def build(
             on_change=on_change,
         )
         run = partial(run_stages, workers=workers, executor=executor, dask=dask)
-        summary = run(tree, None if dry_run else folder, stage, options=options)
+        summary = run(
+            leave_out(tree, **recipe.leave_out), None if dry_run else folder, stage, options=options
+        )
         if mirror is not None and not check:
             mirror.publish()
             return summary.at(mirror.location.url)
