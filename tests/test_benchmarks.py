@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from benchmarks import memory
+from benchmarks import measure, memory, updates
 from benchmarks.calls import count_calls
 from benchmarks.check import Growth, growth_of
 from benchmarks.measure import (
@@ -34,10 +34,12 @@ from benchmarks.measure import (
 )
 from benchmarks.table import ELSEWHERE, TITLES, make_table
 from benchmarks.trees import InventedTree, write_one_folder, write_spread
+from fastindex import cli
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from tests.support.injectors import scaled
 from tests.support.tables import read
+from tests.support.trees import SESSION, grow
 
 WORDS = {'python': shlex.quote(sys.executable)}
 BENCHMARKS = Path(__file__).parent.parent / 'benchmarks'
@@ -145,6 +147,38 @@ def test_a_program_without_its_tools_says_what_is_missing(spread_tree, tmp_path,
     assert 'met' not in done.stdout
     assert 'missing' in (tmp_path / 'benchmarks/results' / results.name).read_text()
     assert results.read_bytes() == before
+
+
+@pytest.mark.long
+def test_runs_over_a_part_are_measured_against_one_over_all(tmp_path, monkeypatch):
+    root = tmp_path / 'data/tiny'
+    grow(root, {f'{SESSION}/alf/a.b.npy': b'', 'lab/Subjects/s2/2024-01-01/001/alf/a.b.npy': b''})
+    (root.parent / 'example').symlink_to(root)
+    ran = []
+
+    def run_here(command, words, scratch):
+        line = command.template.format(**words)
+        _, _, ours = line.partition(' -m fastindex ')
+        if ours:
+            assert cli.main(shlex.split(ours)) == 0
+        else:
+            exec(shlex.split(line)[2], {})
+        ran.append(command.name)
+        return Cost(measure.SHORT_SECONDS, 0, 0)
+
+    for module in (measure, updates):
+        monkeypatch.setattr(module, 'cost_of', run_here)
+        monkeypatch.setattr(module, 'compile_tool', lambda *_: tmp_path / 'tool')
+    monkeypatch.setattr(measure, 'RESULTS', tmp_path / 'results')
+    options = ('--tree', 'tiny', '--subjects', '1', '--rounds', '1')
+    monkeypatch.setattr(sys, 'argv', ['updates', '--data', str(root.parent), *options])
+    updates.main()
+    found = json.loads((tmp_path / 'results/updates.json').read_text())['measurements']
+    assert [one['value'] for one in found] == [0, 1, 1, 1, 1, 1]
+    assert {one['goal']: one['met'] for one in found} == {'<= 1.0': True, '': None, '>= 5': False}
+    modes = ['--only {one}', '--new', '--quick']
+    assert ran.count('first') == 4
+    assert {*ran} == {'only', 'copy', 'first', '', *modes}
 
 
 def test_text_between_markers_is_replaced():

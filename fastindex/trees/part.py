@@ -15,7 +15,7 @@ from fastindex.records import Record
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 
-__all__ = ['NotedTree', 'PartTree', 'TreeOver', 'is_below']
+__all__ = ['NotedTree', 'PartTree', 'TreeOver', 'base_of', 'is_below']
 
 
 def is_below(path: str, folder: str) -> bool:
@@ -67,6 +67,13 @@ class TreeOver(Record):
 
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
         return self.tree.walk(session_path, tally)
+
+
+def base_of(tree: Tree) -> Tree:
+    """Get the tree that all others stand for."""
+    while isinstance(tree, TreeOver):
+        tree = tree.tree
+    return tree
 
 
 class PartTree(TreeOver):

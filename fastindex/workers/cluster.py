@@ -31,6 +31,7 @@ from fastindex.extras import require
 from fastindex.text import escape
 from fastindex.trees import Tree
 from fastindex.trees.disk import LocalTree
+from fastindex.trees.part import base_of
 from fastindex.workers import Task
 from fastindex.workers.processes import DEATHS
 
@@ -70,7 +71,7 @@ class Requirements(NamedTuple):
 
 
 def _iter_landmarks(tree: Tree) -> Iterator[tuple[bytes, int]]:
-    if not isinstance(tree, LocalTree):
+    if not isinstance(base_of(tree), LocalTree):
         return
     root = os.fsencode(tree.root)  # the locale of a worker may be another one
     with os.scandir(root) as entries:

@@ -18,6 +18,7 @@ from fastindex import ClusterError, MissingExtraError, UsageError
 from fastindex.names.problems import Tally
 from fastindex.trees.digests import ALGORITHMS
 from fastindex.trees.disk import LocalTree, _root_fds
+from fastindex.trees.exclude import leave_out
 from fastindex.trees.fate import list_folders
 from fastindex.workers import cluster as cluster_module
 from fastindex.workers.cluster import SPARE_TASKS, Cluster, Requirements, find_mismatch
@@ -301,10 +302,12 @@ def test_a_worker_of_another_version_is_not_fit(root, name):
     assert 'not 0.0: install the same' in find_mismatch(expected._replace(**{name: '0.0'}))
 
 
-def test_a_worker_that_sees_another_tree_is_not_fit(tmp_path):
+@pytest.mark.parametrize('left_out', [(), ('*.tmp',)])
+def test_a_worker_that_sees_another_tree_is_not_fit(tmp_path, left_out):
     root, lab = tmp_path / 'root', tmp_path / 'root/lab'
     lab.mkdir(parents=True)
-    expected = Requirements.here(LocalTree.open(str(root)))
+    tree = leave_out(LocalTree.open(str(root)), exclude=left_out, one_file_system=bool(left_out))
+    expected = Requirements.here(tree)
     lab.rename(tmp_path / 'elsewhere')
     assert 'does not see' in find_mismatch(expected)
     lab.mkdir()

@@ -22,7 +22,7 @@ from fastindex.names.problems import Tally
 from fastindex.records import Record
 from fastindex.text import escape, to_count, to_text
 from fastindex.trees import Folder, Kind, Tree
-from fastindex.trees.part import PartTree, TreeOver, is_below
+from fastindex.trees.part import PartTree, TreeOver, base_of, is_below
 from fastindex.trees.renamed import Node, RenamedTree
 
 if TYPE_CHECKING:
@@ -157,12 +157,6 @@ def plan_fixes(findings: Findings) -> Fixes:
     return Fixes(task.tree.root, renames, tuple(sorted(planner.refused)), steps)
 
 
-def _base_of(tree: Tree) -> LocalTree:
-    while isinstance(tree, TreeOver):
-        tree = tree.tree
-    return cast('LocalTree', tree)
-
-
 def _put_under(tree: Tree, base: Tree) -> Tree:
     """Put another tree in the place of the one on the disk."""
     return tree.replace(tree=_put_under(tree.tree, base)) if isinstance(tree, TreeOver) else base
@@ -172,7 +166,7 @@ class _Planner:
     """The steps so far, and the tree as it is after them."""
 
     def __init__(self, tree: Tree) -> None:
-        base = _base_of(tree)
+        base = cast('LocalTree', base_of(tree))
         self.tree = RenamedTree(base, Node(''))
         self.steps: list[Step] = []
         self.renames: list[Step] = []
