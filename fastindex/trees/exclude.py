@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +20,7 @@ from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Tally
 from fastindex.system import flags as system_flags
 from fastindex.text import as_utf8, escape
-from fastindex.trees import Folder, Kind, Tree
+from fastindex.trees import Folder, Kind, ListsAhead, Tree
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 from fastindex.trees.part import PartTree, TreeOver
 
@@ -61,6 +61,16 @@ class ExcludingTree(TreeOver):
     def narrow(self, paths: tuple[str, ...]) -> Tree:
         """Get a part of it, from which the same is left out."""
         return ExcludingTree(PartTree(self.tree, paths), self.patterns)
+
+
+class _AheadTree(ExcludingTree):
+    """The same, over one that lists all below a subject at once. See `ListsAhead`."""
+
+    def pack_listed(self, session_paths: Iterable[str]) -> bytes:
+        return cast('ListsAhead', self.tree).pack_listed(session_paths)
+
+    def with_listed(self, listed: dict[str, bytes]) -> Tree:
+        return self.replace(tree=cast('ListsAhead', self.tree).with_listed(listed))
 
 
 class _ExcludingFolder:
@@ -190,8 +200,9 @@ def exclude_patterns(tree: Tree, patterns: Sequence[str]) -> Tree:
         return tree
     _parse(tuple(patterns))
     if isinstance(tree, ExcludingTree):
-        return ExcludingTree(tree.tree, (*tree.patterns, *patterns))
-    return ExcludingTree(tree, tuple(patterns))
+        return tree.replace(patterns=(*tree.patterns, *patterns))
+    kind = _AheadTree if isinstance(tree, ListsAhead) else ExcludingTree
+    return kind(tree, tuple(patterns))
 
 
 def check_patterns(patterns: Collection[str]) -> tuple[str, ...]:

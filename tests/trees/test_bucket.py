@@ -321,8 +321,9 @@ def test_a_listing_of_many_pages_is_whole(on_rclone, index, build, tmp_path, mon
 
 
 @pytest.mark.long
-def test_requests_are_one_a_subject_and_none_a_dataset(on_moto, proxy, index):
-    index(on_moto, url=proxy.url)
+@pytest.mark.parametrize('options', [{}, {'exclude': ['*.tmp.npy']}], ids=str)
+def test_requests_are_one_a_subject_and_none_a_dataset(on_moto, proxy, index, options):
+    index(on_moto, url=proxy.url, **options)
     # The root to see whether it is there, and again; lab, Subjects, flat; all below s1, s2 and flat.
     assert count(proxy, 'GET', 'delimiter') == 5
     assert len(proxy.requests) == 8
