@@ -521,6 +521,17 @@ def test_a_path_may_be_written_in_many_ways(
         build(root, only=SESSION)
 
 
+def test_a_folder_that_no_table_can_name_is_a_problem_of_who_asks_for_it(
+    make_tree: Callable[..., Path], build: Callable[..., Summary]
+) -> None:
+    root = make_tree({**TREE, b'lab/Subjects/caf\xe9/2024-01-01/001/a.b.npy': b''})
+    odd = root / os.fsdecode(b'lab/Subjects/caf\xe9')
+    assert build(root).problem_count == 1
+    for path in (odd, odd / '2024-01-01', odd / '2024-01-01/001'):
+        assert build(root, only=[path]).sessions == 7
+        assert read_index(root) == build_all(root)
+
+
 @pytest.mark.parametrize('wait', [-1, float('nan'), '10m', None])
 def test_what_is_no_time_is_not_waited(root: Path, build: Callable[..., Summary], wait: Any) -> None:
     with pytest.raises(UsageError, match='0 or more'):

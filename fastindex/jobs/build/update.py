@@ -35,7 +35,7 @@ from fastindex.tables.metadata import Recipe
 from fastindex.tables.publish import PROBLEMS, Stage
 from fastindex.tables.reuse import FOLDERS, iter_folders
 from fastindex.tables.splice import Splice
-from fastindex.text import escape
+from fastindex.text import escape, is_utf8
 from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.part import is_below
 from fastindex.workers.pool import Pool
@@ -240,6 +240,8 @@ def _read_sessions(published: Published) -> pa.Table:
 
 def _list_below(sessions: pa.Table, path: str, identity: Identity) -> list[str]:
     """List the eids of the sessions of an index that are in a folder."""
+    if not is_utf8(path):
+        return []  # a problem
     names = path.split('/')
     lab = names[0] if names[1:2] == ['Subjects'] else ''
     below = names[2:] if lab else names
