@@ -28,7 +28,7 @@ from fastindex.progress import announce
 from fastindex.tables.check import Published
 from fastindex.tables.journal import KnownDigests, open_recorder
 from fastindex.tables.losses import Limit
-from fastindex.tables.metadata import date_created_now
+from fastindex.tables.metadata import Recipe, date_created_now
 from fastindex.tables.publish import Stage
 from fastindex.tables.target import open_draft, open_target, recover
 from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
@@ -40,6 +40,7 @@ from fastindex.workers.pool import Pool, open_pool
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from fastindex.tables.bucket import Mirror
     from fastindex.tables.changes import Change
     from fastindex.workers.pool import Dask
 
@@ -212,20 +213,11 @@ def build(
         access = Access(endpoint, anonymous, requester_pays)
         tree = open_tree(root, follow_links=follow_symlinks is not False, access=access)
         stack.callback(lambda: tree.close())
-        mirror = stage = None
-        if is_url(target):
-            from fastindex.tables.bucket import open_bucket
-
-            target, mirror = open_bucket(stack, str(target), access, dry_run=dry_run, wait_s=wait)
-        folder = Path(os.path.realpath(target))
-        if not (check or dry_run):
-            url = mirror and mirror.location.url
-            place = open_target(folder, force=force, overwrite=overwrite, url=url, wait_s=wait)
-            stage = stack.enter_context(place)
+        folder, stage, mirror = _open_place(
+            stack, target, access, force=force, overwrite=overwrite, check=check, dry_run=dry_run, wait_s=wait
+        )
         recipe, as_before = carry_on(folder, wish, replaces=stage is not None, fresh=fresh, force=force)
-        if recipe.follow_symlinks != tree.follow_links and not isinstance(tree, ListsAhead):
-            tree.close()
-            tree = open_tree(root, follow_links=recipe.follow_symlinks)
+        tree = _open_again(tree, root, recipe)
         options = Options(
             recipe=recipe,
             as_before=as_before,
@@ -244,13 +236,44 @@ def build(
             on_change=on_change,
         )
         run = partial(run_stages, workers=workers, executor=executor, dask=dask)
-        summary = run(
-            leave_out(tree, **recipe.leave_out), None if dry_run else folder, stage, options=options
-        )
+        summary = run(tree, None if dry_run else folder, stage, options=options)
         if mirror is not None and not check:
             mirror.publish()
             return summary.at(mirror.location.url)
         return summary
+
+
+def _open_place(
+    stack: ExitStack,
+    target: str | os.PathLike[str],
+    access: Access,
+    *,
+    force: bool,
+    overwrite: bool,
+    check: bool,
+    dry_run: bool,
+    wait_s: float,
+) -> tuple[Path, Stage | None, Mirror | None]:
+    """Open where the tables go, a folder or a bucket; no stage where they are only read."""
+    mirror = stage = None
+    if is_url(target):
+        from fastindex.tables.bucket import open_bucket
+
+        target, mirror = open_bucket(stack, str(target), access, dry_run=dry_run, wait_s=wait_s)
+    folder = Path(os.path.realpath(target))
+    if not (check or dry_run):
+        url = mirror and mirror.location.url
+        place = open_target(folder, force=force, overwrite=overwrite, url=url, wait_s=wait_s)
+        stage = stack.enter_context(place)
+    return folder, stage, mirror
+
+
+def _open_again(tree: Tree, root: str | os.PathLike[str], recipe: Recipe) -> Tree:
+    """Open a tree as a recipe says: with links or without, and without what is left out."""
+    if recipe.follow_symlinks != tree.follow_links and not isinstance(tree, ListsAhead):
+        tree.close()
+        tree = open_tree(root, follow_links=recipe.follow_symlinks)
+    return leave_out(tree, **recipe.leave_out)
 
 
 def build_index(
