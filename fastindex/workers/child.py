@@ -122,10 +122,13 @@ def _let_go_of_all_but(kept: set[int]) -> None:
 
 
 def find_interpreter() -> str | None:
-    """Find the interpreter that runs this; None inside another program, which nobody wants to start again."""
+    """Find the interpreter that runs this; None inside another program, which nobody wants to start again.
+
+    Such a program may name an interpreter that is not there, as where Python was made.
+    """
     name = os.path.basename(sys.executable or '').lower()
     is_python = name.startswith(('python', 'pypy', 'graalpy')) and not getattr(sys, 'frozen', False)
-    return sys.executable if is_python else None
+    return sys.executable if is_python and os.access(sys.executable, os.X_OK) else None
 
 
 def _spawn(pipes: list[tuple[int, int]]) -> int:

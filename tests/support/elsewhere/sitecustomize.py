@@ -47,6 +47,10 @@ def forget(names: dict[ModuleType, list[str]]) -> None:
                 delattr(module, attribute)
 
 
+if hasattr(os, 'process_cpu_count'):  # from Python 3.13 on; it would look for what is forgotten
+    os.process_cpu_count = os.cpu_count
+
+
 def hide_proc() -> None:
     """Have nothing in /proc of this process: as far as Python itself asks; polars reads what CPU this is."""
 
