@@ -269,15 +269,16 @@ def _run(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace, write_change: Callable[[Change], None] | None) -> Summary:
     from fastindex.jobs.build.build import build
     from fastindex.names.ids import NAMESPACE
-    from fastindex.trees.digests import parse_algorithms
 
-    hash = None if options.hash is None else ()
+    hash: Any = () if options.hash is False else options.hash
+    if isinstance(hash, str):
+        hash = [name.strip().lower() for name in hash.split(',')]
     return build(
         options.root,
         out=options.out,
         workers=options.workers,
         dask=options.dask,
-        hash=parse_algorithms(options.hash) if isinstance(options.hash, str) else hash,
+        hash=hash,
         progress=not options.quiet,
         follow_symlinks=options.follow_symlinks,
         namespace=NAMESPACE if options.namespace is False else options.namespace,

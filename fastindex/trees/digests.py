@@ -37,7 +37,6 @@ __all__ = [
     'check_algorithms',
     'new_digest',
     'open_buffer',
-    'parse_algorithms',
 ]
 
 ALGORITHMS = ('xxh128', 'md5')  # the digests that can be asked for: what `xxh128sum` and `md5sum` print
@@ -75,30 +74,18 @@ class Digest(Protocol):
         """Give it in hex digits."""
 
 
-def parse_algorithms(text: str) -> tuple[str, ...]:
-    """Parse `xxh128`, `md5` or `xxh128,md5`.
+def check_algorithms(names: Collection[str] | bool) -> tuple[str, ...]:
+    """Put names of digests in order; True is XXH3-128, False none; UsageError for what is none.
 
-    Raises UsageError if there is another name in it, or none.
-
-    Examples
-    --------
-    >>> parse_algorithms('md5,xxh128')
+    >>> check_algorithms(['md5', 'xxh128'])
     ('xxh128', 'md5')
     """
-    names = {name.strip().lower() for name in text.split(',')}
-    if unknown := names.difference(ALGORITHMS):
-        raise UsageError(f'unknown digest {", ".join(sorted(unknown))!r}: expected {" or ".join(ALGORITHMS)}')
-    return tuple(name for name in ALGORITHMS if name in names)
-
-
-def check_algorithms(names: Collection[str] | bool) -> tuple[str, ...]:
-    """Put names of digests in order; True is XXH3-128, False none; UsageError for what is none."""
     if isinstance(names, bool):
         return ('xxh128',) if names else ()
     if isinstance(names, str):
         raise UsageError(f'hash={names!r} is a string: expected a collection, such as [{names!r}]')
     if unknown := set(names).difference(ALGORITHMS):
-        raise UsageError(f'unknown digests {sorted(unknown)}: expected of {list(ALGORITHMS)}')
+        raise UsageError(f'unknown digest {", ".join(sorted(unknown))!r}: expected {" or ".join(ALGORITHMS)}')
     return tuple(name for name in ALGORITHMS if name in names)
 
 
