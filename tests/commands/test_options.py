@@ -26,7 +26,7 @@ def test_help_names_the_commands_before_the_options():
 
 
 @pytest.mark.parametrize('command', ['verify', 'search', 'info', 'report', 'release'])
-def test_the_tables_that_are_read_are_named_by_one_option(command, tmp_path):
+def test_the_tables_that_are_read_are_named_by_one_option(command):
     parser = make_parser(command)
     out = [] if command not in ('report', 'release') else ['--out', 'x.zip']
     assert parser.parse_args(['root', '--index', 'tables', *out]).index == 'tables'

@@ -65,7 +65,7 @@ def ids_by_path(folder):
     return {**{path: eid for eid, path in sessions.items()}, **datasets}
 
 
-def test_known_sessions_and_datasets_keep_their_ids_and_new_ones_get_ours(root, build, alyx, tmp_path):
+def test_known_sessions_and_datasets_keep_their_ids_and_new_ones_get_ours(root, build, alyx):
     new = {'s1/2024-01-01/001/new.b.npy': b'', 's3/2024-01-01/001/a.b.npy': b''}
     grow(root, new)
     (root / 's1/2024-01-02/001/c.d.npy').unlink()

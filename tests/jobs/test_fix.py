@@ -212,7 +212,7 @@ def test_from_python_nothing_to_rename_writes_nothing(make_tree):
 # At once
 
 
-def test_whatever_part_was_done_is_taken_back(messy, tmp_path, monkeypatch):
+def test_whatever_part_was_done_is_taken_back(messy, monkeypatch):
     before = listing(messy)
     planned = plan(messy)
     move = OpenFolder.move

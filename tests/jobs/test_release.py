@@ -686,7 +686,7 @@ _NAMES = st.text(
 @given(
     st.dictionaries(_NAMES, st.binary(max_size=300), max_size=8), st.sampled_from([ZipFormat, TarZstFormat])
 )
-def test_the_standard_library_reads_what_is_written(tmp_path_factory, files, kind):
+def test_the_standard_library_reads_what_is_written(files, kind):
     import io
     import tarfile
 

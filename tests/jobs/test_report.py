@@ -234,7 +234,7 @@ def test_findings_are_in_the_page(write):
 
 
 @pytest.mark.long
-def test_without_a_look_at_the_tree_the_page_says_so(write, build, make_tree, tmp_path):
+def test_without_a_look_at_the_tree_the_page_says_so(write, tmp_path):
     assert 'Every name is valid.' in write({f'{SESSION}/spikes.times.npy': b''}).read_text()
     assert 'were not judged.' in write(TREE, validate=False).read_text()
     root, tables = tmp_path / 'root', tmp_path / 'tables'
@@ -353,7 +353,7 @@ def test_a_browser_shows_searches_and_sorts(browser, example_tree, tmp_path):
 
 
 @pytest.mark.long
-def test_a_browser_lists_the_sessions_that_lack_a_dataset(browser, write, tmp_path):
+def test_a_browser_lists_the_sessions_that_lack_a_dataset(browser, write):
     tree = {
         f'lab/Subjects/s{i}/2024-01-01/001/{name}.npy': b'12' for i in (1, 2, 3) for name in ('a.b', 'c.d')
     }
@@ -381,7 +381,7 @@ def test_a_browser_lists_the_sessions_that_lack_a_dataset(browser, write, tmp_pa
     ]
 
 
-def test_problems_of_the_build_are_in_the_page(write, tmp_path):
+def test_problems_of_the_build_are_in_the_page(write):
     text = write({**TREE, f'{SESSION}/alf/gone.times.npy': Link('nowhere')}).read_text()
     assert '1 path could not be indexed' in text
     assert f'{SESSION}/alf/gone.times.npy: dangling-link' in text

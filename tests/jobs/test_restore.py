@@ -68,7 +68,7 @@ def test_what_is_replaced_is_kept_and_put_back_and_forward_again(root, build, ch
     assert build(root).digests_reused == 2  # the fingerprints came back too
 
 
-def test_info_names_what_can_be_put_back(root, build, change, run):
+def test_info_names_what_can_be_put_back(root, change, run):
     assert json.loads(run('info', root, '--json')[1])['previous'] == []
     change(root, 1)
     change(root, 2, keep=2)

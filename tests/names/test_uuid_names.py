@@ -379,7 +379,7 @@ def named(example_tree, tmp_path, index):
 
 @pytest.mark.long
 @pytest.mark.parametrize('is_ours', [True, False])
-def test_verify_finds_each_mutation_and_no_other(named, tmp_path, is_ours, monkeypatch):
+def test_verify_finds_each_mutation_and_no_other(named, is_ours, monkeypatch):
     options = {'hash': True, 'workers': 1}
     if not is_ours:
         disown(named)

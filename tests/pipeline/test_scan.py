@@ -57,7 +57,7 @@ LARGE = {
 @pytest.mark.parametrize('workers', [1, 2])
 @pytest.mark.parametrize('revisions', [{}, {f'{SESSION}/alf/#r#/frame.n{i}.npy': b'' for i in range(9)}])
 def test_a_session_that_is_too_large_for_one_task_is_shared_and_gives_the_same_index(
-    make_tree, build, tmp_path, monkeypatch, inheriting, hash, workers, revisions
+    make_tree, build, monkeypatch, inheriting, hash, workers, revisions
 ):
     root = make_tree({**LARGE, **revisions})
     whole = build(root, hash=hash)
@@ -111,9 +111,7 @@ def record_results(monkeypatch, task):
     return found
 
 
-def test_no_task_holds_more_than_its_limit_whatever_the_sessions_are(
-    make_tree, build, tmp_path, monkeypatch, request
-):
+def test_no_task_holds_more_than_its_limit_whatever_the_sessions_are(make_tree, build, monkeypatch, request):
     """P6: of datasets, of what is known of them, of problems and of skips; and the index is the same."""
     root = make_tree(UNEVEN)
     skips: list[object] = []

@@ -208,7 +208,7 @@ def test_tables_that_another_program_puts_there_during_a_run_stay(root, build, m
     assert all(look_at(root)[name] == seen[name] for name in TABLES)
 
 
-def test_a_run_that_was_allowed_to_and_was_stopped_is_finished_by_the_next(root, folder, build, monkeypatch):
+def test_a_run_that_was_allowed_to_and_was_stopped_is_finished_by_the_next(root, folder, build):
     by_the_builder(root, folder)
     stop_between_the_renames(lambda: build(root, out=folder, force=True))
     found = find_foreign(folder)

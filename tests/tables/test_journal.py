@@ -146,7 +146,7 @@ def test_a_file_that_was_too_young_when_it_was_hashed_is_read_again(root, build,
 
 
 @pytest.mark.long
-def test_no_damage_of_the_journal_makes_a_digest_wrong(root, build, stop, expected, tmp_path):
+def test_no_damage_of_the_journal_makes_a_digest_wrong(root, build, stop, expected):
     wanted = expected(root)
     stop(root, workers=5)
     path = root / '.fastindex' / JOURNAL
@@ -244,7 +244,7 @@ def test_what_cannot_be_written_is_not_kept_and_no_reason_to_fail(root, build, s
 
 
 @pytest.mark.long
-def test_it_does_not_grow_without_an_end(root, build, stop, monkeypatch):
+def test_it_does_not_grow_without_an_end(root, stop, monkeypatch):
     monkeypatch.setattr(module, 'MAX_BYTES', 2000)
     for number in range(4):
         grow(root, {path: bytes([number]) * len(data) for path, data in TREE.items()})

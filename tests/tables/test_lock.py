@@ -73,7 +73,7 @@ def test_what_is_no_file_is_refused(root, build):
         build(root)
 
 
-def test_a_lock_that_is_replaced_after_it_was_opened_is_not_the_lock(root, build, monkeypatch):
+def test_a_lock_that_is_replaced_after_it_was_opened_is_not_the_lock(root, monkeypatch):
     from fastindex.tables import lock as module
 
     opened = module._open_lock

@@ -58,7 +58,7 @@ def test_verify_takes_the_namespace_from_the_index(make_tree, build, monkeypatch
     assert changed == ['s3/2024-01-01/02/a.b.npy']
 
 
-def test_verify_follows_links_where_the_build_did_unless_told_otherwise(make_tree, build, tmp_path, run):
+def test_verify_follows_links_where_the_build_did_unless_told_otherwise(make_tree, build, run):
     root = make_tree({**TREE, 's1/2024-01-01/001/c.d.npy': Link('../02/a.b.npy'), 's9': Link('s1')})
     build(root, follow_symlinks=False)
     assert list(fastindex.verify(root, workers=1)) == []
@@ -190,7 +190,7 @@ def test_a_release_that_would_make_another_index_is_refused(
     assert tables_digest(root) == before
 
 
-def test_a_release_by_the_uuids_in_names_misses_none(make_tree, build, tmp_path, run):
+def test_a_release_by_the_uuids_in_names_misses_none(make_tree, build, tmp_path):
     root = make_tree(NAMED)
     build(root, uuid_filenames=True)
     grow(root, {'s1/2024-01-01/001/c.d.npy': b'x'})

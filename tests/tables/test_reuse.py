@@ -180,7 +180,7 @@ def test_all_is_read_again_where_that_is_asked_for(root, build):
     assert build(root, hash=['md5'], rehash=True).digests_reused == 0
 
 
-def test_fingerprints_of_another_generation_are_not_used(root, build, tmp_path, rebuilt):
+def test_fingerprints_of_another_generation_are_not_used(root, build, rebuilt):
     fingerprints = (root / '.fastindex' / FINGERPRINTS).read_bytes()
     rewrite(root, True)
     build(root, hash=['md5'])

@@ -246,7 +246,7 @@ def test_prefix_of_a_bucket_is_a_root(on_each, index):
 
 
 @pytest.mark.filterwarnings('ignore:The copy keyword')  # the client's own
-def test_client_opens_the_index_of_a_bucket(on_rclone, index, tmp_path):
+def test_client_opens_the_index_of_a_bucket(on_rclone, index):
     on_rclone.put(TREE)
     out, _ = index(on_rclone)
     one = One(cache_dir=on_rclone.folder / on_rclone.bucket, tables_dir=out, mode='local')
@@ -373,7 +373,7 @@ def test_digests_of_objects_that_are_as_they_were_are_reused(on_moto, proxy, ind
 
 
 @pytest.mark.long
-def test_digest_of_an_object_without_etag_is_never_reused(on_rclone, index, tmp_path):
+def test_digest_of_an_object_without_etag_is_never_reused(on_rclone, index):
     on_rclone.put(TREE)
     with rclone(on_rclone.folder, has_etags=False) as url:
         for _ in range(2):
@@ -414,7 +414,7 @@ def test_what_goes_wrong_once_is_asked_for_again(on_moto, proxy, index, monkeypa
 
 @pytest.mark.fault
 @pytest.mark.parametrize('workers', [1, 2])
-def test_half_a_listing_is_an_error_and_the_old_index_stays(on_rclone, index, tmp_path, workers):
+def test_half_a_listing_is_an_error_and_the_old_index_stays(on_rclone, index, workers):
     tree = {f'lab/Subjects/s1/2024-01-01/001/a.x{i:04}.npy': b'' for i in range(1100)}
     on_rclone.put(tree)
     out, _ = index(on_rclone)
@@ -954,7 +954,7 @@ def test_the_store_judges_names_of_buckets(name):
     assert location.url == f's3://{name}/a/b'
 
 
-def test_who_pays_says_so_at_each_request(on_moto, index, monkeypatch):
+def test_who_pays_says_so_at_each_request(on_moto, index):
     on_moto.put(TREE)
     asked: list[Any] = []
     access = Access(on_moto.url, requester_pays=True)
