@@ -30,15 +30,27 @@ _EXPLAINED = {
     'PartialCredentialsError': 'the credentials are incomplete: expected AWS_ACCESS_KEY_ID and '
     'AWS_SECRET_ACCESS_KEY',
     'ProfileNotFound': 'there is no such profile: expected AWS_PROFILE to name one of ~/.aws/config',
-    'EndpointConnectionError': 'nobody answers at the endpoint: is its address right, the server running?',
+    **dict.fromkeys(
+        ('EndpointConnectionError', 'ConnectionError'),
+        'nobody answers at the endpoint: is its address right, the server running?',
+    ),
     'ConnectTimeoutError': 'the endpoint did not answer in time: is its address right?',
     'ReadTimeoutError': 'the store did not answer in time, each time that it was asked',
     'HTTPClientError': 'the connection breaks off each time: is the port right, and TLS (https) as there?',
     'NoRegionError': 'no region is set: expected AWS_DEFAULT_REGION, or one in the profile',
     'SSLError': 'the endpoint is not trusted, or speaks no TLS: expected AWS_CA_BUNDLE to name the file with '
     'the certificate that signed its own, or an endpoint with http:// where the store has no certificate',
-    'ProxyConnectionError': 'the proxy does not answer: expected HTTPS_PROXY or HTTP_PROXY to name one that '
-    'runs, or NO_PROXY to name the host of the store',
+    # What OpenSSL says of a certificate (x509_vfy.h); a self-signed one is 18
+    'certificate 9': 'the certificate of the endpoint does not hold yet: is the clock of this machine right?',
+    'certificate 10': 'the certificate of the endpoint has expired: its owner must renew it, if the clock of '
+    'this machine is right',
+    **dict.fromkeys(
+        ('certificate 62', 'certificate 64'),
+        'the certificate of the endpoint is of another host: expected an endpoint with the name in it',
+    ),
+    'ProxyConnectionError': 'the proxy does not answer, or does not let us through: expected HTTPS_PROXY or '
+    'HTTP_PROXY to name one that runs, with user and password if it wants them, or NO_PROXY to name the host '
+    'of the store',
     'MissingDependencyException': 'the profile needs more than botocore: pip install "botocore[crt]"',
     'NotUtf8': 'the key is not UTF-8: nobody can ask for it',
     'RequestTimeTooSkewed': 'the clock of this machine is wrong by more than the store allows: set it',
@@ -57,6 +69,8 @@ _EXPLAINED = {
                 'InvalidEndpointConfigurationError',
             ),
             *('InvalidSTSRegionalEndpointsConfigError', 'UnsupportedS3ConfigurationError', 'BadValue'),
+            *('InvalidEndpointDiscoveryConfigurationError', 'UnsupportedSignatureVersionError'),
+            *('UnknownTokenProviderError', 'ApiVersionNotFoundError', 'DataNotFoundError'),
             *('InvalidS3UsEast1RegionalEndpointConfigError', 'UnknownSignatureVersionError'),
         ),
         f'a value of the configuration is none that is known: {_CONFIG}',
@@ -90,6 +104,26 @@ _EXPLAINED = {
         _BUCKET,
     ),
     **dict.fromkeys(('AccessDenied', 'Forbidden', '403', 'AllAccessDisabled'), _DENIED),
+    **dict.fromkeys(
+        ('ChecksumError', 'FlexibleChecksumError', 'IncompleteReadError', 'BadDigest'),
+        'what arrived is not what was sent: does a proxy, or the network, change it?',
+    ),
+    **dict.fromkeys(
+        ('XMinioStorageFull', 'QuotaExceeded', '507'),
+        'the store has no room left for it: is a quota used up?',
+    ),
+    # What has no code that is known, by its status
+    '401': 'the credentials are refused, or there are none: are they those of this endpoint?',
+    '407': 'the proxy wants a user and a password: expected them in HTTPS_PROXY or HTTP_PROXY',
+    '404': 'there is nothing of this name: are the bucket and the endpoint right?',
+    **dict.fromkeys(
+        ('405', '501'),
+        'the endpoint does not do what was asked for: is there a store that speaks as S3 does?',
+    ),
+    **dict.fromkeys(
+        ('429', '500', '502', '503', '504'),
+        'the store, or what stands before it, was busy or ill each time that it was asked: try again later',
+    ),
 }
 for _code in (
     *('InvalidAccessKeyId', 'SignatureDoesNotMatch', 'ExpiredToken', 'InvalidToken', 'TokenRefreshRequired'),
@@ -121,5 +155,10 @@ class RefusedError(Exception):
     @classmethod
     def of(cls, error: Exception) -> RefusedError:
         """Make it of an exception of botocore."""
-        name, *others = (kind.__name__ for kind in type(error).__mro__)
-        return cls(name, errno.EIO, tuple(others))
+        names = [kind.__name__ for kind in type(error).__mro__]
+        inner = getattr(error, 'kwargs', {}).get('error')  # what the connection says
+        while isinstance(inner, Exception):
+            if type(inner).__name__ in ('SSLCertVerificationError', 'CertificateError'):
+                names.insert(0, f'certificate {getattr(inner, "verify_code", 62)}')  # urllib3 compares hosts
+            inner = next(iter(inner.args), None)
+        return cls(names[0], errno.EIO, tuple(names[1:]))

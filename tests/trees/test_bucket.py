@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import sys
 import threading
 import time
@@ -14,15 +15,23 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import md5
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from botocore.exceptions import HTTPClientError
+from botocore.exceptions import ChecksumError, DataNotFoundError, HTTPClientError, ReadTimeoutError
+from botocore.exceptions import ConnectionError as BotoConnectionError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from one.api import One
 
 import fastindex
@@ -44,6 +53,7 @@ from fastindex.pipeline import scan
 from fastindex.tables.file import TableFile, open_table
 from fastindex.trees import Access, Tree, open_tree, store
 from fastindex.trees import bucket as objects
+from fastindex.trees.refusals import RefusedError
 from tests.support.broken import KINDS
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.strangers import STRANGERS
@@ -900,6 +910,16 @@ def test_what_a_store_refuses_gets_a_sentence_that_says_what_to_do(on_moto, prox
             open_tree(on_moto.root, access=Access(proxy.url))
 
 
+@pytest.mark.parametrize('status', [401, 403, 404, 405, 407, 429, *range(500, 505), 507])
+def test_a_status_with_a_code_that_nobody_knows_gets_a_sentence(status):
+    assert 'it failed' not in RefusedError('SomethingNew', others=(str(status),)).said
+
+
+@pytest.mark.parametrize('kind', [ReadTimeoutError, BotoConnectionError, ChecksumError, DataNotFoundError])
+def test_what_botocore_raises_gets_a_sentence(kind):
+    assert 'it failed' not in RefusedError.of(kind.__new__(kind)).said
+
+
 def test_a_region_that_leads_in_circles_is_told_wherever_the_circle_ends(monkeypatch):
     def fail(**_):
         raise HTTPClientError(error=RecursionError())  # as in the midst of a request
@@ -907,6 +927,51 @@ def test_a_region_that_leads_in_circles_is_told_wherever_the_circle_ends(monkeyp
     monkeypatch.setattr(store, '_client_of', lambda _: SimpleNamespace(list_objects_v2=fail))
     with pytest.raises(RootError, match='expected AWS_DEFAULT_REGION to name it'):
         open_tree('s3://bucket')
+
+
+CERTIFICATES = {  # name in it, first and last day from today on, whether it is trusted
+    'self-signed': ('localhost', -1, 9, False, 'expected AWS_CA_BUNDLE'),
+    'expired': ('localhost', -9, -1, True, 'has expired'),
+    'not yet valid': ('localhost', 1, 9, True, 'is the clock of this machine right'),
+    'of another host': ('other.example', -1, 9, True, 'is of another host'),
+    'trusted': ('localhost', -1, 9, True, 'there is nothing of this name'),
+}
+
+
+def write_certificate(path: Path, host: str, first: int, last: int) -> None:
+    """Write a certificate that signs itself, with its key; it holds from one day to another."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    today = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(today + timedelta(first))
+        .not_valid_after(today + timedelta(last))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(certificate.public_bytes(Encoding.PEM) + secret)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('kind', CERTIFICATES)
+def test_a_certificate_that_does_not_hold_gets_a_sentence_that_says_why(forget, monkeypatch, tmp_path, kind):
+    host, first, last, is_trusted, says = CERTIFICATES[kind]
+    path = tmp_path / 'certificate.pem'
+    write_certificate(path, host, first, last)
+    monkeypatch.setenv('AWS_MAX_ATTEMPTS', '1')
+    if is_trusted:
+        monkeypatch.setenv('AWS_CA_BUNDLE', str(path))
+    with ThreadingHTTPServer(('127.0.0.1', 0), SimpleHTTPRequestHandler) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # that the client hangs up
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        with pytest.raises(RootError, match=says):
+            open_tree('s3://bucket', access=Access(f'https://localhost:{server.server_port}'))
+        server.shutdown()
 
 
 SIGN_ON = '[profile lab]\nsso_start_url=https://a\nsso_region=us-east-1\nsso_account_id=1\nsso_role_name=r'
