@@ -14,7 +14,7 @@ from fastindex.names.verdicts import UuidVerdicts, Verdicts, judge_subfolder
 from fastindex.text import is_utf8
 from fastindex.trees import STATE_FOLDER, Folder, Kind, Tree
 
-__all__ = ['ANNEX', 'list_folders', 'sift']
+__all__ = ['ANNEX', 'list_folders', 'list_folders_in', 'sift']
 
 ANNEX = '/annex/objects/'  # is in what a link of git-annex says, and in the files that it has for links
 
@@ -124,30 +124,37 @@ def list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:
 
     Raises OSError if the folder cannot be listed.
     """
+    with tree.open_folder(path, tally) as folder:
+        return list_folders_in(folder, path, tally, follow_links=tree.follow_links)
+
+
+def list_folders_in(folder: Folder, path: str, tally: Tally, *, follow_links: bool) -> list[str]:
+    """List the names of the folders in an open folder. See `list_folders`; `path` is that below the root."""
     found: list[str] = []
     above = f'{path}/' if path else ''
-    with tree.open_folder(path, tally) as folder:
-        for names, kinds in folder.iter_names():
-            for name, kind in zip(names, kinds, strict=True):
-                if kind in (Kind.FILE, Kind.OTHER):
-                    continue
-                if kind != Kind.FOLDER and not _leads_to_folder(folder, name, kind, tally, above, tree):
-                    continue
-                if name.startswith('.'):
-                    if path or name != STATE_FOLDER:
-                        tally.skip(above + name, SkipReason.DOT_FOLDER)
-                elif is_system_folder(name):
-                    tally.skip(above + name, SkipReason.SYSTEM_FOLDER)
-                elif is_utf8(name):
-                    found.append(name)
-                else:
-                    tally.problem(above + name, Reason.NOT_UTF8)
+    for names, kinds in folder.iter_names():
+        for name, kind in zip(names, kinds, strict=True):
+            if kind in (Kind.FILE, Kind.OTHER):
+                continue
+            if kind != Kind.FOLDER and not _leads_to_folder(folder, name, kind, tally, above, follow_links):
+                continue
+            if name.startswith('.'):
+                if path or name != STATE_FOLDER:
+                    tally.skip(above + name, SkipReason.DOT_FOLDER)
+            elif is_system_folder(name):
+                tally.skip(above + name, SkipReason.SYSTEM_FOLDER)
+            elif is_utf8(name):
+                found.append(name)
+            else:
+                tally.problem(above + name, Reason.NOT_UTF8)
     return found
 
 
-def _leads_to_folder(folder: Folder, name: str, kind: int, tally: Tally, above: str, tree: Tree) -> bool:
+def _leads_to_folder(
+    folder: Folder, name: str, kind: int, tally: Tally, above: str, follow_links: bool
+) -> bool:
     try:
-        leads_to = _look_through(folder, name, kind, tally, above + name, tree.follow_links)
+        leads_to = _look_through(folder, name, kind, tally, above + name, follow_links)
     except OSError as error:
         if not name.startswith('.'):
             tally.error(above + name, error)

@@ -15,7 +15,7 @@ import time
 import uuid
 import zipfile
 import zlib
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from functools import partial
 from itertools import count
@@ -35,13 +35,16 @@ from fastindex import FindingsError, Query, ReleaseError
 from fastindex.errors import MissingExtraError
 from fastindex.jobs.release.archive import Source, _Packing
 from fastindex.jobs.release.pack import BIG_BYTES, FileTask, PackTask, SteadyFile
+from fastindex.jobs.release.preflight import find_aggregates
+from fastindex.jobs.release.tables import list_client_tables
 from fastindex.jobs.release.tars import TarZstFormat
 from fastindex.jobs.release.zips import ZipFormat
 from fastindex.trees import open_tree
+from fastindex.trees.exclude import leave_out
 from tests.support.cases import cases
 from tests.support.patience import turns
 from tests.support.tables import read, read_paths, stop_between_the_renames
-from tests.support.trees import SESSION, Fifo, Link, digest_of, grow
+from tests.support.trees import SESSION, Fifo, Link, Mode, digest_of, grow
 
 pytestmark = [
     # What one.api and one.alf.cache do, pandas 3 deprecates.
@@ -784,6 +787,38 @@ def test_what_one_has_beside_the_sessions_is_released_with_them(served, tmp_path
     parts = [unpack(tmp_path / f'z.part{part}.zip') for part in (1, 2)]
     assert [(part / AGGREGATE).exists() for part in parts] == [True, False]
     assert list(map(probes, parts)) == [['probe00'], ['probe01']]
+
+
+@pytest.mark.parametrize('follow_links', [True, False])
+def test_what_is_beside_the_sessions_is_whole_or_no_release(served, tmp_path, follow_links):
+    """What links lead to only where these are followed; a loop, or what cannot be looked into, is said."""
+    assert find_aggregates(open_tree(served, follow_links=follow_links)) == [(AGGREGATE, 8)]
+    tree = leave_out(open_tree(served), exclude=['aggregates/Subjects/lab/'], one_file_system=False)
+    assert find_aggregates(tree) == []
+    (served / 'insertions.pqt').rename(tmp_path / 'outside.pqt')
+    (served / 'insertions.pqt').symlink_to(tmp_path / 'outside.pqt')
+    tree = open_tree(served, follow_links=follow_links)
+    assert bool(list_client_tables(served, tree)) == follow_links
+    grow(served, {'aggregates/a': Link('.'), 'aggregates/b': Link('.')})
+    with pytest.raises(ReleaseError, match=r'aggregates/[ab]: link-loop') if follow_links else nullcontext():
+        assert find_aggregates(tree) == [(AGGREGATE, 8)]
+
+
+def test_aggregates_that_cannot_be_looked_into_are_said(open_folder):
+    grow(open_folder, {AGGREGATE: b'', 'aggregates/Subjects/shut/': Mode(0)})
+    with pytest.raises(ReleaseError, match='aggregates/Subjects/shut: permission-denied'):
+        find_aggregates(open_tree(open_folder))
+    (open_folder / 'aggregates').chmod(0)
+    with pytest.raises(ReleaseError, match='aggregates: it cannot be read'):
+        find_aggregates(open_tree(open_folder))
+    (open_folder / 'aggregates').chmod(0o755)
+
+
+def test_what_is_left_out_of_an_index_is_left_out_of_its_release(served, tmp_path):
+    fastindex.build(served, workers=1, exclude=['aggregates/'])
+    fastindex.release(served, tmp_path / 'x.zip', workers=1)
+    with zipfile.ZipFile(tmp_path / 'x.zip') as archive:
+        assert AGGREGATE not in archive.namelist()
 
 
 LABS = {f'lab{i}/Subjects/s1/2024-01-01/001/a.b.npy': NOISE[:300_000] for i in range(3)}

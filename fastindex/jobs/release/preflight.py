@@ -39,7 +39,7 @@ from fastindex.tables.metadata import Recipe
 from fastindex.text import escape, to_count
 from fastindex.trees import Measures, Tree
 from fastindex.trees.digests import ALGORITHMS
-from fastindex.trees.fate import list_folders
+from fastindex.trees.fate import list_folders, list_folders_in
 
 if TYPE_CHECKING:
     from fastindex.workers.pool import Dask
@@ -265,21 +265,24 @@ def count_findings(
 def find_aggregates(tree: Tree) -> list[tuple[str, int]]:
     """Find the files below `aggregates/`, which ONE makes of many sessions: their paths, and sizes in bytes.
 
-    Raises ReleaseError if one has a name that does not unpack everywhere.
+    Raises ReleaseError if one has a name that does not unpack everywhere, or something cannot be looked into.
     """
     found: list[tuple[str, int]] = []
-    paths = [AGGREGATES]
-    while paths:
-        path = paths.pop()
-        try:
-            paths += [f'{path}/{name}' for name in list_folders(tree, path, Tally())]
-            with tree.open_folder(path, Tally()) as folder:
-                names = [name for names, _ in folder.iter_names() for name in names if name[:1] != '.']
-                measures = folder.measure(names)
-        except OSError:  # most often there is none
-            continue
-        files = _list_files(path, names, measures)
-        found += zip(map(to_member, files), measures.sizes, strict=True)
+    tally = Tally()
+    try:
+        is_there = AGGREGATES in list_folders(tree, '', Tally())
+        for folder in tree.walk(AGGREGATES, tally) if is_there else ():
+            path = f'{AGGREGATES}/{folder.path}'.rstrip('/')
+            for name in list_folders_in(folder, path, tally, follow_links=tree.follow_links):
+                folder.enter(name)
+            names = [name for names, _ in folder.iter_names() for name in names if name[:1] != '.']
+            measures = folder.measure(names)
+            files = _list_files(path, names, measures)
+            found += zip(map(to_member, files), measures.sizes, strict=True)
+    except OSError as error:
+        raise_unreadable(AGGREGATES, error)
+    for problem in tally.problems:
+        raise ReleaseError(f'{problem}: what is below {AGGREGATES} is released as a whole, or not at all')
     return sorted(found)
 
 

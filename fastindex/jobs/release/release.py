@@ -47,6 +47,7 @@ from fastindex.progress import Bar, open_bar
 from fastindex.tables.file import TABLES
 from fastindex.text import escape, from_system, to_count, to_text
 from fastindex.trees import Tree, open_tree
+from fastindex.trees.exclude import leave_out
 from fastindex.workers.pool import Pool, check_workers, count_workers
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def release(
         if not dry_run:
             recover(target)  # before it is asked how it was made
         recipe, kept, is_apart = choose_making(target, namespace, ids_from, follow_symlinks)
+        tree = leave_out(tree, **recipe.leave_out)
         findings = count_findings(
             tree, follow_symlinks, recipe, force=force, workers=workers, dask=dask, progress=progress
         )
@@ -263,13 +265,13 @@ class _Plan(NamedTuple):
         """Choose what is the same whatever goes into which archive."""
         moment = _choose_moment(rows)
         sources = tuple(starmap(Source, find_descriptions(tree)))
-        name = from_system(os.path.basename(tree.root)) if name is None else name
+        name = to_text(from_system(os.path.basename(tree.root) if name is None else name))
         aggregates = tuple(starmap(Source, find_aggregates(tree)))
         return cls(tree, index, name, kind(moment), moment, manifest, sources, aggregates, beside)
 
     def split(self, path: Path, rows: Part, max_bytes: int, by: str) -> dict[Path, Part]:
         """Cut a release into parts, and name them."""
-        others = sum(2 * path.stat().st_size for path in list_client_tables(self.beside))
+        others = sum(2 * path.stat().st_size for path in list_client_tables(self.beside, self.tree))
         files = (*self.sources, *self.aggregates)
         extra_bytes = TABLE_BYTES + others + sum(source.size_bytes for source in files)
         parts = split_rows(
@@ -303,9 +305,8 @@ class _Plan(NamedTuple):
         except FastindexError:
             raise
         except OSError as error:
-            [path, *_] = parts
             raise ReleaseError(
-                f'{escape(path)}: the archive could not be written ({error.strerror or error}); '
+                f'{escape(first)}: the archive could not be written ({error.strerror or error}); '
                 f'what was there still is. {ask_about(error)}'.rstrip()
             ) from error
         return archives
@@ -318,7 +319,7 @@ class _Plan(NamedTuple):
             about = {'origin': self.name, 'date_created': date_created}
             write_tables(self.opened, part, scratch, **about)
             paths = [scratch / name for name in reversed(TABLES)]
-            paths += write_client_tables(self.beside, part, scratch, **about)
+            paths += write_client_tables(self.beside, self.tree, part, scratch, **about)
             tables = [Source(path.name, path.stat().st_size, path) for path in paths]
             write_archive(
                 part,

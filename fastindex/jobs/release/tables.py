@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from fastindex.errors import IdClashError, InvalidIndexError
 from fastindex.files import open_output, temporary_folder
@@ -25,7 +25,7 @@ from fastindex.tables.metadata import one_metadata, to_facts
 from fastindex.tables.reuse import FINGERPRINTS
 from fastindex.tables.schema import datasets_schema, sessions_schema
 from fastindex.tables.write import PairWriter
-from fastindex.trees import STATE_FOLDER
+from fastindex.trees import STATE_FOLDER, Tree
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
@@ -117,18 +117,22 @@ def _copy_index(folder: Path, to: Path) -> None:
                 shutil.copyfileobj(source, copy)
 
 
-def list_client_tables(folder: Path) -> list[Path]:
-    """List the tables that the client saved beside an index, as insertions.pqt."""
+def list_client_tables(folder: Path, tree: Tree) -> list[Path]:
+    """List the tables that the client saved beside an index, as insertions.pqt; of links as of the tree's."""
     found = []
     for path in sorted(folder.glob('*.pqt')):
         if path.name not in TABLES:
-            with suppress(InvalidIndexError), open_table(path) as file:
+            with suppress(InvalidIndexError), _open_beside(path, tree) as file:
                 found += [path] * is_of_client(path.name, file)
     return found
 
 
+def _open_beside(path: Path, tree: Tree) -> IO[bytes]:
+    return open_table(path, below=None if tree.follow_links else path.parent)
+
+
 def write_client_tables(
-    beside: Path, part: Part, folder: Path, *, origin: str, date_created: str
+    beside: Path, tree: Tree, part: Part, folder: Path, *, origin: str, date_created: str
 ) -> list[Path]:
     """Write what the tables that the client saved beside an index have of the sessions of a part.
 
@@ -138,8 +142,8 @@ def write_client_tables(
     """
     eids = pa.array(part.sessions['id'].to_list(), pa.string())
     written = []
-    for path in list_client_tables(beside):
-        with refusing_damage(path), open_table(path) as file:
+    for path in list_client_tables(beside, tree):
+        with refusing_damage(path), _open_beside(path, tree) as file:
             if 'eid' not in TableFile(path, file).schema.names:
                 continue
             rows = pq.ParquetFile(pa.PythonFile(file, 'r'), page_checksum_verification=True).read()
