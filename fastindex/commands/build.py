@@ -18,6 +18,7 @@ from fastindex.commands.output import (
     complain,
     print_json,
     show,
+    to_json,
     with_flags,
 )
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, OutputError, UsageError
@@ -330,12 +331,10 @@ def _open_changes(path: str | None) -> Iterator[Callable[[Change], None] | None]
     if path is None:
         yield None
         return
-    import json
-
     with open_output(path) as file:
 
         def write(change: Change) -> None:
-            file.write(f'{json.dumps(change.to_dict())}\n'.encode())
+            file.write(f'{to_json(change.to_dict())}\n'.encode())
             file.flush()  # a disk that is full shows before the index is in place
 
         yield write

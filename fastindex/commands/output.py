@@ -23,6 +23,7 @@ __all__ = [
     'paint',
     'print_json',
     'show',
+    'to_json',
     'with_flags',
 ]
 
@@ -110,11 +111,25 @@ def beside(out: str | None) -> AbstractContextManager[object]:
     return redirect_stdout(sys.stderr) if out is not None and is_stdout(out) else nullcontext()
 
 
-def print_json(value: object) -> None:
-    """Print one JSON object in a line."""
+_NOT_UTF8 = re.compile(r'(?<!\\)((?:\\\\)*)(?<!\\ud[89ab][0-9a-f]{2})\\udc([89a-f][0-9a-f])')
+"""In ASCII JSON, half of a character: a byte of a name that is not UTF-8."""
+
+
+def to_json(value: object) -> str:
+    r"""Write JSON that any parser takes: bytes of names that are not UTF-8 become `\xNN`, as in all text.
+
+    >>> print(to_json({'path': 'caf\udce9', 'other': '\U0001f42d'}))
+    {"path": "caf\\xe9", "other": "\ud83d\udc2d"}
+    """
     import json
 
-    give((json.dumps(value, default=str), '\n'))
+    text = json.dumps(value, default=str)
+    return _NOT_UTF8.sub(r'\1\\\\x\2', text) if '\\udc' in text else text
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object in a line."""
+    give((to_json(value), '\n'))
 
 
 class JsonItems:
@@ -139,12 +154,8 @@ class JsonItems:
         if self._lines:
             print_json({'summary': summary})
         else:
-            import json
-
             start = self._before if self._before != self._after else ''
-            give((f'{start}], "summary": {json.dumps(summary, default=str)}}}\n',))
+            give((f'{start}], "summary": {to_json(summary)}}}\n',))
 
     def _write(self, item: dict[str, Any]) -> None:
-        import json
-
-        give((self._before, json.dumps(item, default=str), '\n' if self._lines else ''))
+        give((self._before, to_json(item), '\n' if self._lines else ''))

@@ -7,12 +7,14 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 import fastindex
-from fastindex import cli
-from fastindex.commands.output import JsonItems, as_typed, paint
+from fastindex import cli, commands
+from fastindex.commands.output import JsonItems, as_typed, paint, to_json
+from fastindex.text import to_text
 from tests.support.trees import SESSION, digest_of
 
 TREE = {
@@ -74,6 +76,20 @@ def test_a_document_is_whole_however_many_objects_it_has(capsys, count):
     items.close({'count': count})
     names = [{'i': i} for i in range(count)]
     assert json.loads(capsys.readouterr().out) == {'names': names, 'summary': {'count': count}}
+
+
+@pytest.mark.parametrize(
+    'text', ['caf\udce9', '\U0001f42d', '\U0001f42d\udce9\udcff', '\\udce9', '\\\udce9', '\x1b']
+)
+def test_json_has_no_half_of_a_character_which_many_parsers_refuse(text):
+    assert json.loads(to_json([text])) == [to_text(text)]
+
+
+def test_all_json_of_the_commands_is_written_in_one_place():
+    found = [
+        path.name for path in Path(commands.__file__).parent.glob('*.py') if 'json.dumps' in path.read_text()
+    ]
+    assert sorted(found) == ['output.py', 'rows.py']  # the latter of frames, which have nothing but UTF-8
 
 
 class Terminal(io.StringIO):
