@@ -14,9 +14,15 @@ from typing import NoReturn
 from fastindex.commands import COMMANDS, make_parser
 from fastindex.commands.options import list_commands, suggest
 from fastindex.commands.output import complain, with_flags
-from fastindex.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastindexError, UsageError
+from fastindex.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    FastindexError,
+    UsageError,
+    explain_shortage,
+)
 from fastindex.text import escape
-from fastindex.workers.threads import explain_shortage
 
 __all__ = ['main']
 

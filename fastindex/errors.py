@@ -28,6 +28,10 @@ Trouble with a single path is no exception: it is a `Problem` in the summary.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     'EXIT_DIFFERENCES',
     'EXIT_DONE',
@@ -36,6 +40,7 @@ __all__ = [
     'EXIT_LOCKED',
     'EXIT_PROBLEMS',
     'EXIT_TERMINATED',
+    'SHORTAGE',
     'ClusterError',
     'EmptyTreeError',
     'ExampleError',
@@ -58,6 +63,8 @@ __all__ = [
     'UnknownSessionError',
     'UsageError',
     'WorkerError',
+    'explain_shortage',
+    'naming_shortage',
 ]
 
 EXIT_DONE = 0
@@ -175,3 +182,29 @@ class MissingExtraError(FastindexError, ModuleNotFoundError):
 
 class ReportError(FastindexError, OSError):
     """The report could not be written; what was there still is."""
+
+
+SHORTAGE = (
+    'this process may start no more threads or processes: expected more by ulimit -u, or in the container '
+    '(pids.max), or less by POLARS_MAX_THREADS=1; nothing was changed'
+)
+_SIGNS = ('Resource temporarily unavailable', 'WouldBlock', "can't start new thread", 'ThreadPoolBuildError')
+
+
+def explain_shortage(error: BaseException) -> str:
+    """Say of an exception of whatever library that it is for want of threads or processes; else ''."""
+    is_one = isinstance(error, OSError) and error.errno == errno.EAGAIN and error.filename is None
+    return SHORTAGE if is_one or any(sign in str(error) for sign in _SIGNS) else ''
+
+
+@contextmanager
+def naming_shortage() -> Iterator[None]:
+    """Raise WorkerError where a library gets no thread or process: in a block, or in all of a function."""
+    try:
+        yield
+    except FastindexError:
+        raise
+    except BaseException as error:  # the panic of polars is no Exception
+        if said := explain_shortage(error):
+            raise WorkerError(said) from error
+        raise

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from fastindex.errors import InvalidIndexError
+from fastindex.errors import InvalidIndexError, naming_shortage
 from fastindex.lazy import pa, pc
 from fastindex.names.alf import judge_file, judge_folder, split_revision
 from fastindex.tables.check import DIGEST, UNSAFE, UUID, check_pair, refusing_damage
@@ -43,8 +43,8 @@ def verify_index(folder: str | os.PathLike[str]) -> Iterator[Fault]:
     ...     print(fault.code, fault.remedy)
     empty-hash python -m fastindex ROOT writes it as it should be
     """
-    path = Path(folder)
-    with ExitStack() as stack:
+    with naming_shortage(), ExitStack() as stack:
+        path = Path(folder)
         files = [stack.enter_context(open_table(path / name)) for name in reversed(TABLES)]
         faults = list(_iter_table_faults(path, files))
     yield from judge_elsewhere(faults) if find_foreign(path) else faults

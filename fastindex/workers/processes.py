@@ -88,12 +88,6 @@ class Workers:
         except WorkerError:
             self.stop(kill=True)
             raise
-        except OSError as error:
-            self.stop(kill=True)
-            raise WorkerError(
-                f'{count} workers cannot be started ({_explain(error)}): nothing was changed; '
-                'try fewer workers, or more open files and processes (ulimit -n, ulimit -u)'
-            ) from error
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -180,7 +174,7 @@ class Workers:
             return
         self._most, most = count, self._most
         more = min(most, math.ceil(count * seconds / cpu_seconds)) - count
-        with suppress(OSError):  # so many files or processes are not allowed
+        with suppress(WorkerError):  # so many files or processes are not allowed
             for position in range(min(more, count)):
                 self._add_process(len(range(position, more, count)))
 
@@ -256,6 +250,24 @@ class Workers:
         reap([process.pid])
 
     def _add_process(self, threads: int, *, is_cell: bool = False) -> None:
+        """Start a process with so many threads. Raises WorkerError if the system gives no more."""
+        try:
+            process = self._start_process(threads)
+        except OSError as error:
+            raise WorkerError(
+                f'workers cannot be started ({_explain(error)}): nothing was changed; '
+                'try fewer workers, or more open files and processes (ulimit -n, ulimit -u)'
+            ) from error
+        added = [_Worker(process, *pipe, deque(), bytearray()) for pipe in process.pipes]
+        for worker in added:
+            self._poll.register(worker.result_fd, select.POLLIN)
+        if is_cell:
+            self._cell = added[0]
+        else:  # the first thread of each process comes before the second of any
+            self._workers = sorted([*self._workers, *added], key=_position)
+
+    @staticmethod
+    def _start_process(threads: int) -> _Process:
         with ExitStack() as theirs, ExitStack() as failed:
             their_pipes, our_pipes = [], []
             for _ in range(threads):
@@ -271,14 +283,7 @@ class Workers:
                 our_pipes.append((task_write, result_read))
             pid = start_child(their_pipes)
             failed.pop_all()
-        process = _Process(pid, our_pipes)
-        added = [_Worker(process, *pipe, deque(), bytearray()) for pipe in our_pipes]
-        for worker in added:
-            self._poll.register(worker.result_fd, select.POLLIN)
-        if is_cell:
-            self._cell = added[0]
-        else:  # the first thread of each process comes before the second of any
-            self._workers = sorted([*self._workers, *added], key=_position)
+        return _Process(pid, our_pipes)
 
 
 def _position(worker: _Worker) -> int:

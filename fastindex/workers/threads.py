@@ -6,24 +6,18 @@ Knows nothing of what the threads are for.
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
+from functools import cache
 
-from fastindex.errors import UsageError, WorkerError
+from fastindex.errors import SHORTAGE, UsageError, WorkerError
 from fastindex.text import escape
 from fastindex.workers.cpus import count_cpus
 
-__all__ = ['check_threads', 'explain_shortage']
+__all__ = ['check_polars', 'check_threads']
 
 POLARS_VARIABLE = 'POLARS_MAX_THREADS'
 SPARE = 4  # for what starts beside a pool: polars' cleaner, jemalloc, the pools of Arrow
-
-_SHORTAGE = (
-    'this process may start no more threads or processes: expected more by ulimit -u, or in the container '
-    f'(pids.max), or less by {POLARS_VARIABLE}=1; nothing was changed'
-)
-_SIGNS = ('Resource temporarily unavailable', 'WouldBlock', "can't start new thread", 'ThreadPoolBuildError')
 
 
 def check_threads(*, polars: bool) -> None:
@@ -43,14 +37,14 @@ def check_threads(*, polars: bool) -> None:
             started[-1].start()
     except (RuntimeError, MemoryError) as error:
         started.pop()
-        raise WorkerError(_SHORTAGE) from error
+        raise WorkerError(SHORTAGE) from error
     finally:
         end.set()
         for thread in started:
             thread.join()
 
 
-def explain_shortage(error: BaseException) -> str:
-    """Say of an exception of whatever library that it is for want of threads or processes; else ''."""
-    is_one = isinstance(error, OSError) and error.errno == errno.EAGAIN and error.filename is None
-    return _SHORTAGE if is_one or any(sign in str(error) for sign in _SIGNS) else ''
+@cache
+def check_polars() -> None:
+    """Check once that polars will get its threads, which it then has for good. See `check_threads`."""
+    check_threads(polars=True)

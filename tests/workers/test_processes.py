@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -185,6 +186,16 @@ def test_workers_that_cannot_be_started_are_an_error_and_none_stays():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert 'more open files' in done.stdout
     assert done.stdout.endswith('alone\n')
+
+
+def test_a_worker_that_cannot_be_replaced_is_an_error_of_ours(two_workers, monkeypatch):
+    def fail(pipes):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    list(two_workers.run(calls(double, [1])))
+    monkeypatch.setattr('fastindex.workers.processes.start_child', fail)
+    with pytest.raises(WorkerError, match=r'workers cannot be started \(Resource temporarily unavailable'):
+        list(two_workers.run(calls(die, [1])))
 
 
 def test_a_new_interpreter_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import inspect
 import os
 import re
 import shutil
@@ -12,7 +14,9 @@ import threading
 import pytest
 
 import fastindex
+from fastindex import WorkerError
 from fastindex.commands import COMMANDS
+from fastindex.workers.threads import check_polars
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.trees import SESSION, grow
 
@@ -44,13 +48,61 @@ def test_every_command_that_works_is_tried():
 
 @pytest.mark.parametrize('command', WORDS)
 def test_without_threads_a_command_ends_with_a_sentence(words_of, run, monkeypatch, command):
-    def fail(thread):
-        raise RuntimeError("can't start new thread")
-
     monkeypatch.setattr(threading.Thread, 'start', fail)
     code, _, err = run(*words_of(command))
     assert (code, err.count('\n')) == (2, 1), err
     assert FEW in err
+
+
+class Exhausted(os.PathLike):
+    """A path of which nobody can be told, as there are no more processes."""
+
+    def __fspath__(self):
+        raise BlockingIOError(errno.EAGAIN, 'Resource temporarily unavailable')
+
+
+def fail(*_, **__):
+    raise RuntimeError("can't start new thread")
+
+
+FUNCTIONS = [name for name in fastindex.__all__ if inspect.isfunction(getattr(fastindex, name))]
+
+
+@pytest.mark.parametrize('name', sorted({*FUNCTIONS} - {'eid', 'dataset_id'}))
+def test_every_public_function_says_it_by_an_error_of_ours(name):
+    function = getattr(fastindex, name)
+    parameters = inspect.signature(function).parameters.values()
+    paths = [
+        Exhausted()
+        for one in parameters
+        if one.default is one.empty and one.kind == one.POSITIONAL_OR_KEYWORD
+    ]
+    with pytest.raises(WorkerError, match=FEW):
+        list(function(*paths))
+
+
+@pytest.mark.parametrize('job', ['validate', 'verify'])
+def test_so_do_the_iterators_that_they_return(words_of, monkeypatch, job):
+    monkeypatch.setattr(f'fastindex.jobs.{job}.{job}.discover', fail)
+    found = getattr(fastindex, job)(words_of('info')[1], workers=1)
+    with pytest.raises(WorkerError, match=FEW):
+        next(found)
+
+
+def test_an_index_is_not_opened_where_polars_would_get_no_threads_and_says_so_later(words_of, monkeypatch):
+    root = words_of('info')[1]
+    index = fastindex.open(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, 'start', fail)
+        assert fastindex.open(root).facts == index.facts  # it has them by now
+        check_polars.cache_clear()
+        with pytest.raises(WorkerError, match=FEW):
+            fastindex.open(root)
+    for name in ('find_sessions', 'find_datasets'):
+        monkeypatch.setattr(f'fastindex.jobs.read.index.{name}', fail)
+    for ask in (index.search, index.find_sessions, index.find_datasets):
+        with pytest.raises(WorkerError, match=FEW):
+            ask()
 
 
 @pytest.mark.parametrize('wanted', ['0', '-1', 'many', '\u0663'])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from fastindex.errors import EmptyTreeError
+from fastindex.errors import EmptyTreeError, naming_shortage
 from fastindex.jobs.build.guard import refuse_to_lose
 from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, choose_trust, open_outcomes
 from fastindex.jobs.build.recipe import Wish, carry_on
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ['build', 'build_index', 'recover', 'run_stages']
 
 
+@naming_shortage()
 def build(
     root: str | os.PathLike[str],
     *,

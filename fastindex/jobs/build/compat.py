@@ -8,7 +8,7 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-from fastindex.errors import EmptyTreeError, UsageError
+from fastindex.errors import EmptyTreeError, UsageError, naming_shortage
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.build.scope import parse_only
@@ -22,6 +22,7 @@ __all__ = ['make_parquet_db']
 _logger = logging.getLogger(__name__)
 
 
+@naming_shortage()
 def make_parquet_db(
     root_dir: str | os.PathLike[str],
     out_dir: str | os.PathLike[str] | None = None,

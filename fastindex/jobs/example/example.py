@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastindex.errors import ExampleError, UsageError
+from fastindex.errors import ExampleError, UsageError, naming_shortage
 from fastindex.extras import require
 from fastindex.files import new_folder
 from fastindex.folders import open_file
@@ -97,6 +97,7 @@ class ExampleSummary:
     written: bool
 
 
+@naming_shortage()
 def write_example(
     folder: str | os.PathLike[str],
     *,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError
+from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError, naming_shortage
 from fastindex.extras import require
 from fastindex.jobs.read.search import (
     Moment,
@@ -33,6 +33,7 @@ from fastindex.tables.metadata import Recipe
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 from fastindex.text import escape, to_count, to_system
 from fastindex.trees import ACCESS_OPTIONS, Access, is_url
+from fastindex.workers.threads import check_polars
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -72,6 +73,9 @@ class Index:
     root: Path
     url: str | None = None
 
+    def __post_init__(self) -> None:
+        check_polars()
+
     @property
     def recipe(self) -> Recipe:
         """How the index was made."""
@@ -99,6 +103,7 @@ class Index:
         """
         return self._scan('datasets.pqt')
 
+    @naming_shortage()
     def search(
         self,
         *,
@@ -148,6 +153,7 @@ class Index:
         )
         return [UUID(eid) for eid in find_sessions(self.sessions, self.datasets, query)['id'].to_list()]
 
+    @naming_shortage()
     def find_sessions(self, **terms: Unpack[Terms]) -> pl.DataFrame:
         """Find sessions by the terms of `search`, in the same order, as a frame with their paths.
 
@@ -160,6 +166,7 @@ class Index:
         found = find_sessions(self.sessions, self.datasets, Query(**terms))
         return found.with_columns(self.session_paths(found).alias('path')).rename({'id': 'eid'})
 
+    @naming_shortage()
     def find_datasets(self, **terms: Unpack[Terms]) -> pl.DataFrame:
         """Find datasets by the terms of `search`, as a frame with their paths.
 
@@ -236,6 +243,7 @@ class Index:
             return pl.scan_parquet(file, glob=False)  # keeps the file, whatever becomes of its name
 
 
+@naming_shortage()
 def open(
     folder: str | os.PathLike[str],
     *,

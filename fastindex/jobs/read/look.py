@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from fastindex.errors import naming_shortage
 from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.read.info import Info, summarize
 from fastindex.lazy import pl
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ['info', 'search']
 
 
+@naming_shortage()
 def search(
     root: str | os.PathLike[str], *, index: str | os.PathLike[str] | None = None, **terms: Unpack[Terms]
 ) -> pl.DataFrame:
@@ -43,6 +45,7 @@ def search(
     return open_index(root if index is None else index, root=root).find_sessions(**terms)
 
 
+@naming_shortage()
 def info(root: str | os.PathLike[str], *, index: str | os.PathLike[str] | None = None) -> Info:
     """Count what is in an index.
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from fastindex.errors import FastindexError, ReleaseError
+from fastindex.errors import FastindexError, ReleaseError, naming_shortage
 from fastindex.files import open_outputs, temporary_folder
 from fastindex.folders import ask_about
 from fastindex.jobs.build.build import build, recover
@@ -62,6 +62,7 @@ TABLE_BYTES = 100_000
 """Most that the tables of a part have beside their rows, and the manifest and the archive beside theirs."""
 
 
+@naming_shortage()
 def release(
     root: str | os.PathLike[str],
     out: str | os.PathLike[str],

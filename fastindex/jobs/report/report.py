@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastindex.errors import ReportError, RootError, UsageError
+from fastindex.errors import ReportError, RootError, UsageError, naming_shortage
 from fastindex.files import find_target, open_output
 from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.report.contents import FindingGroup, gather, group_findings
@@ -53,6 +53,7 @@ class ReportSummary:
     findings: int | None
 
 
+@naming_shortage()
 def report(
     root: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -111,6 +112,7 @@ def report(
     )
 
 
+@naming_shortage()
 def write_report(
     index: Index,
     out: str | os.PathLike[str],

@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from fastindex.errors import InvalidIndexError, UsageError
+from fastindex.errors import InvalidIndexError, UsageError, naming_shortage
 from fastindex.records import Record
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import TABLES
@@ -39,6 +39,7 @@ class Restored(Record):
     kept: tuple[KeptIndex, ...]
 
 
+@naming_shortage()
 def restore(
     root: str | os.PathLike[str],
     *,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Self
 
-from fastindex.errors import UsageError
+from fastindex.errors import UsageError, naming_shortage
 from fastindex.jobs.validate.layout import NotingTree, survey
 from fastindex.jobs.validate.sessions import CheckResult, CheckTask, check
 from fastindex.names.findings import Finding
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ['Findings', 'validate']
 
 
+@naming_shortage()
 def validate(
     root: str | os.PathLike[str],
     *,
@@ -138,6 +139,7 @@ class Findings(Iterator[Finding]):
     def __iter__(self) -> Self:
         return self
 
+    @naming_shortage()
     def __next__(self) -> Finding:
         return next(self._findings)
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from fastindex.errors import UsageError
+from fastindex.errors import UsageError, naming_shortage
 from fastindex.jobs.verify.comparison import Comparison, choose_algorithm
 from fastindex.jobs.verify.expected import Share, expect
 from fastindex.jobs.verify.judge import Difference, Judge, Kind
@@ -47,6 +47,7 @@ MAX_PROBLEMS = 1000  # problems that are kept; all are counted
 MAX_PARTS = 2**16
 
 
+@naming_shortage()
 def verify(
     root: str | os.PathLike[str],
     *,
@@ -178,6 +179,7 @@ class Verification(Iterator[Difference]):
     def __iter__(self) -> Self:
         return self
 
+    @naming_shortage()
     def __next__(self) -> Difference:
         self._started = self._started or time.monotonic()
         try:
