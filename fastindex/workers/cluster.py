@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import uuid4
 
@@ -74,14 +75,15 @@ def _iter_landmarks(tree: Tree) -> Iterator[tuple[bytes, int]]:
     if not isinstance(base_of(tree), LocalTree):
         return
     root = os.fsencode(tree.root)  # the locale of a worker may be another one
-    with os.scandir(root) as entries:
-        names = sorted(
-            entry.name
-            for entry in entries
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(b'.')
-        )
-    for name in (b'.', *names[:MAX_LANDMARKS]):
-        yield name, os.lstat(os.path.join(root, name)).st_ino
+    count = 0
+    for name in (b'.', *sorted(os.listdir(root))):
+        with suppress(OSError):  # what cannot be looked at is a problem of the discovery
+            info = os.lstat(os.path.join(root, name))
+            if S_ISDIR(info.st_mode) and (name == b'.' or not name.startswith(b'.')):
+                yield name, info.st_ino
+                count += 1
+        if count > MAX_LANDMARKS:
+            return
 
 
 def _versions() -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -300,6 +301,23 @@ def test_a_worker_of_another_version_is_not_fit(root, name):
     expected = Requirements.here(LocalTree.open(str(root)))
     assert find_mismatch(expected) is None
     assert 'not 0.0: install the same' in find_mismatch(expected._replace(**{name: '0.0'}))
+
+
+def test_a_folder_that_cannot_be_looked_at_is_no_landmark_and_no_end(tmp_path, monkeypatch):
+    grow(tmp_path, {'lab/': None, 'odd/': None})
+    lstat = os.lstat
+
+    def fail(path):
+        if os.fsdecode(path).endswith('odd'):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return lstat(path)
+
+    monkeypatch.setattr(os, 'lstat', fail)
+    monkeypatch.setattr(
+        os, 'scandir', lambda path: fail(os.path.join(path, b'odd'))
+    )  # a type that is unknown
+    names = [name for name, _ in Requirements.here(LocalTree(str(tmp_path))).landmarks]
+    assert names == [b'.', b'lab']
 
 
 @pytest.mark.parametrize('left_out', [(), ('*.tmp',)])
