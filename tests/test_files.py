@@ -143,6 +143,49 @@ def test_nothing_else_has_a_way_of_its_own_to_write_a_file():
     assert found == WRITERS
 
 
+READERS = {
+    'commands/build.py': 'the file of --only-from, which may be a FIFO',
+    'tables/quality.py': 'the file of --qc, the same',
+    'workers/cluster.py': 'a scheduler file, the same',
+    'tables/bucket.py': 'in a folder of this user',
+    'trees/store.py': 'the same',
+    'jobs/release/archive.py': 'in a temporary folder',
+    'jobs/report/page.py': 'in this package',
+    'system.py': '/proc',
+    'workers/cpus.py': '/proc and /sys',
+    'workers/child.py': '/proc',
+}
+"""What opens a file by its path to read it, and why nobody can put a link or a FIFO in its place."""
+
+
+def is_reading(node: ast.AST) -> bool:
+    """Whether something opens a file by its path to read it: not by a descriptor, nor a folder of a tree."""
+    if isinstance(node, ast.Attribute):
+        return node.attr in ('read_text', 'read_bytes')
+    if not isinstance(node, ast.Call) or (not node.args and not node.keywords):
+        return False
+    called, words = ast.unparse(node.func), [ast.unparse(word) for word in node.args]
+    keywords = {keyword.arg for keyword in node.keywords}
+    is_mode = bool(words) and words[-1] in ("'rb'", "'r'")
+    if called.endswith('.open'):
+        return (is_mode or 'encoding' in keywords) and not words[0].startswith('fd')
+    return (
+        called == 'open'
+        and words[0] not in ('fd', 'folder')
+        and not any(word in ("'xb'", "'x'", "'w'") for word in words)
+    )
+
+
+def test_nothing_else_reads_a_file_by_its_path():
+    """All others go by the tree, or by `open_file` and `open_table`: these wait for no writer of a FIFO."""
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob('*.py')
+        if any(map(is_reading, ast.walk(ast.parse(path.read_text()))))
+    }
+    assert found - {'cli.py'} == set(READERS)
+
+
 def grow_unindexed(root: Path) -> Path:
     """Make a tree with an index that does not know its last dataset."""
     fastindex.build(grow(root, {f'{SESSION}/a.b.c': b'1'}), workers=1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from io import StringIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Self
 
 from fastindex.commands.output import paint
+from fastindex.files import find_temporary
 from fastindex.names.findings import Finding
 from fastindex.names.rule import Severity
 from fastindex.names.rules import RULES
@@ -45,10 +47,15 @@ class Groups:
         code = finding.code
         count = self._counts[code] = self._counts.get(code, 0) + 1
         if code not in self._lines:
-            file = SpooledTemporaryFile(MEMORY_BYTES, 'w+', encoding='utf-8')  # noqa: SIM115 - in the stack
-            self._lines[code] = self._files.enter_context(file)
+            self._lines[code] = self._files.enter_context(self._open())
         if self._max is None or count <= self._max:
             self._lines[code].write(f'  {finding}\n')
+
+    def _open(self) -> IO[str]:
+        """Open what holds the lines of a code: a file where they may be many."""
+        if self._max is not None:
+            return StringIO()
+        return SpooledTemporaryFile(MEMORY_BYTES, 'w+', encoding='utf-8', dir=find_temporary())
 
     def iter_lines(self) -> Iterator[str]:
         """Iterate over the lines of all groups, in the order of the codes."""

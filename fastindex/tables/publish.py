@@ -21,24 +21,26 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import IO, Self
 
 from xxhash import xxh3_128
 
-from fastindex.errors import FastindexError, PublishError
+from fastindex.errors import FastindexError, InvalidIndexError, PublishError
 from fastindex.folders import OpenFolder, ask_about, share
-from fastindex.names.problems import Problem
+from fastindex.names.problems import Problem, Reason
 from fastindex.system import keep_access, sync_file
-from fastindex.tables.file import TABLES
+from fastindex.tables.file import TABLES, open_table
 from fastindex.tables.foreign import refuse_foreign
 from fastindex.tables.lock import LOCK, lock_index
 from fastindex.tables.previous import count_kept, link_files, put_by
 from fastindex.tables.reuse import FINGERPRINTS, FOLDERS
-from fastindex.text import escape
+from fastindex.text import escape, to_text
 from fastindex.trees import STATE_FOLDER
 
-__all__ = ['PROBLEMS', 'STAGE', 'Stage']
+__all__ = ['PROBLEMS', 'STAGE', 'Stage', 'iter_problems']
 
 PROBLEMS = 'problems.jsonl'
 
@@ -48,6 +50,8 @@ EXTRAS = (PROBLEMS, FINGERPRINTS, FOLDERS)
 STAGE = 'stage'
 
 SEAL = 'ready'
+
+MAX_LINE_BYTES = 2**17  # of a problem: its path has 9 KB at most, and JSON may take six for one
 
 MAX_SEAL_BYTES = 4096  # a seal has three lines' worth of digests; what is longer is none of ours
 
@@ -304,6 +308,22 @@ class Stage:
                     self.state.remove(name, is_patient=is_patient)
         self.state.sync()
         put_by(self.folder, self.state, is_patient=is_patient)
+
+
+def iter_problems(path: Path, *, below: Path) -> Iterator[Problem]:
+    """Iterate over the problems in a file, as far as they are ours, whatever stands there.
+
+    below: a folder from which on no link is followed
+    """
+    try:
+        file = open_table(path, below=below)
+    except InvalidIndexError:  # there is none, or a FIFO
+        return
+    with file:
+        for line in iter(partial(file.readline, MAX_LINE_BYTES), b''):
+            with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                found = json.loads(line)
+                yield Problem(to_text(found['path']), Reason(found['reason']), int(found['errno']))
 
 
 def _drop_folder(above: OpenFolder, name: str) -> None:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, cast
 
 from fastindex.errors import UsageError
@@ -231,8 +232,14 @@ def read_ignore_file(root: str, *, follow_links: bool) -> tuple[str, ...]:
     path = os.path.join(root, IGNORE_FILE)
     try:
         flags = os.O_RDONLY | (0 if follow_links else system_flags('O_NOFOLLOW'))
-        with open(open_file(path, flags), 'rb') as file:
-            data = file.read(MAX_IGNORE_BYTES + 1)
+        fd = open_file(path, flags)
+        try:
+            if not S_ISREG(os.fstat(fd).st_mode):
+                raise UsageError(f'{escape(path)}: expected a file with patterns')
+            with open(fd, 'rb', closefd=False) as file:
+                data = file.read(MAX_IGNORE_BYTES + 1)
+        finally:
+            os.close(fd)
     except OSError as error:
         is_link = os.path.islink(path)
         if isinstance(error, FileNotFoundError) and not is_link:

@@ -11,35 +11,44 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import fastindex
 import fastindex.tables.target
+from fastindex.jobs.fix.fix import apply_plan, hold_root
+from fastindex.jobs.fix.plan import plan_fixes
 from tests.faults.exchange import exchange
 from tests.support.tables import stopping
 from tests.support.trees import SESSION, Link, grow
 
 pytestmark = pytest.mark.fault
 
-INFO = {
-    f'{SESSION}/_ibl_experiment.description.yaml': b'projects: [one]',
-    f'{SESSION}/raw_behavior_data/_iblrig_taskSettings.raw.json': b'{}',
+DESCRIPTION = f'{SESSION}/_ibl_experiment.description.yaml'
+SETTINGS = f'{SESSION}/raw_behavior_data/_iblrig_taskSettings.raw.json'
+AGGREGATE = 'aggregates/Subjects/all.trials.pqt'
+MISNAMED = 'lab/Subjects/s2/2024-01-01/1'
+TREE = {
+    **dict.fromkeys(['README.txt', 'LICENSE', AGGREGATE, f'{SESSION}/a.b.npy', f'{MISNAMED}/a.b.npy'], b'x'),
+    '.fastindexignore': b'no-such-name\n',
+    DESCRIPTION: b'projects: [x]',
+    SETTINGS: b'{}',
+    f'{SESSION}/caf\udce9.b.npy': b'a problem',
 }
-TREE = {'README.txt': b'about', 'LICENSE': b'CC0', f'{SESSION}/a.b.npy': b'x', **INFO}
+PROBLEMS = '.fastindex/problems.jsonl'
+PREVIOUS = [
+    '.fastindex/previous',
+    '.fastindex/previous/datasets.pqt',
+    '.fastindex/previous/fingerprints.parquet',
+]
 PATHS = [
     '.fastindex',
     '.fastindex/stage',
     *(f'.fastindex/stage/{name}' for name in ('datasets.pqt', 'sessions.pqt', 'ready', 'problems.jsonl')),
-    *(f'.fastindex/{name}' for name in ('lock', 'fingerprints.parquet', 'problems.jsonl')),
-    *('.fastindex/previous', '.fastindex/digests.journal'),
-    'datasets.pqt',
-    'sessions.pqt',
-    'README.txt',
-    'LICENSE',
-    'lab',
-    f'{SESSION}/a.b.npy',
-    *INFO,
-    f'{SESSION}/raw_behavior_data',
+    *('.fastindex/lock', '.fastindex/fingerprints.parquet', PROBLEMS, '.fastindex/digests.journal'),
+    *('.fastindex/previous', 'datasets.pqt', 'sessions.pqt'),
+    *('.fastindexignore', 'README.txt', 'LICENSE', 'lab', f'{SESSION}/a.b.npy'),
 ]
 """Everything in a root that a command opens, makes, renames or removes."""
 
@@ -92,7 +101,29 @@ class Exchanger:
 
 
 def build(root: Path, out: Path) -> None:
-    fastindex.build(root, workers=1, hash=['xxh128'], follow_symlinks=False, session_info=True)
+    fastindex.build(root, workers=1)
+
+
+def build_quick(root: Path, out: Path) -> None:
+    fastindex.build(root, workers=1, quick=True)
+
+
+def build_part(root: Path, out: Path) -> None:
+    fastindex.build(root, workers=1, only=[SESSION])
+
+
+def report(root: Path, out: Path) -> None:
+    fastindex.report(root, out / 'x.html', workers=1)
+
+
+def restore(root: Path, out: Path) -> None:
+    fastindex.restore(root)
+
+
+def fix(root: Path, out: Path) -> None:
+    findings = fastindex.validate(root, workers=1, follow_symlinks=False)
+    with hold_root(findings.task.tree.root) as stage:
+        apply_plan(plan_fixes(findings), stage)
 
 
 def finish(root: Path, out: Path) -> None:
@@ -106,7 +137,7 @@ def sweep(root: Path, out: Path) -> None:
 
 
 def release(root: Path, out: Path) -> None:
-    fastindex.release(root, out / 'x.tar.zst', workers=1, follow_symlinks=False)
+    fastindex.release(root, out / 'x.tar.zst', workers=1, follow_symlinks=False, force=True)
 
 
 def verify(root: Path, out: Path) -> None:
@@ -119,7 +150,10 @@ def validate(root: Path, out: Path) -> None:
 
 def prepare(template: Path, is_stopped: bool) -> None:
     grow(template, TREE)
-    fastindex.build(template, workers=1)
+    fastindex.build(template, workers=1, follow_symlinks=False, session_info=True, quick=True)
+    about = {'one_metadata': '{"date_created": "2024-01-01 00:00"}'}
+    beside = pa.table({'eid': [str(fastindex.eid(SESSION))]}).replace_schema_metadata(about)
+    pq.write_table(beside, template / 'insertions.pqt')
     outcomes = template.with_name('qc.csv')  # which the next runs carry on
     outcomes.write_text(f'session,rel_path,outcome\n{SESSION},a.b.npy,FAIL\n')
     fastindex.build(template, workers=1, hash=['xxh128'], qc=outcomes)
@@ -132,7 +166,20 @@ def prepare(template: Path, is_stopped: bool) -> None:
     grow(template, {f'{SESSION}/c.d.npy': b'y'})
 
 
-@pytest.mark.parametrize('command', [build, finish, sweep, release, verify, validate])
+COMMANDS: dict[Callable[[Path, Path], None], list[str]] = {
+    **dict.fromkeys([finish, sweep, verify, validate], PATHS),
+    build: [*PATHS, DESCRIPTION, SETTINGS, f'{SESSION}/raw_behavior_data'],
+    release: ['.fastindex', *PATHS[-6:], 'insertions.pqt', 'aggregates', AGGREGATE],
+    build_quick: ['.fastindex/folders.parquet', PROBLEMS, MISNAMED],
+    build_part: [PROBLEMS, 'datasets.pqt'],
+    restore: ['.fastindex', *PREVIOUS],
+    fix: ['.fastindex', 'lab', MISNAMED],
+    report: [PROBLEMS],
+}
+"""What opens, makes, renames or removes them: those that are as others do it, are tried once."""
+
+
+@pytest.mark.parametrize('command', COMMANDS)
 def test_nothing_outside_is_changed_or_read_whatever_becomes_a_link_at_whatever_moment(
     tmp_path, figure, command
 ):
@@ -140,8 +187,11 @@ def test_nothing_outside_is_changed_or_read_whatever_becomes_a_link_at_whatever_
     prepare(template, is_stopped=command in (finish, sweep))
     if command is sweep:
         (template / '.fastindex/stage/ready').unlink()
+    (tmp_path / 'undisturbed').mkdir()
+    root = shutil.copytree(template, tmp_path / 'undisturbed/root', symlinks=True)
+    command(root, root.parent)  # as nobody learns from a command that refuses all
     runs = 0
-    for path in PATHS:
+    for path in COMMANDS[command]:
         if command is verify and path in ('datasets.pqt', 'sessions.pqt'):
             continue  # who reads an index may have it elsewhere
         for at in count(1):

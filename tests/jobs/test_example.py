@@ -248,6 +248,10 @@ def test_other_files_are_not_written_over(tmp_path, readme):
         write_example(target, sessions=2)
     assert os.listdir(tmp_path) == ['x']
     assert (target / 'README.txt').read_text() == readme
+    (target / 'README.txt').unlink()
+    os.mkfifo(target / 'README.txt')  # nobody waits for who writes it
+    with pytest.raises(ExampleError, match='not empty'):
+        write_example(target, sessions=1)
 
 
 def test_a_file_in_the_way_is_not_written_over(tmp_path):

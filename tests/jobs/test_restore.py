@@ -14,6 +14,7 @@ from fastindex import InvalidIndexError, UsageError
 from fastindex.folders import OpenFolder
 from fastindex.tables.previous import iter_kept
 from fastindex.trees import fingerprints
+from tests.support.broken import nest
 from tests.support.strangers import by_the_builder
 from tests.support.tables import stop_between_the_renames, tables_digest
 from tests.support.trees import SESSION, grow
@@ -105,6 +106,15 @@ def test_any_of_them_is_put_back_and_the_others_stay(root, change, run):
     assert run('restore', root, '--number', 2, '--quiet')[0] == 0
     assert fastindex.open(root).facts['datasets'] == 2
     assert list_kept(root) == [(1, 3), (2, 4)]
+
+
+def test_what_is_kept_and_beside_may_say_anything(root, change, run):
+    change(root)
+    kept = root / '.fastindex/previous'
+    nest(kept)
+    assert json.loads(run('info', root, '--json')[1])['previous'] == []
+    assert [fault.code for fault in fastindex.verify_index(kept)] == ['damaged']
+    assert run('restore', root)[0] == 2
 
 
 def test_what_is_damaged_or_not_there_is_not_put_back(root, change, run):

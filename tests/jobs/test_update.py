@@ -477,6 +477,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Path], set[Path]]:
         (f'{SESSION}/alf', 'in a session'),
         (f'{SESSION}/a.b.npy', 'in a session'),
         ('lab/s1', 's1 is no date'),
+        ('lab\0lab2', 'NUL'),
         ('lab/Subjects/s1/2024-13-01', '2024-13-01 is no date'),
         ('lab/Subjects/s1/2024-01-01/0001', '0001 is no number'),
         ('lab/Subjects/s9', 'there is no lab/Subjects/s9'),

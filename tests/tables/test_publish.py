@@ -17,6 +17,8 @@ import pytest
 
 import fastindex
 from fastindex import EmptyTreeError, InvalidIndexError, LockedError, PublishError, folders
+from fastindex.names.problems import Problem, Reason
+from fastindex.tables.publish import iter_problems
 from fastindex.tables.target import open_stage, open_target
 from tests.support.patience import PATIENCE_SECONDS, turns, wait_until
 from tests.support.renames import COMMAND, EXECUTOR, run_watched
@@ -46,6 +48,24 @@ def test_no_file_beside_the_tables_ever_ends_like_one(make_tree, build, monkeypa
     build(root)
     build(root)
     assert {name for name in seen if name.endswith('.pqt')} == {'datasets.pqt', 'sessions.pqt'}
+
+
+def test_of_a_file_of_problems_what_is_ours_is_read_whatever_stands_there(tmp_path):
+    state = tmp_path / '.fastindex'
+    state.mkdir()
+    path, good = state / 'problems.jsonl', Problem('a/b', Reason.IO, 5)
+    strange = ['5', '[]', '{"path": 5, "reason": "io-error", "errno": 0}', '[' * 100_000, '"\\ud800"', '\0']
+    strange += [
+        '{"path": "\\ud800", "reason": "io-error", "errno": 1}',
+        '{"path": "x", "reason": "no", "errno": 0}',
+    ]
+    path.write_text('\n'.join([*strange, 'x' * 2**18, good.to_json(), '{']))
+    assert list(iter_problems(path, below=tmp_path)) == [good]
+    path.rename(tmp_path / 'outside')
+    for make in (Path.mkdir, os.mkfifo, lambda path: path.symlink_to('../outside'), lambda _: None):
+        make(path)
+        assert list(iter_problems(path, below=tmp_path)) == []
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def test_problems_are_kept_in_a_file_until_there_are_none(make_tree, build):

@@ -20,7 +20,7 @@ from fastindex.tables.metadata import Recipe
 from fastindex.trees import open_tree
 from fastindex.trees.disk import LocalTree
 from tests.support.tables import read_paths
-from tests.support.trees import SESSION, Link, grow
+from tests.support.trees import SESSION, Fifo, Link, grow
 
 TREE = {
     f'{SESSION}/alf/a.b.npy': b'1',
@@ -142,6 +142,16 @@ def test_what_is_no_pattern_is_refused(make_tree: Callable[..., Path], build: Ca
                 list(ask(root, exclude=patterns, workers=1))
     with pytest.raises(UsageError, match='one pattern'):
         build(root, exclude='raw')
+
+
+@pytest.mark.parametrize('place', [Link('../outside'), Fifo(), None, Link('nowhere')], ids=str)
+def test_patterns_are_read_out_of_a_plain_file_and_of_nothing_else(
+    make_tree: Callable[..., Path], place: object, tmp_path: Path
+) -> None:
+    (tmp_path / 'outside').write_text('lab')
+    root = make_tree({**TREE, '.fastindexignore/' if place is None else '.fastindexignore': place})
+    with pytest.raises(UsageError, match=r'fastindexignore: (this file cannot be read \(a link|expected a)'):
+        open_tree(root, follow_links=False)
 
 
 def test_an_empty_pattern_of_an_older_index_says_nothing() -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 from fastindex.errors import EmptyTreeError, naming_shortage
 from fastindex.jobs.build.guard import refuse_to_lose
 from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, choose_trust, open_outcomes
-from fastindex.jobs.build.recipe import Wish, carry_on
+from fastindex.jobs.build.recipe import Wish, carry_on, follows_links
 from fastindex.jobs.build.scope import Scope
 from fastindex.jobs.build.summary import Report, Summary
 from fastindex.jobs.build.tasks import iter_tasks
@@ -212,7 +212,8 @@ def build(
     overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
     with ExitStack() as stack:
         access = Access(endpoint, anonymous, requester_pays)
-        tree = open_tree(root, follow_links=follow_symlinks is not False, access=access)
+        follow = follows_links(target, follow_symlinks, fresh=fresh)
+        tree = open_tree(root, follow_links=follow, access=access)
         stack.callback(lambda: tree.close())
         folder, stage, mirror = _open_place(
             stack, target, access, force=force, overwrite=overwrite, check=check, dry_run=dry_run, wait_s=wait

@@ -6,6 +6,7 @@ of it nobody has asked for. Leaves to `fastindex.tables.foreign` what the tables
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,8 +18,9 @@ from fastindex.tables.file import TABLES
 from fastindex.tables.foreign import find_foreign, read_recipes
 from fastindex.tables.metadata import Recipe
 from fastindex.text import escape
+from fastindex.trees import is_url
 
-__all__ = ['Wish', 'carry_on']
+__all__ = ['Wish', 'carry_on', 'follows_links']
 
 
 class Wish(NamedTuple):
@@ -75,6 +77,14 @@ def carry_on(
             f'other tables (`ids_from`): leave one of the two out{says}'
         )
     return recipe, tuple(_iter_options(recipe, set(asked)))
+
+
+def follows_links(target: str | os.PathLike[str], wanted: bool | None, *, fresh: bool) -> bool:
+    """Tell whether links are followed, as far as it is known before the index is locked: none is in vain."""
+    if wanted is not None or fresh or is_url(target):
+        return wanted is not False
+    known = read_recipes(Path(os.path.realpath(target)), follow_links=False)
+    return all(recipe.follow_symlinks for recipe in known)
 
 
 def _has_tables(folder: Path) -> bool:

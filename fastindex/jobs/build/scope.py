@@ -85,6 +85,8 @@ def _find_below(given: str, root: str) -> str:
 def _judge(path: str) -> str:
     """Say what a path is that nobody can ask for; '' where it may be asked for."""
     names = path.split('/')
+    if '\0' in path:
+        return 'no path has a NUL'
     if path in ('', '.'):
         return 'this is the root'
     if names[0] in ('..', ''):

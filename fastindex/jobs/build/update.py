@@ -6,7 +6,6 @@ Leaves the rows that are carried over to `fastindex.tables.splice`, and the orde
 
 from __future__ import annotations
 
-import json
 import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,6 @@ from datetime import date as Date  # noqa: N812 - `date` is the word for the fol
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastindex.errors import InvalidIndexError, UsageError
@@ -29,10 +27,10 @@ from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline.discover import Discovery, Sessions
 from fastindex.pipeline.unchanged import Listings, LookTask
 from fastindex.tables.check import Published
-from fastindex.tables.file import GroupTable, open_table
+from fastindex.tables.file import GroupTable
 from fastindex.tables.merge import iter_rows
 from fastindex.tables.metadata import Recipe
-from fastindex.tables.publish import PROBLEMS, Stage
+from fastindex.tables.publish import PROBLEMS, Stage, iter_problems
 from fastindex.tables.reuse import FOLDERS, iter_folders
 from fastindex.tables.splice import Splice
 from fastindex.text import escape, is_utf8
@@ -88,14 +86,14 @@ class Selection(NamedTuple):
         def read_old() -> Iterator[tuple[bytes, Problem]]:
             nonlocal count
             folder = self.published.folder
-            for problem in _iter_problems(folder / STATE_FOLDER / PROBLEMS, folder):
+            for problem in iter_problems(folder / STATE_FOLDER / PROBLEMS, below=folder):
                 if self.is_carried(problem.path):
                     if problem.reason is Reason.UUID_TWICE:
                         rows.refuse_heir(problem.path)
                     count += 1
                     yield _session_key(problem.path, self.identity), problem
 
-        new = _iter_problems(stage.path / PROBLEMS, stage.path)
+        new = iter_problems(stage.path / PROBLEMS, below=stage.path)
         read_new = ((_session_key(one.path, self.identity), one) for one in new)
         stage.replace_problems(problem for (_, problem), _ in groupby(merge(read_old(), read_new)))
         return count
@@ -148,7 +146,8 @@ def select(
     doubtful: set[bytes] = set()
     known_folders: Iterator[tuple[str, str, str]] = iter(())
     if scope.quick:
-        problems = _iter_problems(published.folder / STATE_FOLDER / PROBLEMS, published.folder)
+        folder = published.folder
+        problems = iter_problems(folder / STATE_FOLDER / PROBLEMS, below=folder)
         doubtful = {_session_key(problem.path, identity) for problem in problems}
         known_folders = _iter_folders(published)
     for changed, _ in pool.run(iter_looks()):
@@ -257,21 +256,6 @@ def _list_below(sessions: pa.Table, path: str, identity: Identity) -> list[str]:
         is_there = pc.or_(is_there, pc.equal(sessions['lab'], names[0]))
     found: list[str] = sessions['id'].filter(is_there).to_pylist()
     return found
-
-
-def _iter_problems(path: Path, below: Path) -> Iterator[Problem]:
-    """Iterate over the problems in a file, as far as they are ours."""
-    try:
-        file = open_table(path, below=below)
-    except InvalidIndexError:
-        return
-    with file:
-        for line in file:
-            try:
-                found = json.loads(line)
-                yield Problem(found['path'], Reason(found['reason']), found['errno'])
-            except (ValueError, KeyError, TypeError):
-                continue
 
 
 def _session_key(path: str, identity: Identity) -> bytes:

@@ -42,8 +42,8 @@ def write_stage(
         keeps_facts=options.carries and options.recipe != Recipe(),
         with_folders=report.with_folders,
     )
-    rows = selection.open_splice(writer) if selection else writer
     try:
+        rows = selection.open_splice(writer) if selection else writer
         stage.write_problems(report.first_problems)
         rows.write_folders(pack_listings(dates) if dates else None)
         for result, hashed in scanned:

@@ -18,6 +18,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import date, timedelta
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastindex.errors import ExampleError, UsageError, naming_shortage
@@ -209,8 +210,9 @@ def _hash(text: str) -> int:
 def _read_marker(target: str) -> tuple[int, ...] | None:
     """Read format, sessions, seed and bytes of the example in `target`; None if there is none."""
     try:
-        with open(os.path.join(target, 'README.txt'), encoding='ascii', errors='replace') as file:
-            marker = _MARKER.fullmatch(file.readline(200))
+        fd = open_file(os.path.join(target, 'README.txt'), os.O_RDONLY)  # be it a FIFO
+        with open(fd, encoding='ascii', errors='replace') as file:
+            marker = _MARKER.fullmatch(file.readline(200)) if S_ISREG(os.fstat(fd).st_mode) else None
     except OSError:
         return None
     return tuple(map(int, marker.groups())) if marker else None

@@ -190,7 +190,12 @@ class _Planner:
             else:
                 if kind == Kind.FOLDER:
                     moved.append(new_path)
-        return [path for path in moved if self._look(path) is not None]
+        return list(filter(self._is_there, moved))
+
+    def _is_there(self, path: str) -> bool:
+        with suppress(_CannotFixError):  # a link has come on the way meanwhile
+            return self._look(path) is not None
+        return False
 
     def _plan(self, shown: str, fix: str) -> tuple[int, str]:
         path = old_path = self._find(shown)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fastindex.jobs.report.coverage import to_kinds, to_name, to_stem
 from fastindex.lazy import pl
 from fastindex.names.rule import Severity
-from fastindex.tables.publish import PROBLEMS
+from fastindex.tables.publish import PROBLEMS, iter_problems
 from fastindex.text import escape, to_count
 from fastindex.trees import STATE_FOLDER
 
@@ -90,14 +90,8 @@ def find_incomplete(index: Index, sessions: pl.DataFrame) -> Incomplete:
 
 def read_problems(index: Index) -> tuple[str, ...]:
     """Read the paths that could not be indexed in the run that made this index, with the reasons."""
-    import json
-
-    try:
-        with (index.folder / STATE_FOLDER / PROBLEMS).open(encoding='utf-8') as file:
-            found = [json.loads(line) for line in file]
-    except (OSError, ValueError):
-        return ()
-    return tuple(escape(f'{problem.get("path")}: {problem.get("reason")}') for problem in found)
+    found = iter_problems(index.folder / STATE_FOLDER / PROBLEMS, below=index.folder)
+    return tuple(escape(f'{problem.path}: {problem.reason}') for problem in found)
 
 
 def check_health(
