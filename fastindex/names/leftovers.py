@@ -78,6 +78,9 @@ DATA = frozenset(
 _NAME = '(?P<name>.+?)'
 _STEM, _EXTENSION = '(?P<stem>.+?)', r'\.(?P<extension>\w+)'
 _DATA = rf'(?P<name>.+\.(?:{"|".join(sorted(DATA))}))'
+_PIECES = {'7z', 'bin', 'bz2', 'cbin', 'dat', 'gz', 'log', 'raw', 'tar', 'xz', 'zip', 'zst'}
+"""What is written in numbered pieces: by recorders, where logs are rotated, of archives in parts."""
+_WHOLE = '|'.join(sorted(DATA - _PIECES))
 
 _TABLE = {
     Left.PLACEHOLDER: [
@@ -136,7 +139,8 @@ _TABLE = {
          rf'{_STEM}~[0-9]{{8}}-[0-9]{{6}}{_EXTENSION}', 'spikes.times~20240506-123456.npy'),
         ('Jupyter (nbformat, file checkpoints)',
          rf'{_STEM}-checkpoint{_EXTENSION}', 'spikes.times-checkpoint.npy'),
-        ('wget, curl (no-clobber): a number after the name', rf'{_DATA}\.[0-9]{{1,3}}', 'spikes.times.npy.1'),
+        ('wget, curl (no-clobber): a number after the name, from 1 on',
+         rf'(?P<name>.+\.(?:{_WHOLE}))\.[1-9][0-9]{{0,2}}', 'spikes.times.npy.1'),
         ('cp, mv: numbered backups', rf'{_NAME}\.~[0-9]+~', 'spikes.times.npy.~1~'),
     ],
     Left.RECORD: [

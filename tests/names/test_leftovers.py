@@ -115,7 +115,16 @@ def test_names_that_data_have_are_not_left_over():
     known = pq.read_table(fixture, columns=['rel_path'])['rel_path'].to_pylist()
     kept = ['ephys.raw.part', 'points.xyz.cloud', 'trials.conflict.npy', 'stroop.trials.conflict.npy']
     kept += ['ephys.raw.old', 'net.times.dvc', 'model.params_base.npy', 'probe.raw.imec-1.npy', 'a.b.npy.md5']
-    for path in [*known, *kept, 'spikes.times.npy.20240506', 'camera.times.v2.npy', 'sensor.box.1.temp']:
+    pieces = [f'ephys.chunk.{kind}.{n}' for kind in ('raw', 'bin', 'dat', 'log') for n in (0, 1, 12, '001')]
+    pieces += ['frames.all.zip.001', 'spikes.times.npy.0', 'spikes.times.npy.001', 'spikes.times.npy.1000']
+    for path in [
+        *known,
+        *kept,
+        *pieces,
+        'spikes.times.npy.20240506',
+        'camera.times.v2.npy',
+        'sensor.box.1.temp',
+    ]:
         name = path.rpartition('/')[2]
         assert not is_left_over(name)
         assert isinstance(verdicts_of('')[name], bytes) == spec.is_valid(name)
