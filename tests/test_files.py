@@ -573,6 +573,17 @@ def test_what_comes_meanwhile_is_not_replaced(tmp_path, has_nameless, overwrite,
 
 
 @pytest.mark.parametrize('has_nameless', [True, False])
+def test_two_that_write_one_output_at_once_do_not_meet(tmp_path, has_nameless, monkeypatch):
+    """As in two containers, where the number of each process is 1."""
+    if not has_nameless:
+        monkeypatch.setattr(os, 'O_TMPFILE', 0)
+    with open_output(tmp_path / 'x') as one, open_output(tmp_path / 'x') as other:
+        one.write(b'one')
+        other.write(b'other')
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {'x': b'one'}
+
+
+@pytest.mark.parametrize('has_nameless', [True, False])
 def test_any_name_will_do(tmp_path, has_nameless, monkeypatch):
     if not has_nameless:
         monkeypatch.setattr(os, 'O_TMPFILE', 0)

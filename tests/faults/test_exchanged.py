@@ -17,8 +17,6 @@ import pytest
 
 import fastindex
 import fastindex.tables.target
-from fastindex.jobs.fix.fix import apply_plan, hold_root
-from fastindex.jobs.fix.plan import plan_fixes
 from tests.faults.exchange import exchange
 from tests.support.tables import stopping
 from tests.support.trees import SESSION, Link, grow
@@ -121,9 +119,7 @@ def restore(root: Path, out: Path) -> None:
 
 
 def fix(root: Path, out: Path) -> None:
-    findings = fastindex.validate(root, workers=1, follow_symlinks=False)
-    with hold_root(findings.task.tree.root) as stage:
-        apply_plan(plan_fixes(findings), stage)
+    fastindex.plan_fixes(fastindex.validate(root, workers=1, follow_symlinks=False)).apply()
 
 
 def finish(root: Path, out: Path) -> None:

@@ -14,6 +14,7 @@ from fastindex import Changes, Problem, Reason
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.validate.sessions import CheckTask, check
+from fastindex.names.ids import UuidIdentity
 from fastindex.names.rules import RULES
 from fastindex.pipeline import scan as scan_module
 from fastindex.pipeline.shard import ROW_BYTES, iter_shards
@@ -136,6 +137,28 @@ def test_no_task_holds_more_than_its_limit_whatever_the_sessions_are(make_tree, 
             known = 0 if task.known is None else from_ipc(task.known).num_rows
             assert known < 16 + max(SIZES)
         assert max(len(result.continuation) for _, result in found) > (0 if run else 1)
+
+
+KINDS = {
+    'datasets': ('a.b.n{}', b''),
+    'problems': ('gone.b.n{}', Link('nowhere')),
+    'skips': ('notes{}.txt', b''),
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_scan_ends_with_the_session_by_which_it_holds_enough(make_tree, small_shards, kind):
+    name, content = KINDS[kind]
+    paths = [f's/2024-01-01/{i:03}' for i in range(1, 31)]
+    root = make_tree({f'{path}/{name.format(n)}': content for path in paths for n in range(7)})
+    keys = sorted(UuidIdentity().session_keys(paths))
+    tasks, seen = [scan_module.ScanTask(open_tree(root), UuidIdentity(), keys, list_skips=True)], 0
+    while tasks:
+        result = tasks.pop(0).run()
+        assert result.shard_sessions <= 3  # of seven each, where sixteen datasets or eleven others are enough
+        seen += result.shard_sessions
+        tasks = result.continuation + tasks
+    assert seen == len(paths)
 
 
 def test_a_result_counts_all_that_it_holds(make_tree, build, monkeypatch):

@@ -71,7 +71,7 @@ def takes_path(name):
     return first is not None and 'PathLike' in str(first.annotation)
 
 
-@pytest.mark.parametrize('name', filter(takes_path, fastindex.__all__))
+@pytest.mark.parametrize('name', list(filter(takes_path, fastindex.__all__)))
 def test_every_public_function_says_it_by_an_error_of_ours(name):
     function = getattr(fastindex, name)
     parameters = inspect.signature(function).parameters.values()

@@ -212,8 +212,7 @@ def build(
     overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
     with ExitStack() as stack:
         access = Access(endpoint, anonymous, requester_pays)
-        follow = follows_links(target, follow_symlinks, fresh=fresh)
-        tree = open_tree(root, follow_links=follow, access=access)
+        tree = open_tree(root, follow_links=follows_links(target, wish, fresh=fresh), access=access)
         stack.callback(lambda: tree.close())
         folder, stage, mirror = _open_place(
             stack, target, access, force=force, overwrite=overwrite, check=check, dry_run=dry_run, wait_s=wait

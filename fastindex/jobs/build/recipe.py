@@ -79,10 +79,10 @@ def carry_on(
     return recipe, tuple(_iter_options(recipe, set(asked)))
 
 
-def follows_links(target: str | os.PathLike[str], wanted: bool | None, *, fresh: bool) -> bool:
+def follows_links(target: str | os.PathLike[str], wish: Wish, *, fresh: bool) -> bool:
     """Tell whether links are followed, as far as it is known before the index is locked: none is in vain."""
-    if wanted is not None or fresh or is_url(target):
-        return wanted is not False
+    if wish.follow_symlinks is not None or fresh or is_url(target):
+        return wish.follow_symlinks is not False
     known = read_recipes(Path(os.path.realpath(target)), follow_links=False)
     return all(recipe.follow_symlinks for recipe in known)
 

@@ -188,9 +188,7 @@ def release(
             rows = select_rows(opened := open_unlinked(folder, root=Path(root)), select)
             plan = _Plan.make(tree, opened, rows, kind, name=name, manifest=manifest, beside=target)
             plan = plan if select is None else plan._replace(aggregates=())
-            parts = {path: rows}
-            if split_bytes is not None:
-                parts = plan.split(path, rows, split_bytes, split_by)
+            parts = plan.split(path, rows, split_bytes, split_by) if split_bytes is not None else {path: rows}
             for part_path in parts:
                 check_place(part_path, tree.root, overwrite=overwrite)
             archives = [_describe(*part) for part in parts.items()]
