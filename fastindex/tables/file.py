@@ -243,7 +243,7 @@ class TableFile:
 
         nulls: columns of which a null is given as it is, not refused
         groups: the row groups that are read; all if None
-        few: whether the batches are small and read by this thread alone, for whom holds several at once
+        few: whether the batches are small, for whom holds several at once
         """
         free = {*nulls, 'xxh128'} if self.facts.get(UNREAD) else nulls
         # A value that is stored once and meant a million times stays one until its length is known.
@@ -253,6 +253,7 @@ class TableFile:
             metadata=self.footer,
             read_dictionary=text,
             page_checksum_verification=True,
+            pre_buffer=False,  # as use_threads: else a thread is started, and no worker can be forked
         )
         try:
             for i in range(self.footer.num_row_groups) if groups is None else sorted(groups):
@@ -261,7 +262,7 @@ class TableFile:
                     limits.FEW_ROWS if few else limits.BATCH_ROWS,
                     row_groups=[i],
                     columns=columns,
-                    use_threads=not few,
+                    use_threads=False,
                 ):
                     if not batch.num_rows:
                         continue
@@ -346,7 +347,7 @@ class GroupTable:
             metadata=footer,
             read_dictionary=self._repeated,  # a tenth of the memory
             page_checksum_verification=True,
-            pre_buffer=False,  # else a thread is started, and no worker can be forked
+            pre_buffer=False,  # see `TableFile.iter_batches`
         )
 
     def ends_before(self, group: int, column: str, value: str) -> bool:

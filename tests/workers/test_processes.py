@@ -336,7 +336,8 @@ for run in runs:
 @pytest.mark.long
 def test_workers_of_each_kind_of_run_are_forked_as_nothing_has_started_a_thread_before(make_tree):
     root = make_tree({f'{SESSION}/a.b.npy': b'', 'lab/Subjects/s2/2024-01-01/001/a.b.npy': b''})
-    runs = ['--hash', '', '--quick', '--quick', '--new', f'--only {SESSION}', '--rehash', '--check']
+    ids = [f'--ids-from {root}', '', '--quick']
+    runs = ['--hash', '', '--quick', '--quick', '--new', f'--only {SESSION}', '--rehash', '--check', *ids]
     done = subprocess.run([sys.executable, '-c', FORKS, root, *runs], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b'')
 
