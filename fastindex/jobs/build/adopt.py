@@ -168,7 +168,7 @@ def remembering() -> Iterator[None]:
         raise InvalidIndexError(
             f'{str(error).removesuffix(f". {AGAIN}")}: what only this index knows, as the ids of other '
             'tables, qc and projects, cannot be carried on. It was left as it is; '
-            'python -m fastindex restore puts one back that was there before, and ',
+            'python -m fastindex restore ROOT puts one back that was there before, and ',
             hint='`fresh` goes on without',
         ) from error
 

@@ -323,7 +323,7 @@ class Report:
             yield (
                 'of sessions and datasets that are gone, or have other names now, the index before knew what '
                 f'this one does not: {", ".join(f"{name} of {count:,}" for name, count in lost.items())}; '
-                'python -m fastindex restore puts it back'
+                'python -m fastindex restore ROOT puts it back'
             )
         outcomes = None if self.carrier is None else self.carrier.outcomes
         if outcomes is not None and (unused := outcomes.list_unused()):
