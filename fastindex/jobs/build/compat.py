@@ -83,7 +83,7 @@ def make_parquet_db(
         _logger.warning('%d paths could not be indexed: %s', summary.problem_count, summary.problems_path)
     if not (summary.sessions and summary.datasets):
         missing = 'datasets' if summary.sessions else 'sessions'
-        warnings.warn(f'No {missing} found', RuntimeWarning, stacklevel=2)
+        warnings.warn(f'No {missing} found', RuntimeWarning, stacklevel=3)  # behind the decorator
     return out / 'sessions.pqt', out / 'datasets.pqt'
 
 
