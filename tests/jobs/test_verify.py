@@ -231,7 +231,7 @@ def test_a_part_that_is_none_is_refused(indexed, part):
 
 
 def test_fast_goes_with_nothing_else(indexed):
-    with pytest.raises(fastindex.UsageError, match='the fast level'):
+    with pytest.raises(fastindex.UsageError, match='`fast` counts the whole tree'):
         fastindex.verify(indexed, fast=True, hash=True)
 
 
