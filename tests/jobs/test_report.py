@@ -368,6 +368,9 @@ def test_a_browser_lists_the_sessions_that_lack_a_dataset(browser, write):
         ['lab', 's3', '2024-01-02', '001', 'a.b', 'lab/Subjects/s3/2024-01-02/1'],
     ]
     assert visit.ask(rows) == lacking
+    # On a narrow page what is missing breaks, and neither a date nor a path does.
+    spaces = f'[...{table}[0].cells].map(c => getComputedStyle(c).whiteSpace)'
+    assert visit.ask(spaces) == ['nowrap'] * 4 + ['normal', 'nowrap']
     health = visit.page.inner_text('#health')
     assert health.splitlines()[1].startswith('error')  # the worst first: the number without zeros
     assert '2 sessions without a dataset that most sessions have' in health

@@ -38,6 +38,7 @@ CONFIG: Spec = {
         'titleColor': _FAINT,
         'titleFontWeight': 'normal',
         'labelFontSize': 12,
+        'labelSeparation': 8,
         'titleFontSize': 12,
         'domainColor': _RULE,
         'tickColor': _RULE,

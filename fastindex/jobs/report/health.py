@@ -138,7 +138,7 @@ def _judge_index(info: Info, problems: Sequence[str]) -> Iterator[HealthLine]:
         names = ' and '.join(info.digests)
         text = f'Contents can be verified by {names}; an index does not record when that was done last.'
     else:
-        text = 'There are no digests: whether contents are as they were, nobody can tell.'
+        text = 'There are no digests, so nobody can tell whether contents have changed.'
     yield HealthLine('info', text, 'open')
 
 

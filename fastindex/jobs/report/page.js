@@ -76,7 +76,7 @@ function showTable(id, { columns, rows }, DataTable) {
     data: rows,
     columns: columns.map((title, place) => ({
       title,
-      className: isText[place] ? 'dt-left' : 'dt-right',
+      className: (isText[place] ? 'dt-left' : 'dt-right') + (title === 'missing' ? ' words' : ''),
       type: isText[place] ? 'string' : 'num',
       render: isText[place]
         ? text
