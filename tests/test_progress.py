@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import fastindex
 from fastindex import progress
 from fastindex.progress import open_bar
 
@@ -61,3 +62,13 @@ def test_a_notebook_has_a_bar(monkeypatch):
     bar = open_bar(total=10, unit='session', description='indexing', enabled=True)
     assert type(bar).__module__.startswith('tqdm')
     bar.close()
+
+
+def test_a_report_says_on_a_terminal_what_it_is_at(make_tree, build, monkeypatch, tmp_path, capsys):
+    root = make_tree({'s1/2024-01-01/001/a.b.npy': b''})
+    build(root)
+    monkeypatch.setattr('fastindex.jobs.report.report.render', lambda *_: '')
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
+    fastindex.report(root, tmp_path / 'r.html', progress=True, validate=False)
+    said = capsys.readouterr().err
+    assert said.index('reading the index ...') < said.index('drawing the page ...')

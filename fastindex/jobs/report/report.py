@@ -15,6 +15,7 @@ from fastindex.files import find_target, open_output
 from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.report.contents import FindingGroup, gather, group_findings
 from fastindex.jobs.report.page import check_extra, render
+from fastindex.progress import announce
 from fastindex.text import escape, to_text
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def write_report(
     if not (target.is_stream or target.path.lower().endswith(('.html', '.htm'))):
         raise UsageError(f'{escape(out)}: expected a name that ends in .html')
     with open_output(out, error=ReportError) as file:
-        contents = gather(index)
+        with announce('reading the index', enabled=progress):
+            contents = gather(index)
         groups, note = None, _NOT_ASKED
         if validate:
             groups = _judge_names(
@@ -150,7 +152,8 @@ def write_report(
             note = _NOT_THERE
         if title is None:
             title = os.path.basename(os.path.realpath(index.root)) or '/'
-        page = render(contents, groups, note, title).encode()
+        with announce('drawing the page', enabled=progress):
+            page = render(contents, groups, note, title).encode()
         file.write(page)
     return ReportSummary(
         path=to_text(out),
