@@ -436,9 +436,10 @@ def test_a_tree_that_got_the_ids_of_an_index_for_names_is_verified_by_it(make_tr
 
 
 def disown(folder: Path) -> None:
-    """Make the tables those of another program, in another order."""
+    """Make the tables those of another program, in another order, and forget that there was one of ours."""
     import pyarrow.parquet as pq
 
+    shutil.rmtree(folder / '.fastindex', ignore_errors=True)
     for name in ('sessions', 'datasets'):
         table = pq.read_table(folder / f'{name}.pqt')
         metadata = {key: value for key, value in table.schema.metadata.items() if key != b'fastindex'}

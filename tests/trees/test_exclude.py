@@ -144,7 +144,9 @@ def test_what_is_no_pattern_is_refused(make_tree: Callable[..., Path], build: Ca
         build(root, exclude='raw')
 
 
-@pytest.mark.parametrize('place', [Link('../outside'), Fifo(), None, Link('nowhere')], ids=str)
+@pytest.mark.parametrize(
+    'place', [Link('../outside'), Fifo(), None, Link('nowhere')], ids=['link', 'pipe', 'folder', 'dangling']
+)
 def test_patterns_are_read_out_of_a_plain_file_and_of_nothing_else(
     make_tree: Callable[..., Path], place: object, tmp_path: Path
 ) -> None:
