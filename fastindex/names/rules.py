@@ -19,6 +19,7 @@ _BY_SESSIONS = 'jobs.validate.sessions'
 _BY_VALIDATE = 'jobs.validate.validate'
 _BY_DIAGNOSE = 'names.diagnose'
 _BY_PROBLEMS = 'names.problems'
+_BY_INFO = 'pipeline.session_info'
 _BY_SIFT = 'trees.fate'
 _BY_VERDICTS = 'names.verdicts'
 _SESSION = 'lab/Subjects/s1/2024-05-06/001'
@@ -206,7 +207,7 @@ _RULES = [
     Rule('ALF502', _ERROR, 'damaged array or table', _BY_SESSIONS,
         'The .npy or Parquet file is not one, or was cut off: it has fewer bytes than its header says. '
         'Read with `deep`.', f'{_SESSION}/spikes.times.npy with 0 bytes'),
-    Rule('ALF503', _ERROR, 'damaged description of a session', _BY_PROBLEMS,
+    Rule('ALF503', _ERROR, 'damaged description of a session', _BY_INFO,
         'A file that says which projects and tasks a session is of, and that `session_info` fills in, cannot '
         'be understood, is larger than such a file may be, or says what no column holds: no search for them '
         'finds this session. Read with `deep`.',

@@ -779,7 +779,7 @@ def test_text_is_grouped_by_code_with_counts_and_first_paths(make_tree, run):
         {**GOOD, **{f'{SESSION}/notes{i}.txt': b'' for i in range(5)}, f'{SESSION}/x y/c.d.npy': b''}
     )
     code, out, err = run('validate', root, '--workers', 1)
-    *lines, last, hint = out.splitlines()
+    *lines, last, hint, how = out.splitlines()
     assert (code, err) == (1, '')
     assert lines == [
         'ALF201 error: name of a collection (1)',
@@ -795,6 +795,7 @@ def test_text_is_grouped_by_code_with_counts_and_first_paths(make_tree, run):
     ]
     assert re.fullmatch(rf'checked {root}: 1 session, 7 files in [\d.]+ s: 1 error, 5 warnings', last)
     assert '--explain' in hint
+    assert '--rename-script' in how
     _, out, _ = run('validate', root, '--workers', 1, '--all')
     assert out.count('notes') == 5
 

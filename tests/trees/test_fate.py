@@ -35,7 +35,7 @@ def test_trees_with_and_without_labs_mix(make_tree, build):
 @pytest.mark.parametrize(
     ('name', 'reason'),
     [
-        ('.spikes.times.npy.swp', 'dot-file'),
+        ('.spikes.times.npy.swp', 'left-over'),
         ('._spikes.times.npy', 'dot-file'),
         ('my file.v1.txt', 'not-a-dataset-name'),
         ('notes.txt', 'not-a-dataset-name'),
