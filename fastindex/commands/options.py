@@ -216,8 +216,8 @@ def prepare(*, dask: str | None = None, polars: bool = False) -> None:
 
     Let pyarrow be imported without numpy and without the file systems of the clouds. Where numpy is installed
     this saves 80 ms, a fifth of the whole run on the example; and OpenBLAS's threads, with which this process
-    could not be forked. The file systems take 5 ms. Dask does not do without them. Collections during imports
-    alone cost 5 % of that run.
+    could not be forked. The file systems take 5 ms, and cloudpickle 9 where it is. Dask needs them all.
+    Collections during imports alone cost 5 % of that run.
 
     polars: whether the command imports it: then there are threads for it, or WorkerError
     """
@@ -229,6 +229,6 @@ def prepare(*, dask: str | None = None, polars: bool = False) -> None:
         logging.disable(logging.ERROR)  # what Dask's modules say of a lost scheduler, our own errors say
         return
     clouds = (f'pyarrow._{name}fs' for name in ('s3', 'azure', 'gcs'))
-    for name in ('numpy', *clouds, 'pyarrow._hdfs'):
+    for name in ('numpy', 'cloudpickle', *clouds, 'pyarrow._hdfs'):
         if name not in sys.modules:
             sys.modules[name] = None  # type: ignore[assignment]

@@ -74,7 +74,7 @@ class Workers:
 
     def __init__(self, count: int, most: int | None = None) -> None:
         self._most = most or count
-        self._took = [0.0, 0.0]  # of the tasks that are done: seconds, and seconds of a CPU
+        self._took = [0.0, 0.0]  # of the tasks that are done: seconds (in no queue), and those of a CPU
         self._workers: list[_Worker] = []
         self._poll = select.poll()
         self._retry: deque[_Sent] = deque()

@@ -400,6 +400,33 @@ def test_workers_that_compute_or_were_counted_stay_as_many(monkeypatch):
         workers.stop(kill=True)
 
 
+def compute(_: object) -> None:
+    end = time.thread_time() + 0.01
+    while time.thread_time() < end:
+        pass
+
+
+@pytest.mark.skipif(not os.path.exists(child._QUEUED), reason='only Linux tells who waits for a CPU')
+def test_workers_that_wait_for_a_cpu_that_others_have_stay_as_many(monkeypatch):
+    set_cpus(monkeypatch, 2)
+    for module in ('child', 'pool'):
+        monkeypatch.setattr(f'fastindex.workers.{module}.may_fork', lambda: True)
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})  # one for all: they and those that they start
+    others = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(8)]
+    try:
+        with Pool(2, most=16) as pool:
+            started = time.monotonic()
+            list(pool.run(calls(compute, range(20))))
+            assert time.monotonic() - started > 3 * 20 * 0.01  # they have waited
+            assert pool.workers == 2
+    finally:
+        os.sched_setaffinity(0, cpus)
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 def open_files_of(pid: int) -> list[str]:
     """What a process has open, but for folders: where each descriptor leads."""
     fds = Path('/proc', str(pid), 'fd')
@@ -414,7 +441,8 @@ def test_a_worker_has_nothing_of_its_parent_open_but_its_own_pipes(tmp_path):
         for pool in (one, other):  # the second is forked where the first has its pipes
             pids = {pid for pid, _ in pool.run(calls(whoami, range(20)))}
             for pid in pids:
-                pipes = [path for path in open_files_of(pid) if path not in ours]
+                fds = [path for path in open_files_of(pid) if path not in ours]
+                pipes = [path for path in fds if path != f'/proc/{pid}/task/{pid}/schedstat']  # of itself
                 assert len(pipes) == 2, pipes
                 seen += pipes
         assert len(seen) == len(set(seen))
