@@ -113,7 +113,7 @@ $(PEERS): $(DEV)
 	@touch $@
 
 bench: $(PEERS)  ## measure on the example against all yardsticks: a few minutes; updates the documentation
-	$(BIN)/python -m benchmarks.speed example example-hash example-rerun example-verify example-verify-hash --data bench-data
+	$(BIN)/python -m benchmarks.speed session example example-hash example-rerun example-verify example-verify-hash --data bench-data
 	$(BIN)/python -m benchmarks.release --data bench-data
 	$(BIN)/python -m benchmarks.client --data bench-data
 	$(BIN)/python -m benchmarks.look --data bench-data

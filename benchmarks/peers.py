@@ -47,6 +47,7 @@ VERIFY = Command(
 )
 VERIFY_HASH = Command('fastindex verify --hash', VERIFY.template + ' --hash')
 BUILD = Command('a build', FASTINDEX.template)
+PARQUET = Command("python -c 'import pyarrow.parquet'", "{python} -c 'import pyarrow.parquet'")
 BUILD_HASH = Command('a build with `--hash`', FASTINDEX_HASH.template)
 
 
@@ -63,6 +64,8 @@ class Scenario(NamedTuple):
         What our command is compared with, each with its goal for ours / theirs.
     before
         What runs once, untimed: an index that is to be there.
+    is_cpu
+        Whether the CPU seconds of all processes are compared, in place of those on the clock.
     """
 
     title: str
@@ -71,6 +74,7 @@ class Scenario(NamedTuple):
     peers: tuple[tuple[Command, str], ...]
     note: str = ''
     before: Command | None = None
+    is_cpu: bool = False
 
 
 SCENARIOS = {
@@ -94,6 +98,9 @@ SCENARIOS = {
         'example',
         HASH_RERUN,
         ((PLAIN_RERUN, '<= 1.1'),),
+    ),
+    'session': Scenario(
+        'one session, the fixed cost', 'session', FASTINDEX, ((PARQUET, '<= 1.2'),), is_cpu=True
     ),
     '1m': Scenario(
         '1 M files',

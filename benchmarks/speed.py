@@ -15,6 +15,7 @@ from benchmarks.measure import (
     cost_of,
     make_words,
     race,
+    race_costs,
     ratio_of,
     scratch_folder,
     write_results,
@@ -36,7 +37,10 @@ def run_scenario(scenario: Scenario, data: Path, *, rounds: int) -> list[Measure
         made_words = make_words(scratch, **words)
         if scenario.before is not None:
             cost_of(scenario.before, made_words, scratch)
-        seconds = race(commands, made_words, scratch, rounds=rounds)
+        costs = race_costs(commands, made_words, scratch, rounds=rounds)
+    seconds = {
+        name: [cost.cpu if scenario.is_cpu else cost.wall for cost in runs] for name, runs in costs.items()
+    }
     ours = seconds[scenario.ours.name]
     return [
         Measurement(
@@ -46,6 +50,7 @@ def run_scenario(scenario: Scenario, data: Path, *, rounds: int) -> list[Measure
             goal,
             ours=ours,
             theirs=seconds[peer.name],
+            measured_in='CPU s' if scenario.is_cpu else 's',
             commands=[scenario.ours.template, peer.template],
             note=scenario.note if seconds[peer.name] else 'missing',
         )
