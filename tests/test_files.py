@@ -145,7 +145,7 @@ def test_nothing_else_has_a_way_of_its_own_to_write_a_file():
 
 READERS = {
     'commands/build.py': 'the file of --only-from, which may be a FIFO',
-    'tables/quality.py': 'the file of --qc, the same',
+    'tables/qc_file.py': 'the file of --qc, the same',
     'workers/cluster.py': 'a scheduler file, the same',
     'tables/bucket.py': 'in a folder of this user',
     'trees/store.py': 'the same',

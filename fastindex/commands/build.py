@@ -25,7 +25,7 @@ from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, OutputE
 from fastindex.files import open_output
 from fastindex.names.problems import Skip
 from fastindex.system import quote
-from fastindex.tables.metadata import REVISIONS
+from fastindex.tables.recipe import REVISIONS
 from fastindex.text import as_utf8, escape, to_text
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from fastindex.names.alf import SkipReason, judge_date, judge_number
 from fastindex.names.ids import Identity
 from fastindex.names.problems import Doubt, Reason, Tally
 from fastindex.pipeline.shard import Listed
-from fastindex.pipeline.unchanged import Listings, take_noted
+from fastindex.pipeline.unchanged_folders import Listings, take_noted
 from fastindex.text import escape
 from fastindex.trees import ListsAhead, Tree
 from fastindex.trees.fate import list_folders
@@ -72,7 +72,7 @@ class Discovery(NamedTuple):
     subjects: list[str]  # paths of subjects that are to be looked into yet
     tally: Tally
     listed: Listed | None = None  # what the tree has listed ahead, where it does; to be closed
-    noted: dict[str, str] | None = None  # what is then known of dates: see `pipeline.unchanged.Listings`
+    noted: dict[str, str] | None = None  # what is then known of dates: see `unchanged_folders.Listings`
 
     def add(self, other: Discovery) -> None:
         """Add what a worker has found."""

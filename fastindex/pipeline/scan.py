@@ -22,7 +22,7 @@ from fastindex.pipeline import shard
 from fastindex.pipeline.big import HashResult, HashTask
 from fastindex.pipeline.rows import Rows, SessionRows, datasets_rows, sessions_rows, sort_rows, to_hex_digests
 from fastindex.pipeline.session_info import SessionInfo
-from fastindex.pipeline.unchanged import pack_folders
+from fastindex.pipeline.unchanged_folders import pack_folders
 from fastindex.pipeline.walk import SessionWalk
 from fastindex.tables.journal import Recorder
 from fastindex.tables.reuse import KnownRows

@@ -21,7 +21,7 @@ from fastindex.tables.check import DIGEST, UNSAFE, UUID, check_pair, refusing_da
 from fastindex.tables.faults import Fault, judge_elsewhere
 from fastindex.tables.file import TABLES, UNREAD, TableFile, open_table, to_object
 from fastindex.tables.foreign import find_foreign, is_of_client
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 
 __all__ = ['verify_index']

@@ -19,7 +19,7 @@ from fastindex.names.alf import SessionParts
 from fastindex.names.ids import NAMESPACE
 from fastindex.records import Record
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
-from fastindex.tables.quality import Outcomes
+from fastindex.tables.qc_file import Outcomes
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, KnownTables
 from fastindex.text import escape

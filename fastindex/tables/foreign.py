@@ -16,7 +16,7 @@ from fastindex import limits
 from fastindex.errors import ForeignTableError, InvalidIndexError
 from fastindex.names.ids import eid
 from fastindex.tables.file import TABLES, find_footer, open_table, to_object
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 

@@ -26,7 +26,7 @@ from fastindex.folders import OpenFolder, open_below, share
 from fastindex.lazy import pa
 from fastindex.names.ids import Text, UuidIdentity
 from fastindex.tables.check import Published
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.reuse import COLUMN_OF_ALGORITHM, STATE_CODES, KnownIndex, numbers_of, text_of
 from fastindex.tables.schema import from_ipc, to_ipc
 from fastindex.trees import STATE_FOLDER

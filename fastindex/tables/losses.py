@@ -20,7 +20,7 @@ from fastindex.errors import UsageError
 from fastindex.lazy import pc
 from fastindex.tables.changes import OwnedRows, RangeChanges
 from fastindex.tables.check import Tables
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.sources import KnownTables
 
 __all__ = ['Limit', 'Losses', 'Missing', 'has_own']

@@ -24,7 +24,7 @@ from fastindex.names.ids import UuidIdentity
 from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES, GroupTable
 from fastindex.tables.merge import LAST
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import fingerprints_schema, folders_schema, from_ipc, to_ipc
 from fastindex.trees import STATE_FOLDER
 from fastindex.trees.digests import Digests

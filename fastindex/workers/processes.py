@@ -12,7 +12,6 @@ at work does not say which one it died of: each of them is tried again in a proc
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import signal
@@ -26,6 +25,7 @@ from fastindex.text import escape
 from fastindex.workers import Task
 from fastindex.workers.child import END, enlarge, kill_child, read_message, reap, start_child, to_message
 from fastindex.workers.cpus import count_cpus
+from fastindex.workers.growth import Growth
 
 __all__ = ['DEATHS', 'MAX_DEATHS', 'Workers']
 
@@ -33,8 +33,6 @@ TASKS_PER_WORKER = 4
 """Tasks that a worker has at once: enough that none waits while this process is busy for 30 ms."""
 
 MAX_DEATHS = 3  # workers that may die of one task
-MEASURED_SECONDS = 0.02  # of each worker, before it is judged whether it waits for the disk
-MOSTLY = 3  # seconds for one of a CPU: fewer are those of a machine that has other work too
 DEATHS = object()
 """What `Workers.collect` gives for a task of which `MAX_DEATHS` workers died, in place of a result."""
 
@@ -73,18 +71,15 @@ class Workers:
     """
 
     def __init__(self, count: int, most: int | None = None) -> None:
-        self._most = most or count
-        self._took = [0.0, 0.0]  # of the tasks that are done: seconds (in no queue), and those of a CPU
+        self._growth = Growth(most or count)
         self._workers: list[_Worker] = []
         self._poll = select.poll()
         self._retry: deque[_Sent] = deque()
         self._suspects: deque[_Sent] = deque()
         """Tasks of a process that died with several at work: each is tried alone, one after the other."""
         self._cell: _Worker | None = None  # runs the first of the suspects; is not among the others
-        processes = min(count, count_cpus())
         try:
-            for position in range(processes):
-                self._add_process(len(range(position, count, processes)))
+            self._add(count, count_cpus())
         except WorkerError:
             self.stop(kill=True)
             raise
@@ -156,27 +151,14 @@ class Workers:
         """Read a result, with the token of its task; EOFError where the worker is dead."""
         is_error, value, took = read_message(worker.result_fd)
         task = worker.tasks.popleft()
-        if len(self._workers) < self._most:
-            self._look_at_waiting(*took)
+        if more := self._growth.count_more(len(self), *took):
+            with suppress(WorkerError):  # so many files or processes are not allowed
+                self._add(more, len(self))
         if is_error:
             raise value
         if worker is self._cell:
             self._release()
         return task.token, value
-
-    def _look_at_waiting(self, seconds: float, cpu_seconds: float) -> None:
-        """Add workers, where those that there are mostly wait; once, as those of one process always do."""
-        self._took[0] += seconds
-        self._took[1] += cpu_seconds
-        seconds, cpu_seconds = self._took
-        count = len(self._workers)
-        if seconds < MEASURED_SECONDS * count or seconds < MOSTLY * cpu_seconds:
-            return
-        self._most, most = count, self._most
-        more = min(most, math.ceil(count * seconds / cpu_seconds)) - count
-        with suppress(WorkerError):  # so many files or processes are not allowed
-            for position in range(min(more, count)):
-                self._add_process(len(range(position, more, count)))
 
     def _replace(self, process: _Process) -> Iterator[tuple[Any, Any]]:
         """Put a new process in the place of a dead one, each of whose workers was at the first of its tasks.
@@ -248,6 +230,11 @@ class Workers:
             self._cell = None
         kill_child(process.pid)  # it may have closed a pipe, and nothing else
         reap([process.pid])
+
+    def _add(self, count: int, processes: int) -> None:
+        """Add so many workers, as threads of so many processes, or of one each where they are fewer."""
+        for position in range(min(count, processes)):
+            self._add_process(len(range(position, count, processes)))
 
     def _add_process(self, threads: int, *, is_cell: bool = False) -> None:
         """Start a process with so many threads. Raises WorkerError if the system gives no more."""

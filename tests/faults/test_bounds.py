@@ -27,7 +27,7 @@ import fastindex
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.names.problems import Tally
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.trees import Folder, fingerprints
 from fastindex.trees import digests as digesting
 from fastindex.trees.disk import LocalTree

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import fastindex
 from fastindex import Summary, UsageError
-from fastindex.tables.metadata import Recipe
 from fastindex.tables.publish import Stage
+from fastindex.tables.recipe import Recipe
 from fastindex.trees import Measures, fingerprints, kernel
 from fastindex.trees.digests import Hasher
 from fastindex.trees.fingerprints import FIELDS, NO_FINGERPRINT, check_trust

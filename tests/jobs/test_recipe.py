@@ -13,7 +13,7 @@ import fastindex
 from fastindex import UsageError
 from fastindex.jobs.build.recipe import Wish
 from fastindex.tables.foreign import read_recipes
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from tests.support.strangers import of_a_database
 from tests.support.tables import read, stop_between_the_renames, tables_digest
 from tests.support.trees import Link, grow

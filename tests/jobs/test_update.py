@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import fastindex
 from fastindex import EmptyTreeError, InvalidIndexError, LockedError, LossError, Summary, UsageError
 from fastindex.jobs.build.scope import parse_only
-from fastindex.pipeline.unchanged import LookTask
+from fastindex.pipeline.unchanged_folders import LookTask
 from fastindex.tables.target import open_target
 from fastindex.trees import Measures, fingerprints, kernel, open_tree
 from fastindex.trees.exclude import OneDeviceTree

@@ -18,7 +18,7 @@ from fastindex.names.ids import UuidIdentity
 from fastindex.names.rules import RULES
 from fastindex.pipeline import scan as scan_module
 from fastindex.pipeline.shard import ROW_BYTES, iter_shards
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import from_ipc
 from fastindex.trees import open_tree
 from fastindex.workers.pool import Pool

@@ -16,7 +16,7 @@ import pytest
 
 import fastindex
 from fastindex import Summary, UsageError
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.trees import open_tree
 from fastindex.trees.disk import LocalTree
 from tests.support.tables import read_paths

@@ -390,14 +390,6 @@ def test_workers_that_compute_or_were_counted_stay_as_many(monkeypatch):
     with Pool(2) as pool:
         list(pool.run(calls(nap, range(10))))
         assert pool.workers == 2
-    workers = Workers(2, 10)
-    try:
-        workers._look_at_waiting(1, 0.9)
-        assert len(workers) == 2
-        workers._look_at_waiting(9, 0.9)
-        assert len(workers) == 10
-    finally:
-        workers.stop(kill=True)
 
 
 def compute(_: object) -> None:

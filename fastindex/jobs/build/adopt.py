@@ -25,7 +25,7 @@ from fastindex.tables.carry import Carrier
 from fastindex.tables.check import Pair, Published
 from fastindex.tables.file import AGAIN
 from fastindex.tables.foreign import read_edited, read_kept
-from fastindex.tables.metadata import REVISIONS, Recipe
+from fastindex.tables.recipe import REVISIONS, Recipe
 from fastindex.tables.sources import SESSION_VALUES, KnownTables
 from fastindex.text import escape
 

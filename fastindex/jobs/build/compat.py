@@ -12,7 +12,7 @@ from fastindex.errors import EmptyTreeError, UsageError, naming_shortage
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.build.scope import parse_only
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.trees import Tree, open_tree
 from fastindex.trees.part import PartTree
 from fastindex.trees.roots import find_right_root, judge_root

@@ -15,7 +15,7 @@ from fastindex.names.given_ids import choose_identity
 from fastindex.names.ids import Identity, PathIdentity
 from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery
-from fastindex.tables.metadata import REVISIONS, Recipe
+from fastindex.tables.recipe import REVISIONS, Recipe
 from fastindex.text import escape, is_utf8
 from fastindex.trees import is_url
 from fastindex.trees.fingerprints import FIELDS, check_trust
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastindex.jobs.build.scope import Scope
     from fastindex.tables.changes import Change
     from fastindex.tables.losses import Limit
-    from fastindex.tables.quality import Outcomes
+    from fastindex.tables.qc_file import Outcomes
 
 __all__ = ['Options', 'adopt', 'check_lab', 'check_usage', 'choose_trust', 'open_outcomes']
 
@@ -84,7 +84,7 @@ def open_outcomes(path: str | os.PathLike[str] | None, *, is_part: bool) -> Outc
         raise UsageError(
             hint='the file of `qc` is about all sessions: expected neither `only` nor `new` with it'
         )
-    from fastindex.tables.quality import Outcomes
+    from fastindex.tables.qc_file import Outcomes
 
     return Outcomes(path)
 

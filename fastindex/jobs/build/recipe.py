@@ -16,7 +16,7 @@ from uuid import UUID
 from fastindex.errors import UsageError
 from fastindex.tables.file import TABLES
 from fastindex.tables.foreign import find_foreign, read_recipes
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.text import escape
 from fastindex.trees import is_url
 

@@ -27,13 +27,13 @@ from fastindex.pipeline.discover import Discovery
 from fastindex.pipeline.scan import ScanResult
 from fastindex.progress import open_bar
 from fastindex.records import Record
+from fastindex.tables.change_times import ChangeTimes
 from fastindex.tables.check import Published
-from fastindex.tables.disks import FEW, ChangeTimes
 from fastindex.tables.file import AGAIN
 from fastindex.tables.foreign import read_edited
 from fastindex.tables.losses import Losses, has_own
-from fastindex.tables.metadata import Recipe
 from fastindex.tables.publish import PROBLEMS
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.reuse import RECENT
 from fastindex.tables.sources import count_empty
 from fastindex.tables.splice import Counts
@@ -50,6 +50,8 @@ __all__ = ['Changes', 'Report', 'Summary']
 
 MAX_PROBLEMS = 1000
 """Problems that a summary holds; `problems.jsonl` has all."""
+
+FEW = 0.5  # of all files: some may have their old inode again by chance
 
 
 class Changes(Record):

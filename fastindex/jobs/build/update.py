@@ -25,12 +25,12 @@ from fastindex.names.given_ids import FilenameIdentity
 from fastindex.names.ids import Identity
 from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline.discover import Discovery, Sessions
-from fastindex.pipeline.unchanged import Listings, LookTask
+from fastindex.pipeline.unchanged_folders import Listings, LookTask
 from fastindex.tables.check import Published
 from fastindex.tables.file import GroupTable
 from fastindex.tables.merge import iter_rows
-from fastindex.tables.metadata import Recipe
 from fastindex.tables.publish import PROBLEMS, Stage, iter_problems
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.reuse import FOLDERS, iter_folders
 from fastindex.tables.splice import Splice
 from fastindex.text import escape, is_utf8

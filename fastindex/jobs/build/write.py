@@ -8,9 +8,10 @@ from fastindex.jobs.build.summary import Report
 from fastindex.jobs.build.update import Selection
 from fastindex.pipeline.big import HashResult
 from fastindex.pipeline.scan import ScanResult
-from fastindex.pipeline.unchanged import pack_listings
-from fastindex.tables.metadata import Recipe, to_facts
+from fastindex.pipeline.unchanged_folders import pack_listings
+from fastindex.tables.metadata import to_facts
 from fastindex.tables.publish import Stage
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.splice import Splice
 from fastindex.text import from_system, to_text
 
@@ -27,7 +28,7 @@ def write_stage(
 ) -> str:
     """Collect what was scanned into the stage; return the generation.
 
-    dates: what is known of them, where it is kept. See `fastindex.pipeline.unchanged.Listings`.
+    dates: what is known of them, where it is kept. See `fastindex.pipeline.unchanged_folders.Listings`.
     """
     from fastindex.tables.write import PairWriter
 

@@ -29,8 +29,8 @@ from fastindex.jobs.read.search import (
 from fastindex.lazy import pl
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import Stamp, open_table
-from fastindex.tables.metadata import Recipe
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
+from fastindex.tables.recipe import Recipe
 from fastindex.text import escape, to_count, to_system
 from fastindex.trees import ACCESS_OPTIONS, Access, is_url
 from fastindex.workers.threads import check_polars
@@ -59,7 +59,7 @@ class Index:
         Tell the files that were checked from others that took their place.
     facts
         What the tables say of themselves: date_created, origin; where they are ours version, algorithms,
-        sessions, datasets, bytes, and what `fastindex.tables.metadata.Recipe` has.
+        sessions, datasets, bytes, and what `fastindex.tables.recipe.Recipe` has.
     root
         Where the tree is: `folder`, unless it was told otherwise.
     url

@@ -21,7 +21,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
 from fastindex.jobs.release.formats import Format, Writer
-from fastindex.jobs.release.members import is_stored_kind
+from fastindex.jobs.release.member_rules import is_stored_kind
 from fastindex.jobs.release.pack import (
     BIG_BYTES,
     PIECE_BYTES,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import IO, NamedTuple, Protocol
 
-from fastindex.jobs.release.members import Entry
+from fastindex.jobs.release.member_rules import Entry
 
 __all__ = ['Format', 'Packed', 'Packer', 'Writer']
 

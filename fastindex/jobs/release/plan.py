@@ -14,7 +14,7 @@ from unicodedata import normalize
 from fastindex.errors import ReleaseError
 from fastindex.jobs.read.info import sum_sizes
 from fastindex.jobs.read.search import Query, file_path, find_sessions
-from fastindex.jobs.release.members import ORDINARY_NAME, to_member
+from fastindex.jobs.release.member_rules import ORDINARY_NAME, to_member
 from fastindex.jobs.release.pack import FileTask
 from fastindex.lazy import pl
 from fastindex.names.windows import MAX_PATH_CHARACTERS, judge_for_windows

@@ -21,7 +21,7 @@ from fastindex.errors import FindingsError, ForeignTableError, ReleaseError, Usa
 from fastindex.extras import require
 from fastindex.files import choose_sibling, find_target
 from fastindex.folders import OpenFolder
-from fastindex.jobs.release.members import to_member
+from fastindex.jobs.release.member_rules import to_member
 from fastindex.jobs.release.pack import raise_unreadable
 from fastindex.jobs.release.tars import TarZstFormat
 from fastindex.jobs.release.zips import ZipFormat
@@ -35,7 +35,7 @@ from fastindex.system import quote
 from fastindex.tables.check import open_tables
 from fastindex.tables.file import TABLES
 from fastindex.tables.foreign import find_foreign, read_edited, read_recipes
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from fastindex.text import escape, to_count
 from fastindex.trees import Measures, Tree
 from fastindex.trees.digests import ALGORITHMS

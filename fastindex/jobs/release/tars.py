@@ -9,7 +9,7 @@ from stat import S_IMODE
 from typing import IO, NamedTuple
 
 from fastindex.jobs.release.formats import Packed, Packer, Writer
-from fastindex.jobs.release.members import FILE_MODE, FOLDER_MODE, to_member
+from fastindex.jobs.release.member_rules import FILE_MODE, FOLDER_MODE, to_member
 from fastindex.lazy import pa
 
 __all__ = ['TarZstFormat']

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import IO, NamedTuple
 
 from fastindex.jobs.release.formats import Packed, Packer, Writer
-from fastindex.jobs.release.members import FILE_MODE, FOLDER_MODE, Entry, is_stored_kind, to_member
+from fastindex.jobs.release.member_rules import FILE_MODE, FOLDER_MODE, Entry, is_stored_kind, to_member
 
 __all__ = ['ZipFormat']
 

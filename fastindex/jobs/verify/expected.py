@@ -25,8 +25,8 @@ from fastindex.tables.check import Tables
 from fastindex.tables.columns import sum_bytes
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import LAST, Row, SortedRows
-from fastindex.tables.metadata import Recipe
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
+from fastindex.tables.recipe import Recipe
 
 __all__ = ['Expected', 'Share', 'Totals', 'expect']
 

@@ -15,7 +15,7 @@ import pytest
 
 import fastindex
 from fastindex import FindingsError, PublishError, UsageError
-from fastindex.tables.metadata import Recipe
+from fastindex.tables.recipe import Recipe
 from tests.support.strangers import of_a_database
 from tests.support.tables import read, stopping, tables_digest
 from tests.support.trees import Link, grow

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fastindex.tables import disks
+from fastindex.tables import change_times
 from fastindex.trees import kernel
 from fastindex.trees.fingerprints import Fingerprint
 from tests.support.trees import SESSION
@@ -95,7 +95,7 @@ def test_a_disk_without_a_time_of_change_is_told_by_its_files(root, build, disk,
 
 def test_on_an_smb_share_ctime_is_none_where_it_is_mtime_in_all_files(root, build, disk, monkeypatch):
     """Samba gives mtime for it, in units of 100 ns."""
-    monkeypatch.setattr(disks, 'is_smb', str(root).__eq__)
+    monkeypatch.setattr(change_times, 'is_smb', str(root).__eq__)
     disk(lambda i: (DAY_NS + i * 100,) * 2 + (i,))
     assert warnings_of(build(root, hash=['xxh128'])) == [MISSING]
     disk(lambda i: (DAY_NS + i * 100, DAY_NS + i * 100 + (i == 3) * 100, i))

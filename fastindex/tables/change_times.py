@@ -1,7 +1,6 @@
-"""What a disk does with inodes and times, as far as the fingerprints of a run tell.
+"""Whether files have a time of change, as far as the fingerprints of a run tell: on some disks ctime is none.
 
-Some give other inodes at each mount; on some ctime is no time of change. Neither is an error: what a run then
-does, or cannot see, is said.
+It is no error: what a run then cannot see is said.
 """
 
 from __future__ import annotations
@@ -9,9 +8,7 @@ from __future__ import annotations
 from fastindex.lazy import pa
 from fastindex.system import is_smb
 
-__all__ = ['FEW', 'ChangeTimes']
-
-FEW = 0.5  # of all files: some may have their old inode again by chance
+__all__ = ['ChangeTimes']
 
 COARSE_NS = 10**7
 """Where ctime is no time of change, times are coarse: 2 s on FAT, 1 s over SFTP, 10 ms on exFAT. What was
