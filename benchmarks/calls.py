@@ -73,16 +73,14 @@ def measure_calls(root: Path) -> list[Measurement]:
     for _, _, names in os.walk(root):
         folders += 1
         files += sum(name.endswith('.npy') for name in names)
+    stats, opened = (
+        Counter({path: count for path, count in counter.items() if path.endswith('.npy')})
+        for counter in (calls.stats, calls.opened_files)
+    )
     rows = (
         ('listings', 'a folder', calls.listings, folders, '== 1'),
-        (
-            'stats',
-            'a file',
-            Counter({p: n for p, n in calls.stats.items() if p.endswith('.npy')}),
-            files,
-            '== 1',
-        ),
-        ('opened', 'a file', calls.opened_files, files, '== 0'),
+        ('stats', 'a file', stats, files, '== 1'),
+        ('opened', 'a file', opened, files, '== 0'),
     )
     return [
         Measurement('system calls', name, counter.total() / count, goal, unit, commands=[FASTINDEX.template])
