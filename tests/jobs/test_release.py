@@ -32,7 +32,7 @@ from one.api import One
 
 import fastindex
 from fastindex import FindingsError, Query, ReleaseError
-from fastindex.errors import MissingExtraError
+from fastindex.errors import ForeignTableError, MissingExtraError
 from fastindex.jobs.release.archive import Source, _Packing
 from fastindex.jobs.release.pack import BIG_BYTES, FileTask, PackTask, SteadyFile
 from fastindex.jobs.release.preflight import find_aggregates
@@ -456,7 +456,7 @@ def test_a_file_beside_the_datasets_that_has_become_a_link_is_not_read(make_tree
 
 BAD_NAMES = [
     *('README\\..\\..\\evil.txt', 'README\n', 'README\x1b[1m', 'README\udcff', 'README\u202e', '..', '.'),
-    *('/etc/passwd', '../x', 'a/../../x', 'a//b', 'a/', '', 'a/./b'),
+    *('/etc/passwd', '../x', 'a/../../x', 'a//b', 'a/', '', 'a/./b', 'C:/a', 'c:a'),
 ]
 
 
@@ -493,10 +493,27 @@ def test_names_that_do_not_unpack_everywhere_are_refused(make_tree, tmp_path, na
     assert str(error.value).isprintable()
 
 
+@pytest.mark.parametrize('index', [None, 'apart'])
+@pytest.mark.parametrize('name', ['manifest-md5.txt', 'datasets.pqt', 'sessions.pqt', 'C:'])
+def test_no_folder_is_in_the_place_of_a_file_of_the_archive_or_of_a_drive(make_tree, tmp_path, name, index):
+    root = make_tree({f'{subject}/2024-01-01/001/a.b.c': b'1' for subject in ('s', name)})
+    if index is not None:
+        (index := tmp_path / index).mkdir()
+    with pytest.raises((ReleaseError, ForeignTableError), match=re.escape(name)):
+        fastindex.release(root, tmp_path / 'x.zip', workers=1, index=index, dry_run=True)
+
+
+def test_accents_that_bsdtar_joins_with_their_letters_are_a_warning(make_tree, tmp_path):
+    root = make_tree({f'{name}/2024-01-01/001/a.b.c': b'1' for name in ('e\u0301', 'è')})
+    done = fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    assert [warning[:15] for warning in done.warnings] == ['1 path with acc', 'in the root the']
+
+
 def test_paths_that_differ_only_in_case_are_a_warning(make_tree, tmp_path):
     root = make_tree({f'{name}/2024-01-01/001/a.b.c': b'1' for name in ('s1', 'S1', 'É', 'e\u0301', 't')})
     done = fastindex.release(root, tmp_path / 'x.zip', workers=1, force=True)  # validate calls it an error
-    assert [warning[:7] for warning in done.warnings] == ['4 paths', 'in the ']  # there is no README
+    # there is no README, and one has an accent of its own
+    assert [warning[:7] for warning in done.warnings] == ['4 paths', '1 path ', 'in the ']
 
 
 def test_paths_that_windows_cannot_hold_are_a_warning(make_tree, tmp_path):

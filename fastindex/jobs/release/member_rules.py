@@ -23,10 +23,11 @@ STORED_KINDS = frozenset(
 FILE_MODE = S_IFREG | 0o644
 FOLDER_MODE = S_IFDIR | 0o755
 
-ORDINARY_NAME = r'\A[ -.0-\[\]-~]+(?:/[ -.0-\[\]-~]+)*\z'
-"""What nearly every name is: printable ASCII without a backslash, and no part of it empty."""
+ORDINARY_NAME = r'\A[ -.0-9;-\[\]-~]+(?:/[ -.0-9;-\[\]-~]+)*\z'
+"""What nearly every name is: printable ASCII without a backslash or a colon, and no part of it empty."""
 
 _is_ordinary = re.compile(ORDINARY_NAME.replace(r'\z', r'\Z')).match
+_has_drive = re.compile('[A-Za-z]:').match  # programs that unpack take it away
 
 
 class Entry(NamedTuple):
@@ -51,7 +52,7 @@ def to_member(name: str) -> str:
             f'{escape(name)}: a name with a backslash or a control character, or not in UTF-8, '
             'does not unpack everywhere: rename it'
         )
-    if not {'', '.', '..'}.isdisjoint(name.split('/')):
+    if _has_drive(name) or not {'', '.', '..'}.isdisjoint(name.split('/')):
         raise ReleaseError(f'{escape(name)}: this path leads out of the archive: expected one below it')
     return name
 

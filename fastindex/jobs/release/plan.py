@@ -6,7 +6,7 @@ a dataset in memory. Leaves the tables to `fastindex.jobs.release.tables`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
@@ -23,7 +23,7 @@ from fastindex.text import escape, to_count, to_size
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
 
-__all__ = ['SPLITS', 'Part', 'iter_warnings', 'select_rows', 'split_rows']
+__all__ = ['SPLITS', 'Part', 'check_beside', 'iter_warnings', 'select_rows', 'split_rows']
 
 SPLITS = ('lab', 'subject')
 
@@ -31,6 +31,8 @@ ROW_BYTES = 400
 """Most that the two tables have of a dataset or a session; rel_path and digests included twice."""
 
 SLICE_ROWS = 2**16
+
+PLAIN = r'\A[ -~]*\z'
 
 
 class Part(NamedTuple):
@@ -108,6 +110,16 @@ def _check_names(part: Part) -> None:
         raise ReleaseError(f'{escape(path)}: two datasets of the index have this path')
 
 
+def check_beside(part: Part, names: Collection[str]) -> None:
+    """Raise ReleaseError if what the archive has beside the sessions would be in the place of their folders.
+
+    names: of the files beside the sessions
+    """
+    for path in part.sessions['session_path'].to_list():
+        if path.partition('/')[0] in names:
+            raise ReleaseError(f'{escape(path)}: the archive has a file where its first folder is: rename it')
+
+
 def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
     """Say of which paths some are lost where a release is unpacked on another system, and what it lacks.
 
@@ -115,8 +127,15 @@ def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
     """
     if twins := _find_twins(rows):
         yield (
-            f'{to_count(len(twins), "path")} that differ only in upper and lower case, such as '
-            f'{escape(twins[0])}: they overwrite each other where they are unpacked on macOS or Windows'
+            f'{to_count(len(twins), "path")} that differ only in upper and lower case or in how accents are '
+            f'written, such as {escape(twins[0])}: they overwrite each other where they are unpacked on '
+            'macOS or Windows'
+        )
+    if apart := [path for path in _list_unplain(rows) if normalize('NFC', path) != path]:
+        yield (
+            f'{to_count(len(apart), "path")} with accents that are characters of their own, such as '
+            f'{escape(apart[0])}: bsdtar joins them with their letters, and then the index and the checksums '
+            'name other files: validate has the right names (ALF113)'
         )
     if lost := _find_too_much_for_windows(rows):
         yield (
@@ -139,12 +158,18 @@ def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
 def _find_twins(part: Part) -> list[str]:
     """Find paths that are one where a disk does not tell upper from lower case (macOS, Windows)."""
     paths = part.datasets['path']
-    is_plain = paths.str.contains(r'\A[ -~]*\z')
-    rest = paths.filter(~is_plain)
+    plain, rest = paths.filter(paths.str.contains(PLAIN)), pl.Series(_list_unplain(part), dtype=pl.String)
     folded_rest = [normalize('NFC', path).casefold() for path in rest.to_list()]
-    folded = pl.concat([paths.filter(is_plain).str.to_lowercase(), pl.Series(folded_rest, dtype=pl.String)])
-    twins: list[str] = pl.concat([paths.filter(is_plain), rest]).filter(folded.is_duplicated()).to_list()
+    folded = pl.concat([plain.str.to_lowercase(), pl.Series(folded_rest, dtype=pl.String)])
+    twins: list[str] = pl.concat([plain, rest]).filter(folded.is_duplicated()).to_list()
     return sorted(twins)
+
+
+def _list_unplain(part: Part) -> list[str]:
+    """List the paths that are not of ASCII alone."""
+    paths = part.datasets['path']
+    found: list[str] = paths.filter(~paths.str.contains(PLAIN)).to_list()
+    return found
 
 
 def _find_too_much_for_windows(part: Part) -> list[str]:

@@ -23,7 +23,7 @@ from fastindex.jobs.read.search import Query
 from fastindex.jobs.release.archive import Source, seal, write_archive
 from fastindex.jobs.release.formats import Format
 from fastindex.jobs.release.pack import MANIFESTS
-from fastindex.jobs.release.plan import SPLITS, Part, iter_warnings, select_rows, split_rows
+from fastindex.jobs.release.plan import SPLITS, Part, check_beside, iter_warnings, select_rows, split_rows
 from fastindex.jobs.release.preflight import (
     ArchiveFormat,
     check_choice,
@@ -266,6 +266,8 @@ class _Plan(NamedTuple):
         sources = tuple(starmap(Source, find_descriptions(tree)))
         name = to_text(from_system(os.path.basename(tree.root) if name is None else name))
         aggregates = tuple(starmap(Source, find_aggregates(tree)))
+        tables = {*TABLES, *(path.name for path in list_client_tables(beside, tree))}
+        check_beside(rows, {*tables, f'manifest-{manifest}.txt'})
         return cls(tree, index, name, kind(moment), moment, manifest, sources, aggregates, beside)
 
     def split(self, path: Path, rows: Part, max_bytes: int, by: str) -> dict[Path, Part]:
