@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 __all__ = [
     'MAX_PROBLEMS',
@@ -87,14 +87,18 @@ def to_count(count: int, noun: str) -> str:
     return f'{count:,} {noun}' if count == 1 else f'{count:,} {noun}s'
 
 
-def to_findings(counts: Mapping[str, int]) -> str:
+def to_findings(counts: Mapping[str, int], paint: Callable[[str], str] = str) -> str:
     """Write how many findings of each severity there are; '' where there are none.
 
+    paint: gives the word for a severity its colour
+
+    Examples
+    --------
     >>> to_findings({'error': 1, 'warning': 2, 'info': 3})
     '1 error, 2 warnings, 3 info'
     """
     return ', '.join(
-        f'{count:,} info' if severity == 'info' else to_count(count, severity)
+        f'{count:,} {paint(severity)}{"s" * (count > 1 and severity != "info")}'
         for severity, count in counts.items()
         if count
     )

@@ -12,7 +12,6 @@ from typing import IO, Self
 from fastindex.commands.output import paint
 from fastindex.files import find_temporary
 from fastindex.names.findings import Finding
-from fastindex.names.rule import Severity
 from fastindex.names.rules import RULES
 
 __all__ = ['Groups']
@@ -69,15 +68,3 @@ class Groups:
             if self._max is not None and count > self._max:
                 yield f'  ... and {count - self._max:,} more'
             yield ''
-
-    def summary(self) -> str:
-        """Count the findings by severity, in words."""
-        counts = dict.fromkeys(Severity, 0)
-        for code, count in self._counts.items():
-            counts[RULES[code].severity] += count
-        shown = [
-            f'{count:,} {paint(severity, sys.stdout)}{"s" if count > 1 and severity != Severity.INFO else ""}'
-            for severity, count in counts.items()
-            if count
-        ]
-        return ', '.join(shown) or 'no findings'

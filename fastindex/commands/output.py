@@ -146,7 +146,7 @@ class JsonItems:
 
     def add(self, item: dict[str, Any]) -> None:
         """Write an object."""
-        self._write(item)
+        give((self._before, to_json(item), '\n' if self._lines else ''))
         self._before = self._after
 
     def close(self, summary: dict[str, Any]) -> None:
@@ -156,6 +156,3 @@ class JsonItems:
         else:
             start = self._before if self._before != self._after else ''
             give((f'{start}], "summary": {to_json(summary)}}}\n',))
-
-    def _write(self, item: dict[str, Any]) -> None:
-        give((self._before, to_json(item), '\n' if self._lines else ''))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fastindex.commands.options import Parser, prepare, share
-from fastindex.commands.output import JsonItems, show, with_flags
+from fastindex.commands.output import JsonItems, paint, show, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, UsageError
-from fastindex.text import escape, to_count
+from fastindex.text import escape, to_count, to_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
 
     started = time.monotonic()
     findings = _start(options)
-    counts = dict.fromkeys(Severity, 0)
+    counts: dict[str, int] = dict.fromkeys(Severity, 0)
     has_fixes = False
     is_json = options.json or options.jsonl
     items = JsonItems('findings', lines=options.jsonl)
@@ -137,10 +138,10 @@ def _run(options: argparse.Namespace) -> int:
         elif not options.quiet:
             for line in groups.iter_lines():
                 show(line)
+            found = to_findings(counts, partial(paint, stream=sys.stdout)) or 'no findings'
             show(
                 f'checked {escape(options.root)}: {to_count(findings.sessions, "session")}, '
-                f'{to_count(findings.files, "file")} '
-                f'in {seconds:.2f} s: {groups.summary()}'
+                f'{to_count(findings.files, "file")} in {seconds:.2f} s: {found}'
             )
             for line in _iter_advice(groups, made, has_fixes=has_fixes):
                 show(line)

@@ -4,7 +4,7 @@
 
 Two questions are asked of each name. *Parsing* (`parse_dataset_name`, `parse_session_path`) gives its parts
 or raises. *Judging* (`judge_*`) gives None for a name that belongs into the index, or the `SkipReason` for
-which it does not. Judged values are strings of a type of their own (`SessionPath`, `RelPath`).
+which it does not. A judged session path is a string of a type of its own (`SessionPath`).
 
 The grammar is that of `one.alf.spec` of the ONE client, which is the oracle in the tests. Two differences
 are on purpose: a name must match to its very end (its pattern lets a final newline pass), and no name takes
@@ -23,7 +23,6 @@ from typing import NamedTuple, NewType
 __all__ = [
     'EXPECTED',
     'DatasetName',
-    'RelPath',
     'SessionParts',
     'SessionPath',
     'SkipReason',
@@ -45,8 +44,6 @@ __all__ = [
 
 SessionPath = NewType('SessionPath', str)
 """`lab/Subjects/subject/date/number` or `subject/date/number`, as on disk, relative to the root."""
-
-RelPath = NewType('RelPath', str)  # `(collection/)(#revision#/)filename`, relative to the session
 
 
 class SkipReason(StrEnum):

@@ -28,6 +28,7 @@ from fastindex.names.windows import judge_for_windows
 from fastindex.text import is_utf8
 
 __all__ = [
+    'DIAGNOSIS_OF_SKIP',
     'Diagnosis',
     'describe_twin',
     'diagnose_beside',
@@ -51,6 +52,16 @@ class Diagnosis(NamedTuple):
     message: str
     fix: str = ''
 
+
+DIAGNOSIS_OF_SKIP = {
+    SkipReason.DOT_FOLDER: Diagnosis('ALF204', 'the name begins with a dot'),
+    SkipReason.OPAQUE_FOLDER: Diagnosis('ALF205', 'one object to those who read it'),
+    SkipReason.SYSTEM_FOLDER: Diagnosis('ALF206', 'a NAS or a system made it'),
+    SkipReason.OTHER_FILE_SYSTEM: Diagnosis('ALF207', 'it is on another file system'),
+    SkipReason.EXCLUDED: Diagnosis('ALF207', 'a pattern leaves it out'),
+    SkipReason.LINK: Diagnosis('ALF409', 'a symbolic link, which is not followed'),
+}
+"""Of what is left out wherever it is, and stays as it is."""
 
 TABLES = frozenset({'npy', 'npz', 'pqt', 'parquet', 'csv', 'tsv', 'ssv', 'htsv'})
 """Extensions of which a file with too few dots was meant to be a dataset."""

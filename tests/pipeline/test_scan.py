@@ -13,7 +13,7 @@ import fastindex
 from fastindex import Changes, Problem, Reason
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
-from fastindex.jobs.validate.sessions import CheckTask, check
+from fastindex.jobs.validate.sessions import CheckTask
 from fastindex.names.ids import UuidIdentity
 from fastindex.names.rules import RULES
 from fastindex.pipeline import scan as scan_module
@@ -285,7 +285,8 @@ def test_validate_names_a_session_that_kills_its_worker_each_time(make_tree, inh
     tree = Poison(open_tree(root), 's3/2024-01-01/001')
     paths = [f's{i}/2024-01-01/001'.encode() for i in range(6)]
     with Pool(2) as pool:
-        results = list(check(pool, [CheckTask(tree, paths, frozenset(RULES), deep=False)]))
+        tasks = [CheckTask(tree, paths, frozenset(RULES), deep=False)]
+        results = [result for result, _ in pool.run(tasks)]
     assert {finding.path: finding.code for result in results for finding in result.findings} == {
         **{f's{i}/2024-01-01/001/alf/x.npy': 'ALF301' for i in (0, 1, 2, 4, 5)},
         **{f's{i}/2024-01-01/001': 'ALF124' for i in (0, 1, 2, 4, 5)},

@@ -18,6 +18,7 @@ from fastindex.jobs.validate.choice import beside, choose_fixes
 from fastindex.jobs.validate.sessions import make_finding
 from fastindex.names.alf import SessionPath, SkipReason, is_dataset_name, judge_date, split_session_path
 from fastindex.names.diagnose import (
+    DIAGNOSIS_OF_SKIP,
     Diagnosis,
     describe_twin,
     diagnose_date,
@@ -123,16 +124,8 @@ def _iter_skip_findings(listing: Listing, skips: Iterable[Skip]) -> Iterator[Fin
 
 
 def _diagnose_skip(name: str, reason: SkipReason) -> Diagnosis:
-    if reason is SkipReason.DOT_FOLDER:
-        return Diagnosis('ALF204', 'the name begins with a dot')
-    if reason is SkipReason.OTHER_FILE_SYSTEM:
-        return Diagnosis('ALF207', 'it is on another file system')
-    if reason is SkipReason.EXCLUDED:
-        return Diagnosis('ALF207', 'a pattern leaves it out')
-    if reason is SkipReason.SYSTEM_FOLDER:
-        return Diagnosis('ALF206', 'a NAS or a system made it')
-    if reason is SkipReason.LINK:
-        return Diagnosis('ALF409', 'a symbolic link, which is not followed')
+    if known := DIAGNOSIS_OF_SKIP.get(reason):
+        return known
     if reason is SkipReason.NOT_NUMBER:
         diagnosis = diagnose_number(name)
     elif reason in (SkipReason.NOT_DATE, SkipReason.NO_SUCH_DAY):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from fastindex.names.alf import (
     judge_number,
 )
 from fastindex.names.diagnose import (
+    DIAGNOSIS_OF_SKIP,
     Diagnosis,
     describe_twin,
     diagnose_file,
@@ -45,9 +46,8 @@ from fastindex.pipeline.shard import SHARD_BYTES, cut
 from fastindex.text import to_text
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.fate import list_folders, sift
-from fastindex.workers.pool import Pool
 
-__all__ = ['CheckResult', 'CheckTask', 'check', 'make_finding']
+__all__ = ['CheckResult', 'CheckTask', 'make_finding']
 
 MAX_NAMES = 20_000  # names whose verdicts a process remembers
 FINDING_BYTES = 500  # what a finding takes in memory, about
@@ -144,11 +144,6 @@ def _judge_with_uuid(name: str) -> _Name:
 _diagnose_folder = lru_cache(maxsize=MAX_NAMES)(diagnose_folder)
 
 
-def check(pool: Pool, tasks: Iterable[CheckTask]) -> Iterator[CheckResult]:
-    """Check shards in the workers, which start at once; iterate over the results in order."""
-    return (result for result, _ in pool.run(tasks))
-
-
 def make_finding(problem: Problem) -> Finding:
     """Make a finding of a path that could not be indexed."""
     code = RULE_OF_REASON[problem.reason]
@@ -193,9 +188,8 @@ class _Session:
         self._compare_lengths()
         self.findings += map(make_finding, self.tally.problems)
         for skip in self.tally.skips or ():
-            is_elsewhere = skip.reason is SkipReason.OTHER_FILE_SYSTEM
-            why = 'it is on another file system' if is_elsewhere else 'a pattern leaves it out'
-            self._add('ALF207', skip.path, why)
+            code, why, _ = DIAGNOSIS_OF_SKIP[skip.reason]
+            self._add(code, skip.path, why)
         if not (self.datasets or self.tally.problems):
             self._add('ALF124', self.path, 'there is no dataset in this session')
         wanted = {finding for finding in self.findings if finding.code in self.task.codes}
@@ -255,17 +249,10 @@ class _Session:
     ) -> Iterator[tuple[str, Diagnosis]]:
         """Say what is wrong with the names that a scan leaves out; note good ones in bad folders."""
         for skip in tally.skips or ():
-            path, reason = skip.path, skip.reason
-            name = path.rpartition('/')[2]
-            if reason is SkipReason.LINK:
-                self._add('ALF409', path, 'a symbolic link, which is not followed')
-            elif reason is SkipReason.DOT_FOLDER:
-                yield name, Diagnosis('ALF204', 'the name begins with a dot')
-            elif reason is SkipReason.SYSTEM_FOLDER:
-                yield name, Diagnosis('ALF206', 'a NAS or a system made it')
-            elif reason is SkipReason.OPAQUE_FOLDER:
-                yield name, Diagnosis('ALF205', 'one object to those who read it')
-            elif reason is not SkipReason.LEFT_OVER and is_dataset_name(name):  # the folder is what is wrong
+            name = skip.path.rpartition('/')[2]
+            if known := DIAGNOSIS_OF_SKIP.get(skip.reason):
+                yield name, known
+            elif skip.reason is not SkipReason.LEFT_OVER and is_dataset_name(name):  # its folder is wrong
                 datasets.append(name)
             else:
                 self.files += 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from fastindex.errors import UsageError, naming_shortage
 from fastindex.jobs.validate.layout import NotingTree, survey
-from fastindex.jobs.validate.sessions import CheckResult, CheckTask, check
+from fastindex.jobs.validate.sessions import CheckResult, CheckTask
 from fastindex.names.findings import Finding
 from fastindex.names.given_ids import SeenIds, uuids_of
 from fastindex.names.ids import PathIdentity
@@ -134,7 +134,7 @@ class Findings(Iterator[Finding]):
         self.task = task
         self._workers = workers
         self._progress = progress
-        self._findings = self._find(task, workers)
+        self._findings = self._find()
 
     def __iter__(self) -> Self:
         return self
@@ -154,27 +154,24 @@ class Findings(Iterator[Finding]):
         """Get findings of the same tree by the same options, of which none was read yet."""
         return Findings(self.task, self._workers, progress=self._progress)
 
-    def _find(
-        self, task: CheckTask, workers: tuple[int | None, Executor | None, Dask | None]
-    ) -> Generator[Finding, None, None]:
-        identity = PathIdentity()
-        tree = task.tree
-        with closing(tree), open_pool(tree, *workers) as pool:
+    def _find(self) -> Generator[Finding, None, None]:
+        identity, tree = PathIdentity(), self.task.tree
+        with closing(tree), open_pool(tree, *self._workers) as pool:
             with announce('looking for sessions', enabled=self._progress):
                 found = discover(NotingTree(tree), identity, pool, list_skips=True)
             sessions = sorted(map(identity.session_path, found.iter_keys()))
             shards = iter_shards((path.encode() for path in sessions), len(sessions), pool.workers)
-            results = check(pool, (task._replace(paths=shard) for shard in shards))  # the workers start here
-            above = [f for f in survey(tree, sessions, found.tally) if f.code in task.codes]
+            results = pool.run(self.task._replace(paths=shard) for shard in shards)  # the workers start here
+            above = [f for f in survey(tree, sessions, found.tally) if f.code in self.task.codes]
             below = self._iter_below(results, len(sessions))
             # Both are sorted by path, and so is what comes out.
             yield from heapq.merge(above, below, key=lambda finding: (finding.path, finding))
 
-    def _iter_below(self, results: Iterator[CheckResult], total: int) -> Iterator[Finding]:
+    def _iter_below(self, results: Iterator[tuple[CheckResult, object]], total: int) -> Iterator[Finding]:
         bar = open_bar(total=total, unit='session', description='checking', enabled=self._progress)
         seen = SeenIds()
         with closing(bar):
-            for result in results:
+            for result, _ in results:
                 self.sessions += result.sessions
                 self.folders += result.folders
                 self.files += result.files
