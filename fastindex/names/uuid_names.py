@@ -14,9 +14,11 @@ from uuid import UUID
 
 from fastindex.names.problems import Reason
 
-__all__ = ['add_uuid', 'is_uuid', 'judge_name_without_uuid', 'split_uuids', 'takes_uuid']
+__all__ = ['IN_NAME', 'add_uuid', 'is_uuid', 'judge_name_without_uuid', 'split_uuids', 'takes_uuid']
 
 _UUID = re.compile(r'[0-9a-f]{8}-[0-9a-f]{4}-[34][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}')
+IN_NAME = rf'\.{_UUID.pattern}\.[^./]*\z'
+"""The UUID in the path of a file, and what comes after it: a regular expression of Arrow's."""
 _LIKE_UUID = re.compile(r'(?=.*-)[0-9a-zA-Z-]{30,42}|[0-9a-fA-F]{30,34}|\w+(-\w+){4,}')
 
 is_uuid = _UUID.fullmatch

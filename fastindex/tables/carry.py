@@ -18,7 +18,7 @@ from fastindex.lazy import pa, pc
 from fastindex.names.alf import SessionParts
 from fastindex.names.ids import NAMESPACE
 from fastindex.records import Record
-from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
+from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths, to_file_paths
 from fastindex.tables.qc_file import Outcomes
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, KnownTables
@@ -53,6 +53,7 @@ class Carrier:
     outcomes: what is to be in the column qc, whatever the tables say
     namespace: of the eids, by which paths of sessions are told
     own: the one of the sources that is the published index
+    by_files: whether the sources know a dataset by the name of its file, which has its id
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class Carrier:
         outcomes: Outcomes | None = None,
         namespace: UUID = NAMESPACE,
         own: KnownTables | None = None,
+        by_files: bool = False,
     ) -> None:
+        self._by_files = by_files
         self.sources = sources
         self.own = own
         self.found = bytearray(0 if own is None else own.sessions.num_rows)
@@ -163,7 +166,8 @@ class Carrier:
         return filled
 
     def _fill_datasets(self, datasets: pa.Table) -> pa.Table:
-        keys = pc.binary_join_element_wise(datasets['eid'], datasets['rel_path'], '/')
+        paths = to_file_paths(datasets) if self._by_files else datasets['rel_path']
+        keys = pc.binary_join_element_wise(datasets['eid'], paths, '/')
         found = []
         eids = pc.unique(datasets['eid']).to_pylist()
         for number, source in enumerate(self.sources):

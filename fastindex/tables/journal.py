@@ -27,6 +27,7 @@ from fastindex.lazy import pa
 from fastindex.names.ids import Text, UuidIdentity
 from fastindex.tables.check import Published
 from fastindex.tables.recipe import Recipe
+from fastindex.tables.rekeyed import IdentityOf, RekeyedIndex
 from fastindex.tables.reuse import COLUMN_OF_ALGORITHM, STATE_CODES, KnownIndex, numbers_of, text_of
 from fastindex.tables.schema import from_ipc, to_ipc
 from fastindex.trees import STATE_FOLDER
@@ -207,8 +208,9 @@ class Journal:
             return None
         return cls(folder, records, algorithms) if records else None
 
-    def weigh(self, eid: str) -> int:
+    def weigh(self, key: bytes) -> int:
         """Count the rows of the records that begin with a session or before it, and were not counted yet."""
+        eid = UuidIdentity().eids([key])[0].decode()
         rows = 0
         while self._unweighed and self._unweighed[-1].first <= eid:
             rows += self._unweighed.pop().rows
@@ -267,22 +269,33 @@ def _open_plain(folder: Path) -> IO[bytes]:
 class KnownDigests(NamedTuple):
     """What is known of digests: by the published index, and by the runs after it that have not ended."""
 
-    published: KnownIndex | None
+    published: KnownIndex | RekeyedIndex | None
     journal: Journal | None
 
     @classmethod
-    def open(cls, published: Published, recipe: Recipe, *, is_sparse: bool) -> Self | None:
-        """Open both; None where nothing is known. See `KnownIndex.open`."""
-        known = cls(
-            KnownIndex.open(published, recipe.algorithms, recipe.trust, is_sparse=is_sparse),
-            Journal.open(published.folder, recipe.algorithms),
-        )
+    def open(
+        cls,
+        published: Published,
+        recipe: Recipe,
+        identity_of: IdentityOf,
+        *,
+        is_sparse: bool = False,
+        is_renamed: bool = False,
+    ) -> Self | None:
+        """Open both; None where nothing is known. See `KnownIndex.open` and `RekeyedIndex`.
+
+        is_renamed: whether the ids are others than those of the index, though the recipe says nothing of it
+        """
+        index: KnownIndex | RekeyedIndex | None
+        index = KnownIndex.open(published, recipe.algorithms, recipe.trust, is_sparse=is_sparse)
+        if index is not None and (is_renamed or index.recipe.ids != recipe.ids):
+            index = RekeyedIndex(index, published, recipe, identity_of)
+        known = cls(index, Journal.open(published.folder, recipe.algorithms))
         return known if any(known) else None
 
     def weigh(self, key: bytes) -> int:
         """Count the rows that are known of a session, which are asked for in the order of their keys."""
-        eid = UuidIdentity().eids([key])[0].decode()
-        return sum(known.weigh(eid) for known in self if known is not None)
+        return sum(known.weigh(key) for known in self if known is not None)
 
     def for_shard(self, keys: Sequence[bytes]) -> bytes | None:
         """Take the rows of a shard as `KnownIndex.for_shard` does; of two of one id the last one counts."""

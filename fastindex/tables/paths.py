@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from fastindex.lazy import pa, pc
 from fastindex.names.ids import to_characters, uuid3_bytes
 from fastindex.text import to_system
 
-__all__ = ['SESSION_COLUMNS', 'list_session_paths', 'write_paths']
+__all__ = ['SESSION_COLUMNS', 'list_session_paths', 'to_file_paths', 'write_paths']
 
 SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')  # what the path is made of
 
@@ -39,6 +40,14 @@ def list_session_paths(
 def write_paths(row: tuple[Any, ...]) -> list[str]:
     """Write the paths that a session may have: with three digits, as the client does, or fewer."""
     return [_write_path(row, digits) for digits in (3, 2, 1)]
+
+
+def to_file_paths(datasets: pa.Table) -> pa.ChunkedArray:
+    """Put the `id` of each row into its `rel_path`, as into the name of a file that carries it."""
+    paths = datasets['rel_path'].cast(pa.string())
+    stems = pc.replace_substring_regex(paths, r'[^.]*\z', '')
+    ends = pc.replace_substring_regex(paths, r'(?s)\A.*\.', '.')
+    return pc.binary_join_element_wise(stems, datasets['id'].cast(pa.string()), ends, '')
 
 
 def _find_path(row: tuple[Any, ...], namespace: UUID, root: Path | None) -> str:

@@ -47,6 +47,11 @@ class Recipe:
         """What is left out of the tree, as those are told who look into it."""
         return {'exclude': self.exclude, 'one_file_system': self.one_file_system}
 
+    @property
+    def ids(self) -> tuple[object, ...]:
+        """What the ids are made of, but for the tables of which they were kept."""
+        return self.namespace, self.ids_from, self.uuid_filenames
+
     def to_json(self) -> dict[str, Any]:
         """Make what is written: the digests, and only what is not as it is without options."""
         usual = Recipe()

@@ -64,6 +64,8 @@ class KnownIndex:
     def __init__(
         self, datasets: GroupTable, fingerprints: GroupTable, algorithms: Sequence[str], *, is_sparse: bool
     ) -> None:
+        self.recipe = Recipe.from_json(fingerprints.facts)
+        """How the index was made."""
         self._datasets = datasets
         self._is_sparse = is_sparse
         self._fingerprints = fingerprints
@@ -100,16 +102,20 @@ class KnownIndex:
             if is_edited and 'inode' not in trust:
                 return None  # nothing else tells a fingerprint of another file
             fingerprints = open_fingerprints(folder, datasets, is_edited=is_edited)
-            if (
-                fingerprints is not None
-                and datasets.generation == pair.generation
-                and set(algorithms) <= set(Recipe.from_json(fingerprints.facts).algorithms)
-            ):
-                return cls(datasets, fingerprints, algorithms, is_sparse=is_sparse)
+            if fingerprints is not None and datasets.generation == pair.generation:
+                known = cls(datasets, fingerprints, algorithms, is_sparse=is_sparse)
+                return known if set(algorithms) <= set(known.recipe.algorithms) else None
         return None
 
-    def weigh(self, eid: str) -> int:
-        """Count the rows of a session, which are asked for in the order of their eids."""
+    def iter_rows(self) -> Iterator[pa.Table]:
+        """Iterate over all rows, with their rel_paths, as far as they are whole."""
+        with suppress(*DAMAGES):
+            for group in self._groups:
+                yield self._read_group(group, 'rel_path')
+
+    def weigh(self, key: bytes) -> int:
+        """Count the rows of a session, which are asked for in the order of their keys."""
+        (eid,) = (eid.decode() for eid in UuidIdentity().eids([key]))
         rows = 0
         while self._counted[0] <= eid:
             rows += self._counted[1] if self._counted[0] == eid else 0
@@ -172,8 +178,8 @@ class KnownIndex:
         self._rows = rows
         return rows
 
-    def _read_group(self, group: int) -> pa.Table:
-        rows = self._datasets.read(group, self._columns)
+    def _read_group(self, group: int, *further: str) -> pa.Table:
+        rows = self._datasets.read(group, [*self._columns, *further])
         for i, field in enumerate(rows.schema):  # as pandas writes it
             if field.type == pa.large_string():
                 rows = rows.set_column(i, field.name, rows.column(i).cast(pa.string()))

@@ -20,7 +20,7 @@ from fastindex.names.ids import NAMESPACE, eid
 from fastindex.tables.check import check_datasets, check_sessions, open_tables, refusing_damage
 from fastindex.tables.columns import check_columns
 from fastindex.tables.file import TableFile, open_table
-from fastindex.tables.paths import SESSION_COLUMNS, write_paths
+from fastindex.tables.paths import SESSION_COLUMNS, to_file_paths, write_paths
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 from fastindex.text import escape
 
@@ -67,10 +67,17 @@ class KnownTables:
     with_ids: whether its ids are kept, not only its values
     namespace: of the eids that are made of paths
     below: a folder from which on no link is followed. See `fastindex.tables.file.open_table`.
+    by_files: whether a dataset is known by the name of its file, which has its id, and not by its rel_path
     """
 
     def __init__(
-        self, path: Path, *, with_ids: bool = True, namespace: UUID = NAMESPACE, below: Path | None = None
+        self,
+        path: Path,
+        *,
+        with_ids: bool = True,
+        namespace: UUID = NAMESPACE,
+        below: Path | None = None,
+        by_files: bool = False,
     ) -> None:
         self.path = path
         self.with_ids = with_ids
@@ -79,7 +86,13 @@ class KnownTables:
             self.sessions = _read_sessions(sessions)
             self.row_of = {eid: row for row, eid in enumerate(self.sessions['id'].to_pylist())}
             self.eids = _find_eids(self.sessions, namespace)
-            self.datasets = None if datasets is None else _read_datasets(datasets, with_ids=with_ids)
+            self.datasets = None
+            if datasets is not None:
+                self.datasets = _read_datasets(datasets, with_ids=with_ids or by_files)
+            if self.datasets is not None and by_files:
+                paths = to_file_paths(self.datasets)
+                names = ['rel_path'] if with_ids else ['rel_path', 'id']
+                self.datasets = self.datasets.drop_columns(names).append_column('rel_path', paths)
         self.spans: dict[str, tuple[int, int]] = {}
         if self.datasets is not None:
             if with_ids:

@@ -363,7 +363,13 @@ def _discover(
         import pyarrow  # noqa: F401
 
         if options.recipe.algorithms and options.reuse and published is not None:
-            known = KnownDigests.open(published, options.recipe, is_sparse=bool(options.scope))
+            known = KnownDigests.open(
+                published,
+                options.recipe,
+                options.identity_of,
+                is_sparse=bool(options.scope),
+                is_renamed=options.adopted is not None and options.adopted.is_of_others(published.folder),
+            )
 
     part = tree if options.scope is None else options.scope.narrow(tree)
     listings, list_skips = open_listings(options, published), options.on_skip is not None

@@ -70,6 +70,10 @@ class Options(NamedTuple):
             return self.adopted.identity
         return choose_identity(self.recipe.namespace, uuid_filenames=self.recipe.uuid_filenames)
 
+    def identity_of(self, keys: Sequence[bytes]) -> Identity:
+        """Get what names and orders the rows of a shard."""
+        return self.adopted.for_shard(keys) if self.adopted is not None else self.identity
+
     @property
     def journaled(self) -> tuple[str, ...]:
         """The digests of which a journal is kept: by ids, so not where paths are these."""

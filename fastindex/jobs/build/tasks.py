@@ -29,7 +29,7 @@ def iter_tasks(
     for keys in iter_shards(found.iter_keys(), count, pool.workers, max_sessions=most, weigh=weigh):
         yield ScanTask(
             found.for_shard(tree, keys),
-            adopted.for_shard(keys) if adopted else options.identity,
+            options.identity_of(keys),
             keys,
             options.recipe.algorithms,
             options.lab,
