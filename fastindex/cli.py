@@ -26,7 +26,6 @@ from fastindex.text import escape
 
 __all__ = ['main']
 
-
 _HANG_UP = signal.Signals.__members__.get('SIGHUP')  # Windows has none
 
 

@@ -22,7 +22,7 @@ from fastindex.tables.schema import folders_batch, to_ipc
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.disk import LocalTree
 from fastindex.trees.fingerprints import FIELDS, NO_FINGERPRINT, Fingerprint
-from fastindex.trees.part import TreeOver
+from fastindex.trees.part import FolderOver, TreeOver
 
 __all__ = ['Listings', 'LookTask', 'pack_folders', 'pack_listings', 'take_noted']
 
@@ -165,11 +165,11 @@ class _ListedFolder:
             return cast('int', cast('Any', folder).device)
 
 
-class _NotingFolder:
+class _NotingFolder(FolderOver):
     """A folder that notes what is in it."""
 
     def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self.kinds: dict[str, int] = {}
         self.is_whole = False
 
@@ -181,6 +181,3 @@ class _NotingFolder:
 
     def list_names(self, kind: int) -> list[str]:
         return [name for name, one in self.kinds.items() if one == kind]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._folder, name)

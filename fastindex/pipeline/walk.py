@@ -19,10 +19,8 @@ from fastindex.trees.fingerprints import NO_FINGERPRINT
 
 __all__ = ['BIG_BYTES', 'SessionWalk', 'measure_archived', 'tell_wrong']
 
-
 BIG_BYTES = 16 * 2**20
 """A file from this size on is hashed as a task of its own, so that no shard waits for it."""
-
 
 _ENCODING = 'utf-8', 'surrogateescape'
 """Of names on their way between processes: that of the rel_paths, and no name is lost."""

@@ -87,7 +87,7 @@ def iter_unequal_tables(first: SortedTable, second: SortedTable) -> Iterator[Une
         if not there:
             return
         count = min(rows.num_rows for rows in there)
-        if len(there) == 2 and _are_equal(*(rows.slice(0, count) for rows in there)):
+        if len(there) == 2 and there[0].slice(0, count).equals(there[1].slice(0, count)):
             first.skip(count)
             second.skip(count)
             continue
@@ -97,10 +97,6 @@ def iter_unequal_tables(first: SortedTable, second: SortedTable) -> Iterator[Une
             for side, rows in zip(sides, ahead, strict=True)
         ]
         yield _compare(parts, [side.keys_of(part) for side, part in zip(sides, parts, strict=True)])
-
-
-def _are_equal(rows: pa.Table, others: pa.Table) -> bool:
-    return all(one.equals(other) for one, other in zip(rows.columns, others.columns, strict=True))
 
 
 def _compare(parts: Sequence[pa.Table], keys: Sequence[pa.Array]) -> Unequal:

@@ -10,7 +10,6 @@ from fastindex.text import escape
 
 __all__ = ['RULES', 'Fault', 'TableRule']
 
-
 _REBUILD = 'python -m fastindex ROOT writes it as it should be'
 
 
@@ -75,7 +74,6 @@ RULES = {
     'other-id-column': TableRule('the client takes the column for a part of the index'),
 }
 """All rules, by the code of a fault."""
-
 
 _KEEPING = 'python -m fastindex ROOT, with `ids_from` and the folder of these tables, keeps what they know'
 _REPLACING = (

@@ -50,14 +50,6 @@ _HEAD = struct.Struct('<4sBxxxQ36s36s16s')
 _MAGIC = b'fxj1'
 
 
-def _row_bytes(algorithms: Sequence[str]) -> int:
-    return 36 + 32 * len(algorithms) + 8 * len(STATE_CODES)
-
-
-def _to_bits(algorithms: Sequence[str]) -> int:
-    return sum(1 << i for i, name in enumerate(ALGORITHMS) if name in algorithms)
-
-
 class Recorder:
     """Writes the journal of a run. Made by `open_recorder`.
 
@@ -116,7 +108,8 @@ class Recorder:
     def _write(self, rows: int, first: bytes, last: bytes, data: bytes) -> None:
         if self._has_failed:
             return
-        head = _HEAD.pack(_MAGIC, _to_bits(self._algorithms), rows, first, last, bytes(16))
+        bits = sum(1 << i for i, name in enumerate(ALGORITHMS) if name in self._algorithms)
+        head = _HEAD.pack(_MAGIC, bits, rows, first, last, bytes(16))
         try:
             with self._open() as file:
                 end = file.seek(0, os.SEEK_END) + len(head) + len(data)
@@ -160,7 +153,8 @@ class _Record(NamedTuple):
 
     @property
     def end(self) -> int:
-        return self.start + _HEAD.size + self.rows * _row_bytes(self.algorithms)
+        row_bytes = 36 + 32 * len(self.algorithms) + 8 * len(STATE_CODES)
+        return self.start + _HEAD.size + self.rows * row_bytes
 
 
 def _iter_records(file: IO[bytes]) -> Iterator[_Record]:

@@ -310,13 +310,13 @@ class Stage:
         put_by(self.folder, self.state, is_patient=is_patient)
 
 
-def iter_problems(path: Path, *, below: Path) -> Iterator[Problem]:
-    """Iterate over the problems in a file, as far as they are ours, whatever stands there.
+def iter_problems(folder: Path, name: str = f'{STATE_FOLDER}/{PROBLEMS}') -> Iterator[Problem]:
+    """Iterate over the problems in a file of a folder, as far as they are ours, whatever stands there.
 
-    below: a folder from which on no link is followed
+    folder: of published tables; no link is followed from there on
     """
     try:
-        file = open_table(path, below=below)
+        file = open_table(folder / name, below=folder)
     except InvalidIndexError:  # there is none, or a FIFO
         return
     with file:

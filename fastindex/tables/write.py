@@ -29,7 +29,6 @@ from fastindex.tables.schema import (
 
 __all__ = ['PairWriter']
 
-
 ROW_GROUP_ROWS = limits.BATCH_ROWS
 """8 MB of datasets in memory, 1.5 MB in the file: small enough that a reader can skip most of them."""
 

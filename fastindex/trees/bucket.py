@@ -88,7 +88,6 @@ class ObjectTree(NamedTuple):
 
     @contextmanager
     def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
-        """Open one folder. See `fastindex.trees.Tree`."""
         above, _, name = path.rpartition('/')
         if above and judge_date(name) is not SkipReason.NOT_DATE:
             yield self._to_folder(self._list_subject(above, tally).folders.get(name, ()))
@@ -193,7 +192,6 @@ class ObjectTree(NamedTuple):
         return self._replace(listed=listed)
 
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
-        """Walk the folders of a session. See `fastindex.trees.Tree`."""
         session = self._find_session(session_path, tally)
         if session is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), session_path)

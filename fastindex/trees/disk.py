@@ -207,7 +207,6 @@ class LocalTree(NamedTuple):
         return fd
 
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
-        """Walk the folders of a session. See `fastindex.trees.Tree`."""
         walk = Walk(session_path, tally, {})
         return self._walk(walk, self._open_folder(session_path), '', [])
 
@@ -265,7 +264,6 @@ class LocalTree(NamedTuple):
         return fd
 
     def open_folder(self, path: str, tally: Tally) -> AbstractContextManager[Folder]:
-        """Open one folder. See `fastindex.trees.Tree`."""
         return _DiskFolder(path, self._open_folder(path), self.follow_links)
 
     def state(self, path: str) -> Fingerprint:

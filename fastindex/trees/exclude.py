@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from stat import S_ISREG
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from fastindex.errors import UsageError
 from fastindex.folders import open_file
@@ -23,7 +23,7 @@ from fastindex.system import flags as system_flags
 from fastindex.text import as_utf8, escape
 from fastindex.trees import Folder, Kind, ListsAhead, Tree
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
-from fastindex.trees.part import PartTree, TreeOver
+from fastindex.trees.part import FolderOver, PartTree, TreeOver
 
 if TYPE_CHECKING:
     from fastindex.trees.disk import LocalFolder
@@ -74,11 +74,11 @@ class _AheadTree(ExcludingTree):
         return self.replace(tree=cast('ListsAhead', self.tree).with_listed(listed))
 
 
-class _ExcludingFolder:
+class _ExcludingFolder(FolderOver):
     """A folder without the names that match."""
 
     def __init__(self, folder: Folder, above: str, tree: ExcludingTree, tally: Tally) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._above = above
         self._tree = tree
         self._tally = tally
@@ -104,9 +104,6 @@ class _ExcludingFolder:
         with suppress(OSError):
             return self._folder.kind_of(name) == Kind.FOLDER
         return False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._folder, name)
 
 
 class OneDeviceTree(TreeOver):

@@ -128,6 +128,14 @@ def list_folders(tree: Tree, path: str, tally: Tally) -> list[str]:
         return list_folders_in(folder, path, tally, follow_links=tree.follow_links)
 
 
+def find_folders(tree: Tree, path: str) -> list[str]:
+    """Find the folders in a folder, sorted; none where it cannot be listed. Nothing is told of it."""
+    try:
+        return sorted(list_folders(tree, path, Tally()))
+    except OSError:
+        return []
+
+
 def list_folders_in(folder: Folder, path: str, tally: Tally, *, follow_links: bool) -> list[str]:
     """List the names of the folders in an open folder. See `list_folders`; `path` is that below the root."""
     found: list[str] = []

@@ -63,7 +63,6 @@ _KIND_OF_TYPE = {
     S_IFBLK: Kind.DEVICE,
 }
 
-
 _spare_atime = [flags('O_NOATIME')]
 """Nobody has looked at what is hashed. Until a file of somebody else refuses that: then never again in this
 process, as most of the others would cost a call more."""
@@ -290,6 +289,5 @@ TWINS = {
     'python': Twin(list_in_python, measure_in_python),
     'compiled': Twin(_list_compiled, _measure_compiled),
 }
-
 
 list_folder, measure = TWINS[KERNEL]

@@ -15,7 +15,7 @@ from fastindex.records import Record
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 
-__all__ = ['NotedTree', 'PartTree', 'TreeOver', 'base_of', 'is_below']
+__all__ = ['FolderOver', 'NotedTree', 'PartTree', 'TreeOver', 'base_of', 'is_below']
 
 
 def is_below(path: str, folder: str) -> bool:
@@ -27,11 +27,21 @@ def is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f'{folder}/')
 
 
-class _PartFolder:
+class FolderOver:
+    """Base of a folder that stands for another one in all that it does not say itself: see `Folder`."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._folder, name)
+
+
+class _PartFolder(FolderOver):
     """A folder of which some names are wanted; those that are not there are not given."""
 
     def __init__(self, folder: Folder, wanted: Iterable[str]) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self._wanted = dict.fromkeys(wanted)
 
     def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
@@ -44,9 +54,6 @@ class _PartFolder:
             except OSError:
                 found[name] = Kind.UNKNOWN
         yield list(found), bytes(found.values())
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._folder, name)
 
 
 class TreeOver(Record):
@@ -110,11 +117,11 @@ class NotedTree(TreeOver):
         return self.tree.open_folder(path, tally)
 
 
-class _LinksFolder:
+class _LinksFolder(FolderOver):
     """A folder that notes which of its names are links."""
 
     def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+        super().__init__(folder)
         self.links: set[str] = set()
 
     def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
@@ -122,6 +129,3 @@ class _LinksFolder:
             if Kind.LINK in kinds:
                 self.links.update(name for name, kind in zip(names, kinds, strict=True) if kind == Kind.LINK)
             yield names, kinds
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._folder, name)

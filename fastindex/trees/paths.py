@@ -103,7 +103,6 @@ class PathTree(NamedTuple):
         return _join(from_system(long_path(self.root)), path)
 
     def walk(self, session_path: str, tally: Tally) -> Iterator[Folder]:
-        """Walk the folders of a session. See `fastindex.trees.Tree`."""
         where = self._find_folder(session_path)
         return self._walk(Walk(session_path, tally, {}), where, '', [])
 
@@ -148,7 +147,6 @@ class PathTree(NamedTuple):
         os.scandir(where).close()
 
     def open_folder(self, path: str, tally: Tally) -> AbstractContextManager[Folder]:
-        """Open one folder. See `fastindex.trees.Tree`."""
         return _PathFolder(path, self._find_folder(path), self.follow_links)
 
 

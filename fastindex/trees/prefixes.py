@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ['BucketFolder', 'ObjectSession', 'UnlistedFolder']
 
-
 _MD5 = re.compile(r'[0-9a-f]{32}')
 
 

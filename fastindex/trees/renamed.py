@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from fastindex.names.problems import Tally
 from fastindex.trees import Folder, Kind, Tree
-from fastindex.trees.part import TreeOver
+from fastindex.trees.part import FolderOver, TreeOver
 
 __all__ = ['Node', 'RenamedTree']
 
@@ -126,13 +126,13 @@ class RenamedTree(TreeOver):
             yield _RenamedFolder(folder, path, found, self.tree)
 
 
-class _RenamedFolder:
+class _RenamedFolder(FolderOver):
     """A folder in which some names are others by now."""
 
     def __init__(self, folder: Folder, path: str, found: _Whereabouts, tree: Tree) -> None:
+        super().__init__(folder)
         self.path = path
         self.entered: dict[str, None] = {}
-        self._folder = folder
         self._is_new = found.real is None
         self._below = found.node.below if found.node else {}
         self._tree = tree
@@ -158,6 +158,3 @@ class _RenamedFolder:
 
     def enter(self, name: str) -> None:
         self.entered[name] = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._folder, name)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastindex.names.alf import judge_date, judge_number
-from fastindex.names.problems import Problem, Tally
+from fastindex.names.problems import Problem
 from fastindex.text import escape
 from fastindex.trees import Tree, is_url
-from fastindex.trees.fate import list_folders
+from fastindex.trees.fate import find_folders
 
 __all__ = [
     'WrongRoot',
@@ -23,7 +23,6 @@ __all__ = [
     'explain_empty_root',
     'find_right_root',
     'has_dates',
-    'iter_root_warnings',
     'judge_root',
     'lacks_subjects',
 ]
@@ -45,12 +44,6 @@ class WrongRoot(NamedTuple):
 def _find_session(root: str) -> re.Match[str] | None:
     """Find the session folder that a root is in or is, in its path, whatever parts that on this system."""
     return _SESSION.search(root.replace(os.sep, '/'))
-
-
-def iter_root_warnings(tree: Tree) -> Iterator[str]:
-    """Say what will go wrong with an index in this root, though sessions were found below it."""
-    if wrong := judge_root(tree):
-        yield f'{wrong.message}: {wrong.advice}'
 
 
 def judge_root(tree: Tree) -> WrongRoot | None:
@@ -86,12 +79,12 @@ def explain_empty_root(tree: Tree) -> str:
     """Say why no session was found below the root, and where to look instead."""
     if wrong := find_right_root(tree):
         return f'{wrong.message}: {wrong.advice}'
-    if labs := _find_labs(tree, _list(tree, '', Tally())):
+    if labs := _find_labs(tree, find_folders(tree, '')):
         names = ', '.join(map(escape, labs[:3])) + ', …' * (len(labs) > 3)
         return f'Subjects is missing in {names}: put a folder Subjects between each lab and its subjects'
-    if not _list(tree, '', Tally()) and is_url(tree.root):
+    if not find_folders(tree, '') and is_url(tree.root):
         return 'no key in the bucket begins like this and has a folder after it: is the prefix right?'
-    if not _list(tree, '', Tally()):
+    if not find_folders(tree, ''):
         return 'the folder has no folders in it: is the disk mounted?'
     return 'expected lab/Subjects/subject/date/number or subject/date/number below it'
 
@@ -100,8 +93,7 @@ def find_right_root(tree: Tree) -> WrongRoot | None:
     """Find the root that was meant, where no session was found below this one."""
     if is_url(tree.root) and tree.root.count('/') == 2:
         return None  # a whole bucket: there is none above it, and much may be below
-    tally = Tally()  # for nobody: what matters was told already
-    names = _list(tree, '', tally)
+    names = find_folders(tree, '')
     up = os.path.dirname(tree.root)
     if 'Subjects' in names:
         return WrongRoot('this is the folder of one lab', up, f'index the one above it, {escape(up)}')
@@ -116,7 +108,7 @@ def find_right_root(tree: Tree) -> WrongRoot | None:
         return WrongRoot('this lies inside a session folder', up, f'index {escape(up)}')
     if len(_find_labs(tree, names)) > 1:
         return None  # a root of labs
-    below = _find_below(tree, names, tally)
+    below = _find_below(tree, names)
     if not below:
         return None
     right = f'{tree.root}/{below}' if is_url(tree.root) else os.path.join(tree.root, *below.split('/'))
@@ -125,7 +117,7 @@ def find_right_root(tree: Tree) -> WrongRoot | None:
 
 def _find_labs(tree: Tree, names: list[str]) -> list[str]:
     """Find the folders of a root that are labs, but for Subjects, where there are several."""
-    labs = [name for name in names[:MAX_FOLDERS] if lacks_subjects(tree, name, _list(tree, name, Tally()))]
+    labs = [name for name in names[:MAX_FOLDERS] if lacks_subjects(tree, name, find_folders(tree, name))]
     return labs if len(labs) > 1 else []
 
 
@@ -143,7 +135,7 @@ def lacks_subjects(tree: Tree, path: str, names: Sequence[str]) -> bool:
 
 def has_dates(tree: Tree, path: str) -> bool:
     """Tell whether a folder has dates in it, as a subject."""
-    return not is_url(tree.root) and any(judge_date(name) is None for name in _list(tree, path, Tally()))
+    return not is_url(tree.root) and any(judge_date(name) is None for name in find_folders(tree, path))
 
 
 def _above_subject(subject: str) -> str:
@@ -152,23 +144,16 @@ def _above_subject(subject: str) -> str:
     return os.path.dirname(os.path.dirname(up)) if os.path.basename(up) == 'Subjects' else up
 
 
-def _find_below(tree: Tree, names: list[str], tally: Tally) -> str | None:
+def _find_below(tree: Tree, names: list[str]) -> str | None:
     """Find the folder below the root that should be the root: breadth first, within bounds."""
     queue = list(names)
     for listed, path in enumerate(queue):
         if listed == MAX_FOLDERS:
             return None
-        below = _list(tree, path, tally)
+        below = find_folders(tree, path)
         if 'Subjects' in below:
             return os.path.dirname(path)
         if any(judge_date(name) is None for name in below):
             return os.path.dirname(path)
         queue += [f'{path}/{name}' for name in below]
     return None
-
-
-def _list(tree: Tree, path: str, tally: Tally) -> list[str]:
-    try:
-        return sorted(list_folders(tree, path, tally))
-    except OSError:
-        return []

@@ -60,11 +60,11 @@ def test_of_a_file_of_problems_what_is_ours_is_read_whatever_stands_there(tmp_pa
         '{"path": "x", "reason": "no", "errno": 0}',
     ]
     path.write_text('\n'.join([*strange, 'x' * 2**18, good.to_json(), '{']))
-    assert list(iter_problems(path, below=tmp_path)) == [good]
+    assert list(iter_problems(tmp_path)) == [good]
     path.rename(tmp_path / 'outside')
     for make in (Path.mkdir, os.mkfifo, lambda path: path.symlink_to('../outside'), lambda _: None):
         make(path)
-        assert list(iter_problems(path, below=tmp_path)) == []
+        assert list(iter_problems(tmp_path)) == []
         path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
 
 

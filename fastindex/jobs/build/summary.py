@@ -40,7 +40,7 @@ from fastindex.tables.splice import Counts
 from fastindex.text import escape, from_system, to_count, to_text
 from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.fingerprints import FIELDS
-from fastindex.trees.roots import iter_root_warnings
+from fastindex.trees.roots import judge_root
 
 if TYPE_CHECKING:
     from fastindex.tables.carry import Carrier, KeptIds
@@ -300,7 +300,8 @@ class Report:
         )
 
     def _iter_warnings(self) -> Iterator[str]:
-        yield from iter_root_warnings(self.tree)
+        if wrong := judge_root(self.tree):
+            yield f'{wrong.message}: {wrong.advice}'
         yield from iter_doubts(self.doubts, to_text(self.tree.root))
         if self.unreadable:
             yield f'the index before could not be compared with this one: {self.unreadable}'

@@ -5,7 +5,7 @@ What is known is read in step with the shards, which are cut by it: none has mor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from fastindex.jobs.build.summary import Report
 from fastindex.pipeline.discover import Discovery
@@ -24,7 +24,8 @@ def iter_tasks(
     """Cut the sessions into shards, and make a task of each."""
     options, adopted = report.options, report.options.adopted
     sources = [source.weigh for source in (found, known, adopted) if source is not None]
-    weigh = _add_up([weigh for weigh in sources if weigh is not None])
+    weighs = [weigh for weigh in sources if weigh is not None]
+    weigh = (lambda key: sum(weigh(key) for weigh in weighs)) if weighs else None
     count, most = found.count_sessions(), MAX_SESSIONS * pool.task_size
     for keys in iter_shards(found.iter_keys(), count, pool.workers, max_sessions=most, weigh=weigh):
         yield ScanTask(
@@ -40,7 +41,3 @@ def iter_tasks(
             options.recipe.session_info,
             options.recipe.trust,
         )
-
-
-def _add_up(sources: list[Callable[[bytes], int]]) -> Callable[[bytes], int] | None:
-    return (lambda key: sum(weigh(key) for weigh in sources)) if sources else None

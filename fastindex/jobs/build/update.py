@@ -85,15 +85,14 @@ class Selection(NamedTuple):
 
         def read_old() -> Iterator[tuple[bytes, Problem]]:
             nonlocal count
-            folder = self.published.folder
-            for problem in iter_problems(folder / STATE_FOLDER / PROBLEMS, below=folder):
+            for problem in iter_problems(self.published.folder):
                 if self.is_carried(problem.path):
                     if problem.reason is Reason.UUID_TWICE:
                         rows.refuse_heir(problem.path)
                     count += 1
                     yield _session_key(problem.path, self.identity), problem
 
-        new = iter_problems(stage.path / PROBLEMS, below=stage.path)
+        new = iter_problems(stage.path, PROBLEMS)
         read_new = ((_session_key(one.path, self.identity), one) for one in new)
         stage.replace_problems(problem for (_, problem), _ in groupby(merge(read_old(), read_new)))
         return count
@@ -146,9 +145,7 @@ def select(
     doubtful: set[bytes] = set()
     known_folders: Iterator[tuple[str, str, str]] = iter(())
     if scope.quick:
-        folder = published.folder
-        problems = iter_problems(folder / STATE_FOLDER / PROBLEMS, below=folder)
-        doubtful = {_session_key(problem.path, identity) for problem in problems}
+        doubtful = {_session_key(problem.path, identity) for problem in iter_problems(published.folder)}
         known_folders = _iter_folders(published)
     for changed, _ in pool.run(iter_looks()):
         new += changed

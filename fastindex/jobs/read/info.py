@@ -147,7 +147,9 @@ def summarize(index: Index) -> Info:
             datasets.group_by(_text().str.extract(r'(?:^|/)([^/.]+)\.[^/]*$').alias('stem')).agg(
                 pl.len(), sum_sizes()
             ),
-            datasets.filter(_is_revised()).group_by(_text().str.extract(_REVISION)).agg(pl.len()),
+            datasets.filter(_text().str.contains(_REVISION))
+            .group_by(_text().str.extract(_REVISION))
+            .agg(pl.len()),
             datasets.top_k(BIGGEST, by=['file_size', 'eid', 'id'], reverse=[False, True, True]),
         ],
         engine='streaming',
@@ -190,10 +192,6 @@ _REVISION = r'(?:^|/)#([^/#]+)#/[^/]*$'
 
 def _text() -> pl.Expr:
     return pl.col('rel_path').cast(pl.String)
-
-
-def _is_revised() -> pl.Expr:
-    return _text().str.contains(_REVISION)
 
 
 def _totals(schema: pl.Schema) -> list[pl.Expr]:

@@ -24,7 +24,6 @@ class TarZstFormat(NamedTuple):
 
     @property
     def member_bytes(self) -> int:
-        """See `Format`."""
         return 2600
 
     def codec(self) -> pa.Codec:
@@ -41,15 +40,12 @@ class TarZstFormat(NamedTuple):
         return info.tobuf(tarfile.PAX_FORMAT, 'utf-8', 'strict')
 
     def open_packer(self) -> Packer:
-        """See `Format`."""
         return _TarPacker(self)
 
     def compress(self, name: str, data: memoryview, *, is_last: bool) -> bytes | memoryview:
-        """See `Format`."""
         return bytes(self.codec().compress(pa.py_buffer(data), asbytes=True))
 
     def open_writer(self, file: IO[bytes], directory: IO[bytes]) -> Writer:
-        """See `Format`."""
         return _TarWriter(self, file)
 
 

@@ -45,7 +45,6 @@ class ZipFormat(NamedTuple):
 
     @property
     def member_bytes(self) -> int:
-        """See `Format`."""
         return 400
 
     def dos_time(self) -> tuple[int, int]:
@@ -57,11 +56,9 @@ class ZipFormat(NamedTuple):
         )
 
     def open_packer(self) -> Packer:
-        """See `Format`."""
         return _ZipPacker(self)
 
     def compress(self, name: str, data: memoryview, *, is_last: bool) -> bytes | memoryview:
-        """See `Format`."""
         if is_stored_kind(name):
             return data
         # A piece knows nothing of the one before, and ends on a whole byte: joined, they are one stream.
@@ -69,7 +66,6 @@ class ZipFormat(NamedTuple):
         return stream.compress(data) + stream.flush(zlib.Z_FINISH if is_last else zlib.Z_FULL_FLUSH)
 
     def open_writer(self, file: IO[bytes], directory: IO[bytes]) -> Writer:
-        """See `Format`."""
         return _ZipWriter(self, file, directory)
 
 

@@ -54,7 +54,6 @@ _COLORS = [
     *('#ff8ab7', '#a463f2', '#97bbf5', '#9c6b4e', '#9498a0'),
 ]
 
-
 _SIZE = "replace(format(datum.value, '~s'), regexp('([kMGTP]?)$'), ' $1B')"  # as 2.5 MB
 
 

@@ -42,7 +42,6 @@ __all__ = [
 
 MAX_TABLE_ROWS = 10_000  # rows of the table: of more sessions it has the subjects; 10,000 take 1 MB
 
-
 MAX_LABS = 10  # labs that have a colour; if there are more, one less, and the others share one
 MAX_BARS = 20  # of a bar chart; the others are added up
 MAX_BINS = 30  # of a histogram with steps of one width

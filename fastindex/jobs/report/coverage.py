@@ -20,12 +20,9 @@ __all__ = [
     'to_stem',
 ]
 
-
 MAX_COVERAGE_ROWS = 150
 
-
 MAX_COVERAGE_COLUMNS = 60  # of the coverage matrix: of more subjects it has the labs
-
 
 NO_NAME = '(none)'
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from fastindex.jobs.report.coverage import to_kinds, to_name, to_stem
 from fastindex.lazy import pl
 from fastindex.names.rule import Severity
-from fastindex.tables.publish import PROBLEMS, iter_problems
+from fastindex.tables.publish import iter_problems
 from fastindex.text import escape, to_count
-from fastindex.trees import STATE_FOLDER
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
@@ -90,8 +89,7 @@ def find_incomplete(index: Index, sessions: pl.DataFrame) -> Incomplete:
 
 def read_problems(index: Index) -> tuple[str, ...]:
     """Read the paths that could not be indexed in the run that made this index, with the reasons."""
-    found = iter_problems(index.folder / STATE_FOLDER / PROBLEMS, below=index.folder)
-    return tuple(escape(f'{problem.path}: {problem.reason}') for problem in found)
+    return tuple(escape(f'{problem.path}: {problem.reason}') for problem in iter_problems(index.folder))
 
 
 def check_health(

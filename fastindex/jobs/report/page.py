@@ -18,7 +18,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastindex.extras import require
 from fastindex.jobs.read.info import Info
 from fastindex.jobs.report.charts import to_charts
 from fastindex.jobs.report.contents import Contents, FindingGroup
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     import jinja2
     from markupsafe import Markup
 
-__all__ = ['check_extra', 'render']
+__all__ = ['render']
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,6 @@ class _Cell:
 
     text: str
     level: int
-
-
-def check_extra() -> None:
-    """Check that what a report is made with is installed. Raises MissingExtraError if it is not."""
-    require('report', 'a report')
 
 
 def render(contents: Contents, findings: Sequence[FindingGroup] | None, note: str, title: str) -> str:

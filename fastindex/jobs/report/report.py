@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastindex.errors import ReportError, RootError, UsageError, naming_shortage
+from fastindex.extras import require
 from fastindex.files import find_target, open_output
 from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.report.contents import FindingGroup, gather, group_findings
-from fastindex.jobs.report.page import check_extra, render
+from fastindex.jobs.report.page import render
 from fastindex.progress import announce
 from fastindex.text import escape, to_text
 
@@ -132,7 +133,7 @@ def write_report(
     >>> write_report(fastindex.open('/data'), 'report.html').size_bytes  # doctest: +SKIP
     2402358
     """
-    check_extra()
+    require('report', 'a report')
     target = find_target(out, error=ReportError)
     if not (target.is_stream or target.path.lower().endswith(('.html', '.htm'))):
         raise UsageError(f'{escape(out)}: expected a name that ends in .html')

@@ -34,7 +34,7 @@ from fastindex.pipeline.discover import AGGREGATES
 from fastindex.tables.file import TABLES
 from fastindex.tables.foreign import is_of_client
 from fastindex.trees import Folder, Kind, Tree
-from fastindex.trees.fate import list_folders
+from fastindex.trees.fate import find_folders
 from fastindex.trees.part import TreeOver
 from fastindex.trees.roots import find_right_root, judge_root
 
@@ -245,7 +245,4 @@ def _iter_files(folder: Folder) -> Iterator[str]:
 
 def _list(tree: Tree, path: str) -> dict[str, None]:
     """List the folders in a folder, sorted; as a dictionary, as most often one of them is looked for."""
-    try:
-        return dict.fromkeys(sorted(list_folders(tree, path, Tally())))
-    except OSError:
-        return {}
+    return dict.fromkeys(find_folders(tree, path))

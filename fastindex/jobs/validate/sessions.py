@@ -45,7 +45,7 @@ from fastindex.pipeline.session_info import SessionInfo, file_of, find_name
 from fastindex.pipeline.shard import SHARD_BYTES, cut
 from fastindex.text import to_text
 from fastindex.trees import Folder, Kind, Tree
-from fastindex.trees.fate import list_folders, sift
+from fastindex.trees.fate import find_folders, sift
 
 __all__ = ['CheckResult', 'CheckTask', 'make_finding']
 
@@ -53,7 +53,6 @@ MAX_NAMES = 20_000  # names whose verdicts a process remembers
 FINDING_BYTES = 500  # what a finding takes in memory, about
 COMPANIONS = frozenset({'bin', 'cbin', 'ch', 'meta'})
 """SpikeGLX's files of one recording: they belong together, and nobody loads them as one object."""
-
 
 _OF_NAMES = frozenset({Reason.NOT_UTF8, Reason.NOT_HERE, Reason.NO_UUID, Reason.BAD_UUID})
 """Problems that are those of a name."""
@@ -295,10 +294,7 @@ class _Session:
 
     def _is_there(self, path: str) -> bool:
         above, _, name = path.rpartition('/')
-        try:
-            return name in list_folders(self.tree, above, Tally())
-        except OSError:
-            return False
+        return name in find_folders(self.tree, above)
 
     def _find_twins(self, folder: Folder, names: dict[str, _Name]) -> None:
         first: dict[str, str] = {}
