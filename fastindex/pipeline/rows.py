@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from functools import lru_cache
 from itertools import accumulate, islice, pairwise
+from operator import eq
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from fastindex.lazy import pa
@@ -122,8 +123,8 @@ class Rows:
                 del column[row]
 
 
-def sort_rows(keys: list[bytes], counts: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Sort the datasets of each session by their keys: get their rows in that order, and how many are left.
+def sort_rows(keys: list[bytes], counts: Sequence[int]) -> tuple[list[int], list[bytes], Sequence[int]]:
+    """Sort the datasets of each session by their keys: get their rows and keys in that order, and the counts.
 
     Of those of a session that have one key, one is left: a folder that changes may list a name twice.
     """
@@ -133,14 +134,16 @@ def sort_rows(keys: list[bytes], counts: Sequence[int]) -> tuple[list[int], list
     for count in counts:
         start, end = end, end + count
         order += sorted(range(start, end), key=key_of)
-    if len(set(keys)) == len(keys):
-        return order, list(counts)
+    in_order = list(map(key_of, order))
+    if not any(map(eq, in_order, islice(in_order, 1, None))):
+        return order, in_order, counts
     rows = iter(order)
     once: list[list[int]] = []
     for count in counts:
         part = list(islice(rows, count))
         once.append(part[:1] + [row for before, row in pairwise(part) if keys[row] != keys[before]])
-    return [row for part in once for row in part], [len(part) for part in once]
+    order = [row for part in once for row in part]
+    return order, list(map(key_of, order)), [len(part) for part in once]
 
 
 def sessions_rows(

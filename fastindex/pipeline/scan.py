@@ -275,12 +275,13 @@ class _Scan:
         identity, algorithms = self.task.identity, self.task.algorithms
         counts = [session.datasets for session in self.sessions]
         keys = identity.dataset_keys([session.key for session in self.sessions], counts, self.rows.paths)
-        order, counts = sort_rows(keys, counts)
-        self.sessions = [
-            session._replace(datasets=count) for session, count in zip(self.sessions, counts, strict=True)
-        ]
+        order, keys, left = sort_rows(keys, counts)
+        if left is not counts:
+            self.sessions = [
+                session._replace(datasets=count) for session, count in zip(self.sessions, left, strict=True)
+            ]
         rows = self.rows = self.rows.select(order)
-        ids = identity.dataset_ids(list(map(keys.__getitem__, order)))
+        ids = identity.dataset_ids(keys)
         fingerprints = fingerprint_columns(rows.fingerprints)
         if self.known is None:
             hex_digests = to_hex_digests(rows.digests, algorithms)
