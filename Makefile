@@ -49,7 +49,7 @@ test-long: $(DEV)  ## those that take more than about a second: browsers, cluste
 
 dev: $(DEV)  ## install all that developers need
 
-check: lint types docs run package walkthrough test test-long lowest faults bench-check  ## all that CI runs, the quick parts first
+check: lint types docs run package walkthrough test test-long lowest windows faults bench-check  ## all that CI runs, the quick parts first
 
 docs: $(DEV)  ## the documentation, in build/docs; each example in it is run by the tests
 	NO_MKDOCS_2_WARNING=1 PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/mkdocs build --strict
@@ -96,7 +96,7 @@ lowest: $(LOWEST)/.installed  ## the light tests with the lowest versions that p
 newest: $(DEV)  ## name what is not the newest in .venv: that of a fresh clone is, but for what other packages hold back
 	$(BIN)/uv pip list --python $(BIN)/python --outdated
 
-windows: $(DEV)  ## the main job with Python for Windows, in Wine (apt: wine64 binutils-mingw-w64-x86-64): two minutes
+windows: $(DEV)  ## the main job with Python for Windows, in Wine (apt: wine64 binutils-mingw-w64-x86-64): a minute or two
 	$(BIN)/python -m tests.windows build/windows
 
 faults: $(DEV)  ## prove each promise: kill, fail, fill, damage; one line with its figure for each

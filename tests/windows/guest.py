@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from one.api import One
 import fastindex
 from fastindex.cli import main
 from fastindex.tables.target import open_target
+
+START = time.perf_counter()
 
 LIGHT = ['trees/test_paths.py::TestPathTree', 'names/test_windows.py']
 
@@ -56,7 +59,10 @@ def iter_jobs(root: Path, folder: Path) -> Iterator[tuple[str, Any]]:
 
 if __name__ == '__main__':
     root, folder, clone = map(Path, sys.argv[1:])
-    found = dict(iter_jobs(root, folder))
+    found = {}
+    for name, value in iter_jobs(root, folder):
+        found[name] = value
+        print(f'{time.perf_counter() - START:5.1f} s  {name}', flush=True)
     os.chdir(clone)
     words = ['-q', '-p', 'no:cacheprovider', '-W', 'ignore', '--basetemp', str(folder / 'tests')]
     found['light tests'] = pytest.main([*words, *(f'tests/{name}' for name in LIGHT)])

@@ -4,7 +4,8 @@
     PyPI    panda3d, whose wheel carries Python itself; what fastindex and its tests need, built for Windows
     here    the standard library of this Python, which must be a 3.11 too
 
-What cannot be had is said, with exit code 77. Nothing is made again that is there.
+What waits for the network and what waits for the disk is done side by side. What cannot be had is said, with
+exit code 77. Nothing is made again that is there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,7 +31,8 @@ PACKAGES = (
 )
 """In the versions that are installed here. ONE-api names others too (scipy, numba), but imports none."""
 
-OTHERS = ['numpy==2.0.2', 'colorama', 'tzdata']  # newer numpys call `crealf`, which Wine 8 lacks
+OTHERS = ['panda3d==1.10.16', 'numpy==2.0.2', 'colorama', 'tzdata']
+"""Newer numpys call `crealf`, which Wine 8 lacks."""
 
 PYTHON = ('python311.dll', 'VCRUNTIME140.dll')
 
@@ -58,9 +60,9 @@ IMPORTS = {
 
 TOOLS = 'x86_64-w64-mingw32-'
 
+WINE = '/usr/lib/wine/wine64'
 
-def find_wine() -> str:
-    return shutil.which('wine') or shutil.which('wine64') or '/usr/lib/wine/wine64'
+MINUTES = 2  # until a command hangs
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -80,18 +82,55 @@ def give_up(why: str) -> NoReturn:
     sys.exit(NOT_TO_BE_HAD)
 
 
-def call(*command: Any, **options: Any) -> str:
-    done = subprocess.run(
-        list(map(str, command)), **options, stdin=subprocess.DEVNULL, capture_output=True, text=True
+def stop(folder: Path) -> None:
+    """End all that runs in this Wine, if anything does."""
+    subprocess.run(['/usr/lib/wine/wineserver64', '-k'], env=environment(folder), timeout=60, check=False)
+
+
+def call(*command: Any, wine: Path | None = None) -> str:
+    """Run a command; once more if it fails or hangs, as a download may, or the first start of Wine."""
+    for _ in range(2):
+        try:
+            done = subprocess.run(
+                list(map(str, command)),
+                env=environment(wine) if wine else None,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors='replace',
+                timeout=60 * MINUTES,
+            )
+        except subprocess.TimeoutExpired:
+            why = f'it has not ended in {MINUTES} minutes'
+        else:
+            if not done.returncode:
+                return done.stdout
+            why = done.stderr[-2000:]
+        if wine:  # what is half made does not start
+            stop(wine)
+            half = 'drive_c/windows dosdevices system.reg user.reg userdef.reg .update-timestamp'
+            subprocess.run(['rm', '-rf', *(wine / name for name in half.split())], check=True)
+    give_up(f'{" ".join(map(str, command))[:200]}: {why}')
+
+
+def copy_library(python: Path) -> None:
+    skipped = shutil.ignore_patterns(
+        'test', '*-packages', 'idlelib', 'tkinter', '__pycache__', '*.so', 'config-*'
     )
-    if done.returncode:
-        give_up(f'{" ".join(map(str, command))[:200]}: {done.stderr[-2000:]}')
-    return done.stdout
+    shutil.copytree(sysconfig.get_path('stdlib'), python / 'Lib', ignore=skipped, dirs_exist_ok=True)
 
 
-def pip(*words: Any) -> None:
-    where = ['--platform', 'win_amd64', '--python-version', '3.11', '--only-binary', ':all:', '--no-deps']
-    call(sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check', *words, *where)
+def install(python: Path) -> None:
+    """Install the packages, and take Python itself out of one of them."""
+    packages = python / 'Lib' / 'site-packages'
+    same = [f'{name}=={version(name)}' for name in PACKAGES.split()]
+    where = ['--python-platform', 'windows', '--python-version', '3.11', '--target', packages]
+    options = ['--quiet', '--only-binary', ':all:', '--no-deps']
+    call(sys.executable, '-m', 'uv', 'pip', 'install', *options, *where, *same, *OTHERS)
+    (python / 'DLLs').mkdir()
+    for library in (packages / 'deploy_libs').iterdir():
+        if not re.match('api-ms|tcl86|tk86', library.name):
+            library.rename(python / ('' if library.name in PYTHON else 'DLLs') / library.name)
 
 
 def link(python: Path, work: Path) -> None:
@@ -128,27 +167,21 @@ def main(folder: Path) -> None:
         return
     if sys.version_info[:2] != (3, 11):
         give_up('the Python here is no 3.11')
-    if not os.path.exists(find_wine()):
+    if not os.path.exists(WINE):
         give_up('there is no wine64')
     if not shutil.which(f'{TOOLS}ld'):
         give_up('there is no binutils-mingw-w64-x86-64')
     shutil.rmtree(folder, ignore_errors=True)
     python, work = folder / 'drive_c' / 'python', folder / 'work'
     work.mkdir(parents=True)
-    call(find_wine(), 'wineboot.exe', '-i', env=environment(folder))
-    skipped = shutil.ignore_patterns(
-        'test', '*-packages', 'idlelib', 'tkinter', '__pycache__', '*.so', 'config-*'
-    )
-    shutil.copytree(sysconfig.get_path('stdlib'), python / 'Lib', ignore=skipped)
-    pip('download', 'panda3d', '--dest', work)
-    with zipfile.ZipFile(next(work.glob('panda3d*'))) as wheel:
-        for name in wheel.namelist():
-            if name.startswith('deploy_libs/') and not re.search('api-ms|tcl86|tk86', name):
-                target = python / ('' if os.path.basename(name) in PYTHON else 'DLLs')
-                target.mkdir(exist_ok=True)
-                (target / os.path.basename(name)).write_bytes(wheel.read(name))
-    same = [f'{name}=={version(name)}' for name in PACKAGES.split()]
-    pip('install', *same, *OTHERS, '--no-compile', '--target', python / 'Lib' / 'site-packages')
+    with ThreadPoolExecutor() as pool:
+        tasks = [
+            pool.submit(call, WINE, 'wineboot.exe', '-i', wine=folder),
+            pool.submit(copy_library, python),
+            pool.submit(install, python),
+        ]
+    for task in tasks:
+        task.result()
     link(python, work)
     shutil.rmtree(work)
     made.touch()
