@@ -154,12 +154,8 @@ def open_output(
 ) -> Iterator[IO[bytes]]:
     """Open a file that is there, as a whole, when the block has ended; if the block raises, it never was.
 
-    Parameters
-    ----------
-    error
-        What is raised if it cannot be written; what was there still is.
-    overwrite
-        Whether it may take the place of another file.
+    error: what is raised if it cannot be written; what was there still is
+    overwrite: whether it may take the place of another file
     """
     target = find_target(path, error=error)
     if not target.is_stream:
@@ -291,12 +287,8 @@ def _open_through(target: Target, refusal: _Refusal) -> int:
 def new_folder(path: str, *, error: type[FastindexError] = OutputError) -> Iterator[str]:
     """Make a folder that has its name when the block has ended; if the block raises, it never was.
 
-    Parameters
-    ----------
-    path
-        Where nothing is, or an empty folder; missing folders above it are made.
-    error
-        What is raised if it cannot be written.
+    path: where nothing is, or an empty folder; missing folders above it are made
+    error: what is raised if it cannot be written
     """
     above, name = os.path.split(path)
     with _Refusal(escape(path), error).of_the_system(), ExitStack() as stack:

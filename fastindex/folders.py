@@ -73,12 +73,8 @@ class OpenFolder:
 
     Each method takes a name in it, and raises OSError with the whole path.
 
-    Parameters
-    ----------
-    path
-        Its name, for messages.
-    fd
-        Its descriptor, which is its own from now on; none where `OPENS_BY_FOLDER` says so.
+    path: its name, for messages
+    fd: its descriptor, which is its own from now on; none where `OPENS_BY_FOLDER` says so
     """
 
     def __init__(self, path: Path, fd: int) -> None:
@@ -278,12 +274,7 @@ def open_file(name: str | os.PathLike[str], flags: int, *, dir_fd: int | None = 
 
     It does wait for who holds a lease of the file, as Samba and NFS servers do for their clients: they give
     it back when they are asked, or the kernel takes it. A read of a regular file waits for that too, where
-    the lease was taken after the file was opened.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened.
+    the lease was taken after the file was opened. Raises OSError if it cannot be opened.
     """
     fd = open_without_waiting(name, flags, dir_fd=dir_fd)
     if hasattr(os, 'O_NONBLOCK') and S_ISREG(os.fstat(fd).st_mode):
@@ -346,10 +337,7 @@ def _rename_new(fd: int, name: str, target_fd: int, new_name: str) -> bool:
 def open_below(folder: Path, path: Path) -> int:
     """Open a file below a folder for reading, and follow no link from there on.
 
-    Raises
-    ------
-    OSError
-        If it cannot be opened; ELOOP or ENOTDIR where a link is on the way.
+    Raises OSError if it cannot be opened; ELOOP or ENOTDIR where a link is on the way.
     """
     if not OPENS_BY_FOLDER:
         return open_file(path, os.O_RDONLY)
@@ -365,17 +353,9 @@ def open_below(folder: Path, path: Path) -> int:
 
 
 def patiently(act: Callable[[], object], *, is_patient: bool = True) -> None:
-    """Rename or remove a file; where it is held, try again for `HELD_SECONDS`.
+    """Rename or remove a file; where it is held, and this is to be patient, try again for `HELD_SECONDS`.
 
-    Parameters
-    ----------
-    is_patient
-        Whether to try more than once.
-
-    Raises
-    ------
-    OSError
-        If it could not be done: all is as it was.
+    Raises OSError if it could not be done: all is as it was.
     """
     deadline = time.monotonic() + HELD_SECONDS * is_patient
     pause = _PAUSE_SECONDS

@@ -73,17 +73,10 @@ def hold_lock(fd: int, path: str | os.PathLike[str], *, hint: str = '') -> Itera
     """Lock an open file for the time of a block; gives False where another process has locked it.
 
     No forked process has a part in it: a worker that outlives a run that was killed leaves no lock behind.
+    Raises PublishError if the disk has no locks. A file that says who writes would be none: a run that is
+    killed leaves it, and nobody can tell whether a process of another machine still lives.
 
-    Parameters
-    ----------
-    path
-        Of the file, and `hint` what to do where its disk has no locks: for the message.
-
-    Raises
-    ------
-    PublishError
-        If the disk has no locks. A file that says who writes would be none: a run that is killed leaves it,
-        and nobody can tell whether a process of another machine still lives.
+    path: of the file, and `hint` what to do where its disk has no locks: for the message
     """
     try:
         _lock(fd)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
+    'MAX_FINDINGS',
     'MAX_PROBLEMS',
     'as_utf8',
     'escape',
@@ -16,12 +17,14 @@ __all__ = [
     'to_count',
     'to_findings',
     'to_size',
+    'to_some',
     'to_subjects',
     'to_system',
     'to_text',
 ]
 
 MAX_PROBLEMS = 10  # problems, and differences of a kind, that are named where nobody asked for all
+MAX_FINDINGS = 3  # findings of a code, likewise
 
 _IS_SYSTEM_UTF8 = (sys.getfilesystemencoding().lower(), sys.getfilesystemencodeerrors()) == (
     'utf-8',
@@ -102,6 +105,15 @@ def to_findings(counts: Mapping[str, int], paint: Callable[[str], str] = str) ->
         for severity, count in counts.items()
         if count
     )
+
+
+def to_some(names: Sequence[str], most: int) -> str:
+    """Write names, the first of them where they are many.
+
+    >>> to_some(['a', 'b'], 2), to_some(['a', 'b', 'c', 'd'], 2)
+    ('a, b', 'a, b and 2 more')
+    """
+    return ', '.join(names[:most]) + (f' and {len(names) - most:,} more' if len(names) > most else '')
 
 
 def to_subjects(subjects: int, labs: int) -> str:

@@ -13,10 +13,10 @@ from fastindex.commands.output import paint
 from fastindex.files import find_temporary
 from fastindex.names.findings import Finding
 from fastindex.names.rules import RULES
+from fastindex.text import MAX_FINDINGS
 
 __all__ = ['Groups']
 
-FIRST = 3  # findings of each code that are shown, unless all are asked for
 MEMORY_BYTES = 2**20  # text of a code's findings that is kept in memory; more goes to a temporary file
 
 
@@ -27,7 +27,7 @@ class Groups:
     """
 
     def __init__(self, *, keep_all: bool = False) -> None:
-        self._max = None if keep_all else FIRST
+        self._max = None if keep_all else MAX_FINDINGS
         self._files = ExitStack()
         self._lines: dict[str, IO[str]] = {}
         self._counts: dict[str, int] = {}

@@ -157,10 +157,7 @@ class Published:
     def open(self) -> AbstractContextManager[Tables]:
         """Open the tables again, whose bytes are only digested if they are not those that were checked.
 
-        Raises
-        ------
-        InvalidIndexError
-            If they are not fit to be read.
+        Raises InvalidIndexError if they are not fit to be read.
         """
         if isinstance(self.pair, InvalidIndexError):
             raise self.pair

@@ -33,14 +33,9 @@ def lock_index(state: OpenFolder) -> Iterator[int]:
     """Hold the lock of the index that a state folder is of; gives its descriptor.
 
     A copy of the folder (`cp -al`, datalad) has made a link of the lock, or a second name of it: that is
-    replaced by a file of its own. Nothing is ever written to a file that has another name too.
-
-    Raises
-    ------
-    LockedError
-        If another run holds it.
-    PublishError
-        If it is neither a file nor a link, or the disk has no locks.
+    replaced by a file of its own. Nothing is ever written to a file that has another name too. Raises
+    LockedError if another run holds it. Raises PublishError if it is neither a file nor a link, or the disk
+    has no locks.
     """
     otherwise = 'or let `out` DIR write the index elsewhere'
     for _ in range(TRIES):

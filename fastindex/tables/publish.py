@@ -174,10 +174,7 @@ class Stage:
     def open(self) -> Iterator[Self]:
         """Make an empty stage; leaving it without `publish` drops what was staged.
 
-        Raises
-        ------
-        PublishError
-            If it cannot be made, or what is in it cannot be put in place.
+        Raises PublishError if it cannot be made, or what is in it cannot be put in place.
         """
         with self.explaining(), ExitStack() as opened:
             try:

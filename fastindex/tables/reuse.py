@@ -86,12 +86,8 @@ class KnownIndex:
     ) -> KnownIndex | None:
         """Open the index that is there; None where it has not all these digests, or is not to be trusted.
 
-        Parameters
-        ----------
-        trust
-            By what files are known again, of `fastindex.trees.fingerprints.FIELDS`.
-        is_sparse
-            Whether the index has sessions between those of a shard, which are not scanned.
+        trust: by what files are known again, of `fastindex.trees.fingerprints.FIELDS`
+        is_sparse: whether the index has sessions between those of a shard, which are not scanned
         """
         pair, folder = published.pair, published.folder
         if isinstance(pair, InvalidIndexError):

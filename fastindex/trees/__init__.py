@@ -112,10 +112,7 @@ class Folder(Protocol):
     def open(self, name: str) -> AbstractContextManager[int]:
         """Open a file for reading: gives a file descriptor that stands at its start.
 
-        Raises
-        ------
-        OSError
-            If it cannot be opened, or is a link in a tree that follows none.
+        Raises OSError if it cannot be opened, or is a link in a tree that follows none.
         """
 
     def read(self, name: str, max_bytes: int) -> bytes:

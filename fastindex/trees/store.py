@@ -158,10 +158,8 @@ class Location(NamedTuple):
         The store gives the state and the bytes of one upload, whatever is uploaded meanwhile. A read that
         breaks off goes on where it was, if the object is still the same.
 
-        Raises
-        ------
-        FileNotFoundError, PermissionError, OSError
-            If it cannot be read; ESTALE where another one took its place meanwhile. Also while it is read.
+        Raises FileNotFoundError, PermissionError, OSError if it cannot be read; ESTALE where another one took
+        its place meanwhile. Also while it is read.
         """
         answer = self._ask_of(path, 'get_object')
         found = _to_object(self.key(path), answer)

@@ -184,12 +184,8 @@ class Cluster:
     def open(cls, where: str | os.PathLike[str] | Client, tree: Tree) -> Cluster:
         """Connect to the cluster at an address, or in a scheduler file, or use a client that is connected.
 
-        Raises
-        ------
-        UsageError
-            If Dask is not installed, or `where` is no address.
-        ClusterError
-            If nobody answers, and as above.
+        Raises UsageError if Dask is not installed, or `where` is no address. Raises ClusterError if nobody
+        answers, and as above.
         """
         if not isinstance(where, str | os.PathLike):
             return cls(where, tree)

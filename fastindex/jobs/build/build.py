@@ -305,12 +305,8 @@ def run_stages(
 ) -> Summary:
     """Index a tree: discover, shard, scan, collect, publish.
 
-    Parameters
-    ----------
-    out
-        Folder of the tables that are compared with what is found; None where nothing is to be written at all.
-    stage
-        That of this folder, from `fastindex.tables.target.open_target`; None publishes nothing.
+    out: folder of the tables that are compared with what is found; None where nothing is to be written at all
+    stage: that of this folder, from `fastindex.tables.target.open_target`; None publishes nothing
     """
     started = time.monotonic()
     date_created = date_created_now()

@@ -133,10 +133,7 @@ class Info:
 def summarize(index: Index) -> Info:
     """Count what is in an index; memory grows with the number of sessions, not of datasets.
 
-    Raises
-    ------
-    InvalidIndexError
-        If the tables are not the ones that were checked: open the index again.
+    Raises InvalidIndexError if the tables are not the ones that were checked: open the index again.
     """
     datasets = index.datasets
     sessions = select_sessions(index.sessions)

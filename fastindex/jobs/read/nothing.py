@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastindex.jobs.read.search import Query, find_sessions, parts_of, select_sessions
 from fastindex.lazy import pl
-from fastindex.text import escape
+from fastindex.text import escape, to_some
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
@@ -83,5 +83,4 @@ def _near(index: Index, name: str, value: Any) -> str:
         if not (hint or str(each).startswith('(?')) and _finds(index, {name: f'(?i){each}'}):
             hint = f' (upper and lower case differ: {escape(repr(f"(?i){each}"))} finds both)'
     names = [escape(by_folded[text]) for text in sorted(near)]
-    more = f' and {len(names) - MAX_NEAR:,} more' if len(names) > MAX_NEAR else ''
-    return f': near are {", ".join(names[:MAX_NEAR])}{more}{hint}' if names else hint
+    return f': near are {to_some(names, MAX_NEAR)}{hint}' if names else hint

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from fastindex.lazy import pl
-from fastindex.text import escape, to_count, to_size, to_subjects
+from fastindex.text import escape, to_count, to_size, to_some, to_subjects
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.info import Info
@@ -48,8 +48,8 @@ def iter_lines(info: Info, *, number: str = ', number', more: str = '') -> Itera
     if info.missing:
         yield f'datasets that are not on disk: {info.missing:,}'
     if info.revised:
-        names = _name_some([f'{escape(name)} ({count:,})' for name, count in info.revisions.items()])
-        yield f'datasets in a revision: {info.revised:,}, of {names}'
+        names = [f'{escape(name)} ({count:,})' for name, count in info.revisions.items()]
+        yield f'datasets in a revision: {info.revised:,}, of {to_some(names, MAX_NAMES)}'
     if info.superseded:
         yield f'datasets that have a later revision: {info.superseded:,}'
     for title, counts in (('lab', info.by_lab), ('object', info.by_object)):
@@ -81,11 +81,6 @@ def _to_digests(info: Info) -> str:
         name if count == info.datasets else f'{name} of {count:,}' for name, count in info.digests.items()
     ]
     return f'digests: {", ".join(names) or "none"}'
-
-
-def _name_some(names: list[str]) -> str:
-    rest = f' and {len(names) - MAX_NAMES:,} more' if len(names) > MAX_NAMES else ''
-    return ', '.join(names[:MAX_NAMES]) + rest
 
 
 def to_table(frame: pl.DataFrame, *, width: int | None = None, cut: Sequence[str] = ()) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fastindex.system import quote
-from fastindex.text import escape, to_count, to_findings, to_size, to_subjects
+from fastindex.text import escape, to_count, to_findings, to_size, to_some, to_subjects
 
 if TYPE_CHECKING:
     from fastindex.jobs.release.summary import Archive, Release
@@ -42,10 +42,9 @@ def _iter_archive_lines(archive: Archive, folder: str) -> Iterator[str]:
     size = '' if archive.bytes is None else f': {to_size(archive.bytes)}'
     yield f'{escape(os.path.join(folder, archive.path.name))}{size}'
     if archive.groups:
-        groups = ', '.join(map(escape, archive.groups[:5]))
-        more = f' and {len(archive.groups) - 5:,} more' if len(archive.groups) > 5 else ''
+        groups = to_some(list(map(escape, archive.groups)), 5)
         sessions, datasets = to_count(archive.sessions, 'session'), to_count(archive.datasets, 'dataset')
-        yield f'  {sessions}, {datasets}, {to_size(archive.datasets_bytes)} unpacked: {groups}{more}'
+        yield f'  {sessions}, {datasets}, {to_size(archive.datasets_bytes)} unpacked: {groups}'
     if archive.sha256:
         yield f'  sha256 {archive.sha256}'
 

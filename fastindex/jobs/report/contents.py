@@ -19,7 +19,7 @@ from fastindex.lazy import pl
 from fastindex.names.findings import Finding
 from fastindex.names.rule import Rule
 from fastindex.names.rules import RULES
-from fastindex.text import escape, to_size
+from fastindex.text import MAX_FINDINGS, escape, to_size
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
@@ -45,7 +45,6 @@ MAX_TABLE_ROWS = 10_000  # rows of the table: of more sessions it has the subjec
 MAX_LABS = 10  # labs that have a colour; if there are more, one less, and the others share one
 MAX_BARS = 20  # of a bar chart; the others are added up
 MAX_BINS = 30  # of a histogram with steps of one width
-FIRST = 3  # findings of each code that are named
 _LAST_DAY = Date.max
 
 
@@ -146,7 +145,7 @@ def group_findings(findings: Iterable[Finding]) -> tuple[FindingGroup, ...]:
     for finding in findings:
         counts[finding.code] += 1
         kept = first.setdefault(finding.code, [])
-        if len(kept) < FIRST:
+        if len(kept) < MAX_FINDINGS:
             kept.append(finding)
     return tuple(FindingGroup(RULES[code], counts[code], tuple(first[code])) for code in sorted(counts))
 

@@ -231,16 +231,15 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
         (tables,) = opened
         recipe = tables.recipe
         follows = isinstance(tree, ListsAhead) or recipe.follow_symlinks  # a bucket has no links
-        if task.follows_recipe and follows != tree.follow_links:
+        goes_elsewhere = task.follows_recipe and follows != tree.follow_links
+        if goes_elsewhere or recipe.exclude or recipe.one_file_system:
             pool.close()
-            tree = stack.enter_context(closing(open_tree(tree.root, follow_links=follows)))
-            pool = stack.enter_context(open_pool(tree, *task.workers))
-            discovery = discover(tree, UuidIdentity(), pool)
-        if recipe.exclude or recipe.one_file_system:
-            pool.close()
+            if goes_elsewhere:
+                tree = stack.enter_context(closing(open_tree(tree.root, follow_links=follows)))
             tree = leave_out(tree, **recipe.leave_out)
             pool = stack.enter_context(open_pool(tree, *task.workers))
             discovery = discover(tree, UuidIdentity(), pool)
+            stack.callback(discovery.close)
         algorithm = choose_algorithm(tables.datasets) if task.hashes else None
         algorithms = (algorithm,) if algorithm else ()
         has_uuids = recipe.uuid_filenames if task.uuid_filenames is None else task.uuid_filenames
