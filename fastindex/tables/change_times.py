@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastindex.lazy import pa
 from fastindex.system import is_smb
+from fastindex.trees import is_url
 
 __all__ = ['ChangeTimes']
 
@@ -27,7 +28,7 @@ class ChangeTimes:
         self._root = root
         self._unit_ns = 0
         self._files = 0
-        self._is_plain = False
+        self._is_plain = is_url(root)  # an ETag tells that an object has changed
 
     def add(self, fingerprints: pa.Table) -> None:
         """Look at the fingerprints of a shard; once a file is as it should be, at no more."""

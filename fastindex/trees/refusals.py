@@ -56,6 +56,7 @@ _EXPLAINED = {
     'RequestTimeTooSkewed': 'the clock of this machine is wrong by more than the store allows: set it',
     'RequestExpired': 'the clock of this machine is wrong by more than the store allows: set it',
     ARCHIVED: 'it is archived: restore it first',
+    'BadAnswer': 'the answer is not what was asked for: is there a store that speaks as S3 does?',
     **dict.fromkeys(
         ('ConfigParseError', 'ConfigNotFound'), f'a file of the configuration cannot be read: {_CONFIG}'
     ),

@@ -29,6 +29,10 @@ from fastindex.trees.refusals import ARCHIVED, RefusedError
 
 __all__ = ['ArchivedError', 'Location', 'Object', 'Page']
 
+MAX_SIZE_BYTES = 2**64 - 1  # what the column holds
+EMPTY_PAGES = 1000
+"""Pages in a row that may have nothing in them: a store may be looking through what was deleted."""
+
 ATTEMPTS = 6
 """Times that a request is made before its failure counts, unless the user's configuration says otherwise."""
 
@@ -117,16 +121,23 @@ class Location(NamedTuple):
         """
         prefix = self.key(f'{path}/' if path else '')
         wanted = {'Bucket': self.bucket, 'Prefix': prefix, **({} if is_deep else {'Delimiter': '/'})}
-        tokens: set[str] = set()
+        seen: set[str | tuple[str, ...]] = set()  # tokens, and what pages begin with: none comes twice
         token: str | None = None
+        empty_pages = 0
         while True:
             page, following = self._list_page({**wanted, **({'ContinuationToken': token} if token else {})})
+            if not _is_below(page, prefix, is_deep=is_deep):
+                raise self._cannot_list(prefix, 'the listing has what was not asked for: is this a store?')
+            start = (*(found.key for found in page.objects[:1]), *page.prefixes[:1])
+            empty_pages = 0 if start else empty_pages + 1
+            if empty_pages > EMPTY_PAGES or (start and start in seen):
+                raise self._cannot_list(prefix, 'the listing goes on, and does not come to an end.')
             yield page
             if following is None:
                 return
-            if not following or following in tokens:
+            if not following or following in seen:
                 raise self._cannot_list(prefix, 'the listing goes on, but does not say where.')
-            tokens.add(following)
+            seen |= {following, start}
             token = following
 
     def _list_page(self, wanted: dict[str, str]) -> tuple[Page, str | None]:
@@ -148,8 +159,7 @@ class Location(NamedTuple):
 
         Raises FileNotFoundError, PermissionError, OSError if it cannot be looked at.
         """
-        answer = self._ask_of(path, 'head_object')
-        return _to_object(self.key(path), answer)
+        return self._to_object(path, self._ask_of(path, 'head_object'))
 
     @contextmanager
     def open(self, path: str) -> Iterator[tuple[Object, Iterator[bytes]]]:
@@ -162,7 +172,7 @@ class Location(NamedTuple):
         its place meanwhile. Also while it is read.
         """
         answer = self._ask_of(path, 'get_object')
-        found = _to_object(self.key(path), answer)
+        found = self._to_object(path, answer)
         reader = _Reader(self, path, found, answer['Body'])
         try:
             yield found, iter(reader)
@@ -192,13 +202,21 @@ class Location(NamedTuple):
             kind = ArchivedError if error.code == ARCHIVED else OSError
             raise kind(error.number, error.said, f'{self.url}/{path}') from None
 
+    def _to_object(self, path: str, answer: dict[str, Any]) -> Object:
+        time = answer['LastModified'].strftime('%Y-%m-%dT%H:%M:%S.000Z') if 'LastModified' in answer else ''
+        size_bytes = answer.get('ContentLength', -1)
+        if not 0 <= size_bytes <= MAX_SIZE_BYTES:
+            raise OSError(errno.EIO, RefusedError('BadAnswer').said, f'{self.url}/{path}')
+        return Object(self.key(path), size_bytes, answer.get('ETag', '').strip('"'), time)
+
     def _ask(self, operation: str, **wanted: Any) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError
 
+        if self.access.requester_pays:
+            wanted['RequestPayer'] = 'requester'
+        client = _client_of(self)
         try:
-            if self.access.requester_pays:
-                wanted['RequestPayer'] = 'requester'
-            answer: dict[str, Any] = getattr(_client_of(self), operation)(**wanted)
+            answer: dict[str, Any] = getattr(client, operation)(**wanted)
         except ClientError as error:
             status = error.response['ResponseMetadata'].get('HTTPStatusCode', 0)
             code = str(error.response['Error'].get('Code', status))
@@ -210,6 +228,8 @@ class Location(NamedTuple):
             raise RefusedError.of(error) from None
         except UnicodeEncodeError:
             raise RefusedError('NotUtf8', errno.EILSEQ) from None
+        except ValueError:  # of what botocore parses: a time, a size
+            raise RefusedError('BadAnswer') from None
         return answer
 
 
@@ -242,9 +262,12 @@ class _Reader:
 
     def _open_again(self, done: int) -> None:
         self.close()
-        self._body = self._location._ask_of(  # noqa: SLF001 - of this module
+        answer = self._location._ask_of(  # noqa: SLF001 - of this module
             self._path, 'get_object', Range=f'bytes={done}-', IfMatch=f'"{self._found.etag}"'
-        )['Body']
+        )
+        self._body = answer['Body']
+        if done and not answer.get('ContentRange', '').startswith(f'bytes {done}-'):
+            raise OSError(errno.EIO, RefusedError('BadAnswer').said, self._path)  # it starts anew
 
     def close(self) -> None:
         """Give the connection back."""
@@ -330,6 +353,18 @@ def _keep_page(response_dict: dict[str, Any], customized_response_dict: dict[str
         response_dict['body'] = b'<ListBucketResult/>'
 
 
+def _is_below(page: Page, prefix: str, *, is_deep: bool) -> bool:
+    """Tell whether all in a page is what was asked for; paths are cut off its keys unseen."""
+    if not all(found.key.startswith(prefix) for found in page.objects):
+        return False
+    start = len(prefix)
+    if is_deep:
+        return not page.prefixes
+    return not any('/' in found.key[start:] for found in page.objects) and all(
+        folder.startswith(prefix) and folder.find('/', start) == len(folder) - 1 for folder in page.prefixes
+    )
+
+
 def _parse_page(data: bytes) -> tuple[Page, str | None]:
     """Parse a page; give also where the next one begins, None where it is the last."""
     root = ElementTree.fromstring(data)  # noqa: S314 - expat bounds what entities may grow to
@@ -341,7 +376,10 @@ def _parse_page(data: bytes) -> tuple[Page, str | None]:
     for element in root:
         if element.tag == f'{space}Contents':
             said = {child.tag: child.text or '' for child in element}
-            size_bytes = int(said.get(f'{space}Size', ''))
+            size = said.get(f'{space}Size', '').strip()
+            size_bytes = int(size)
+            if not (size.isascii() and size.isdecimal() and size_bytes <= MAX_SIZE_BYTES):
+                raise ValueError(f'a size of {size:.30}')
             etag, modified = said.get(f'{space}ETag', ''), said.get(f'{space}LastModified', '')
             objects.append(Object(decode(said[f'{space}Key']), size_bytes, etag.strip('"'), modified))
         elif element.tag == f'{space}CommonPrefixes':
@@ -353,8 +391,3 @@ def _parse_page(data: bytes) -> tuple[Page, str | None]:
     if not (objects or prefixes) and (root.findtext(f'{space}KeyCount') or '0').strip() != '0':
         raise ValueError('there are keys, as it says, but none of them can be read')
     return Page(objects, prefixes), None if goes_on == 'false' else token
-
-
-def _to_object(key: str, answer: dict[str, Any]) -> Object:
-    modified = answer['LastModified'].strftime('%Y-%m-%dT%H:%M:%S.000Z') if 'LastModified' in answer else ''
-    return Object(key, answer['ContentLength'], answer.get('ETag', '').strip('"'), modified)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ChecksumError, DataNotFoundError, HTTPClientError, ReadTimeoutError
@@ -50,11 +52,13 @@ from fastindex.errors import (
 from fastindex.names import verdicts
 from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline import scan
+from fastindex.tables.change_times import ChangeTimes
 from fastindex.tables.file import TableFile, open_table
 from fastindex.trees import Access, Tree, open_tree, store
 from fastindex.trees import bucket as objects
 from fastindex.trees.refusals import RefusedError
 from tests.support.broken import KINDS
+from tests.support.cases import to_id
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.strangers import STRANGERS
 from tests.support.tables import read, read_paths, tables_digest
@@ -1058,10 +1062,10 @@ class Pages:
         pass
 
 
-def list_pages(give: Callable[[str], str]) -> list[str]:
+def list_pages(give: Callable[[str], str], path: str = '', *, is_deep: bool = True) -> list[str]:
     location = store.Location('bucket', '')
     store._clients[location.access] = store._Client(os.getpid(), Pages(give))
-    return [found.key for page in location.iter_pages('', is_deep=True) for found in page.objects]
+    return [found.key for page in location.iter_pages(path, is_deep=is_deep) for found in page.objects]
 
 
 @pytest.mark.parametrize(
@@ -1101,3 +1105,91 @@ def test_a_listing_that_goes_round_in_circles_ends():
     page = '<ListBucketResult><NextContinuationToken>{}</NextContinuationToken></ListBucketResult>'
     with pytest.raises(StoreError, match='does not say where'):
         list_pages(lambda _: page.format(next(tokens)))
+
+
+@pytest.mark.parametrize('pages', ['ab', 'a', ' '])
+def test_a_listing_that_always_goes_on_ends(pages):
+    tokens, keys = itertools.count(), itertools.cycle(pages)
+
+    def give(token: str) -> str:
+        found = f'<Contents><Key>{key}</Key><Size>1</Size></Contents>' if (key := next(keys)) != ' ' else ''
+        goes_on = f'<NextContinuationToken>{next(tokens)}</NextContinuationToken>'
+        return f'<ListBucketResult>{found}{goes_on}</ListBucketResult>'
+
+    with pytest.raises(StoreError, match='does not come to an end'):
+        list_pages(give)
+
+
+@pytest.mark.parametrize(
+    ('found', 'is_deep'),
+    [
+        ('<Contents><Key>other/s1/a.b.c</Key><Size>1</Size></Contents>', True),
+        ('<Contents><Key>LAB/a.b.c</Key><Size>1</Size></Contents>', False),
+        ('<Contents><Key>lab/s1/a.b.c</Key><Size>1</Size></Contents>', False),
+        ('<CommonPrefixes><Prefix>lab/s1/</Prefix></CommonPrefixes>', True),
+        ('<CommonPrefixes><Prefix>lab/s1</Prefix></CommonPrefixes>', False),
+        ('<CommonPrefixes><Prefix>lab/s1/x/</Prefix></CommonPrefixes>', False),
+        ('<CommonPrefixes><Prefix>other/s1/</Prefix></CommonPrefixes>', False),
+        ('<CommonPrefixes><Prefix></Prefix></CommonPrefixes>', False),
+    ],
+    ids=to_id,
+)
+def test_a_listing_of_what_was_not_asked_for_is_an_error(found, is_deep):
+    page = f'<ListBucketResult>{found}<IsTruncated>false</IsTruncated></ListBucketResult>'
+    with pytest.raises(StoreError, match='not asked for'):
+        list_pages(lambda _: page, 'lab', is_deep=is_deep)
+
+
+@pytest.mark.parametrize('size', ['-5', '1_0', '18446744073709551616', '\u0663', '+3', '1.5', ''])
+def test_a_size_that_is_none_is_no_listing(size):
+    found = f'<Contents><Key>a</Key><Size>{size}</Size></Contents>'
+    page = f'<ListBucketResult>{found}<IsTruncated>false</IsTruncated></ListBucketResult>'
+    with pytest.raises(StoreError, match='no listing'):
+        list_pages(lambda _: page)
+
+
+def read_answers(*answers: dict[str, Any] | Exception) -> bytes:
+    """Read an object of a store that gives these answers, one after the other."""
+
+    def give(**_: Any) -> dict[str, Any]:
+        answer = next(left)
+        if isinstance(answer, Exception):
+            raise answer
+        return {**answer, 'Body': io.BytesIO(answer['Body'])}
+
+    left, location, file = iter(answers), store.Location('bucket', ''), io.BytesIO()
+    client = SimpleNamespace(get_object=give, close=lambda: None)
+    store._clients[location.access] = store._Client(os.getpid(), client)
+    location.read('a', file)
+    return file.getvalue()
+
+
+def test_a_read_that_broke_off_goes_on_where_it_was_or_not_at_all():
+    start, rest = {'ContentLength': 6, 'Body': b'one'}, {'ContentLength': 3, 'Body': b'two'}
+    assert read_answers(start, {**rest, 'ContentRange': 'bytes 3-5/6'}) == b'onetwo'
+    for again in ({'ContentLength': 6, 'Body': b'onetwo'}, {**rest, 'ContentRange': 'bytes 30-32/33'}):
+        with pytest.raises(OSError, match='not what was asked for'):
+            read_answers(start, again)
+
+
+@pytest.mark.parametrize(
+    'answer',
+    [
+        {'Body': b'of no length'},
+        {'ContentLength': -3, 'Body': b''},
+        {'ContentLength': 2**64, 'Body': b''},
+        ValueError('Invalid timestamp "yesterday"'),
+    ],
+    ids=['no length', 'negative', 'beyond', 'no time'],
+)
+def test_an_answer_that_is_none_is_an_error_of_the_object(answer):
+    with pytest.raises(OSError, match='not what was asked for'):
+        read_answers(answer)
+
+
+def test_an_object_has_an_etag_in_the_place_of_a_time_of_change():
+    times = pa.table({name: [10**18, 10**18] for name in ('mtime_ns', 'ctime_ns')})
+    for root, are_missing in (('/mnt/card', True), ('s3://bucket', False)):
+        looked = ChangeTimes(root)
+        looked.add(times)
+        assert looked.are_missing is are_missing
