@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple, NewType
 
 __all__ = [
@@ -90,6 +91,8 @@ EXPECTED = {
     SkipReason.REVISION_NOT_LAST: 'a #revision# folder must be the last one above the file',
 }
 """What was expected where a name was left out: one sentence a reason."""
+
+MAX_NAMES = 20_000  # of folders above the files, that a process remembers: subjects share dates and numbers
 
 OPAQUE_SUFFIXES = ('.zarr', '.n5')
 """Folders that are one object to the programs that read them: chunks inside are no datasets."""
@@ -187,6 +190,7 @@ def is_opaque_folder(name: str) -> bool:
     return name.lower().endswith(OPAQUE_SUFFIXES)
 
 
+@lru_cache(MAX_NAMES)
 def is_system_folder(name: str) -> bool:
     """Tell whether a folder is one that a NAS or a system made, whatever else its name may mean.
 
@@ -233,6 +237,7 @@ def _judge_part(name: str) -> SkipReason:
     return SkipReason.REVISION if name.startswith('#') else SkipReason.COLLECTION
 
 
+@lru_cache(MAX_NAMES)
 def judge_date(name: str) -> SkipReason | None:
     """Judge the name of a date folder.
 
@@ -248,6 +253,7 @@ def judge_date(name: str) -> SkipReason | None:
     return None
 
 
+@lru_cache(MAX_NAMES)
 def judge_number(name: str) -> SkipReason | None:
     """Judge the name of a session's own folder.
 
