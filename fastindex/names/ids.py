@@ -102,7 +102,7 @@ class Text(NamedTuple):
     @classmethod
     def join(cls, values: list[bytes]) -> Text:
         """Join strings of any lengths."""
-        return cls(b''.join(values), _offsets(accumulate(map(len, values), initial=0)))
+        return cls._of(b''.join(values), map(len, values))
 
     @classmethod
     def repeat(cls, values: list[bytes], counts: list[int]) -> Text:
@@ -110,20 +110,31 @@ class Text(NamedTuple):
         data = b''.join(map(mul, values, counts))
         if len(set(map(len, values))) == 1 and values[0]:  # eids, most often
             return cls.cut(data, len(values[0]))
-        lengths = _repeat_each(map(len, values), counts)
-        return cls(data, _offsets(accumulate(lengths, initial=0)))
+        return cls._of(data, _repeat_each(map(len, values), counts))
+
+    @classmethod
+    def _of(cls, data: bytes, lengths: Iterable[int]) -> Text:
+        _check(len(data))
+        return cls(data, array('I', list(accumulate(lengths, initial=0))))
 
     @classmethod
     def cut(cls, data: bytes, width: int) -> Text:
         """Take `data` for strings of `width` bytes each."""
-        return cls(data, _offsets(range(0, len(data) + 1, width)))
+        _check(len(data))
+        count = len(data) // width
+        known = _offsets_by_width.get(width, array('I'))
+        if len(known) <= count:
+            known = _offsets_by_width[width] = array('I', list(range(0, len(data) + 1, width)))
+        return cls(data, known[: count + 1])
 
 
-def _offsets(ends: Iterable[int]) -> array[int]:
-    offsets = array('I', list(ends))
-    if offsets[-1] > MAX_TEXT_BYTES:
-        raise OverflowError(f'{offsets[-1]} bytes of text in one piece: Arrow counts to {MAX_TEXT_BYTES}')
-    return offsets
+_offsets_by_width: dict[int, array[int]] = {}
+"""Of the most strings of a width that there were at once: those of fewer are a part of them."""
+
+
+def _check(size_bytes: int) -> None:
+    if size_bytes > MAX_TEXT_BYTES:
+        raise OverflowError(f'{size_bytes} bytes of text in one piece: Arrow counts to {MAX_TEXT_BYTES}')
 
 
 def cut_ids(ids: Text) -> list[bytes]:
