@@ -210,6 +210,9 @@ def _list_compiled(fd: int) -> Iterator[tuple[Sequence[str], bytes]]:
     while state == 0:
         names, kinds, state = compiled.list_names(fd, is_first, BLOCK_NAMES)
         is_first = False
+        if 0 < len(names) <= BLOCK_NAMES:  # as in most folders: nothing is cut, and copied
+            yield names, kinds
+            continue
         for start in range(0, len(names), BLOCK_NAMES):
             yield names[start : start + BLOCK_NAMES], kinds[start : start + BLOCK_NAMES]
     if state > 0:
