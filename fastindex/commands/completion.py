@@ -13,13 +13,50 @@ from fastindex.extras import require
 
 __all__ = ['make_parser', 'make_parser_of_all']
 
-COMPLETED = {'ROOT': 'DIRECTORY', 'DIR': 'DIRECTORY', 'FILE': 'FILE', 'FILE_OR_URL': 'FILE'}
+COMPLETED = {**dict.fromkeys(('ROOT', 'DIR', 'PATH'), 'DIRECTORY'), 'FILE': 'FILE', 'FILE_OR_URL': 'FILE'}
 """What is completed, by the word that stands for it in the help."""
+
+_START = '_shtab_fastindex() {\n'
+_AS_BUILD = {
+    'bash': """\
+  _shtab_fastindex_pos_0_COMPGEN=_shtab_compgen_dirs
+  if [[ ( $COMP_CWORD -gt 1 || ${COMP_WORDS[1]} == -* ) && " %s " != *" ${COMP_WORDS[1]} "* ]]; then
+    COMP_WORDS=("${COMP_WORDS[0]}" build "${COMP_WORDS[@]:1}")
+    let "COMP_CWORD += 1"
+  fi
+""",
+    'zsh': """\
+  local -a named=(%s)
+  if [[ ( $CURRENT -gt 2 || $words[2] == -* ) && -z ${(M)named:#$words[2]} ]]; then
+    words=("$words[1]" build "${(@)words[2,-1]}")
+    (( CURRENT += 1 ))
+  elif [[ $CURRENT -eq 2 ]]; then
+    _files -/
+  fi
+""",
+    'fish': """
+if functions -q _shtab_fastindex_scan
+  functions -e _shtab_fastindex_scan_words
+  functions -c _shtab_fastindex_scan _shtab_fastindex_scan_words
+  function _shtab_fastindex_scan
+    _shtab_fastindex_scan_words
+    if test -z "$_shtab_fastindex_cmdpath"
+      if test $_shtab_fastindex_npos -gt 0; or string match -q -- '-*' (commandline -ct)
+        set -g _shtab_fastindex_cmdpath build
+      end
+    end
+  end
+  complete -c fastindex -n '_shtab_fastindex_using; and test $_shtab_fastindex_npos -eq 0' \\
+    -a '(__fish_complete_directories)'
+end
+""",
+}
+"""What makes a shell take a line that names no command for one of `build`, and complete ROOT as its first word."""
 
 EPILOG = """\
 examples:
-  python -m fastindex completion bash > ~/.local/share/bash-completion/completions/fastindex
-  python -m fastindex completion zsh > ~/.zfunc/_fastindex       a folder in $fpath
+  python -m fastindex completion bash > ~/.fastindex.bash    and in ~/.bashrc: source ~/.fastindex.bash
+  python -m fastindex completion zsh > ~/.zfunc/_fastindex   and in ~/.zshrc, before compinit: fpath+=~/.zfunc
   python -m fastindex completion fish > ~/.config/fish/completions/fastindex.fish
 """
 
@@ -41,7 +78,13 @@ def _run(options: argparse.Namespace) -> int:
     require('completion', 'completion')
     import shtab
 
-    show(shtab.complete(make_parser_of_all(), shell=options.shell))
+    script = shtab.complete(make_parser_of_all(), shell=options.shell)
+    if options.shell == 'fish':
+        script += _AS_BUILD['fish']
+    else:
+        as_build = _AS_BUILD[options.shell] % ' '.join(COMMANDS)
+        script = script.replace(_START, _START + as_build, 1)
+    show(script)
     return EXIT_DONE
 
 

@@ -37,7 +37,7 @@ def _fit(line: str) -> str:
         return line
     if match := re.match(r'(  (?:python|fastindex) .*?) {2,}(\S.*)', line):
         return f'{match[1]}\n{fill(match[2], WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)}'
-    return fill(line, WIDTH, subsequent_indent=' ' * 5 if line[:1] == ' ' else '')
+    return fill(line, WIDTH, subsequent_indent=' ' * 5 if line[:1] == ' ' else '', break_on_hyphens=False)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
