@@ -6,7 +6,7 @@ tree            folders and files below a *root*: `(lab/Subjects/)subject/date/n
 session         one `.../date/number` folder; its *eid* names it, its *session_path* is where it is
 dataset         a file with an ALF name below a session; its *rel_path* is where it is in the session
 index           sessions.pqt and datasets.pqt, which the ONE client reads
-skip, problem   a name that does not belong into the index; a path that could not be indexed
+skip, problem   a name that does not belong in the index; a path that could not be indexed
 finding         one thing that `validate` says is wrong with one path; its code names the *rule*
 
 Everything public is loaded on first use, as start-up is part of the job.

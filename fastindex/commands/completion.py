@@ -51,7 +51,7 @@ if functions -q _shtab_fastindex_scan
 end
 """,
 }
-"""What makes a shell take a line that names no command for one of `build`, and complete ROOT as its first word."""
+"""What makes a shell take a line without a command for one of `build`, and completes ROOT first."""
 
 EPILOG = """\
 examples:

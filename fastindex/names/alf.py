@@ -3,7 +3,7 @@
     (lab/Subjects/)subject/date/number/(collection/)(#revision#/)_namespace_object.attribute.extension
 
 Two questions are asked of each name. *Parsing* (`parse_dataset_name`, `parse_session_path`) gives its parts
-or raises. *Judging* (`judge_*`) gives None for a name that belongs into the index, or the `SkipReason` for
+or raises. *Judging* (`judge_*`) gives None for a name that belongs in the index, or the `SkipReason` for
 which it does not. A judged session path is a string of a type of its own (`SessionPath`).
 
 The grammar is that of `one.alf.spec` of the ONE client, which is the oracle in the tests. Two differences

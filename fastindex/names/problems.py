@@ -1,7 +1,7 @@
 """What is left out of an index: problems and skips, collected and counted, never an exception.
 
 A `Problem` is a path that could not be indexed, with the reason and the errno. A skip is a name that does
-not belong into the index (`fastindex.names.alf.SkipReason`). A `Tally` collects both, in a worker and for the
+not belong in the index (`fastindex.names.alf.SkipReason`). A `Tally` collects both, in a worker and for the
 run.
 """
 
@@ -94,7 +94,7 @@ class Problem(Record):
 
 
 class Skip(Record):
-    """A path that does not belong into the index, and why."""
+    """A path that does not belong in the index, and why."""
 
     path: str
     reason: SkipReason
@@ -134,7 +134,7 @@ class Tally:
         self.doubts[doubt] = before + 1, sorted([*paths, to_text(path)])[:MAX_DOUBTS]
 
     def skip(self, path: str, reason: SkipReason) -> None:
-        """Count a name that does not belong into the index."""
+        """Count a name that does not belong in the index."""
         self.skipped[reason] += 1
         if self.skips is not None:
             self.skips.append(Skip(to_text(path), reason))

@@ -126,9 +126,10 @@ _RULES = [
         'Two names in one folder (or two labs, two subjects) differ in case or in Unicode normal form alone: '
         'on the disks of macOS and Windows, and to the eye, they are one.',
         f'{_SESSION}/Spikes.times.npy beside spikes.times.npy'),
-    Rule('ALF307', _WARNING, 'one attribute, two extensions', _BY_SESSIONS,
-        "The client's load_object refuses an object that has an attribute twice, unless it is told the "
-        'extension.', f'{_SESSION}/spikes.times.csv beside spikes.times.npy'),
+    Rule('ALF307', _WARNING, 'one attribute twice', _BY_SESSIONS,
+        "The client's load_object refuses an object that has an attribute twice, with two extensions or "
+        'namespaces, unless it is told which one to take.',
+        f'{_SESSION}/spikes.times.csv beside spikes.times.npy'),
     Rule('ALF308', _WARNING, 'temporary or editor file', _BY_DIAGNOSE,
         'What editors, interrupted copies, synchronisers and file managers leave behind (.x.swp, x~, *.part, '
         '*.6eF1b2A0 of the AWS tools, conflicted copies, .DS_Store). Where it is left of a dataset it is not '
@@ -139,7 +140,7 @@ _RULES = [
     Rule('ALF311', _ERROR, 'no UUID in the name', _BY_DIAGNOSE,
         'With `uuid_filenames`: the client looks for the file under a name with the id of the dataset before '
         'the extension. This name has none, so there is no id, and the file is left out. The id that the '
-        'database has for it belongs into the name.', f'{_SESSION}/spikes.times.npy'),
+        'database has for it belongs in the name.', f'{_SESSION}/spikes.times.npy'),
     Rule('ALF312', _ERROR, 'UUID that cannot be used', _BY_DIAGNOSE,
         'With `uuid_filenames`: the client knows UUIDs of version 3 and 4, and writes them in lower case '
         'with hyphens. A file with another one in its name is left out, as the client would not find it.',

@@ -110,7 +110,7 @@ def test_a_great_loss_is_asked_about_and_allowed(make_tree, build, run, tmp_path
         code, out, err = run(root, '--workers', 1, *more)
         assert (code, out, tables_digest(root)) == (2, '', before), more
         assert says in err
-        assert ' would go. Is a disk not mounted?' in err
+        assert ' would go. Is a disk not mounted, or a folder renamed?' in err
         assert '--allow-removal goes on without them' in err
     with pytest.raises(LossError):
         build(root)

@@ -201,6 +201,9 @@ CASES = {
     ],
     'ALF307': [
         ({f'{SESSION}/alf/spikes.times.csv': b''}, f'{SESSION}/alf/spikes.times.npy', ''),
+        ({f'{SESSION}/alf/_ibl_spikes.times.npy': b''}, f'{SESSION}/alf/spikes.times.npy', ''),
+        ({f'{SESSION}/alf/{name}.a_bpod.x.npy': b'' for name in ('_ibl_trials', '_me_trials')},
+         f'{SESSION}/alf/_me_trials.a_bpod.x.npy', ''),
     ],
     'ALF308': [
         ({f'{SESSION}/{name}': b''}, f'{SESSION}/{name}', '')

@@ -167,7 +167,7 @@ def build(
     dry_run, check
         Whether to write nothing; the latter finds out what has changed since the index was made.
     on_skip, on_change
-        Called with each name that does not belong into the index; with each change since the last one.
+        Called with each name that does not belong in the index; with each change since the last one.
     endpoint, anonymous, requester_pays
         For `s3://bucket/prefix`: URL of the store, if not as the environment and the profile say; whether no
         credentials are used; whether who asks pays, which such a bucket wants to hear.

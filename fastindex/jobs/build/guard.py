@@ -58,7 +58,7 @@ def refuse_losses(losses: Losses, before: Tables | KnownTables, report: Report) 
         return
     lost = f'{losses.sessions:,} of {to_count(sessions, "session")}'
     lost += f' and {losses.datasets:,} of {to_count(datasets, "dataset")}'
-    lines = [f'{escape(report.tree.root)}: {lost} would go. Is a disk not mounted?']
+    lines = [f'{escape(report.tree.root)}: {lost} would go. Is a disk not mounted, or a folder renamed?']
     for one in missing[:MAX_MISSING]:
         has = f'all {to_count(one.datasets, "dataset")}' if one.has_sessions else 'all'
         lines.append(f'missing: {escape(one.path)}, {has} of {to_count(one.sessions, "session")}')

@@ -86,7 +86,7 @@ class Summary(Record):
     bytes
         Sum of the sizes of all datasets.
     skipped
-        For each reason the number of names that do not belong into the index.
+        For each reason the number of names that do not belong in the index.
     problems
         The first thousand paths that could not be indexed.
     problem_count

@@ -65,7 +65,7 @@ def iter_lines(
         yield f'files of {sessions} say their projects or tasks: `session_info` fills them in'
     yield from _iter_changes(summary, is_check)
     if summary.skipped:
-        yield f'skipped {sum(summary.skipped.values()):,}, which do not belong into an index:'
+        yield f'skipped {sum(summary.skipped.values()):,}, which do not belong in an index:'
         for reason, count in summary.skipped.items():
             yield f'  {count:>9,}  {reason}: {EXPECTED[SkipReason(reason)]}'
         if to_list:

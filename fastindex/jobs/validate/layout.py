@@ -47,7 +47,7 @@ Listing = Callable[[str], Mapping[str, None]]  # gives the names of the folders 
 
 
 class NotingTree(TreeOver):
-    """A tree that notes the files above the sessions too, if their names belong into a session."""
+    """A tree that notes the files above the sessions too, if their names belong in a session."""
 
     @contextmanager
     def open_folder(self, path: str, tally: Tally) -> Iterator[Folder]:
@@ -172,7 +172,7 @@ def _explain_folder(listing: Listing, path: str) -> Iterator[Finding]:
 
 
 def _misplaced_subject(listing: Listing, lab: str, subject: str) -> Finding:
-    message = 'it looks like a subject, which in a lab belongs into the folder Subjects'
+    message = 'it looks like a subject, which in a lab belongs in the folder Subjects'
     code = 'ALF111' if 'Subjects' in listing(lab) else 'ALF105'
     fix = '' if subject in listing(f'{lab}/Subjects') else f'{lab}/Subjects/{subject}'
     return Finding.make(code, f'{lab}/{subject}', message, fix)

@@ -25,6 +25,7 @@ from fastindex.names.alf import (
     is_revision_folder,
     judge_date,
     judge_number,
+    parse_dataset_name,
 )
 from fastindex.names.diagnose import (
     DIAGNOSIS_OF_SKIP,
@@ -118,12 +119,16 @@ class _Name(NamedTuple):
     diagnosis: Diagnosis | None
     folded: str  # equal for names that some file systems take for one
     stem: str  # all but the extension, '' where the name is no dataset's
+    key: str  # what `load_object` tells a dataset of an object by: no namespace, no extension
 
 
 @lru_cache(maxsize=MAX_NAMES)
 def _judge(name: str) -> _Name:
-    stem = name.rpartition('.')[0] if is_dataset_name(name) else ''
-    return _Name(diagnose_file(name), fold(name), stem)
+    if not is_dataset_name(name):
+        return _Name(diagnose_file(name), fold(name), '', '')
+    stem = name.rpartition('.')[0]
+    thing = parse_dataset_name(name).object
+    return _Name(diagnose_file(name), fold(name), stem, thing + stem[stem.index('.') :])
 
 
 def _judge_with_uuid(name: str) -> _Name:
@@ -134,10 +139,10 @@ def _judge_with_uuid(name: str) -> _Name:
     known = _judge(rest + extension if has_uuid else name)
     diagnosis = known.diagnosis
     if known.stem and (wrong := diagnose_uuid(name)):
-        return _Name(wrong, fold(name), '')
+        return _Name(wrong, fold(name), '', '')
     if diagnosis and diagnosis.fix and has_uuid:
         diagnosis = diagnosis._replace(fix=add_uuid(diagnosis.fix, uuid))
-    return _Name(diagnosis, fold(name), known.stem)
+    return known._replace(diagnosis=diagnosis, folded=fold(name))
 
 
 _diagnose_folder = lru_cache(maxsize=MAX_NAMES)(diagnose_folder)
@@ -232,9 +237,8 @@ class _Session:
         self.files += len(datasets)
         if len({judged.folded for judged in known.values()}) < len(known):
             self._find_twins(folder, known)
-        stems = {name: known[name].stem for name in datasets}
-        if len(set(stems.values())) < len(stems):
-            self._find_extensions(folder, stems)
+        if len({known[name].key for name in datasets}) < len(datasets):
+            self._find_same_attributes(folder, {name: known[name] for name in datasets})
         if diagnoses:
             self.findings += choose_fixes(above, diagnoses, kind_of)
         if self.task.deep:
@@ -303,12 +307,13 @@ class _Session:
             if other != name:
                 self._add('ALF306', self._path_of(folder, name), describe_twin(name, other))
 
-    def _find_extensions(self, folder: Folder, stems: dict[str, str]) -> None:
+    def _find_same_attributes(self, folder: Folder, names: dict[str, _Name]) -> None:
+        twins: dict[str, str] = {}
         first: dict[str, str] = {}
-        for name, stem in sorted(stems.items()):
+        for name in sorted(names):
             extension = name.rpartition('.')[2]
-            twin = first.setdefault(f'{stem}.{extension}', name)
-            other = first.setdefault(stem, name)
+            twin = twins.setdefault(f'{names[name].stem}.{extension}', name)
+            other = first.setdefault(names[name].key, name)
             if twin != name:  # only the UUIDs differ
                 self._add('ALF314', self._path_of(folder, name), f'the path is that of {twin!r}, too')
             elif other != name and not COMPANIONS.issuperset((extension, other.rpartition('.')[2])):
