@@ -95,6 +95,11 @@ def test_print_of_an_answer_is_what_the_command_prints(folder, run):
     assert f'{done}\n'.replace('python -m fast', 'fast') == released
     assert f'  validate finds 2 warnings (fastindex validate {root})\n' in released
     assert f'{fastindex.info(root)}\n' == run('info', root)[1]
+    outputs = [run('report', root, '--out', 'x.html')[1], run('example', 'few', '--sessions', 1)[1]]
+    summaries = [fastindex.report(root, 'x.html'), fastindex.example('few', sessions=1)]
+    for out, summary in zip(outputs, summaries, strict=True):
+        assert re.split(' in |, written', out)[0] == re.split(' in |, there', str(summary))[0]
+        assert f'<pre>{summary}'[:30] in summary._repr_html_()
 
 
 def test_what_a_function_gives_says_in_a_line_what_it_is(folder):
@@ -107,6 +112,7 @@ def test_what_a_function_gives_says_in_a_line_what_it_is(folder):
         fastindex.restore('root'),
         fastindex.release('root', 'x.tar.zst', force=True, workers=1),
         fastindex.example('example', sessions=1, workers=1),
+        fastindex.report('root', 'x.html', validate=False),
         findings := fastindex.validate('root', workers=1),
         fastindex.verify('root', workers=1),
         fastindex.plan_fixes(findings),
@@ -116,6 +122,8 @@ def test_what_a_function_gives_says_in_a_line_what_it_is(folder):
     for answer in answers:
         assert re.search(r'\n| object at ', repr(answer)) is None
         assert type(answer).__name__ in repr(answer)
+        is_summary = 'Summary' in repr(answer) or isinstance(answer, fastindex.Restored)
+        assert (f'<{type(answer).__name__}: ' in repr(answer)) >= is_summary
 
 
 def test_what_is_found_is_a_frame_with_paths(folder):

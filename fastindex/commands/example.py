@@ -8,7 +8,6 @@ from fastindex.commands.options import Parser, positive, share
 from fastindex.commands.output import after_work, print_json, show
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.system import quote
-from fastindex.text import escape, to_count, to_size
 
 __all__ = ['make_parser']
 
@@ -64,15 +63,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     with after_work():
         if options.json:
-            print_json({name: getattr(summary, name) for name in summary.__slots__})
+            print_json(summary.to_dict())
         elif not options.quiet:
-            state = f'written in {summary.seconds:.1f} s' if summary.written else 'there already'
-            size = to_size(summary.bytes)
-            counts = (
-                f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}, {size}'
-            )
-            show(
-                f'{escape(summary.root)}: {counts}, {state}\n'
-                f'index it: python -m fastindex {quote(options.folder)}'
-            )
+            show(f'{summary}\nindex it: python -m fastindex {quote(options.folder)}')
     return EXIT_DONE

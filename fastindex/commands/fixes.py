@@ -62,6 +62,7 @@ def fix(options: argparse.Namespace, start: Callable[[], Findings]) -> Made:
     if not is_silent:
         show(f'renamed {to_count(len(fixes.renames), "path")}; to take it back: sh {quote(undo)}')
         show(f'an index that is there is updated by: python -m fastindex {quote(options.root)}')
+        show('  (if a lab or subject has a new name, and there are no digests: with --allow-removal)')
         show('')
     return Made(_to_summary(fixes, len(fixes.renames), undo))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
 from pathlib import Path
 
 from fastindex.commands.options import Parser, prepare, share
@@ -13,7 +12,6 @@ from fastindex.commands.output import after_work, beside, print_json, show
 from fastindex.commands.search import open_index
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.files import find_temporary
-from fastindex.text import escape
 
 __all__ = ['make_parser']
 
@@ -74,13 +72,9 @@ def _run(options: argparse.Namespace) -> int:
             raise UsageError('expected --out FILE.html, or --open. See python -m fastindex report --help')
         folder = tempfile.mkdtemp(prefix='fastindex-', dir=find_temporary())
         options.out = os.path.join(folder, 'report.html')
-    started = time.monotonic()
     prepare(dask=options.dask, polars=True)
     index = open_index(options)
-    from dataclasses import asdict
-
     from fastindex.jobs.report.report import write_report
-    from fastindex.text import to_count, to_size
 
     summary = write_report(
         index,
@@ -92,16 +86,11 @@ def _run(options: argparse.Namespace) -> int:
         follow_symlinks=options.follow_symlinks,
         progress=not options.quiet,
     )
-    seconds = time.monotonic() - started
     with beside(options.out), after_work():
         if options.json:
-            print_json({**asdict(summary), 'seconds': round(seconds, 3)})
+            print_json(summary.to_dict())
         elif not options.quiet:
-            found = '' if summary.findings is None else f', {to_count(summary.findings, "finding")}'
-            show(
-                f'wrote {escape(summary.path)} ({to_size(summary.size_bytes)}) in {seconds:.1f} s: '
-                f'{to_count(summary.sessions, "session")}, {to_count(summary.datasets, "dataset")}{found}'
-            )
+            show(str(summary))
     if options.open:
         import webbrowser
 

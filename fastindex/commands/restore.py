@@ -7,7 +7,6 @@ import argparse
 from fastindex.commands.options import Parser, positive, prepare, share
 from fastindex.commands.output import after_work, print_json, show
 from fastindex.errors import EXIT_DONE
-from fastindex.text import escape, to_count
 
 __all__ = ['make_parser']
 
@@ -60,8 +59,5 @@ def _run(options: argparse.Namespace) -> int:
         if options.json:
             print_json({**done.to_dict(), 'kept': [asdict(index) for index in done.kept]})
         elif not options.quiet:
-            show(
-                f'{escape(done.folder)}: the index of {to_count(done.sessions, "session")} and '
-                f'{to_count(done.datasets, "dataset")} is published again; the other one is kept'
-            )
+            show(str(done))
     return EXIT_DONE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -190,7 +191,8 @@ def to_query(options: argparse.Namespace) -> Query:
     date_range = options.date
     if options.date_range:
         date_range = [None if text in ('', '-') else text for text in options.date_range]
-        if None not in date_range and date_range[1] < date_range[0]:
+        days = [text for text in date_range if text and re.fullmatch(r'[\d-]{10}', text)]
+        if len(days) == 2 and days[1] < days[0]:
             raise UsageError(f'--date-range ends on {date_range[1]}, before it begins on {date_range[0]}')
     names = [field.name for field in fields(Query) if field.name != 'date_range']
     return Query(date_range=date_range, **{name: getattr(options, name) for name in names})

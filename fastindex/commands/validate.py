@@ -119,7 +119,7 @@ def _run(options: argparse.Namespace) -> int:
     with closing(findings), Groups(keep_all=options.all) as groups:
         for finding in findings:
             counts[finding.severity] += 1
-            has_fixes |= bool(finding.fix)
+            has_fixes |= bool(finding.fix) and finding.path != '.'  # the root is not renamed
             if is_json:
                 items.add(finding.to_dict())
             elif not options.quiet:

@@ -151,6 +151,7 @@ def test_a_warning_about_the_root_goes_to_stderr(make_tree, run):
         (['search', 'ROOT', '--limit', '-1'], "'-1': expected a whole number, 1 or more"),
         (['search', 'ROOT', '--sbject', 'a'], 'did you mean --subject?'),
         (['search', 'ROOT', '--date-range', '2020-01-02', '2020-01-01'], 'before it begins on 2020-01-02'),
+        (['search', 'ROOT', '--date-range', 'Aug', '2019'], "'Aug': no such date; expected yyyy-mm-dd"),
         (['info', '/nowhere/at/all'], '/nowhere/at/all: there is no such folder'),
         (['help', 'serach'], "invalid choice: 'serach'"),
         (['/nowhere'], 'no such folder'),

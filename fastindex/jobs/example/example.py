@@ -16,7 +16,6 @@ import math
 import os
 import re
 import time
-from dataclasses import dataclass
 from datetime import date, timedelta
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +25,8 @@ from fastindex.extras import require
 from fastindex.files import new_folder
 from fastindex.folders import open_file
 from fastindex.progress import open_bar
+from fastindex.records import Record
+from fastindex.text import escape, to_count, to_size
 from fastindex.workers.pool import Pool, default_workers
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ The first line tells fastindex that this folder is its own. The folder may be re
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ExampleSummary:
+class ExampleSummary(Record):
     """What stands in the folder now.
 
     Parameters
@@ -96,6 +96,14 @@ class ExampleSummary:
     bytes: int
     seconds: float
     written: bool
+
+    def __str__(self) -> str:
+        state = f'written in {self.seconds:.1f} s' if self.written else 'there already'
+        counts = f'{to_count(self.sessions, "session")}, {to_count(self.datasets, "dataset")}'
+        return f'{escape(self.root)}: {counts}, {to_size(self.bytes)}, {state}'
+
+    def __repr__(self) -> str:
+        return f'<ExampleSummary: {self}>'
 
 
 @naming_shortage()

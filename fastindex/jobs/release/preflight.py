@@ -248,16 +248,18 @@ def count_findings(
     root = quote(tree.root)
     if counts[Severity.ERROR] and not force:
         found = first[Severity.ERROR]
+        links_too = '' if follow else ' `follow_symlinks=False`'
         raise FindingsError(
             f'{escape(tree.root)}: {to_count(counts[Severity.ERROR], "error")}, the first:\n'
             f'  {found.code} {escape(found.path)}: {found.message}\n'
             f'see them all: python -m fastindex validate {root} ',
-            hint='`min_severity` error `all`\n`force` releases what can be indexed nonetheless',
+            hint=f'`min_severity` error `all`{links_too}\n`force` releases what can be indexed nonetheless',
         )
     if links and follow_symlinks is None and recipe.follow_symlinks:
         raise FindingsError(
             f'{escape(tree.root)}: {to_count(links, "link")}, the first: {escape(first[LINK_CODE].path)}\n',
-            hint='`follow_symlinks` releases what they lead to, `follow_symlinks=False` leaves them out',
+            hint='`follow_symlinks` releases what they lead to, `follow_symlinks=False` leaves them out '
+            '(of an index with what they lead to: with `index` DIR, an empty folder)',
         )
     return dict(counts)
 

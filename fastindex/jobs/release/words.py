@@ -54,6 +54,8 @@ def _iter_advice(done: Release) -> Iterator[str]:
     path = done.archives[0].path
     is_zip = path.name.endswith('.zip')
     folder = path.name.removesuffix('.zip').removesuffix('.tar.zst')
+    if done.root == os.path.realpath(path.with_name(folder)):  # these are the data
+        folder += '-unpacked'
     archive, target = quote(path.name), quote(folder)
     unpack = f'unzip -q {archive} -d {target}'
     if not is_zip:

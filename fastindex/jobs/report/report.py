@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastindex.errors import ReportError, RootError, UsageError, naming_shortage
@@ -17,7 +17,8 @@ from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.report.contents import FindingGroup, gather, group_findings
 from fastindex.jobs.report.page import render
 from fastindex.progress import announce
-from fastindex.text import escape, to_text
+from fastindex.records import Record
+from fastindex.text import escape, to_count, to_size, to_text
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
@@ -29,8 +30,7 @@ _NOT_ASKED = 'The names in the tree were not judged.'
 _NOT_THERE = 'The names in the tree were not judged: it is not where the index was opened.'
 
 
-@dataclass(frozen=True, slots=True)
-class ReportSummary:
+class ReportSummary(Record):
     """What a report has.
 
     Parameters
@@ -45,6 +45,8 @@ class ReportSummary:
         What a row of its table is: `session` or `subject`.
     findings
         How many there are; None where the names were not judged.
+    seconds
+        Wall time.
     """
 
     path: str
@@ -53,6 +55,17 @@ class ReportSummary:
     datasets: int
     table: str
     findings: int | None
+    seconds: float
+
+    def __str__(self) -> str:
+        found = '' if self.findings is None else f', {to_count(self.findings, "finding")}'
+        return (
+            f'wrote {escape(self.path)} ({to_size(self.size_bytes)}) in {self.seconds:.1f} s: '
+            f'{to_count(self.sessions, "session")}, {to_count(self.datasets, "dataset")}{found}'
+        )
+
+    def __repr__(self) -> str:
+        return f'<ReportSummary: {self}>'
 
 
 @naming_shortage()
@@ -133,6 +146,7 @@ def write_report(
     >>> write_report(fastindex.open('/data'), 'report.html').size_bytes  # doctest: +SKIP
     2402358
     """
+    began = time.monotonic()
     require('report', 'a report')
     target = find_target(out, error=ReportError)
     if not (target.is_stream or target.path.lower().endswith(('.html', '.htm'))):
@@ -163,6 +177,7 @@ def write_report(
         datasets=contents.info.datasets,
         table=contents.table.of,
         findings=None if groups is None else sum(group.count for group in groups),
+        seconds=round(time.monotonic() - began, 3),
     )
 
 

@@ -13,7 +13,7 @@ from fastindex.tables.file import TABLES
 from fastindex.tables.previous import KeptIndex, iter_kept, link_files, look_at_index, path_of_kept
 from fastindex.tables.publish import EXTRAS, Stage
 from fastindex.tables.target import open_target
-from fastindex.text import escape, to_text
+from fastindex.text import escape, to_count, to_text
 from fastindex.trees import Access, is_url
 
 __all__ = ['Restored', 'restore']
@@ -37,6 +37,15 @@ class Restored(Record):
     sessions: int
     datasets: int
     kept: tuple[KeptIndex, ...]
+
+    def __str__(self) -> str:
+        return (
+            f'{escape(self.folder)}: the index of {to_count(self.sessions, "session")} and '
+            f'{to_count(self.datasets, "dataset")} is published again; the other one is kept'
+        )
+
+    def __repr__(self) -> str:
+        return f'<Restored: {self}>'
 
 
 @naming_shortage()
