@@ -15,9 +15,8 @@ __all__ = [
     'Coverage',
     'CoverageRow',
     'cover',
-    'to_kinds',
+    'pair_kinds',
     'to_name',
-    'to_stem',
 ]
 
 MAX_COVERAGE_ROWS = 150
@@ -56,25 +55,13 @@ def to_name(text: str) -> str:
     return escape(text) or NO_NAME
 
 
-_STEM = r'(?:^|/)([^/.]+\.[^/.]+)\.[^/]*$'
-
-
-def to_stem() -> pl.Expr:
-    """Take from a rel_path the start of the name, `_ibl_trials.choice`: the column `stem`."""
-    return pl.col('rel_path').cast(pl.String).str.extract(_STEM).fill_null('').alias('stem')
-
-
 def cover(datasets: pl.LazyFrame, sessions: pl.DataFrame) -> Coverage:
     """Count the sessions that have a dataset, by subject or lab, and by its object and attribute."""
     keys, of = _choose_rows(sessions)
     groups = sessions.group_by(keys).len().sort(keys).with_row_index('row')
     row_of_id = sessions.join(groups, on=keys).select('id', 'row')
-    if 'exists' in datasets.collect_schema():
-        datasets = datasets.filter('exists')
-    named = datasets.select(pl.col('eid').cast(pl.String).alias('id'), to_stem())
-    kinds = to_kinds(named.select(pl.col('stem').unique()).collect(engine='streaming')['stem'])
     counts = (
-        named.join(kinds.lazy(), on='stem')
+        pair_kinds(datasets)
         .join(row_of_id.lazy(), on='id')
         .group_by('row', 'id', 'kind')
         .agg()
@@ -137,14 +124,25 @@ def _add_rows(name: str, rows: Sequence[CoverageRow], width: int) -> CoverageRow
     )
 
 
-def to_kinds(stems: pl.Series) -> pl.DataFrame:
-    """Find the `object.attribute` of the starts of names, `_ibl_trials.choice`; '' where they are not ALF."""
-    kinds = []
-    for stem in stems.to_list():
-        try:
-            name = parse_dataset_name(f'{stem}.x')
-        except ValueError:
-            kinds.append('')
-        else:
-            kinds.append(f'{name.object}.{name.attribute}')
-    return pl.DataFrame([pl.Series('stem', stems, pl.String), pl.Series('kind', kinds, pl.String)])
+def pair_kinds(datasets: pl.LazyFrame) -> pl.LazyFrame:
+    """Give `id` of session and `kind`, `object.attribute`, of each dataset that is there; '' if not ALF."""
+    if 'exists' in datasets.collect_schema():
+        datasets = datasets.filter('exists')
+    stem = pl.col('rel_path').cast(pl.String).str.extract(_STEM).fill_null('').alias('stem')
+    named = datasets.select(pl.col('eid').cast(pl.String).alias('id'), stem)
+    stems = named.select(pl.col('stem').unique()).collect(engine='streaming')['stem'].to_list()
+    kinds = pl.LazyFrame(
+        [stems, list(map(_to_kind, stems))], {'stem': pl.String, 'kind': pl.String}, orient='col'
+    )
+    return named.join(kinds, on='stem').select('id', 'kind')
+
+
+_STEM = r'(?:^|/)([^/.]+\.[^/.]+)\.[^/]*$'  # the start of a name, `_ibl_trials.choice`
+
+
+def _to_kind(stem: str) -> str:
+    try:
+        name = parse_dataset_name(f'{stem}.x')
+    except ValueError:
+        return ''
+    return f'{name.object}.{name.attribute}'

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastindex.jobs.report.coverage import to_kinds, to_name, to_stem
+from fastindex.jobs.report.coverage import pair_kinds, to_name
 from fastindex.lazy import pl
 from fastindex.names.rule import Severity
 from fastindex.tables.publish import iter_problems
@@ -48,12 +48,7 @@ class Incomplete:
 
 def find_incomplete(index: Index, sessions: pl.DataFrame) -> Incomplete:
     """Find the sessions that have some datasets, but not all that at least half of the sessions have."""
-    datasets = index.datasets
-    if 'exists' in datasets.collect_schema():
-        datasets = datasets.filter('exists')
-    named = datasets.select(pl.col('eid').cast(pl.String).alias('id'), to_stem())
-    kinds = to_kinds(named.select(pl.col('stem').unique()).collect(engine='streaming')['stem'])
-    pairs = named.join(kinds.filter(pl.col('kind') != '').lazy(), on='stem').select('id', 'kind').unique()
+    pairs = pair_kinds(index.datasets).filter(pl.col('kind') != '').unique()
     counts = pairs.group_by('kind').len().collect(engine='streaming')
     usual = sorted(counts.filter(pl.col('len') * USUAL >= sessions.height)['kind'].to_list())
     having = (
