@@ -175,9 +175,9 @@ class _Audit:
                 if 'id' in name and name not in known:
                     self.note('other-id-column', f'column {name}')
 
-    def check_ids(self, name: str, ids: pa.ChunkedArray, code: str) -> None:
+    def check_ids(self, ids: pa.ChunkedArray, code: str) -> None:
         """Check the column that names the rows."""
-        self.note_rows('wrong-id', f'column {name} is no UUID of version 3 or 4', ids, _unlike(ids, UUID))
+        self.note_rows('wrong-id', 'column id is no UUID of version 3 or 4', ids, _unlike(ids, UUID))
         counts = pc.value_counts(ids).flatten()
         more = pc.greater(counts[1], 1)
         self.note(
@@ -258,7 +258,7 @@ def _audit_sessions(audit: _Audit) -> pa.ChunkedArray | None:
             audit.note('twin-sessions', f'{twins.num_rows:,} sessions more than once', example=first)
     if 'id' not in columns:
         return None
-    audit.check_ids('id', rows['id'], 'duplicate-session-id')
+    audit.check_ids(rows['id'], 'duplicate-session-id')
     _check_sorted(audit, [rows['id']])
     return rows['id']
 
@@ -285,7 +285,7 @@ def _audit_datasets(audit: _Audit, eids: pa.ChunkedArray | None) -> None:
         return
     rows = _read(audit, columns)
     if 'id' in columns:
-        audit.check_ids('id', rows['id'], 'duplicate-dataset-id')
+        audit.check_ids(rows['id'], 'duplicate-dataset-id')
     if 'eid' in columns:
         _audit_eids(audit, rows, eids)
     if 'rel_path' in columns:

@@ -350,10 +350,10 @@ class GroupTable:
             pre_buffer=False,  # see `TableFile.iter_batches`
         )
 
-    def ends_before(self, group: int, column: str, value: str) -> bool:
-        """Tell whether a sorted column ends before a value in a row group, as far as the footer says."""
-        statistics = self.footer.row_group(group).column(self.schema.get_field_index(column)).statistics
-        return statistics is not None and statistics.has_min_max and str(statistics.max) < value
+    def ends_before(self, group: int, eid: str) -> bool:
+        """Tell whether a row group, of rows that are sorted by it, ends before an eid, as the footer says."""
+        statistics = self.footer.row_group(group).column(self.schema.get_field_index('eid')).statistics
+        return statistics is not None and statistics.has_min_max and str(statistics.max) < eid
 
     def read_rows(self, start: int, count: int) -> pa.Table:
         """Read some rows, in whatever row groups they are."""

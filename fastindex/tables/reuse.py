@@ -164,7 +164,7 @@ class KnownIndex:
             group = next(self._groups, None)
             if group is None:
                 break
-            if self._datasets.ends_before(group, 'eid', first):
+            if self._datasets.ends_before(group, first):
                 continue
             more = self._read_group(group)
             is_passed = rows is None or not rows.num_rows or rows.column('eid')[-1].as_py() < first
