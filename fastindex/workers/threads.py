@@ -17,7 +17,8 @@ from fastindex.workers.cpus import count_cpus
 __all__ = ['check_polars', 'check_threads']
 
 POLARS_VARIABLE = 'POLARS_MAX_THREADS'
-SPARE = 4  # for what starts beside a pool: polars' cleaner, jemalloc, the pools of Arrow
+POOLS = 3  # that polars has, each of so many: for its work, for what is lazy, for files
+SPARE = 7  # for what starts beside them: polars' cleaner, jemalloc, Arrow
 
 
 def check_threads(*, polars: bool) -> None:
@@ -28,7 +29,7 @@ def check_threads(*, polars: bool) -> None:
     wanted = os.environ.get(POLARS_VARIABLE) or str(count_cpus())
     if polars and not (wanted.isascii() and wanted.isdigit() and int(wanted)):
         raise UsageError(f'{POLARS_VARIABLE}={escape(wanted)}: expected how many threads, 1 or more')
-    count = int(wanted) + SPARE if polars else 1
+    count = int(wanted) * POOLS + SPARE if polars else 1
     end = threading.Event()
     started: list[threading.Thread] = []
     try:
