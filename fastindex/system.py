@@ -26,6 +26,7 @@ except ImportError:  # Windows
 __all__ = [
     'OPENS_BY_FOLDER',
     'flags',
+    'has_unix_tools',
     'host_name',
     'is_link',
     'is_own',
@@ -69,6 +70,11 @@ def quote(path: str) -> str:
     if sys.platform != 'win32':
         return shlex.quote(path)
     return path if _PLAIN.fullmatch(path) else f'"{path}{chr(92) * path.endswith(chr(92))}"'
+
+
+def has_unix_tools() -> bool:
+    """Tell whether `unzip`, `md5sum` and their like are looked for here: Windows has none of them."""
+    return sys.platform != 'win32'
 
 
 _SMB = frozenset({'cifs', 'smb3'})

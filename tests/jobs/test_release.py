@@ -569,14 +569,26 @@ def test_a_dry_run_tells_what_would_be_released_and_writes_nothing(make_tree, tm
 
 
 @pytest.mark.long
-def test_the_commands_of_the_summary_work_where_the_archive_lies(make_tree, tmp_path, run):
+@pytest.mark.parametrize(
+    ('platform', 'tools'),
+    [
+        ('linux', ['unzip -q', 'cd', 'mkdir', 'cd']),
+        ('win32', ['python -m zipfile', 'python -m fastindex', 'mkdir', 'tar -xf', 'python -m fastindex']),
+    ],
+)
+def test_the_commands_of_the_summary_work_where_the_archive_lies(
+    make_tree, tmp_path, monkeypatch, platform, tools
+):
     root = make_tree({path: content for path, content in TREE.items() if '%' not in path})
     assert root.parent == tmp_path
+    found = []
     for name in ('my data.zip', f'{root.name}.tar.zst'):  # it is not unpacked over the data
-        code, out, _ = run('release', root, '--out', tmp_path / name, '--workers', 1)
-        assert code == 0
-        commands = re.findall(r'^  ((?:unzip|mkdir|python|cd) .*)$', out, re.MULTILINE)
-        assert len(commands) == 3
+        release = fastindex.release(root, tmp_path / name, workers=1)
+        monkeypatch.setattr(sys, 'platform', platform)
+        out = str(release)
+        monkeypatch.undo()
+        commands = re.findall(r'^  ((?:unzip|mkdir|python|tar|cd) .*)$', out, re.MULTILINE)
+        found += re.findall(r'^  (python -m \w+|unzip -q|tar -xf|mkdir|cd)', out, re.MULTILINE)
         for command in commands:
             command = re.sub(r'^python', f'{sys.executable} -W ignore', command)
             done = subprocess.run(
@@ -586,6 +598,7 @@ def test_the_commands_of_the_summary_work_where_the_archive_lies(make_tree, tmp_
                 assert done.stdout.count('UUID') == 3
         sums = subprocess.run(['sha256sum', tmp_path / name], capture_output=True, text=True, check=True)
         assert f'sha256 {sums.stdout.split()[0]}' in out
+    assert found == tools
 
 
 def test_json_has_the_summary(make_tree, tmp_path, run):

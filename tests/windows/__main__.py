@@ -29,7 +29,7 @@ AWKWARD = {
     f'{SESSION}/{LONG}/deep.times.npy': b'beyond 260 characters',
 }
 
-COMMANDS = ('verify', 'search', 'info', 'release zip', 'release tar.zst', 'report')
+COMMANDS = ('verify', 'search', 'info', 'release zip', 'release tar.zst', 'report', 'verify unpacked')
 
 MINUTES = 6  # until it hangs
 

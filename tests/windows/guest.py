@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def iter_jobs(root: Path, folder: Path) -> Iterator[tuple[str, Any]]:
     yield 'release tar.zst', run('release', root, '--out', folder / 'x.tar.zst', '--force')
     yield 'report', run('report', root, '--out', folder / 'x.html')
     yield 'left', sorted(os.listdir(folder))
+    zipfile.main(['-e', os.fspath(folder / 'x.zip'), os.fspath(folder / 'x')])  # as `release` says
+    yield 'verify unpacked', run('verify', folder / 'x', '--hash')
     client = One(cache_dir=root, mode='local')
     eids = client.search(subject='NYU-01')
     yield 'sessions of the client', len(eids)

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fastindex.system import quote
+from fastindex.system import has_unix_tools, quote
 from fastindex.text import escape, to_count, to_findings, to_size, to_some, to_subjects
 
 if TYPE_CHECKING:
@@ -57,13 +57,19 @@ def _iter_advice(done: Release) -> Iterator[str]:
     if done.root == os.path.realpath(path.with_name(folder)):  # these are the data
         folder += '-unpacked'
     archive, target = quote(path.name), quote(folder)
-    unpack = f'unzip -q {archive} -d {target}'
+    unpack = [f'unzip -q {archive} -d {target}']
+    check = f'cd {target} && {done.manifest}sum -c --quiet manifest-{done.manifest}.txt'
     if not is_zip:
-        unpack = f'mkdir {target} && tar --zstd -xf {archive} -C {target}'
+        unpack = [f'mkdir {target} && tar --zstd -xf {archive} -C {target}']
+    if not has_unix_tools():
+        check = f'python -m fastindex verify {target} --hash'
+        unpack = [f'python -m zipfile -e {archive} {target}']
+        if not is_zip:
+            unpack = [f'mkdir {target}', f'tar -xf {archive} -C {target}']  # not each shell knows `&&`
     yield 'to open it (pip install ONE-api):' if len(done.archives) == 1 else 'to open one of them:'
-    yield f'  {unpack}'
+    yield from (f'  {line}' for line in unpack)
     code = f"from one.api import One; print(One(cache_dir={escape(folder)!r}, mode='local').search())"
     is_plain = not set('"$`\\!') & set(code)  # in double quotes, to each shell
     yield f'  python -c "{code}"' if is_plain else f'  python -c {shlex.quote(code)}'
     yield 'to check it:'
-    yield f'  cd {target} && {done.manifest}sum -c --quiet manifest-{done.manifest}.txt'
+    yield f'  {check}'
