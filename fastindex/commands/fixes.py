@@ -54,7 +54,7 @@ def fix(options: argparse.Namespace, start: Callable[[], Findings]) -> Made:
         if not options.yes or not is_silent:
             _show(fixes, keep_all=options.all)
         if not fixes.steps:
-            return Made(_to_summary(fixes, 0, None))
+            return Made(_to_summary(fixes, 0, None), ('nothing to rename',))
         if not options.yes and not _ask(fixes):
             complain('nothing was renamed')
             return Made({}, is_declined=True)

@@ -283,6 +283,7 @@ def test_no_build_runs_beside_and_nothing_is_left_of_the_lock_where_nothing_was_
     code, out, _ = run('validate', messy, '--workers', 1, '--fix', '--yes', '--json')
     made = json.loads(out)['summary']
     assert (code, made['renamed'], made['undo']) == (1, 0, None)
+    assert '\nnothing to rename\n' in run('validate', messy, '--workers', 1, '--fix', '--yes')[1]
 
 
 def test_the_index_keeps_the_ids_that_it_can_and_tells_what_has_moved(make_tree, tmp_path, run, build):
