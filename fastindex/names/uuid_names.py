@@ -14,11 +14,9 @@ from uuid import UUID
 
 from fastindex.names.problems import Reason
 
-__all__ = ['IN_NAME', 'add_uuid', 'is_uuid', 'judge_name_without_uuid', 'split_uuids', 'takes_uuid']
+__all__ = ['add_uuid', 'has_uuid', 'is_uuid', 'judge_name_without_uuid', 'split_uuids', 'takes_uuid']
 
 _UUID = re.compile(r'[0-9a-f]{8}-[0-9a-f]{4}-[34][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}')
-IN_NAME = rf'\.{_UUID.pattern}\.[^./]*\z'
-"""The UUID in the path of a file, and what comes after it: a regular expression of Arrow's."""
 _LIKE_UUID = re.compile(r'(?=.*-)[0-9a-zA-Z-]{30,42}|[0-9a-fA-F]{30,34}|\w+(-\w+){4,}')
 
 is_uuid = _UUID.fullmatch
@@ -33,6 +31,15 @@ def add_uuid(path: str, id: str | UUID) -> str:
     """
     stem, _, extension = path.rpartition('.')
     return f'{stem}.{id}.{extension}'
+
+
+def has_uuid(path: str) -> bool:
+    """Tell whether the name of a file carries a UUID.
+
+    >>> has_uuid('alf/a.b.6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11.npy'), has_uuid('alf/a.b.npy')
+    (True, False)
+    """
+    return is_uuid(path.rpartition('.')[0].rpartition('.')[2]) is not None
 
 
 def split_uuids(paths: list[bytes]) -> tuple[list[bytes], list[bytes]]:

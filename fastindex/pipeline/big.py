@@ -18,8 +18,6 @@ class HashTask(NamedTuple):
     tree: Tree
     path: str
     algorithms: tuple[str, ...]
-    eid: bytes = b''
-    id: bytes = b''  # of the dataset, as of its session 36 characters
     row: int = 0  # in the rows of its shard
     cost: int = 0  # its size in bytes
 

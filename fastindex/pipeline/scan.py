@@ -13,7 +13,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from fastindex.names.given_ids import find_twins
 from fastindex.names.ids import Identity, Text, cut_ids
@@ -137,9 +137,13 @@ def scan(
     def record(task: Task, result: ScanResult | HashResult) -> None:
         if isinstance(result, ScanResult):
             if result.fingerprints is not None and result.reused < result.dataset_count:
-                recorder.add_rows(result.datasets, result.fingerprints)
+                of = task.shard if isinstance(task, PartTask) else cast('ScanTask', task)
+                eids, paths = of.identity.eids(of.keys), map(of.identity.session_path, of.keys)
+                path_of = {eid.decode(): str(path) for eid, path in zip(eids, paths, strict=True)}
+                rows = result.datasets, result.fingerprints
+                recorder.add_rows(*rows, path_of, uuid_filenames=of.uuid_filenames)
         elif isinstance(task, HashTask) and result.measured is not None:
-            recorder.add_file(task.eid, task.id, result.measured)
+            recorder.add_file(task.path, result.measured)
 
     return pool.run(tasks, on_result=record)
 
@@ -307,7 +311,7 @@ class _Scan:
             with_info=[row for row, key in enumerate(session_keys) if key in self.infos]
             if self.infos
             else [],
-            subtasks=self._list_big_files(ids),
+            subtasks=self._list_big_files(),
             continuation=[],
         )
 
@@ -348,18 +352,16 @@ class _Scan:
             self.sessions.append(session._replace(datasets=count, problem_end=len(self.tally.problems)))
         self.tally.problems += problems[problem_start:]  # of sessions that vanished
 
-    def _list_big_files(self, ids: Text) -> list[HashTask]:
+    def _list_big_files(self) -> list[HashTask]:
         if None not in self.rows.digests:
             return []
         keys_of_rows = [session.key for session in self.sessions for _ in range(session.datasets)]
-        identity, ids_of_rows = self.task.identity, cut_ids(ids)
+        identity = self.task.identity
         return [
             HashTask(
                 self.tree,
                 f'{identity.session_path(keys_of_rows[row])}/{self.rows.paths[row].decode()}',
                 self.task.algorithms,
-                identity.eids([keys_of_rows[row]])[0],
-                ids_of_rows[row],
                 row,
                 self.rows.sizes[row],
             )

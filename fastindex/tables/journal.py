@@ -2,11 +2,11 @@
 
     .fastindex/digests.journal    one record after the other, as the results of the workers come in
 
-A record is what one task gave: rows with ids, sizes, digests and fingerprints, as bytes of columns, after a
-head with their number and a digest of all. Records are of any order and may overlap; a later one counts. What
-is torn off at the end, or damaged, is not used. A record is dropped when an index with its digests is
-published; without a run that ends the journal grows up to a limit. Which digests still hold is for
-`fastindex.tables.reuse` to say.
+A record is what one task gave: rows with digests, sizes and fingerprints, as bytes of columns, and the paths
+of the files, after a head with their number and a digest of all. It has no ids: the next run may give others.
+Records are of any order and may overlap; a later one counts. What is torn off at the end, or damaged, is not
+used. A record is dropped when an index with its digests is published; without a run that ends the journal
+grows up to a limit. Which digests still hold is for `fastindex.tables.reuse` to say.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, NamedTuple, Self
@@ -24,10 +25,13 @@ from xxhash import xxh3_128_digest
 
 from fastindex.folders import OpenFolder, open_below, share
 from fastindex.lazy import pa
-from fastindex.names.ids import Text, UuidIdentity
+from fastindex.limits import BATCH_ROWS
+from fastindex.names.alf import find_session_path
+from fastindex.names.ids import Text
 from fastindex.tables.check import Published
+from fastindex.tables.paths import join, to_file_paths
 from fastindex.tables.recipe import Recipe
-from fastindex.tables.rekeyed import IdentityOf, RekeyedIndex
+from fastindex.tables.rekeyed import IdentityOf, Part, RekeyedRows, count_runs, iter_indexed
 from fastindex.tables.reuse import COLUMN_OF_ALGORITHM, STATE_CODES, KnownIndex, numbers_of, text_of
 from fastindex.tables.schema import from_ipc, to_ipc
 from fastindex.trees import STATE_FOLDER
@@ -36,7 +40,7 @@ from fastindex.trees.digests import ALGORITHMS, Measured
 if TYPE_CHECKING:
     from fastindex.tables.publish import Stage
 
-__all__ = ['JOURNAL', 'Journal', 'KnownDigests', 'Recorder', 'open_recorder']
+__all__ = ['JOURNAL', 'KnownDigests', 'Recorder', 'open_recorder']
 
 JOURNAL = 'digests.journal'
 
@@ -44,10 +48,10 @@ MAX_BYTES = 2**30  # of the journal: ten million rows
 
 MAX_RECORDS = 2**18  # more have no run of ours written
 
-_HEAD = struct.Struct('<4sBxxxQ36s36s16s')
-"""What it is, algorithms, rows, first and last eid, and the digest of all that and of the rows."""
+_HEAD = struct.Struct('<4sBxxxQQ16s')
+"""What it is, algorithms, rows, bytes of the paths, and the digest of all that and of the rows."""
 
-_MAGIC = b'fxj1'
+_MAGIC = b'fxj2'
 
 
 class Recorder:
@@ -68,27 +72,34 @@ class Recorder:
         self._end: int | None = None
         self._has_failed = False
 
-    def add_rows(self, datasets: bytes, fingerprints: bytes) -> None:
-        """Keep rows of a task: those of datasets.pqt and of the fingerprints, as Arrow IPC streams."""
+    def add_rows(
+        self, datasets: bytes, fingerprints: bytes, path_of: Mapping[str, str], *, uuid_filenames: bool
+    ) -> None:
+        """Keep rows of a task: those of datasets.pqt and of the fingerprints, as Arrow IPC streams.
+
+        path_of: the paths of their sessions, by the eids
+        """
         rows, states = from_ipc(datasets), from_ipc(fingerprints)
         if not rows.num_rows:
             return
         for name in states.schema.names:
             rows = rows.append_column(name, states.column(name))
-        columns = [text_of(rows, 'id', 36)]
-        columns += [text_of(rows, COLUMN_OF_ALGORITHM[name], 32) for name in self._algorithms]
+        columns = [text_of(rows, COLUMN_OF_ALGORITHM[name], 32) for name in self._algorithms]
         columns += [numbers_of(rows, name) for name in STATE_CODES]
-        eids = rows.column('eid')
-        self._write(rows.num_rows, eids[0].as_py().encode(), eids[-1].as_py().encode(), b''.join(columns))
+        owners = (f'{path_of[eid]}\0{count}' for eid, count in count_runs(rows['eid']))
+        paths = to_file_paths(rows) if uuid_filenames else rows['rel_path']
+        self._write(rows.num_rows, '\0'.join(owners).encode(), join(paths), columns)
 
-    def add_file(self, eid: bytes, id: bytes, measured: Measured) -> None:
-        """Keep one dataset, which was hashed by itself."""
+    def add_file(self, path: str, measured: Measured) -> None:
+        """Keep one dataset, which was hashed by itself; the path is relative to the root."""
         size_bytes, digests, fingerprint = measured
-        columns = [id, *(digest.hex().encode() for digest in digests or ())]
+        columns = [digest.hex().encode() for digest in digests or ()]
         states = zip(STATE_CODES.values(), (size_bytes, *fingerprint), strict=True)
+        session = find_session_path(path) or ''
+        owner = b'\0'.join((session.encode(), b'1'))
         with suppress(OverflowError):  # a time that no column holds
             columns += [array(code, [value]).tobytes() for code, value in states]
-            self._write(1, eid, eid, b''.join(columns))
+            self._write(1, owner, path[len(session) + 1 :].encode(), columns)
 
     def drop(self) -> None:
         """Forget what is in an index now; records that have other digests too stay."""
@@ -105,11 +116,14 @@ class Recorder:
             if not end:
                 self._state.remove(JOURNAL, is_patient=False)
 
-    def _write(self, rows: int, first: bytes, last: bytes, data: bytes) -> None:
+    def _write(self, rows: int, owners: bytes, paths: bytes, columns: list[bytes]) -> None:
+        """Write a record. Of the sessions there is the path, and how many rows each has; NUL between all."""
         if self._has_failed:
             return
+        text = b'\0\0'.join((owners, paths))
+        data = b''.join([*columns, text])
         bits = sum(1 << i for i, name in enumerate(ALGORITHMS) if name in self._algorithms)
-        head = _HEAD.pack(_MAGIC, bits, rows, first, last, bytes(16))
+        head = _HEAD.pack(_MAGIC, bits, rows, len(text), bytes(16))
         try:
             with self._open() as file:
                 end = file.seek(0, os.SEEK_END) + len(head) + len(data)
@@ -145,16 +159,15 @@ def open_recorder(stage: Stage | None, algorithms: Sequence[str], is_new: bool) 
 class _Record(NamedTuple):
     """Where a record of the journal is."""
 
-    first: str
     start: int
-    last: str
     algorithms: tuple[str, ...]
     rows: int
+    text_bytes: int
 
     @property
     def end(self) -> int:
-        row_bytes = 36 + 32 * len(self.algorithms) + 8 * len(STATE_CODES)
-        return self.start + _HEAD.size + self.rows * row_bytes
+        row_bytes = 32 * len(self.algorithms) + 8 * len(STATE_CODES)
+        return self.start + _HEAD.size + self.rows * row_bytes + self.text_bytes
 
 
 def _iter_records(file: IO[bytes]) -> Iterator[_Record]:
@@ -166,89 +179,61 @@ def _iter_records(file: IO[bytes]) -> Iterator[_Record]:
         head = file.read(_HEAD.size)
         if len(head) < _HEAD.size:
             return
-        magic, bits, rows, first, last, _ = _HEAD.unpack(head)
+        magic, bits, rows, text_bytes, _ = _HEAD.unpack(head)
         algorithms = tuple(name for i, name in enumerate(ALGORITHMS) if bits >> i & 1)
-        if magic != _MAGIC or not (first + last).isascii():
-            return
-        record = _Record(first.decode(), start, last.decode(), algorithms, rows)
-        if record.end > size_bytes or not rows:
+        record = _Record(start, algorithms, rows, text_bytes)
+        if magic != _MAGIC or record.end > size_bytes or not rows:
             return
         yield record
         start = record.end
 
 
-class Journal:
-    """The journal of runs that have not ended, read in step with the shards. Made by `Journal.open`.
+def _iter_recorded(folder: Path, algorithms: Sequence[str]) -> Iterator[Part]:
+    """Iterate over the rows of the records that have these digests, as far as they are whole."""
+    sessions: list[tuple[str, int]] = []
+    tables: list[pa.Table] = []
+    rows = 0
+    with suppress(OSError, ValueError), _open_plain(folder) as file:
+        for record in _iter_records(file):
+            found = _read(file, record, algorithms) if {*algorithms} <= {*record.algorithms} else None
+            if found is not None:
+                sessions += found[0]
+                tables.append(found[1])
+                rows += record.rows
+            if rows >= BATCH_ROWS:
+                yield sessions, pa.concat_tables(tables).combine_chunks()
+                sessions, tables, rows = [], [], 0
+    if tables:
+        yield sessions, pa.concat_tables(tables).combine_chunks()
 
-    folder: of the tables
-    records: those that have the digests that are wanted
-    algorithms: these
-    """
 
-    def __init__(self, folder: Path, records: list[_Record], algorithms: Sequence[str]) -> None:
-        self._folder = folder
-        self._rest = sorted(records, reverse=True)  # the last one comes next
-        self._near: list[_Record] = []
-        self._unweighed = [*self._rest]
-        self._algorithms = algorithms
-
-    @classmethod
-    def open(cls, folder: Path, algorithms: Sequence[str]) -> Self | None:
-        """Open the journal beside tables; None where there is none that is of use."""
-        try:
-            with _open_plain(folder) as file:
-                records = [one for one in _iter_records(file) if {*algorithms} <= {*one.algorithms}]
-        except (OSError, ValueError):
-            return None
-        return cls(folder, records, algorithms) if records else None
-
-    def weigh(self, key: bytes) -> int:
-        """Count the rows of the records that begin with a session or before it, and were not counted yet."""
-        eid = UuidIdentity().eids([key])[0].decode()
-        rows = 0
-        while self._unweighed and self._unweighed[-1].first <= eid:
-            rows += self._unweighed.pop().rows
-        return rows
-
-    def for_shard(self, keys: Sequence[bytes]) -> pa.Table | None:
-        """Get the rows of the sessions of a shard, and maybe others; shards come in order."""
-        first, last = (eid.decode() for eid in UuidIdentity().eids([keys[0], keys[-1]]))
-        while self._rest and self._rest[-1].first <= last:
-            self._near.append(self._rest.pop())
-        self._near = [one for one in self._near if one.last >= first]
-        found = sorted(self._near, key=lambda one: one.start)
-        tables: list[pa.Table] = []
-        with suppress(OSError, ValueError), _open_plain(self._folder) as file:
-            tables += filter(None, (self._read(file, one) for one in found))
-        return pa.concat_tables(tables) if tables else None
-
-    def _read(self, file: IO[bytes], record: _Record) -> pa.Table | None:
-        """Read one record; None where it is damaged."""
-        file.seek(record.start)
-        data = file.read(record.end - record.start)
-        head, rows = data[: _HEAD.size], record.rows
-        if xxh3_128_digest(head[:-16] + bytes(16) + data[_HEAD.size :]) != head[-16:]:
-            return None
-        columns: dict[str, pa.Array] = {}
-        offset = _HEAD.size
-
-        def take(width: int) -> bytes:
-            nonlocal offset
-            offset += width * rows
-            return data[offset - width * rows : offset]
-
-        def to_strings(width: int) -> pa.StringArray:
-            text = Text.cut(take(width), width)
-            return pa.StringArray.from_buffers(rows, pa.py_buffer(text.offsets), pa.py_buffer(text.data))
-
-        columns['id'] = to_strings(36)
-        for name in record.algorithms:
-            columns[COLUMN_OF_ALGORITHM[name]] = to_strings(32)
-        kinds = {'q': pa.int64(), 'Q': pa.uint64()}
-        for name, code in STATE_CODES.items():
-            columns[name] = pa.Array.from_buffers(kinds[code], rows, [None, pa.py_buffer(take(8))])
-        wanted = ['id', 'file_size', *map(COLUMN_OF_ALGORITHM.__getitem__, self._algorithms)]
-        return pa.table({name: columns[name] for name in (*wanted, 'mtime_ns', 'ctime_ns', 'inode')})
+def _read(
+    file: IO[bytes], record: _Record, algorithms: Sequence[str]
+) -> tuple[list[tuple[str, int]], pa.Table] | None:
+    """Read one record: the paths of the sessions with their numbers of rows, and these; None if damaged."""
+    file.seek(record.start)
+    data = file.read(record.end - record.start)
+    head, rows, offset = data[: _HEAD.size], record.rows, _HEAD.size
+    if xxh3_128_digest(head[:-16] + bytes(16) + data[_HEAD.size :]) != head[-16:]:
+        return None
+    columns: dict[str, pa.Array] = {}
+    for name in record.algorithms:
+        text = Text.cut(data[offset : offset + 32 * rows], 32)
+        offset += 32 * rows
+        buffers = [None, pa.py_buffer(text.offsets), pa.py_buffer(text.data)]
+        columns[COLUMN_OF_ALGORITHM[name]] = pa.Array.from_buffers(pa.string(), rows, buffers)
+    kinds = {'q': pa.int64(), 'Q': pa.uint64()}
+    for name, code in STATE_CODES.items():
+        numbers = pa.py_buffer(data[offset : offset + 8 * rows])
+        offset += 8 * rows
+        columns[name] = pa.Array.from_buffers(kinds[code], rows, [None, numbers])
+    owners, _, paths = data[offset:].decode().partition('\0\0')
+    names = owners.split('\0')
+    sessions = list(zip(names[::2], map(int, names[1::2]), strict=True))
+    columns['path'] = pa.array(paths.split('\0'), pa.string())
+    wanted = [*map(COLUMN_OF_ALGORITHM.__getitem__, algorithms), *STATE_CODES, 'path']
+    table = pa.table({name: columns[name] for name in wanted})
+    return (sessions, table) if sum(count for _, count in sessions) == table.num_rows == rows else None
 
 
 def _open_plain(folder: Path) -> IO[bytes]:
@@ -263,8 +248,8 @@ def _open_plain(folder: Path) -> IO[bytes]:
 class KnownDigests(NamedTuple):
     """What is known of digests: by the published index, and by the runs after it that have not ended."""
 
-    published: KnownIndex | RekeyedIndex | None
-    journal: Journal | None
+    published: KnownIndex | RekeyedRows | None
+    journal: RekeyedRows | None
 
     @classmethod
     def open(
@@ -276,15 +261,19 @@ class KnownDigests(NamedTuple):
         is_sparse: bool = False,
         is_renamed: bool = False,
     ) -> Self | None:
-        """Open both; None where nothing is known. See `KnownIndex.open` and `RekeyedIndex`.
+        """Open both; None where nothing is known. See `KnownIndex.open` and `RekeyedRows`.
 
         is_renamed: whether the ids are others than those of the index, though the recipe says nothing of it
         """
-        index: KnownIndex | RekeyedIndex | None
+        index: KnownIndex | RekeyedRows | None
         index = KnownIndex.open(published, recipe.algorithms, recipe.trust, is_sparse=is_sparse)
+        rekey = partial(RekeyedRows, identity_of=identity_of, uuid_filenames=recipe.uuid_filenames)
         if index is not None and (is_renamed or index.recipe.ids != recipe.ids):
-            index = RekeyedIndex(index, published, recipe, identity_of)
-        known = cls(index, Journal.open(published.folder, recipe.algorithms))
+            index = rekey(iter_indexed(index, published))
+        journal = None
+        if os.path.lexists(published.folder / STATE_FOLDER / JOURNAL):
+            journal = rekey(_iter_recorded(published.folder, recipe.algorithms))
+        known = cls(index, journal)
         return known if any(known) else None
 
     def weigh(self, key: bytes) -> int:
@@ -293,11 +282,9 @@ class KnownDigests(NamedTuple):
 
     def for_shard(self, keys: Sequence[bytes]) -> bytes | None:
         """Take the rows of a shard as `KnownIndex.for_shard` does; of two of one id the last one counts."""
-        data = self.published.for_shard(keys) if self.published is not None else None
-        rows = self.journal.for_shard(keys) if self.journal is not None else None
-        if rows is None:
-            return data
-        if data is not None:
-            known = from_ipc(data)
-            rows = pa.concat_tables([known.select(rows.schema.names).cast(rows.schema), rows])
-        return to_ipc(rows.combine_chunks())
+        found = [data for known in self if known is not None and (data := known.for_shard(keys)) is not None]
+        if len(found) < 2:
+            return found[0] if found else None
+        published, journal = map(from_ipc, found)
+        published = published.select(journal.schema.names).cast(journal.schema)
+        return to_ipc(pa.concat_tables([published, journal]).combine_chunks())

@@ -16,7 +16,7 @@ from fastindex.lazy import pa, pc
 from fastindex.names.ids import to_characters, uuid3_bytes
 from fastindex.text import to_system
 
-__all__ = ['SESSION_COLUMNS', 'list_session_paths', 'to_file_paths', 'write_paths']
+__all__ = ['SESSION_COLUMNS', 'join', 'list_session_paths', 'to_file_paths', 'write_paths']
 
 SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')  # what the path is made of
 
@@ -48,6 +48,14 @@ def to_file_paths(datasets: pa.Table) -> pa.ChunkedArray:
     stems = pc.replace_substring_regex(paths, r'[^.]*\z', '')
     ends = pc.replace_substring_regex(paths, r'(?s)\A.*\.', '.')
     return pc.binary_join_element_wise(stems, datasets['id'].cast(pa.string()), ends, '')
+
+
+def join(paths: pa.ChunkedArray) -> bytes:
+    """Join paths with NUL, which none of them has."""
+    text = paths.cast(pa.string()).combine_chunks()
+    whole = pa.ListArray.from_arrays(pa.array([0, len(text)], pa.int32()), text)
+    joined: bytes = pc.binary_join(whole, '\0')[0].as_buffer().to_pybytes()
+    return joined
 
 
 def _find_path(row: tuple[Any, ...], namespace: UUID, root: Path | None) -> str:

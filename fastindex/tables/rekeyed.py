@@ -1,23 +1,23 @@
-"""What the published index knows, for a run that gives other ids to the same files: they are found by path.
+"""What is known of files to which a run may give other ids: it is found by their paths.
 
-The index is in the order of its own eids, the run in that of others. So its rows are written once, as they
-are, into a temporary file that is mapped into memory; a shard gets those of its sessions with the ids that
-this run gives them, as if the index had these. Takes memory for each session, and for no dataset. Leaves to
-`fastindex.tables.reuse` which digests still hold.
+An index is in the order of its own eids, the run in that of others, and a journal in none. So the rows are
+written once, as they are, into a temporary file that is mapped into memory; a shard gets those of its
+sessions with the ids that this run gives them, as if they had had these. Takes memory for each session, and
+for no dataset. Leaves to `fastindex.tables.reuse` which digests still hold.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from mmap import ACCESS_READ, mmap
 
 from fastindex.files import find_temporary
 from fastindex.lazy import pa, pc
 from fastindex.names.ids import Identity, UuidIdentity, cut_ids
-from fastindex.names.uuid_names import IN_NAME
+from fastindex.names.uuid_names import has_uuid
 from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths, to_file_paths
@@ -25,44 +25,37 @@ from fastindex.tables.recipe import Recipe
 from fastindex.tables.reuse import KnownIndex
 from fastindex.tables.schema import to_ipc
 
-__all__ = ['IdentityOf', 'RekeyedIndex']
+__all__ = ['IdentityOf', 'Part', 'RekeyedRows', 'count_runs', 'iter_indexed']
 
 IdentityOf = Callable[[Sequence[bytes]], Identity]
 """What names the rows of a shard, by the keys of its sessions."""
 
+Part = tuple[Iterable[tuple[str | None, int]], 'pa.Table']
+"""The sessions by their paths, with their numbers of rows; and these, with the `path` of each file in it."""
 
-class RekeyedIndex:
-    """The published index with the ids of a run.
 
-    index: of which no row was taken yet
-    recipe: that of the run
+class RekeyedRows:
+    """Rows that were found by path, with the ids of a run.
+
+    parts: of which a later one counts, where both know a file
     identity_of: called when a shard is asked for
+    uuid_filenames: whether files have their ids in their names; those that have none are no rows of the run
     """
 
-    def __init__(
-        self, index: KnownIndex, published: Published, recipe: Recipe, identity_of: IdentityOf
-    ) -> None:
+    def __init__(self, parts: Iterator[Part], identity_of: IdentityOf, *, uuid_filenames: bool) -> None:
         self._identity_of = identity_of
-        self._spans: dict[str, list[tuple[int, int]]] = {}  # of sessions by their paths, in the rows
-        self._rows = _map(self._iter_rows(index, _read_paths(published, index.recipe), recipe))
+        self._uuid_filenames = uuid_filenames
+        self._spans: dict[str | None, list[tuple[int, int]]] = {}  # of sessions by their paths, in the rows
+        self._rows = _map(self._note(parts))
 
-    def _iter_rows(self, index: KnownIndex, path_of: dict[str, str], recipe: Recipe) -> Iterator[pa.Table]:
-        """Iterate over the rows, with the paths of the files in their sessions; note whose they are."""
+    def _note(self, parts: Iterator[Part]) -> Iterator[pa.Table]:
+        """Iterate over the rows, and note whose they are."""
         start = 0
-        for rows in index.iter_rows():
-            with_uuids = index.recipe.uuid_filenames
-            paths = to_file_paths(rows) if with_uuids else rows['rel_path'].cast(pa.string())
-            rows = rows.append_column('path', paths)
-            if recipe.uuid_filenames:  # the others are no rows of this run
-                rows = rows.filter(pc.match_substring_regex(rows['path'], IN_NAME))
-            runs = pc.run_end_encode(rows['eid'].cast(pa.string()).combine_chunks())
-            first = 0
-            for eid, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-                if eid in path_of:
-                    self._spans.setdefault(path_of[eid], []).append((start + first, end - first))
-                first = end
-            start += first
-            yield rows.drop_columns(['eid', 'rel_path'])
+        for sessions, rows in parts:
+            for session, count in sessions:
+                self._spans.setdefault(session, []).append((start, count))
+                start += count
+            yield rows
 
     def weigh(self, key: bytes) -> int:
         """Count the rows of a session."""
@@ -72,22 +65,46 @@ class RekeyedIndex:
         """Take the rows of a shard. See `fastindex.tables.reuse.KnownIndex.for_shard`."""
         identity = self._identity_of(keys)
         spans = [self._spans.get(identity.session_path(key), []) for key in keys]
-        counts = [sum(count for _, count in found) for found in spans]
-        if not any(counts):
+        parts = [self._rows.slice(*span) for found in spans for span in found]
+        if not parts:
             return None
-        rows = pa.concat_tables([self._rows.slice(*span) for found in spans for span in found])
-        paths = [path.encode() for path in rows['path'].to_pylist()]
-        sort_keys = identity.dataset_keys(list(keys), counts, paths)
-        owners = chain.from_iterable(map(repeat, range(len(keys)), counts))
-        order = sorted(range(len(paths)), key=list(zip(owners, sort_keys, strict=True)).__getitem__)
-        ids = cut_ids(identity.dataset_ids([sort_keys[row] for row in order]))
+        rows = pa.concat_tables(parts)
+        owners = chain.from_iterable(repeat(i, count) for i, found in enumerate(spans) for _, count in found)
+        row_of = {
+            (owner, path.encode()): row
+            for row, (owner, path) in enumerate(zip(owners, rows['path'].to_pylist(), strict=True))
+            if not self._uuid_filenames or has_uuid(path)
+        }
+        counts = Counter(owner for owner, _ in row_of)
+        paths = [path for _, path in row_of]
+        sort_keys = identity.dataset_keys(list(keys), [counts[i] for i in range(len(keys))], paths)
+        named = sorted(zip((owner for owner, _ in row_of), sort_keys, row_of.values(), strict=True))
+        ids = cut_ids(identity.dataset_ids([sort_key for _, sort_key, _ in named]))
         times = Counter(ids)  # one that is in several names is of none of these files for sure
         once = [i for i, id in enumerate(ids) if times[id] == 1]
         if not once:
             return None
-        rows = rows.take([order[i] for i in once]).drop_columns(['id', 'path'])
+        rows = rows.take([named[i][2] for i in once]).drop_columns(['path'])
         rows = rows.append_column('id', pa.array([ids[i].decode() for i in once], pa.string()))
         return to_ipc(rows.combine_chunks())
+
+
+def count_runs(column: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
+    """Iterate over the values of a column, with how many rows in a row have each."""
+    runs = pc.run_end_encode(column.cast(pa.string()).combine_chunks())
+    ends = runs.run_ends.to_pylist()
+    counts = (end - start for start, end in pairwise([0, *ends]))
+    yield from zip(runs.values.to_pylist(), counts, strict=True)
+
+
+def iter_indexed(index: KnownIndex, published: Published) -> Iterator[Part]:
+    """Iterate over the rows of the published index, of which none was taken yet."""
+    path_of = _read_paths(published, index.recipe)
+    for rows in index.iter_rows():
+        has_uuids = index.recipe.uuid_filenames
+        paths = to_file_paths(rows) if has_uuids else rows['rel_path'].cast(pa.string())
+        sessions = ((path_of.get(eid), count) for eid, count in count_runs(rows['eid']))
+        yield sessions, rows.drop_columns(['eid', 'id', 'rel_path']).append_column('path', paths)
 
 
 def _read_paths(published: Published, recipe: Recipe) -> dict[str, str]:

@@ -111,7 +111,7 @@ class KnownIndex:
 
     def weigh(self, key: bytes) -> int:
         """Count the rows of a session, which are asked for in the order of their keys."""
-        (eid,) = (eid.decode() for eid in UuidIdentity().eids([key]))
+        eid = UuidIdentity().eids([key])[0].decode()
         rows = 0
         while self._counted[0] <= eid:
             rows += self._counted[1] if self._counted[0] == eid else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import time
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from iblutil.io import parquet
 
 import fastindex
 from fastindex.jobs.build import tasks
-from fastindex.pipeline import scan, shard
+from fastindex.pipeline import scan, shard, walk
 from fastindex.pipeline.scan import ScanTask
 from fastindex.tables import rekeyed, write
 from fastindex.tables.publish import Stage
@@ -115,13 +116,50 @@ def test_other_ids_lose_no_digest_and_no_outcome(root, make, fresh, monkeypatch,
     assert summary.digests_reused == summary.datasets == len(TREE)
     assert not any('the index before knew' in warning for warning in summary.warnings)
     assert [row['rel_path'][:3] for row in read(root, 'datasets') if row['qc'] == 'FAIL'] == ['c.d']
-    monkeypatch.setattr(rekeyed.RekeyedIndex, '__init__', never)
+    monkeypatch.setattr(rekeyed.RekeyedRows, '__init__', never)
     assert make(now, ids_from=None).digests_reused == len(TREE)  # the next run finds them as ever
+
+
+@pytest.fixture
+def stop(make, monkeypatch):
+    """Build, and fail when all is hashed."""
+
+    def stop(recipe, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr(Stage, 'publish', never)
+            with pytest.raises(AssertionError):
+                make(recipe, **options)
+
+    return stop
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(('before', 'now'), PAIRS, ids=map(' to '.join, PAIRS))
+def test_other_ids_lose_nothing_of_a_run_that_did_not_end(root, make, stop, fresh, monkeypatch, before, now):
+    monkeypatch.setattr(walk, 'BIG_BYTES', 5)  # some are hashed by themselves
+    stop(before)
+    wanted = fresh(now, judged=False)
+    monkeypatch.setattr(digests.Hasher, 'measure', never)
+    assert make(now).digests_reused == len(TREE)
+    assert tables_digest(root) == wanted
+
+
+@pytest.mark.long
+def test_runs_that_did_not_end_add_up_with_the_index_whatever_their_ids(root, make, stop, fresh, monkeypatch):
+    make('namespace', judged=True)
+    for i, recipe in enumerate(('plain', 'a database', 'names')):
+        grow(root, {FIRST: recipe.encode(), f'{SESSION}/new.n{i}.{UUIDS[30 + i]}.npy': b''})
+        time.sleep(0.05)
+        stop(recipe, workers=2)
+    wanted = fresh('names and namespace')
+    monkeypatch.setattr(digests.Hasher, 'measure', never)
+    assert make('names and namespace').digests_reused == len(TREE) + 3
+    assert tables_digest(root) == wanted
 
 
 def test_a_plain_run_looks_for_no_path(root, make, build, monkeypatch):
     """It costs what it did: rows are written apart only where the ids may be others."""
-    monkeypatch.setattr(rekeyed.RekeyedIndex, '__init__', never)
+    monkeypatch.setattr(rekeyed.RekeyedRows, '__init__', never)
     for recipe in RECIPES:
         out = root.parent / recipe
         out.mkdir()
@@ -147,12 +185,17 @@ def test_however_the_rows_lie_each_is_found_and_no_shard_has_too_many(
     assert {from_ipc(task.known).num_rows for task in sent} <= {3, 6}
 
 
-def test_datasets_of_a_session_that_is_shared_are_found(root, make, fresh, monkeypatch):
+def test_datasets_of_a_session_that_is_shared_are_found(root, make, stop, fresh, monkeypatch):
     wanted = fresh('names and namespace')
-    make('plain', judged=True)
     monkeypatch.setattr('fastindex.trees.kernel.BLOCK_NAMES', 2)
     monkeypatch.setattr(scan, 'PART_ROWS', 2)
-    assert make('a database').digests_reused == len(TREE)
+    tree = {f's9/2024-01-01/001/many.n{i}.{UUIDS[28 + i]}.npy': b'' for i in range(8)}
+    grow(root, tree)
+    time.sleep(0.05)
+    stop('namespace')
+    for recipe in ('plain', 'a database', 'names and namespace'):
+        assert make(recipe, judged=recipe == 'plain').digests_reused == len(TREE) + len(tree)
+    shutil.rmtree(root / 's9')
     assert make('names and namespace').digests_reused == len(TREE)
     assert tables_digest(root) == wanted
 
@@ -187,20 +230,6 @@ def test_of_files_with_one_id_none_gets_the_digest_of_another(root, make, fresh)
     make('plain', judged=True, trust=['size', 'mtime'])
     wanted = fresh('names', trust=['size', 'mtime'])
     assert make('names', trust=['size', 'mtime']).digests_reused >= len(TREE) - 1
-    assert tables_digest(root) == wanted
-
-
-def test_after_a_run_that_did_not_end_the_next_one_has_both(root, make, fresh, monkeypatch):
-    make('plain', judged=True)
-    grow(root, {FIRST: b'changed'})
-    time.sleep(0.05)
-    wanted = fresh('namespace')
-    with monkeypatch.context() as patch:
-        patch.setattr(Stage, 'publish', never)
-        with pytest.raises(AssertionError):
-            make('namespace')
-    monkeypatch.setattr(digests.Hasher, 'measure', never)
-    assert make('namespace').digests_reused == len(TREE)
     assert tables_digest(root) == wanted
 
 

@@ -25,6 +25,7 @@ from fastindex.tables.carry import Carrier
 from fastindex.tables.check import Pair, Published
 from fastindex.tables.file import AGAIN
 from fastindex.tables.foreign import read_edited, read_kept, read_recipes
+from fastindex.tables.paths import join
 from fastindex.tables.recipe import REVISIONS, Recipe
 from fastindex.tables.sources import SESSION_VALUES, KnownTables
 from fastindex.text import escape
@@ -81,7 +82,7 @@ class AdoptedIds:
         if not tables:
             return given
         rows = pa.concat_tables(tables).combine_chunks()
-        return given.replace(owners=tuple(owners), paths=_join(rows['rel_path']), ids=_to_bytes(rows['id']))
+        return given.replace(owners=tuple(owners), paths=join(rows['rel_path']), ids=_to_bytes(rows['id']))
 
     def settle(self, found: Discovery) -> Discovery:
         """Give each id to one session.
@@ -192,14 +193,6 @@ def _told_by_files(published: Published) -> set[str]:
 
 def _name(source: KnownTables) -> str:
     return escape(source.path)
-
-
-def _join(rel_paths: pa.ChunkedArray) -> bytes:
-    """Join rel_paths with NUL, which none of them has."""
-    text = rel_paths.cast(pa.string()).combine_chunks()
-    whole = pa.ListArray.from_arrays(pa.array([0, len(text)], pa.int32()), text)
-    joined: bytes = pc.binary_join(whole, '\0')[0].as_py().encode()
-    return joined
 
 
 def _to_bytes(ids: pa.ChunkedArray) -> bytes:

@@ -76,7 +76,7 @@ class Options(NamedTuple):
 
     @property
     def journaled(self) -> tuple[str, ...]:
-        """The digests of which a journal is kept: by ids, so not where paths are these."""
+        """The digests of which a journal is kept: of none where paths are the ids, and nothing is reused."""
         return () if self.path_ids else self.recipe.algorithms
 
 
