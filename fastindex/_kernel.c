@@ -491,7 +491,7 @@ static PyObject *read_files(PyObject *Py_UNUSED(module), PyObject *arguments)
     return columns;
 }
 
-/* ---- ids ---- */
+/* ---- ids, and columns of text ---- */
 
 /* MD5 (RFC 1321), for names that are short: OpenSSL's takes as long to set up as this to be done. */
 
@@ -623,12 +623,63 @@ static PyObject *uuid3s(PyObject *Py_UNUSED(module), PyObject *arguments)
     return uuids;
 }
 
+PyDoc_STRVAR(to_characters_doc,
+"to_characters(ids) -> characters\n\n"
+"Write UUIDs of 16 bytes each as 36 characters each, without anything between them.");
+
+static PyObject *to_characters(PyObject *Py_UNUSED(module), PyObject *ids)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *bytes;
+    Py_ssize_t count;
+    if (PyBytes_AsStringAndSize(ids, &bytes, &count) < 0)
+        return NULL;
+    if (count % 16)
+        return PyErr_Format(PyExc_ValueError, "%zd bytes are no UUIDs", count);
+    PyObject *characters = PyBytes_FromStringAndSize(NULL, count / 16 * 36);
+    char *next = characters ? PyBytes_AsString(characters) : NULL;
+    for (Py_ssize_t i = 0; characters && i < count; i++) {
+        *next++ = digits[(uint8_t)bytes[i] >> 4];
+        *next++ = digits[bytes[i] & 15];
+        if (i % 16 % 2 && i % 16 >= 3 && i % 16 <= 9)
+            *next++ = '-';
+    }
+    return characters;
+}
+
+PyDoc_STRVAR(find_ends_doc,
+"find_ends(strings) -> ends\n\n"
+"Add up the lengths of a list of bytes: where each one begins once they are joined, and where the last one ends, in\n"
+"32 bits each.");
+
+static PyObject *find_ends(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *strings;
+    if (!PyArg_ParseTuple(arguments, "O!", &PyList_Type, &strings))
+        return NULL;
+    Py_ssize_t count = PyList_Size(strings);
+    PyObject *ends = PyBytes_FromStringAndSize(NULL, (count + 1) * sizeof(uint32_t));
+    uint32_t *next = ends ? (uint32_t *)PyBytes_AsString(ends) : NULL, end = 0;
+    for (Py_ssize_t i = 0; ends && i < count; i++) {
+        Py_ssize_t bytes = PyBytes_Size(PyList_GetItem(strings, i));
+        *next++ = end;
+        end += bytes;
+        if (bytes < 0)
+            Py_CLEAR(ends);
+    }
+    if (ends)
+        *next = end;
+    return ends;
+}
+
 /* ---- the module ---- */
 
 static PyMethodDef methods[] = {
+    {"find_ends", find_ends, METH_VARARGS, find_ends_doc},
     {"list_names", list_names, METH_VARARGS, list_names_doc},
     {"read_files", read_files, METH_VARARGS, read_files_doc},
     {"stat_files", stat_files, METH_VARARGS, stat_files_doc},
+    {"to_characters", to_characters, METH_O, to_characters_doc},
     {"uuid3s", uuid3s, METH_VARARGS, uuid3s_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -92,9 +92,9 @@ def twin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ker
     if request.param == 'compiled' and not twins.HAS_COMPILED:
         pytest.skip('the kernel is not compiled: python hatch_build.py')
     twin = kernel.TWINS[request.param]
-    for name, value in twin._asdict().items():
-        monkeypatch.setattr(kernel, name, value)
-    monkeypatch.setattr(ids, 'uuid3s', ids.UUID3S[request.param])
+    for module in (kernel, ids):
+        for name, value in module.TWINS[request.param]._asdict().items():
+            monkeypatch.setattr(module, name, value)
     monkeypatch.setenv(twins.KERNEL_VARIABLE, request.param)
     return twin
 

@@ -10,14 +10,14 @@ is sorted), the datasets of a session by their sort key. `UuidIdentity` is the o
 `PathIdentity` serves `make_parquet_db(hash_ids=False)`.
 
 Ids are made in bulk: `uuid.uuid3` takes 6.9 us, an MD5 0.4 us and one of the compiled twin 0.2 us, the 36
-characters of one among many 0.1 us.
+characters of one among many 0.1 us and 0.02.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, chain, repeat
 from operator import concat, mul
 from struct import iter_unpack
@@ -75,18 +75,35 @@ def _uuid3s_in_python(namespaces: list[bytes], counts: list[int], names: list[by
     return _cut(bytes(ids), 16)
 
 
-UUID3S = {'python': _uuid3s_in_python} | ({'compiled': compiled.uuid3s} if compiled else {})
-
-uuid3s = UUID3S[KERNEL]
-
-
-def to_characters(ids: bytes) -> bytes:
-    """Write UUIDs of 16 bytes each as 36 characters each, without anything between them."""
+def _to_characters_in_python(ids: bytes) -> bytes:
     digits = ids.hex().encode()
     characters = bytearray(b'-') * (len(ids) // 16 * 36)
     for source, target in enumerate(_HEX_AT):
         characters[target::36] = digits[source::32]
     return bytes(characters)
+
+
+def _find_ends_in_python(strings: list[bytes]) -> bytes:
+    return array('I', list(accumulate(map(len, strings), initial=0))).tobytes()
+
+
+class IdTwin(NamedTuple):
+    """One way to make many ids, and columns of text."""
+
+    uuid3s: Callable[[list[bytes], list[int], list[bytes]], list[bytes]]
+    to_characters: Callable[[bytes], bytes]
+    """Writes UUIDs of 16 bytes each as 36 characters each, without anything between them."""
+
+    find_ends: Callable[[list[bytes]], bytes]
+    """Finds where strings begin once they are joined, and where the last one ends: 32 bits each."""
+
+
+TWINS = {'python': IdTwin(_uuid3s_in_python, _to_characters_in_python, _find_ends_in_python)}
+if compiled:  # if it was built of older sources, what it lacks is done in Python until it is built again
+    made = {name: value for name, value in vars(compiled).items() if name in IdTwin._fields}
+    TWINS['compiled'] = TWINS['python']._replace(**made)
+
+uuid3s, to_characters, find_ends = TWINS[KERNEL]
 
 
 class Text(NamedTuple):
@@ -102,20 +119,16 @@ class Text(NamedTuple):
     @classmethod
     def join(cls, values: list[bytes]) -> Text:
         """Join strings of any lengths."""
-        return cls._of(b''.join(values), map(len, values))
+        data = b''.join(values)
+        _check(len(data))
+        return cls(data, array('I', find_ends(values)))
 
     @classmethod
     def repeat(cls, values: list[bytes], counts: list[int]) -> Text:
         """Join strings of which `values[i]` stands `counts[i]` times in a row."""
-        data = b''.join(map(mul, values, counts))
         if len(set(map(len, values))) == 1 and values[0]:  # eids, most often
-            return cls.cut(data, len(values[0]))
-        return cls._of(data, _repeat_each(map(len, values), counts))
-
-    @classmethod
-    def _of(cls, data: bytes, lengths: Iterable[int]) -> Text:
-        _check(len(data))
-        return cls(data, array('I', list(accumulate(lengths, initial=0))))
+            return cls.cut(b''.join(map(mul, values, counts)), len(values[0]))
+        return cls.join(list(_repeat_each(values, counts)))
 
     @classmethod
     def cut(cls, data: bytes, width: int) -> Text:
