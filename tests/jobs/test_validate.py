@@ -28,10 +28,10 @@ from one.api import One
 
 import fastindex
 from fastindex import RULES, EmptyTreeError, Finding, RootError, Severity, Skip, UsageError
-from fastindex.commands.groups import FIRST
 from fastindex.jobs.validate.npy import BadHeaderError, read_shape
 from fastindex.jobs.validate.sessions import CheckTask
 from fastindex.names.alf import SkipReason
+from fastindex.text import MAX_FINDINGS
 from fastindex.trees import open_tree
 from tests.support.cases import cases
 from tests.support.trees import SESSION, Fifo, Link, Mode, Socket, digest_of, grow
@@ -791,7 +791,7 @@ def test_text_is_grouped_by_code_with_counts_and_first_paths(make_tree, run):
         'ALF301 warning: fewer than two dots (5)',
         *[
             f'  {SESSION}/notes{i}.txt: one dot, where object.attribute.extension has two'
-            for i in range(FIRST)
+            for i in range(MAX_FINDINGS)
         ],
         '  ... and 2 more',
         '',
