@@ -33,6 +33,7 @@ from fastindex.workers import Task
 __all__ = [
     'END',
     'enlarge',
+    'environment_of_child',
     'find_interpreter',
     'kill_child',
     'may_fork',
@@ -132,6 +133,11 @@ def find_interpreter() -> str | None:
     return sys.executable if is_python and os.access(sys.executable, os.X_OK) else None
 
 
+def environment_of_child() -> dict[str, str]:
+    """Get the environment in which another interpreter finds the modules that this one does."""
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
+
+
 def _spawn(pipes: list[tuple[int, int]]) -> int:
     import subprocess
 
@@ -142,14 +148,13 @@ def _spawn(pipes: list[tuple[int, int]]) -> int:
             'started again for workers: workers=1 does all in this process; an `executor` has its own'
         )
     code = f'from fastindex.workers.child import serve; serve({pipes}, {os.getpid()})'
-    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(path or os.getcwd() for path in sys.path)}
     # Until it has its handlers, Ctrl-C would have it print where it stands: blocked here, it is there too.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         process = subprocess.Popen(  # noqa: S603
             [interpreter, '-X', f'utf8={sys.flags.utf8_mode}', '-P', '-c', code],
             pass_fds=[fd for pipe in pipes for fd in pipe],
-            env=environment,
+            env=environment_of_child(),
             stdin=subprocess.DEVNULL,
         )
     finally:

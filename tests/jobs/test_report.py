@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import shutil
+import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -412,6 +416,47 @@ def test_an_index_of_the_clients_builder_is_shown_too(make_tree, tmp_path):
     summary = report.write_report(fastindex.open(root), tmp_path / 'report.html', workers=1)
     assert (summary.sessions, summary.datasets) == (4, 7)
     assert 'another program' in (tmp_path / 'report.html').read_text()
+
+
+ENDLESS = """
+import ctypes
+def javascript_bundle(code):
+    ctypes.PyDLL(None).sleep(10_000)  # holds the lock of the interpreter, as that of vl-convert does
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['INT', 'TERM'])
+def test_a_report_that_draws_is_stopped_at_once_and_leaves_nothing(number, make_tree, build, tmp_path):
+    root, out = make_tree(TREE), tmp_path / 'report.html'
+    build(root)
+    (tmp_path / 'modules').mkdir()
+    (tmp_path / 'modules/vl_convert.py').write_text(ENDLESS)
+    paths = [os.fspath(tmp_path / 'modules'), *filter(None, sys.path)]
+    with subprocess.Popen(
+        [sys.executable, '-m', 'fastindex', 'report', root, '--out', out, '--no-validate'],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        task = Path(f'/proc/{running.pid}/task/{running.pid}')
+        found: list[str] = []
+
+        def is_drawing() -> bool:
+            """Tell whether a child draws, and the process itself waits."""
+            with suppress(FileNotFoundError):  # a child that ends
+                for child in (task / 'children').read_text().split():
+                    if b'javascript_bundle' in Path(f'/proc/{child}/cmdline').read_bytes():
+                        found[:] = [child]
+            return bool(found) and ') S ' in (task / 'stat').read_text()
+
+        wait_until(is_drawing)
+        running.send_signal(number)
+        _, errors = running.communicate(timeout=PATIENCE_SECONDS)
+    assert running.returncode == 128 + number, errors
+    assert b'Traceback' not in errors
+    wait_until(lambda: not Path('/proc', *found).exists())
+    assert not list(tmp_path.glob('*.html*'))
 
 
 def test_the_command_tells_what_it_wrote(make_tree, build, run, tmp_path):

@@ -10,9 +10,10 @@ import base64
 import hashlib
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,12 +26,17 @@ from fastindex.jobs.report.coverage import Coverage, CoverageRow
 from fastindex.jobs.report.health import check_health
 from fastindex.names.rule import Severity
 from fastindex.text import escape, to_count, to_size
+from fastindex.workers.child import environment_of_child, find_interpreter
 
 if TYPE_CHECKING:
     import jinja2
     from markupsafe import Markup
 
-__all__ = ['render']
+__all__ = ['bundling', 'render']
+
+_EMBED = 'window.vegaEmbed = vegaEmbed;'
+_CODE = f'import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle({_EMBED!r}).encode())'
+_made: list[str] = []  # what draws the charts, once it is made
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,49 @@ class _Cell:
     level: int
 
 
-def render(contents: Contents, findings: Sequence[FindingGroup] | None, note: str, title: str) -> str:
+@contextmanager
+def bundling() -> Iterator[Callable[[], str]]:
+    """Have another process make what draws the charts meanwhile; the block gets a function that waits for it.
+
+    It is one call of vl-convert, of a second or more, that holds the lock of the interpreter: here no signal
+    would be noticed before its end.
+    """
+    interpreter = find_interpreter()
+    if interpreter is None or _made:
+        yield _bundle
+        return
+    with subprocess.Popen(  # noqa: S603
+        [interpreter, '-P', '-c', _CODE],
+        env=environment_of_child(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        try:
+            yield lambda: _bundle(child.communicate()[0].decode())
+        finally:
+            child.kill()
+
+
+def _bundle(text: str = '') -> str:
+    """Get what draws the charts: this text, or else made here."""
+    if not _made:
+        import vl_convert
+
+        _made.append(text or vl_convert.javascript_bundle(_EMBED))
+    return _made[0]
+
+
+def render(
+    contents: Contents, findings: Sequence[FindingGroup] | None, note: str, title: str, bundle: str
+) -> str:
     """Render a page.
 
     contents: what is in the index
     findings: of `validate`; None where it did not run
     note: why it did not
     title: any text
+    bundle: of `bundling`
     """
     script = _read('page.js')
     return (
@@ -71,7 +113,7 @@ def render(contents: Contents, findings: Sequence[FindingGroup] | None, note: st
             style=_read('page.css'),
             script=script,
             script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            libraries=_read_libraries(),
+            libraries=_read_libraries(bundle),
         )
     )
 
@@ -94,16 +136,14 @@ def _read(name: str) -> str:
     return resources.files('fastindex.jobs.report').joinpath(name).read_text('utf-8')
 
 
-@cache
-def _read_libraries() -> Mapping[str, str]:
+def _read_libraries(bundle: str) -> Mapping[str, str]:
     """Read what draws the charts and the table, as text that may stand between the tags of a script."""
-    import vl_convert
     from markupsafe import Markup
 
     # Its files alone: to import it takes a while, and a HOME.
     html = Path(getattr(find_spec('itables'), 'origin', '')).with_name('html')
     return {
-        'vega': _to_script_text(vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')),
+        'vega': _to_script_text(bundle),
         'datatables': _to_script_text(html.joinpath('dt_bundle.js').read_text('utf-8')),
         'datatables_style': Markup(html.joinpath('dt_bundle.css').read_text('utf-8')),  # noqa: S704 - no name in it
     }

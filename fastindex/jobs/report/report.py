@@ -15,7 +15,7 @@ from fastindex.extras import require
 from fastindex.files import find_target, open_output
 from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.report.contents import FindingGroup, gather, group_findings
-from fastindex.jobs.report.page import render
+from fastindex.jobs.report.page import bundling, render
 from fastindex.progress import announce
 from fastindex.records import Record
 from fastindex.text import escape, to_count, to_size, to_text
@@ -151,7 +151,7 @@ def write_report(
     target = find_target(out, error=ReportError)
     if not (target.is_stream or target.path.lower().endswith(('.html', '.htm'))):
         raise UsageError(f'{escape(out)}: expected a name that ends in .html')
-    with open_output(out, error=ReportError) as file:
+    with open_output(out, error=ReportError) as file, bundling() as bundle:
         with announce('reading the index', enabled=progress):
             contents = gather(index)
         groups, note = None, _NOT_ASKED
@@ -168,7 +168,7 @@ def write_report(
         if title is None:
             title = os.path.basename(os.path.realpath(index.root)) or '/'
         with announce('drawing the page', enabled=progress):
-            page = render(contents, groups, note, title).encode()
+            page = render(contents, groups, note, title, bundle()).encode()
         file.write(page)
     return ReportSummary(
         path=to_text(out),
