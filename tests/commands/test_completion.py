@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from fastindex.commands import COMMANDS
+from tests.support.patience import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize('shell', ['bash', 'zsh', 'fish'])
@@ -88,6 +89,11 @@ zpty -r shell said '*{completed}*' && print -r -- found
 zpty -d shell
 """
     done = subprocess.run(
-        ['zsh', '-f', '-c', script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        ['zsh', '-f', '-c', script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert done.stdout == 'found\n'
