@@ -131,7 +131,8 @@ def test_what_stays_is_indexed_while_all_around_it_changes(tmp_path, figure, has
     at_least = scaled(25, 250)
     try:
         for runs in turns(at_least):
-            summary = fastindex.build(root, workers=1, hash=['xxh128'] if hashing else [])
+            hash = ['xxh128'] if hashing else []
+            summary = fastindex.build(root, workers=1, hash=hash, allow_removal=True)  # of what changes
             found = read_paths(root)
             assert steady <= found
             problems = {problem.path for problem in summary.problems}
