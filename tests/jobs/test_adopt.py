@@ -474,6 +474,7 @@ def database(make_tree):
     return root
 
 
+@pytest.mark.long
 def test_tables_of_a_database_are_served_as_they_are(database, run, tmp_path):
     before = {name: (database / f'{name}.pqt').read_bytes() for name in ('sessions', 'datasets')}
     eids = {row['id'] for row in read(database, 'sessions')}

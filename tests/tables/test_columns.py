@@ -186,6 +186,7 @@ def test_the_door_says_which_column_is_not_what_readers_know(places, table):
                 check_pair(places['index'])
 
 
+@pytest.mark.long
 def test_sums_of_sizes_are_right_beyond_64_bits(places, run, tmp_path):
     """As of a few sparse files: three of the largest there can be are more than 2**64 bytes."""
     size = 2**63 - 1

@@ -902,6 +902,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.long
 def test_what_a_store_refuses_gets_a_sentence_that_says_what_to_do(on_moto, proxy, forget, monkeypatch):
     monkeypatch.setenv('AWS_MAX_ATTEMPTS', '2')  # a connection that was left open may be closed by now
     for code, (status, says) in REFUSALS.items():

@@ -398,6 +398,7 @@ def compute(_: object) -> None:
         pass
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not os.path.exists(child._QUEUED), reason='only Linux tells who waits for a CPU')
 def test_workers_that_wait_for_a_cpu_that_others_have_stay_as_many(monkeypatch):
     set_cpus(monkeypatch, 2)
