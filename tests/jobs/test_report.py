@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -457,6 +458,23 @@ def test_a_report_that_draws_is_stopped_at_once_and_leaves_nothing(number, make_
     assert b'Traceback' not in errors
     wait_until(lambda: not Path('/proc', *found).exists())
     assert not list(tmp_path.glob('*.html*'))
+
+
+def test_without_a_process_to_be_had_a_report_is_the_same(make_tree, build, tmp_path, monkeypatch):
+    root = make_tree(TREE)
+    build(root)
+    pages = []
+    for is_short in (False, True):
+        if is_short:
+            monkeypatch.setattr(page.subprocess, 'Popen', no_process)
+        monkeypatch.setattr(page, '_made', [])
+        report.write_report(fastindex.open(root), tmp_path / 'r.html', validate=False)
+        pages.append((tmp_path / 'r.html').read_bytes())
+    assert pages[0] == pages[1]
+
+
+def no_process(*_: object, **__: object) -> None:
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def test_the_command_tells_what_it_wrote(make_tree, build, run, tmp_path):

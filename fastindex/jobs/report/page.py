@@ -12,7 +12,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
@@ -55,16 +55,20 @@ def bundling() -> Iterator[Callable[[], str]]:
     would be noticed before its end.
     """
     interpreter = find_interpreter()
-    if interpreter is None or _made:
+    child = None
+    if interpreter is not None and not _made:
+        with suppress(OSError):  # no more processes: it is made here
+            child = subprocess.Popen(  # noqa: S603
+                [interpreter, '-P', '-c', _CODE],
+                env=environment_of_child(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+    if child is None:
         yield _bundle
         return
-    with subprocess.Popen(  # noqa: S603
-        [interpreter, '-P', '-c', _CODE],
-        env=environment_of_child(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as child:
+    with child:
         try:
             yield lambda: _bundle(child.communicate()[0].decode())
         finally:
