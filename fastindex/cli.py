@@ -48,25 +48,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parse(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
-    except FastindexError as error:
-        complain(f'error: {str(error).removesuffix(error.hint)}{with_flags(error.hint)}')
-        if '-vv' in arguments:
-            raise
-        return error.exit_code
-    except KeyboardInterrupt:
-        complain('interrupted; what was there is whole')
-        return EXIT_INTERRUPTED
-    except _TerminatedError:
-        complain('terminated; what was there is whole')
-        return EXIT_TERMINATED
     except BaseException as error:
-        is_panic = type(error).__name__ == 'PanicException'  # of polars, which is no Exception
-        if '-vv' in arguments or not (is_panic or isinstance(error, Exception)):
-            raise
-        unexpected = f'unexpected {type(error).__name__}: {error} (-vv shows where)'
-        complain(f'error: {explain_shortage(error) or unexpected}')
-        return EXIT_FAILED
+        return _end(error, is_traced='-vv' in arguments)
     return code
+
+
+def _end(error: BaseException, *, is_traced: bool) -> int:
+    """Say in a sentence what ended the command; return the exit code. Raises what nobody expected."""
+    # The clean-up that a signal began may fail in its turn, or a library put its own error in place of it.
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            complain('interrupted; what was there is whole')
+            return EXIT_INTERRUPTED
+        if isinstance(cause, _TerminatedError):
+            complain('terminated; what was there is whole')
+            return EXIT_TERMINATED
+        cause = cause.__context__
+    if isinstance(error, FastindexError):
+        complain(f'error: {str(error).removesuffix(error.hint)}{with_flags(error.hint)}')
+        if is_traced:
+            raise error
+        return error.exit_code
+    is_panic = type(error).__name__ == 'PanicException'  # of polars, which is no Exception
+    if is_traced or not (is_panic or isinstance(error, Exception)):
+        raise error
+    unexpected = f'unexpected {type(error).__name__}: {error} (-vv shows where)'
+    complain(f'error: {explain_shortage(error) or unexpected}')
+    return EXIT_FAILED
 
 
 def _interrupt(*_: object) -> NoReturn:

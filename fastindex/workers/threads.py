@@ -34,10 +34,10 @@ def check_threads(*, polars: bool) -> None:
     started: list[threading.Thread] = []
     try:
         for _ in range(count):
-            started.append(threading.Thread(target=end.wait, daemon=True))
-            started[-1].start()
+            thread = threading.Thread(target=end.wait, daemon=True)
+            thread.start()
+            started.append(thread)
     except (RuntimeError, MemoryError) as error:
-        started.pop()
         raise WorkerError(SHORTAGE) from error
     finally:
         end.set()

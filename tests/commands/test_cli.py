@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pickle
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import fastindex
+from fastindex import OutputError, cli
 from fastindex.twins import KERNEL
 from tests.support.patience import run_on_terminal
 from tests.support.tables import read
@@ -504,3 +507,19 @@ sys.exit(cli.main([]))
 def test_a_terminal_that_is_gone_ends_a_command_in_order_unless_it_was_told_to_go_on(start, code):
     done = subprocess.run([sys.executable, '-c', HANG_UP, start], capture_output=True, text=True)
     assert (done.returncode, 'terminated; what was there is whole' in done.stderr) == (code, not start)
+
+
+def fail_while_stopped(number, error):
+    try:
+        os.kill(os.getpid(), number)
+    finally:
+        raise error
+
+
+@pytest.mark.parametrize('error', [RuntimeError('no such'), OutputError('no room'), SystemExit(1)], ids=repr)
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_whatever_its_clean_up_runs_into(number, code, error, monkeypatch, run):
+    stopped = argparse.Namespace(run=lambda _: fail_while_stopped(number, error))
+    monkeypatch.setattr(cli, '_parse', lambda _: stopped)
+    ended, _, err = run('info')
+    assert (ended, err.count('\n'), 'what was there is whole' in err) == (code, 1, True), err

@@ -16,7 +16,7 @@ import pytest
 import fastindex
 from fastindex import WorkerError
 from fastindex.commands import COMMANDS
-from fastindex.workers.threads import check_polars
+from fastindex.workers.threads import check_polars, check_threads
 from tests.support.patience import PATIENCE_SECONDS
 from tests.support.trees import SESSION, grow
 
@@ -135,6 +135,24 @@ def test_a_number_of_threads_that_is_none_is_said(words_of, run, monkeypatch, wa
     monkeypatch.setenv('POLARS_MAX_THREADS', wanted)
     code, _, err = run(*words_of('search'))
     assert (code, 'POLARS_MAX_THREADS=' in err, err.count('\n')) == (2, True, 1)
+
+
+@pytest.mark.parametrize('place', ['before', 'after'])
+@pytest.mark.parametrize('count', [1, 2, 5])
+def test_a_signal_while_threads_are_tried_is_what_ends_it(monkeypatch, place, count):
+    start, started = threading.Thread.start, []
+
+    def interrupt(thread):
+        started.append(thread)
+        if place == 'after' or len(started) < count:
+            start(thread)
+        if len(started) == count:
+            raise KeyboardInterrupt
+
+    monkeypatch.setenv('POLARS_MAX_THREADS', '4')
+    monkeypatch.setattr(threading.Thread, 'start', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        check_threads(polars=True)
 
 
 @pytest.mark.fault
