@@ -357,10 +357,7 @@ def _to_json(summary: Summary) -> dict[str, Any]:
         'bytes': summary.bytes,
         'skipped': dict(summary.skipped),
         'problem_count': summary.problem_count,
-        'problems': [
-            {'path': problem.path, 'reason': problem.reason, 'errno': problem.errno}
-            for problem in summary.problems
-        ],
+        'problems': [problem.to_dict() for problem in summary.problems],
         'warnings': [with_flags(warning) for warning in summary.warnings],
         'digests_reused': summary.digests_reused,
         'read_again': dict(summary.read_again),

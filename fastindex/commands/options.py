@@ -36,7 +36,9 @@ def _fit(line: str) -> str:
     if len(line) <= WIDTH:
         return line
     if match := re.match(r'(  (?:python|fastindex) .*?) {2,}(\S.*)', line):
-        return f'{match[1]}\n{fill(match[2], WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)}'
+        return f'{_fit(match[1])}\n{fill(match[2], WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)}'
+    if line.startswith(('  python ', '  fastindex ')):  # a command, which is copied as it stands
+        return fill(line, WIDTH - 2, subsequent_indent=' ' * 6, break_on_hyphens=False).replace('\n', ' \\\n')
     return fill(line, WIDTH, subsequent_indent=' ' * 5 if line[:1] == ' ' else '', break_on_hyphens=False)
 
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ['add_terms', 'make_parser', 'open_index', 'to_query']
 
 EPILOG = """\
-Names are regular expressions; upper and lower case differ, but (?i)nyu finds NYU
-too. Several values of an option are joined by "or", options by "and"; but of
---dataset a session must have each one.
+Names are regular expressions; upper and lower case differ, but (?i)nyu finds
+NYU too. Several values of an option are joined by "or", options by "and"; but
+of --dataset a session must have each one.
 
 examples:
   python -m fastindex search /data --subject NYU-01

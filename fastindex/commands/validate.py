@@ -88,13 +88,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     from fastindex.names.rule import Severity
-    from fastindex.names.rules import RULES
+    from fastindex.names.rules import find_rule
 
     if options.explain is not None:
-        rule = RULES.get(options.explain.upper())
-        if rule is None:
-            raise UsageError(f'unknown code {options.explain!r}: expected such as ALF117')
-        show(with_flags(str(rule)))
+        show(with_flags(str(find_rule(options.explain))))
         return EXIT_DONE
     if options.root is None:
         raise UsageError('ROOT is missing. See python -m fastindex validate --help')
@@ -166,7 +163,7 @@ def _start(options: argparse.Namespace) -> Findings:
         dask=options.dask,
         follow_symlinks=options.follow_symlinks,
         deep=options.deep,
-        ignore=[code.strip().upper() for codes in options.ignore for code in codes.split(',')],
+        ignore=[code for codes in options.ignore for code in codes.split(',') if code.strip()],
         min_severity=options.min_severity,
         uuid_filenames=options.uuid_filenames,
         exclude=options.exclude or (),

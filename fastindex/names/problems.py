@@ -72,11 +72,14 @@ class Problem(Record):
         What is wrong with it.
     errno
         What the operating system said, 0 where it said nothing. Not part of equality.
+    link
+        Where the link leads that cannot be followed, as it says it; '' for all else. Not part of equality.
     """
 
     path: str
     reason: Reason
     errno: int = 0
+    link: str = ''
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Problem) and (self.path, self.reason) == (other.path, other.reason)
@@ -86,11 +89,16 @@ class Problem(Record):
 
     def to_json(self) -> str:
         """Write it as a JSON object."""
-        return json.dumps({'path': self.path, 'reason': self.reason, 'errno': self.errno})
+        return json.dumps(self.to_dict())
+
+    @property
+    def said(self) -> str:
+        """What to do about it, or what the system says of it; '' where nothing is known."""
+        what = f'a link to {self.link}: ' if self.link else ''
+        return ADVICE.get(self.reason) or (what + os.strerror(self.errno) if self.errno else '')
 
     def __str__(self) -> str:
-        said = ADVICE.get(self.reason) or (os.strerror(self.errno) if self.errno else '')
-        return f'{escape(self.path)}: {self.reason}' + f' ({said})' * bool(said)
+        return f'{escape(self.path)}: {self.reason}' + f' ({escape(self.said)})' * bool(self.said)
 
 
 class Skip(Record):
@@ -139,14 +147,14 @@ class Tally:
         if self.skips is not None:
             self.skips.append(Skip(to_text(path), reason))
 
-    def problem(self, path: str, reason: Reason, number: int = 0) -> None:
+    def problem(self, path: str, reason: Reason, number: int = 0, link: str = '') -> None:
         """Record a path that could not be indexed."""
-        self.problems.append(Problem(to_text(path), reason, number))
+        self.problems.append(Problem(to_text(path), reason, number, to_text(link)))
 
-    def error(self, path: str, error: OSError) -> None:
-        """Record what the operating system said about a path."""
+    def error(self, path: str, error: OSError, link: str = '') -> None:
+        """Record what the operating system said about a path, or about where the link leads that it is."""
         number = error.errno or 0
-        self.problem(path, _REASON_OF_ERRNO.get(number, Reason.IO), number)
+        self.problem(path, _REASON_OF_ERRNO.get(number, Reason.IO), number, link)
 
     def merge(self, other: Tally) -> None:
         """Add what another tally has."""

@@ -9,9 +9,13 @@ Here is where a rule is added: a row in `RULES`. What finds it is elsewhere, and
 
 from __future__ import annotations
 
-from fastindex.names.rule import Rule, Severity
+import re
 
-__all__ = ['RULES']
+from fastindex.errors import UsageError
+from fastindex.names.rule import Rule, Severity
+from fastindex.text import escape
+
+__all__ = ['RULES', 'find_rule']
 
 _ERROR, _WARNING, _INFO = Severity
 _BY_LAYOUT = 'jobs.validate.layout'
@@ -165,7 +169,8 @@ _RULES = [
         'This user may not read it: it is not in the index, nor is what is below it.',
         f'{_SESSION}/alf, of mode 000'),
     Rule('ALF402', _ERROR, 'dangling link', _BY_SIFT,
-        'A symbolic link leads nowhere.', f'{_SESSION}/spikes.times.npy, a link to a file that was removed'),
+        'A symbolic link leads nowhere. Mount or copy what it names, mend the link, or remove it.',
+        f'{_SESSION}/spikes.times.npy, a link to a file that was removed'),
     Rule('ALF403', _ERROR, 'link in a loop', _BY_PROBLEMS,
         'A symbolic link leads back to itself or to a folder above it, or one folder is linked too often.',
         f'{_SESSION}/again, a link to the folder that it is in'),
@@ -216,3 +221,17 @@ _RULES = [
 ]  # fmt: skip
 
 RULES = {rule.code: rule for rule in _RULES}  # every rule by its code, in the order of the codes
+
+
+def find_rule(code: str) -> Rule:
+    """Find a rule by its code as people write it: ALF117, alf117, 117. Raises UsageError where there is none.
+
+    >>> find_rule('alf117').code
+    'ALF117'
+    """
+    digits = re.sub(r'^ALF[ _-]?', '', code.strip(), flags=re.IGNORECASE)
+    if (rule := RULES.get(f'ALF{digits}')) is not None:
+        return rule
+    of_kind = [known for known in RULES if known.startswith(f'ALF{digits[:1]}')] if digits.isdecimal() else []
+    wanted = f'one of {", ".join(of_kind)}' if of_kind else 'one as ALF117, which may be written 117'
+    raise UsageError(f'unknown code {escape(code)!r}: expected {wanted}')

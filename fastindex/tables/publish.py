@@ -320,7 +320,8 @@ def iter_problems(folder: Path, name: str = f'{STATE_FOLDER}/{PROBLEMS}') -> Ite
         for line in iter(partial(file.readline, MAX_LINE_BYTES), b''):
             with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 found = json.loads(line)
-                yield Problem(to_text(found['path']), Reason(found['reason']), int(found['errno']))
+                link = to_text(found.get('link', ''))
+                yield Problem(to_text(found['path']), Reason(found['reason']), int(found['errno']), link)
 
 
 def _drop_folder(above: OpenFolder, name: str) -> None:

@@ -96,8 +96,12 @@ def _look_through(
     except FileNotFoundError as error:
         if name.startswith('.'):
             return Kind.OTHER
-        is_annexed = ANNEX in folder.link_text(name)
-        tally.problem(path, Reason.NOT_GOT if is_annexed else Reason.DANGLING_LINK, error.errno or 0)
+        link = folder.link_text(name)
+        tally.problem(path, Reason.NOT_GOT if ANNEX in link else Reason.DANGLING_LINK, error.errno or 0, link)
+    except OSError as error:
+        if name.startswith('.'):
+            raise
+        tally.error(path, error, folder.link_text(name))
     return None
 
 

@@ -71,7 +71,9 @@ def test_json_is_one_object_with_the_summary(make_tree, run):
         'bytes': 4,
         'skipped': {'not-a-dataset-name': 1},
         'problem_count': 1,
-        'problems': [{'path': f'{SESSION}/a.b.npy', 'reason': 'dangling-link', 'errno': 2}],
+        'problems': [
+            {'path': f'{SESSION}/a.b.npy', 'reason': 'dangling-link', 'errno': 2, 'link': 'nowhere'}
+        ],
         'warnings': [],
         'sessions_carried': 0,
         'datasets_carried': 0,

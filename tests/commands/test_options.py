@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
 from fastindex.commands import COMMANDS, make_parser
+from fastindex.commands.output import as_typed
 from tests.support.patience import PATIENCE_SECONDS
 
 
@@ -18,6 +22,30 @@ def test_help_fits_a_terminal_of_80_columns(command, program, monkeypatch):
     lines = make_parser(command).format_help().splitlines()
     assert [line for line in lines if len(line) > 80] == []
     assert all(line[:1] != ' ' or len(line) - len(line.lstrip()) >= 2 for line in lines)
+
+
+@pytest.mark.parametrize('program', ['/usr/bin/fastindex', '/site-packages/fastindex/__main__.py'])
+@pytest.mark.parametrize('command', COMMANDS)
+def test_each_example_of_a_help_page_can_be_copied_as_it_stands(command, program, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [program])
+    _, _, examples = make_parser(command).format_help().partition('\nexamples:\n')
+    name = as_typed('python -m fastindex')
+    lines = re.findall(rf'^  ({name} (?:\\\n|.)*)$', examples, re.MULTILINE)
+    assert len(lines) == examples.count(f'  {name} ')
+    for line in lines:
+        words = shlex.split(re.split(r' {2,}(?=\w)| \| ', re.sub(r'\\\n *', '', line))[0])
+        assert all(word != '>' or path.startswith(('~', '/')) for word, path in pairwise([*words, '']))
+        words = words[len(name.split()) : words.index('>') if '>' in words else None]
+        words = [f'{word}=xxh128' if word == '--hash' and 'verify' not in words else word for word in words]
+        called = words.pop(0) if words[0] in COMMANDS else 'build'
+        assert called == command
+        make_parser(command).parse_args(words)
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_no_paragraph_of_a_help_page_has_a_short_line_in_it(command):
+    text = make_parser(command).format_help()
+    assert re.findall(r'^(?=\w)(?:(?!.*:$).{1,40})\n(?=\w)', text, re.MULTILINE) == []
 
 
 def test_help_names_the_commands_before_the_options():

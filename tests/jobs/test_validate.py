@@ -31,7 +31,8 @@ from fastindex import RULES, EmptyTreeError, Finding, RootError, Severity, Skip,
 from fastindex.jobs.validate.npy import BadHeaderError, read_shape
 from fastindex.jobs.validate.sessions import CheckTask
 from fastindex.names.alf import SkipReason
-from fastindex.text import MAX_FINDINGS
+from fastindex.tables.publish import iter_problems
+from fastindex.text import MAX_FINDINGS, escape, to_text
 from fastindex.trees import open_tree
 from tests.support.cases import cases
 from tests.support.trees import SESSION, Fifo, Link, Mode, Socket, digest_of, grow
@@ -367,6 +368,20 @@ def test_an_unreadable_folder_is_a_finding_with_errno_and_the_rest_is_checked(op
         ('ALF401', f'{DATE}/002', denied),
         ('ALF401', 'lab2', denied),
     ]
+
+
+@pytest.mark.parametrize('name', ['a.b.npy', 'folder', '\udce9.b.npy'])
+@pytest.mark.parametrize('above', [SESSION, 'lab/Subjects', f'{SESSION}/alf'])
+@pytest.mark.parametrize('target', ['../no where/\x1b\udce9', '/nowhere', 'itself'])
+def test_a_link_that_cannot_be_followed_says_where_it_leads(make_tree, name, above, target):
+    target = name if target == 'itself' else target
+    root = make_tree({**GOOD, f'{above}/{name}': Link(target)})
+    finding = next(finding for finding in validate(root) if finding.code in ('ALF402', 'ALF403'))
+    (problem,) = fastindex.build(root, workers=1).problems
+    assert problem.link == to_text(target)
+    for text in (str(finding), str(problem)):
+        assert f'a link to {escape(to_text(target))}: ' in text
+    assert [kept.link for kept in iter_problems(root)] == [problem.link]
 
 
 @pytest.mark.parametrize(('name', 'code'), [('gone', 'ALF407'), ('x' * 300, 'ALF408')])
@@ -742,9 +757,9 @@ def test_severities_and_codes_are_left_out_as_asked(make_tree):
     ('options', 'says'),
     [
         ({'workers': 0}, 'workers=0: expected 1 or more'),
-        ({'ignore': ['ALF999']}, 'unknown codes ALF999'),
+        ({'ignore': ['ALF999']}, "unknown code 'ALF999': expected one as ALF117"),
         ({'ignore': 'ALF301'}, 'is a string'),
-        ({'min_severity': 'bad'}, "unknown severity 'bad': expected of error, warning, info"),
+        ({'min_severity': 'bad'}, "unknown severity 'bad': expected one of error, warning, info"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_an_error(tmp_path, options, says):
@@ -832,7 +847,7 @@ def test_exit_code_is_1_for_errors_alone(make_tree, run):
     grow(root, {f'{SESSION}/a b.c.npy': b''})
     assert run('validate', root, '--workers', 1, '--quiet') == (1, '', '')
     assert run('validate', root, '--workers', 1, '--ignore', 'ALF304')[0] == 0
-    assert run('validate', root, '--workers', 1, '--ignore', 'alf304,ALF301')[1].endswith('no findings\n')
+    assert run('validate', root, '--workers', 1, '--ignore', 'alf304, 301,')[1].endswith('no findings\n')
 
 
 @pytest.mark.parametrize(
@@ -840,9 +855,10 @@ def test_exit_code_is_1_for_errors_alone(make_tree, run):
     [
         ([], 'ROOT is missing'),
         (['/nowhere'], 'no such folder'),
-        (['--explain', 'ALF999'], "unknown code 'ALF999'"),
-        (['.', '--min-severity', 'bad'], 'unknown severity'),
-        (['.', '--ignore', 'x'], 'unknown codes X'),
+        (['--explain', 'ALF999'], "unknown code 'ALF999': expected one as ALF117"),
+        (['--explain', '399'], "unknown code '399': expected one of ALF301, ALF302"),
+        (['.', '--min-severity', 'bad'], "unknown severity 'bad': expected one of error, warning, info"),
+        (['.', '--ignore', 'ALF301,x'], "unknown code 'x': expected one as ALF117"),
     ],
 )
 def test_wrong_usage_exits_2(run, words, says):

@@ -8,8 +8,9 @@ from importlib import import_module
 
 import pytest
 
-from fastindex import RULES
+from fastindex import RULES, UsageError
 from fastindex.names.findings import RULE_OF_REASON
+from fastindex.names.rules import find_rule
 
 
 @pytest.mark.parametrize('rule', RULES.values(), ids=list(RULES))
@@ -18,6 +19,30 @@ def test_a_rule_explains_itself(rule):
     assert text.startswith(f'{rule.code} {rule.title}\n{rule.severity}: ')
     assert rule.meaning.endswith(('.', '?'))
     assert rule.example in text
+
+
+@pytest.mark.parametrize('rule', RULES.values(), ids=list(RULES))
+def test_a_rule_is_found_by_its_code_as_people_write_it(rule):
+    digits = rule.code.removeprefix('ALF')
+    for code in (rule.code, rule.code.lower(), digits, f'alf-{digits}', f'ALF {digits}', f' {digits}\n'):
+        assert find_rule(code) is rule
+
+
+@pytest.mark.parametrize(
+    ('code', 'wanted'),
+    [
+        ('504', 'one of ALF501, ALF502, ALF503'),
+        ('alf599', 'one of ALF501, ALF502, ALF503'),
+        ('', 'one as ALF117'),
+        ('999', 'one as ALF117'),
+        ('\x1b', 'one as ALF117'),
+        ('١١٧', 'one as ALF117'),
+    ],
+)
+def test_another_code_names_those_that_there_are(code, wanted):
+    with pytest.raises(UsageError, match=f'^unknown code .*: expected {wanted}') as caught:
+        find_rule(code)
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize('rule', RULES.values(), ids=list(RULES))

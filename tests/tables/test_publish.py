@@ -73,7 +73,7 @@ def test_problems_are_kept_in_a_file_until_there_are_none(make_tree, build):
     summary = build(root)
     assert summary.problems_path == root / '.fastindex/problems.jsonl'
     assert summary.problems_path.read_text() == (
-        f'{{"path": "{SECOND}", "reason": "dangling-link", "errno": 2}}\n'
+        f'{{"path": "{SECOND}", "reason": "dangling-link", "errno": 2, "link": "nowhere"}}\n'
     )
     (root / SECOND).unlink()
     assert build(root).problems_path is None

@@ -7,7 +7,6 @@ the sessions to `fastindex.jobs.validate.layout`. Only `deep` opens files: see
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -158,9 +157,8 @@ def make_finding(problem: Problem) -> Finding:
     if advice := ADVICE.get(problem.reason):
         return Finding.make(code, problem.path, f'{RULES[code].title}: {advice}')
     if problem.errno:
-        return Finding.make(
-            code, problem.path, f'the system says: {os.strerror(problem.errno)} (errno {problem.errno})'
-        )
+        begin = '' if problem.link else 'the system says: '
+        return Finding.make(code, problem.path, f'{begin}{problem.said} (errno {problem.errno})')
     return Finding.make(code, problem.path, _MESSAGES.get(problem.reason, RULES[code].title))
 
 

@@ -18,7 +18,7 @@ from fastindex.names.findings import Finding
 from fastindex.names.given_ids import SeenIds, uuids_of
 from fastindex.names.ids import PathIdentity
 from fastindex.names.rule import Severity
-from fastindex.names.rules import RULES
+from fastindex.names.rules import RULES, find_rule
 from fastindex.pipeline.discover import discover
 from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce, open_bar
@@ -109,13 +109,12 @@ def validate(
 def _choose_codes(ignore: Collection[str], min_severity: str) -> frozenset[str]:
     if isinstance(ignore, str):
         raise UsageError(f'ignore={ignore!r} is a string: expected a collection, such as [{ignore!r}]')
-    if unknown := sorted(set(ignore).difference(RULES)):
-        raise UsageError(f'unknown codes {", ".join(unknown)}: expected such as ALF117')
+    ignored = {find_rule(code).code for code in ignore}
     severities = list(Severity)
     if min_severity not in severities:
-        raise UsageError(f'unknown severity {min_severity!r}: expected of {", ".join(severities)}')
+        raise UsageError(f'unknown severity {min_severity!r}: expected one of {", ".join(severities)}')
     wanted = severities[: severities.index(Severity(min_severity)) + 1]
-    return frozenset(code for code, rule in RULES.items() if rule.severity in wanted and code not in ignore)
+    return frozenset(code for code, rule in RULES.items() if rule.severity in wanted and code not in ignored)
 
 
 class Findings(Iterator[Finding]):
