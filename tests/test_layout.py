@@ -56,6 +56,7 @@ NO_MODULE = {
     'jobs/test_builder.py': "the client's own builder, which a build is compared with",
     'jobs/test_client.py': 'the client, which opens what a build has written',
     'jobs/test_old_index.py': 'an index that is there, and whatever may be wrong with it',
+    'jobs/test_known.py': 'what an index knows, whatever is done to it',
     'commands/test_cli.py': 'all commands, through `fastindex.cli`',
 }
 """Test files that have the name of no module, with the reason."""

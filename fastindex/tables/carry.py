@@ -53,7 +53,8 @@ class Carrier:
     outcomes: what is to be in the column qc, whatever the tables say
     namespace: of the eids, by which paths of sessions are told
     own: the one of the sources that is the published index
-    by_files: whether the sources know a dataset by the name of its file, which has its id
+    uuid_filenames: whether the rows have the ids out of the names of files. A source that has not knows a
+        dataset by the name of its file
     """
 
     def __init__(
@@ -64,9 +65,9 @@ class Carrier:
         outcomes: Outcomes | None = None,
         namespace: UUID = NAMESPACE,
         own: KnownTables | None = None,
-        by_files: bool = False,
+        uuid_filenames: bool = False,
     ) -> None:
-        self._by_files = by_files
+        self._uuid_filenames = uuid_filenames
         self.sources = sources
         self.own = own
         self.found = bytearray(0 if own is None else own.sessions.num_rows)
@@ -87,6 +88,8 @@ class Carrier:
             _list_fields(sources, 'datasets', ('rel_path', 'id', 'default_revision', *DATASET_VALUES)),
         )
         """The further columns of sessions.pqt, and those of datasets.pqt."""
+        self.replaced: Counter[str] = Counter()
+        """Values of the published index in whose place are those of another source, by their columns."""
 
     @property
     def columns(self) -> list[str]:
@@ -116,19 +119,34 @@ class Carrier:
             eids = [eid for eid in among if eid in self.own.row_of]
             sessions = sessions.take(pa.array([self.own.row_of[eid] for eid in eids], pa.int64()))
             parts = [self.own.slice(eid) for eid in eids]
-        known: Counter[str] = Counter()
-        for rows in (sessions, *parts):
-            known += Counter() if rows is None else self._count_values(rows)
+        known = self._count_values(sessions, 0)
+        for rows in parts:
+            known += Counter() if rows is None else self._count_values(rows, 1)
         return dict(sorted((known - self._used).items()))
 
-    def _count_values(self, rows: pa.Table) -> Counter[str]:
+    def _iter_values(self, rows: pa.Table, kind: int) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        """Iterate over the columns of what rows say; `kind` is 0 of sessions, 1 of datasets."""
+        for name in (SESSION_VALUES, DATASET_VALUES)[kind]:
+            if name in rows.column_names:
+                yield name, _as_gaps(rows[name], name)
+        for field in self.fields[kind]:
+            if field.name in rows.column_names:
+                yield field.name, rows[field.name]
+
+    def _count_values(self, rows: pa.Table, kind: int) -> Counter[str]:
         """Count what rows of a source say, by its columns."""
-        counts: Counter[str] = Counter()
-        further = {field.name for fields in self.fields for field in fields}
-        for name in further.union(SESSION_VALUES, DATASET_VALUES).intersection(rows.column_names):
-            column = rows[name] if name in further else _as_gaps(rows[name], name)
-            counts[name] = len(column) - column.null_count
-        return counts
+        values = self._iter_values(rows, kind)
+        return sum((Counter({name: len(column) - column.null_count}) for name, column in values), Counter())
+
+    def _note(self, own: pa.Table | None, filled: pa.Table, kind: int) -> None:
+        """Note which values of the published index rows have, and which others stand in their place."""
+        if own is None:
+            return
+        self._used += self._count_values(own, kind)
+        now = dict(self._iter_values(filled, kind))
+        for name, was in self._iter_values(own, kind):
+            if not pa.types.is_nested(was.type):
+                self.replaced[name] += pc.sum(pc.not_equal(was, now[name])).as_py() or 0
 
     def fill(self, sessions: pa.Table, datasets: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Fill the rows of a shard, whose datasets are of its sessions, or of the last one before."""
@@ -146,18 +164,19 @@ class Carrier:
         return [eid if eid in source.row_of else source.find(parts) or '' for source in self.sources]
 
     def _fill_sessions(self, sessions: pa.Table) -> pa.Table:
-        found = []
+        own, found = None, []
         for number, source in enumerate(self.sources):
             owners = [self._owners[eid][number] for eid in sessions['id'].to_pylist()]
             rows = pa.array([source.row_of.get(owner) for owner in owners], pa.int64())
             if source.with_ids:
                 self._counts[number][0] += _count_equal(source.sessions['id'].take(rows), sessions['id'])
             if source is self.own:
-                self._used += self._count_values(source.sessions.take(rows))
+                own = source.sessions.take(rows)
                 for row in rows.drop_null().to_pylist():
                     self.found[row] = True
             found.append((source.sessions, rows))
         filled = self._set(sessions, found, SESSION_VALUES, self.fields[0])
+        self._note(own, filled, 0)
         differs = [
             pc.and_(pc.not_equal(sessions[name], ''), pc.not_equal(sessions[name], filled[name]))
             for name in SESSION_VALUES
@@ -166,21 +185,23 @@ class Carrier:
         return filled
 
     def _fill_datasets(self, datasets: pa.Table) -> pa.Table:
-        paths = to_file_paths(datasets) if self._by_files else datasets['rel_path']
-        keys = pc.binary_join_element_wise(datasets['eid'], paths, '/')
-        found = []
+        own, found = None, []
         eids = pc.unique(datasets['eid']).to_pylist()
         for number, source in enumerate(self.sources):
             known = _gather(source, [(eid, self._owners[eid][number]) for eid in eids])
             if known is None:
                 continue
+            is_named = self._uuid_filenames and not source.recipe.uuid_filenames
+            paths = to_file_paths(datasets) if is_named else datasets['rel_path']
+            keys = pc.binary_join_element_wise(datasets['eid'], paths, '/')
             rows = pc.index_in(keys, value_set=known['eid'].combine_chunks())
             if source.with_ids:
                 self._counts[number][1] += _count_equal(known['id'].take(rows), datasets['id'])
             if source is self.own:
-                self._used += self._count_values(known.drop_columns(['eid']).take(rows))
+                own = known.drop_columns(['eid']).take(rows)
             found.append((known, rows))
         filled = self._set(datasets, found, DATASET_VALUES, self.fields[1])
+        self._note(own, filled, 1)
         return self._mark_revisions(filled, _take(found, 'default_revision'))
 
     def _judge(self, datasets: pa.Table) -> pa.Table:

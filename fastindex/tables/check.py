@@ -145,14 +145,26 @@ class Published:
         except InvalidIndexError as error:
             return error
 
-    def to_keep(self, keep: int | None, generation: str) -> int | None:
+    @cached_property
+    def damage(self) -> InvalidIndexError | None:
+        """What is wrong with the rows, whoever wrote them; None where nothing is."""
+        try:
+            with self.open() as tables:
+                tables.check_rows()
+        except InvalidIndexError as error:
+            return error
+        return None
+
+    def to_keep(self, keep: int | None, generation: str, *, is_part: bool) -> int | None:
         """Tell how many tables that were replaced are kept where a generation replaces these.
 
-        That is `keep`, as in `fastindex.tables.publish.Stage.publish`; 0 where these cannot be read, or have
-        the same rows.
+        That is `keep`, as in `fastindex.tables.publish.Stage.publish`; 0 where these have the same rows, or
+        could not be put back as they cannot be read.
+
+        is_part: whether rows of these were carried over, which then are no worse than those of the generation
         """
         is_another = keep != 0 and isinstance(self.pair, Pair) and self.pair.generation != generation
-        return keep if is_another else 0
+        return keep if is_another and (is_part or self.damage is None) else 0
 
     def open(self) -> AbstractContextManager[Tables]:
         """Open the tables again, whose bytes are only digested if they are not those that were checked.

@@ -118,7 +118,7 @@ def read_edited(folder: Path) -> Recipe | None:
 
     with suppress(InvalidIndexError), open_tables(folder, below=folder) as tables:
         recipe = _read_recipe(state / FINGERPRINTS, below=folder) or Recipe()
-        if tables.generation is not None:
+        if tables.generation is not None or not {*SESSION_COLUMNS} <= {*tables.sessions.schema.names}:
             return None
         if recipe.ids_from:  # which nobody can compute: of another database they would say so
             origins = tables.sessions.read_one_metadata().get('origin')

@@ -4,9 +4,10 @@
 
 A record is what one task gave: rows with digests, sizes and fingerprints, as bytes of columns, and the paths
 of the files, after a head with their number and a digest of all. It has no ids: the next run may give others.
-Records are of any order and may overlap; a later one counts. What is torn off at the end, or damaged, is not
-used. A record is dropped when an index with its digests is published; without a run that ends the journal
-grows up to a limit. Which digests still hold is for `fastindex.tables.reuse` to say.
+Records are of any order and may overlap; a later one counts, and the index where that is newer. What is torn
+off at the end, or damaged, is not used. A record is dropped when an index with its digests is published;
+without a run that ends the journal grows up to a limit. Which digests still hold is for
+`fastindex.tables.reuse` to say.
 """
 
 from __future__ import annotations
@@ -258,18 +259,20 @@ class KnownDigests(NamedTuple):
         recipe: Recipe,
         identity_of: IdentityOf,
         *,
+        root: Path,
         is_sparse: bool = False,
         is_renamed: bool = False,
     ) -> Self | None:
         """Open both; None where nothing is known. See `KnownIndex.open` and `RekeyedRows`.
 
+        root: where the tree is
         is_renamed: whether the ids are others than those of the index, though the recipe says nothing of it
         """
         index: KnownIndex | RekeyedRows | None
         index = KnownIndex.open(published, recipe.algorithms, recipe.trust, is_sparse=is_sparse)
         rekey = partial(RekeyedRows, identity_of=identity_of, uuid_filenames=recipe.uuid_filenames)
         if index is not None and (is_renamed or index.recipe.ids != recipe.ids):
-            index = rekey(iter_indexed(index, published))
+            index = rekey(iter_indexed(index, published, root))
         journal = None
         if os.path.lexists(published.folder / STATE_FOLDER / JOURNAL):
             journal = rekey(_iter_recorded(published.folder, recipe.algorithms))
@@ -281,7 +284,7 @@ class KnownDigests(NamedTuple):
         return sum(known.weigh(key) for known in self if known is not None)
 
     def for_shard(self, keys: Sequence[bytes]) -> bytes | None:
-        """Take the rows of a shard as `KnownIndex.for_shard` does; of two of one id the last one counts."""
+        """Take the rows of a shard as `KnownIndex.for_shard` does; of two of one id, that which holds."""
         found = [data for known in self if known is not None and (data := known.for_shard(keys)) is not None]
         if len(found) < 2:
             return found[0] if found else None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, pairwise, repeat
 from mmap import ACCESS_READ, mmap
+from pathlib import Path
 
 from fastindex.files import find_temporary
 from fastindex.lazy import pa, pc
@@ -97,9 +98,9 @@ def count_runs(column: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
     yield from zip(runs.values.to_pylist(), counts, strict=True)
 
 
-def iter_indexed(index: KnownIndex, published: Published) -> Iterator[Part]:
-    """Iterate over the rows of the published index, of which none was taken yet."""
-    path_of = _read_paths(published, index.recipe)
+def iter_indexed(index: KnownIndex, published: Published, root: Path) -> Iterator[Part]:
+    """Iterate over the rows of the published index of a tree, of which none was taken yet."""
+    path_of = _read_paths(published, index.recipe, root)
     for rows in index.iter_rows():
         has_uuids = index.recipe.uuid_filenames
         paths = to_file_paths(rows) if has_uuids else rows['rel_path'].cast(pa.string())
@@ -107,13 +108,13 @@ def iter_indexed(index: KnownIndex, published: Published) -> Iterator[Part]:
         yield sessions, rows.drop_columns(['eid', 'id', 'rel_path']).append_column('path', paths)
 
 
-def _read_paths(published: Published, recipe: Recipe) -> dict[str, str]:
+def _read_paths(published: Published, recipe: Recipe, root: Path) -> dict[str, str]:
     """Read the paths of the sessions of an index, by their eids."""
     paths: dict[str, str] = {}
     with suppress(*DAMAGES), published.open() as tables:
         for _, found in tables.sessions.iter_batches(SESSION_COLUMNS):
             rows = list(zip(*(found[name].to_pylist() for name in SESSION_COLUMNS), strict=True))
-            session_paths = list_session_paths(rows, recipe.namespace)
+            session_paths = list_session_paths(rows, recipe.namespace, root)
             paths.update(zip((row[0] for row in rows), session_paths, strict=True))
     return paths
 

@@ -270,15 +270,21 @@ class KnownRows:
         return self._hex_digests, (mtimes_ns, ctimes_ns, inodes)
 
     @cached_property
-    def _by_id(self) -> dict[bytes, tuple[State, Digests]]:
-        """The state and the digests of the datasets by their ids, 36 characters."""
+    def _by_id(self) -> tuple[dict[bytes, tuple[State, Digests]], ...]:
+        """The state and the digests of the datasets by their ids, 36 characters.
+
+        A journal and an index may both know a file, and either be the older: what comes later, then what
+        comes first.
+        """
         states = zip(
             *(memoryview(numbers_of(self._table, name)).cast(code) for name, code in STATE_CODES.items()),
             strict=True,
         )
         columns = [bytes.fromhex(digits.decode()) for digits in self._hex_digests.values()]
         digests = zip(*(_iter_cut(column, 16) for column in columns), strict=True)
-        return dict(zip(_iter_cut(self._ids, 36), zip(states, digests, strict=True), strict=True))
+        rows = list(zip(_iter_cut(self._ids, 36), zip(states, digests, strict=True), strict=True))
+        last = dict(rows)
+        return (last,) if len(last) == len(rows) else (last, dict(reversed(rows)))
 
     def take(self, id: bytes, state: State) -> tuple[Digests, Fingerprint] | str:
         """Take over the digests of one file, with the fingerprint that was recorded with them.
@@ -286,9 +292,15 @@ class KnownRows:
         Where it is to be read: the first field in which it is not as it was known, `recent` for the mark, ''
         where nothing is known of it.
         """
-        if id not in self._by_id:
-            return ''
-        known, digests = self._by_id[id]
+        found: tuple[Digests, Fingerprint] | str = ''
+        for rows in self._by_id:
+            found = self._match(rows[id], state) if id in rows else ''
+            if not isinstance(found, str):
+                break
+        return found
+
+    def _match(self, row: tuple[State, Digests], state: State) -> tuple[Digests, Fingerprint] | str:
+        known, digests = row
         if known[1:] == NO_FINGERPRINT:
             return RECENT
         for name, now, before in zip(FIELDS, state, known, strict=True):

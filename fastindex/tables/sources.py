@@ -21,6 +21,7 @@ from fastindex.tables.check import check_datasets, check_sessions, open_tables, 
 from fastindex.tables.columns import check_columns
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.paths import SESSION_COLUMNS, to_file_paths, write_paths
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
 from fastindex.text import escape
 
@@ -67,7 +68,8 @@ class KnownTables:
     with_ids: whether its ids are kept, not only its values
     namespace: of the eids that are made of paths
     below: a folder from which on no link is followed. See `fastindex.tables.file.open_table`.
-    by_files: whether a dataset is known by the name of its file, which has its id, and not by its rel_path
+    uuid_filenames: whether the run takes the ids out of the names of files. Where only these tables do, a
+        dataset of theirs is known by the name of its file, as the run has that in its rel_paths
     """
 
     def __init__(
@@ -77,16 +79,17 @@ class KnownTables:
         with_ids: bool = True,
         namespace: UUID = NAMESPACE,
         below: Path | None = None,
-        by_files: bool = False,
+        uuid_filenames: bool = False,
     ) -> None:
         self.path = path
         self.with_ids = with_ids
         with ExitStack() as stack, refusing_damage(path):
-            sessions, datasets = _open(path, stack, below)
+            sessions, datasets, self.recipe = _open(path, stack, below)
             self.sessions = _read_sessions(sessions)
             self.row_of = {eid: row for row, eid in enumerate(self.sessions['id'].to_pylist())}
             self.eids = _find_eids(self.sessions, namespace)
             self.datasets = None
+            by_files = self.recipe.uuid_filenames and not uuid_filenames
             if datasets is not None:
                 self.datasets = _read_datasets(datasets, with_ids=with_ids or by_files)
             if self.datasets is not None and by_files:
@@ -128,23 +131,23 @@ class KnownTables:
         return None if span is None or self.datasets is None else self.datasets.slice(*span)
 
 
-def _open(path: Path, stack: ExitStack, below: Path | None) -> tuple[TableFile, TableFile | None]:
-    """Open the tables, and check all rows that are read."""
+def _open(path: Path, stack: ExitStack, below: Path | None) -> tuple[TableFile, TableFile | None, Recipe]:
+    """Open the tables, and check all rows that are read; tell how they were made."""
     if not path.is_file():
         tables = stack.enter_context(open_tables(path, below=below))
         tables.check_rows()
-        return tables.sessions, tables.datasets
+        return tables.sessions, tables.datasets, tables.recipe
     table = TableFile(path, stack.enter_context(open_table(path)))
     if 'rel_path' not in table.schema.names:
         check_columns(table, 'sessions.pqt')
         check_sessions(table)
-        return table, None
+        return table, None, Recipe()
     check_columns(table, 'datasets.pqt')
     sessions_path = path.parent / 'sessions.pqt'
     sessions = TableFile(sessions_path, stack.enter_context(open_table(sessions_path)))
     check_columns(sessions, 'sessions.pqt')
     check_datasets(table, check_sessions(sessions))
-    return sessions, table
+    return sessions, table, Recipe.from_json(table.facts)
 
 
 def _read(table: TableFile, columns: Sequence[str], repeated: Sequence[str] = ()) -> pa.Table:

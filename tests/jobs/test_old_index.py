@@ -109,6 +109,10 @@ def test_a_build_replaces_whatever_was_there_and_says_what_it_could_not_do(
     assert tables_digest(out) == indexed.first[hash]
     assert list(fastindex.verify_index(out)) == []
     assert rerun(out, *words)[2:] == ('', '')
+    if (out / STATE_FOLDER / 'previous').exists():  # what is kept can be put back
+        assert fastindex.restore(out).datasets
+        fastindex.restore(out)
+        assert tables_digest(out) == indexed.first[hash]
 
 
 def test_an_index_that_is_whole_is_compared_and_used_here(broken, rerun):

@@ -281,3 +281,13 @@ def test_the_ids_of_other_tables_are_found_in_it(root, build, stop, tmp_path, mo
     summary = build(root, ids_from=tmp_path / 'alyx', hash=['md5'])
     assert summary.digests_reused == len(TREE)
     assert list(fastindex.verify_index(root)) == []
+
+
+def test_a_journal_that_is_older_than_the_index_makes_no_file_read_again(root, build, stop):
+    stop(root)
+    build(root, hash=['md5'])  # which leaves it, as it has other digests too
+    grow(root, {FIRST: b'another'})
+    time.sleep(0.05)
+    assert build(root).digests_reused == len(TREE) - 1
+    summary = build(root)
+    assert (summary.digests_reused, dict(summary.read_again)) == (len(TREE), {})

@@ -24,7 +24,7 @@ from fastindex.pipeline.discover import Discovery
 from fastindex.tables.carry import Carrier
 from fastindex.tables.check import Pair, Published
 from fastindex.tables.file import AGAIN
-from fastindex.tables.foreign import read_edited, read_kept, read_recipes
+from fastindex.tables.foreign import read_edited, read_kept
 from fastindex.tables.paths import join
 from fastindex.tables.recipe import REVISIONS, Recipe
 from fastindex.tables.sources import SESSION_VALUES, KnownTables
@@ -133,16 +133,13 @@ class AdoptedIds:
 def open_carrier(published: Published | None, options: Options) -> Carrier | None:
     """Open what fills rows with what is known of them; None where nothing is."""
     sources = [] if options.adopted is None else [*options.adopted.sources]
-    had_uuids = has_uuids = options.recipe.uuid_filenames
     if published is not None and published.is_there and options.carries:
         folder = os.path.realpath(published.folder)
         if folder not in {os.path.realpath(source.path) for source in sources} and _knows(published, options):
             # Who names other tables has what they know; else a warning is not enough.
             with suppress(InvalidIndexError) if options.forgets or sources else remembering():
-                where = published.folder
-                had_uuids = any(one.uuid_filenames for one in read_recipes(where, follow_links=False))
-                by_files = had_uuids and not has_uuids
-                sources.append(KnownTables(where, with_ids=False, below=where, by_files=by_files))
+                where, has_uuids = published.folder, options.recipe.uuid_filenames
+                sources.append(KnownTables(where, with_ids=False, below=where, uuid_filenames=has_uuids))
     own = None
     for source in sources:
         if published is not None and source.path.resolve() == published.folder.resolve():
@@ -157,7 +154,7 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
         outcomes=options.outcomes,
         namespace=recipe.namespace,
         own=own,
-        by_files=has_uuids and not had_uuids,
+        uuid_filenames=recipe.uuid_filenames,
     )
 
 

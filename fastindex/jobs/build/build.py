@@ -342,7 +342,8 @@ def run_stages(
             refuse_to_lose(published.folder, report)
             report.compare(published, staged, generation)
             if stage is not None:
-                stage.publish(keep=published.to_keep(options.keep, generation))
+                is_part = selection is not None
+                stage.publish(keep=published.to_keep(options.keep, generation, is_part=is_part))
                 if recorder is not None and options.scope is None:
                     recorder.drop()
     return report.summary(started, out=None if stage is None else out, generation=generation)
@@ -363,6 +364,7 @@ def _discover(
                 published,
                 options.recipe,
                 options.identity_of,
+                root=Path(tree.root),
                 is_sparse=bool(options.scope),
                 is_renamed=options.adopted is not None and options.adopted.is_of_others(published.folder),
             )

@@ -264,8 +264,8 @@ class Report:
                         raise InvalidIndexError(f'{escape(str(tables.folder))}: tables of another program')
                     tables.check_order()
                 # Else all rows are as they are now; those that are carried over stay what they are.
-                if tables.generation != generation and self.looked_at is None:
-                    tables.check_rows()
+                if tables.generation != generation and self.looked_at is None and published.damage:
+                    raise published.damage
             except InvalidIndexError as error:
                 if self.carried.sessions:
                     raise  # its rows are among those of the new one
@@ -325,8 +325,13 @@ class Report:
         if self.carrier is not None and (lost := self.carrier.count_lost(self.looked_at)):
             yield (
                 'of sessions and datasets that are gone, or have other names now, the index before knew what '
-                f'this one does not: {", ".join(f"{name} of {count:,}" for name, count in lost.items())}; '
+                f'this one does not: {_to_list(lost)}; '
                 'python -m fastindex restore ROOT puts it back'
+            )
+        if self.carrier is not None and (replaced := +self.carrier.replaced):
+            yield (
+                f'the tables of `ids_from` say other things than the index before: {_to_list(replaced)}; '
+                'theirs count, and python -m fastindex restore ROOT puts the others back'
             )
         outcomes = None if self.carrier is None else self.carrier.outcomes
         if outcomes is not None and (unused := outcomes.list_unused()):
@@ -337,7 +342,7 @@ class Report:
         if self.carrier is not None and self.carrier.newer:
             yield (
                 f'the client will load a newer revision of {to_count(self.carrier.newer, "dataset")} than by '
-                'the tables whose ids are kept: `default_revision=known` keeps theirs'
+                'the tables before: `default_revision=known` keeps theirs'
             )
         if self.options.recipe.uuid_filenames and self.problem_count and not self.datasets:
             yield 'no name of a file has a UUID of version 3 or 4: is `uuid_filenames` right for this tree?'
@@ -383,3 +388,8 @@ class Report:
             info_overruled=0 if self.carrier is None else self.carrier.overruled,
             read_again={name: self.read_again[name] for name in (*FIELDS, RECENT) if name in self.read_again},
         )
+
+
+def _to_list(counts: Mapping[str, int]) -> str:
+    """Write the columns of values, with how many there are."""
+    return ', '.join(f'{name} of {count:,}' for name, count in sorted(counts.items()))
