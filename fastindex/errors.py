@@ -186,20 +186,35 @@ class ReportError(FastindexError, OSError):
 
 SHORTAGE = (
     'this process may start no more threads or processes: expected more by ulimit -u, or in the container '
-    '(pids.max), or less by POLARS_MAX_THREADS=1; nothing was changed'
+    '(pids.max), or more memory for them (ulimit -v), or less by POLARS_MAX_THREADS=1; nothing was changed'
 )
-_SIGNS = ('Resource temporarily unavailable', 'WouldBlock', "can't start new thread", 'ThreadPoolBuildError')
+_FILES = 'this process may open no more files: expected more by ulimit -n'
+_MEMORY = 'this process gets no more memory: expected more by ulimit -v, or in the container'
+_SIGNS = {
+    'Resource temporarily unavailable': SHORTAGE,
+    'WouldBlock': SHORTAGE,
+    "can't start new thread": SHORTAGE,
+    'ThreadPoolBuildError': SHORTAGE,
+    'Too many open files': _FILES,
+    'TooManyOpenFiles': _FILES,
+    'Cannot allocate memory': _MEMORY,
+    'failed to map segment': _MEMORY,
+}
+"""What the messages of whatever library have in them, and the sentence that says what it is."""
 
 
 def explain_shortage(error: BaseException) -> str:
-    """Say of an exception of whatever library that it is for want of threads or processes; else ''."""
-    is_one = isinstance(error, OSError) and error.errno == errno.EAGAIN and error.filename is None
-    return SHORTAGE if is_one or any(sign in str(error) for sign in _SIGNS) else ''
+    """Say of an exception of whatever library that it is for want of threads, files or memory; else ''."""
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN and error.filename is None:
+        return SHORTAGE
+    if isinstance(error, MemoryError):
+        return _MEMORY
+    return next((said for sign, said in _SIGNS.items() if sign in str(error)), '')
 
 
 @contextmanager
 def naming_shortage() -> Iterator[None]:
-    """Raise WorkerError where a library gets no thread or process: in a block, or in all of a function."""
+    """Raise WorkerError where a library gets no thread, file or memory: in a block, or all of a function."""
     try:
         yield
     except FastindexError:

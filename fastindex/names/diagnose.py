@@ -21,7 +21,7 @@ from fastindex.names.alf import (
     judge_number,
     parse_dataset_name,
 )
-from fastindex.names.leftovers import Left, find_left_over, find_placeholder, is_left_over
+from fastindex.names.leftovers import DATA, Left, find_left_over, find_placeholder, is_left_over
 from fastindex.names.problems import Reason
 from fastindex.names.uuid_names import add_uuid, is_uuid, judge_name_without_uuid, takes_uuid
 from fastindex.names.windows import judge_for_windows
@@ -202,6 +202,9 @@ def _mend(name: str) -> str:
     if len(parts) < 3:
         return ''
     object, attribute, *extras, extension = parts
+    head, _, more = re.split(r'(\W+)', f'{extension} ', maxsplit=1)
+    if more and not DATA.isdisjoint({head.lower(), *map(str.lower, extras)}):
+        return ''  # it is whole without what follows, which would be an extension that nobody meant
     extension = re.sub(r'\W+', '', extension)
     extras = [re.sub(r'[^\w-]+', '_', part) for part in extras]
     fixed = '.'.join([_mend_object(object), _mend_attribute(attribute), *extras, extension])

@@ -110,7 +110,8 @@ _TABLE = {
          (rf'{_STEM} ?[(\[][^()\[\]]*(?:(?-i:onfli[ck]?t)|case clash)[^()\[\]]*[)\]]'
           rf'(?:-?[0-9]+)?{_EXTENSION}'), "spikes.times (Bob's conflicted copy 2024-05-06).npy"),
         ('ownCloud to 2.5, Nextcloud to 2.5 (Utility::makeConflictFileName)',
-         rf'{_STEM}_conflict-[0-9]{{8}}-[0-9]{{6}}{_EXTENSION}', 'spikes.times_conflict-20240506-123456.npy'),
+         rf'{_STEM}_conflict-(?:.+-)?[0-9]{{8}}-[0-9]{{6}}{_EXTENSION}',
+         'spikes.times_conflict-20240506-123456.npy'),
         ('Resilio Sync (help.resilio.com, Conflict files in Sync)',
          rf'{_STEM}(?:\.(?-i:Conflict)[0-9]*)+{_EXTENSION}', 'spikes.times.Conflict.npy'),
         ('Synology Drive (kb.synology.com, Why is there file conflict)',
@@ -129,8 +130,9 @@ _TABLE = {
     ],
     Left.COPY: [
         ('Windows, macOS, GNOME, KDE',
-         (rf'{_STEM}(?: [-\u2013\u2014])? \(?(?:copy|another copy|[0-9]+\w\w copy|[ck]op(?:i[aeo]?|ya)|cópia|'
-          rf'копия|副本|コピー)(?: ?\(?[0-9]+\)?)?\)?{_EXTENSION}'), 'spikes.times - Copy (2).npy'),
+         (rf'{_STEM}(?: [-\u2013\u2014])?(?:[ (]\(?(?:copy|another copy|[0-9]+\w\w copy|[ck]op(?:i[aeo]?|ya)|'
+          r'cópia|másolat|копи[яю]|копія)| ?\(?(?:[のノ]?コピー|的?(?:副本|拷[贝貝])|複製|복사본))'
+          rf'(?: ?\(?[0-9]+\)?)?\)?{_EXTENSION}'), 'spikes.times - Copy (2).npy'),
         ('Browsers, OneDrive, Google Drive, macOS: a number',
          rf'{_STEM}(?: ?\([0-9]+\)| [0-9]+){_EXTENSION}', 'spikes.times (1).npy'),
         ('Google Drive, Windows 7, Excel (Backup of)',
@@ -176,6 +178,14 @@ _TABLE = {
          rf'{_NAME}(?:-[0-9]+)?\.cyberducksegment', 'spikes.times.npy-1.cyberducksegment'),
         ('rclone (rclone.org/chunker): a piece',
          rf'{_NAME}\.rclone_chunk\.\w+(?:\.\.tmp_\w+)?', 'spikes.times.npy.rclone_chunk.001'),
+        ('Nextcloud servers (ocTransferId), FreeFileSync, Hugging Face: a part of its own before it',
+         rf'{_DATA}[.~_-][\w{{}}-]+\.(?:part|incomplete|ffs_tmp|te?mp)',
+         'spikes.times.npy.ocTransferId2111130212.part'),
+        ('numpy.save to such a name, and many: a number of a process, or a random part',
+         rf'{_DATA}\.te?mp(?:[.~_-]?\w+)', 'spikes.times.npy.tmp.12345'),
+        ('Xunlei', rf'{_DATA}\.(?:td(?:\.cfg)?|jc!)', 'spikes.times.npy.td'),
+        ('macOS (TextEdit and others, while they save)',
+         rf'{_NAME}\.sb-[0-9a-f]{{8}}-\w{{6}}', 'spikes.times.npy.sb-1a2b3c4d-x1Y2z3'),
         ('rclone (rclone.org/docs, partial-suffix: a hash before it)',
          rf'{_NAME}\.[0-9a-f]{{8}}\.partial', 'spikes.times.npy.1a2b3c4d.partial'),
         ('browsers, WinSCP, Aspera, Hugging Face, torrents, download managers',
@@ -188,6 +198,10 @@ _TABLE = {
         ('many: the file before it was changed; JetBrains; nano, where it is killed',
          rf'{_NAME}(?:\.(?:bak|backup|old|orig|rej|save(?:\.[0-9]+)?)|___jb_(?:old|tmp)___)',
          'spikes.times.npy.bak'),
+        ('many: the same with a number, or after an underscore',
+         rf'{_DATA}[._-](?:bak|backup|old|orig)[._-]?[0-9]*', 'spikes.times.npy.bak1'),
+        ('ExifTool (exiftool.org, -overwrite_original)',
+         rf'{_DATA}_(?:original|exiftool_tmp)', 'spikes.times.npy_original'),
         ('filelock, and h5py and Zarr with it', rf'{_NAME}\.lo?ck', 'spikes.times.npy.lock'),
         ('Vim, nano, Kate', rf'\.?{_NAME}\.(?:sw[a-p]|kate-swp)', '.spikes.times.npy.swp'),
         ('Emacs, and many', r'\.#.*|#.*#|.*~|4913', '#spikes.times.npy#'),
@@ -212,7 +226,8 @@ def _patterns() -> list[tuple[Leftover, re.Pattern[str]]]:
 
 
 _STRANGE = re.compile(
-    r'[^\w.-]|\A\.|onflict|-(?:DESKTOP|LAPTOP|WIN)-|\.variant-|_(?:BACKUP|BASE|LOCAL|REMOTE)_[0-9]|-checkpoint\.',
+    r'[^a-zA-Z0-9_.-]|\A\.|onflict|\.te?mp\.'
+    r'|-(?:DESKTOP|LAPTOP|WIN)-|\.variant-|_(?:BACKUP|BASE|LOCAL|REMOTE)_[0-9]|-checkpoint\.',
     re.IGNORECASE,
 )
 """What a name with the extension of data has if it is in the table."""

@@ -61,6 +61,7 @@ class SortedRows:
         self._path = path
         self._rest: pa.Table | None = None
         self._last: Row = ()
+        self._repeated: list[tuple[Row, int]] = []
 
     def peek(self, count: int) -> pa.Table | None:
         """Look at the next `count` rows, or as many as there are; None where there is none."""
@@ -93,7 +94,10 @@ class SortedRows:
         return key
 
     def take_until(self, end: Row) -> Iterator[tuple[Row, Row]]:
-        """Take rows away up to that of the key `end`, itself included; iterate over keys and rows."""
+        """Take rows away up to that of the key `end`, itself included; iterate over keys and rows.
+
+        Each key comes once: see `take_repeated`.
+        """
         count = 1  # most often not even the next one is to be taken
         while (chunk := self.peek(count)) is not None:
             rows = list(self.keys_of(chunk))
@@ -101,10 +105,24 @@ class SortedRows:
                 if key > end:
                     self._skip(i)
                     return
+                if key == self._last:
+                    self._repeat(row)
+                    continue
                 self._pass(key)
                 yield key, row
             self._skip(len(rows))
             count = min(2 * count, CHUNK_ROWS)  # at most as many rows are looked at in vain as are taken
+
+    def take_repeated(self) -> list[tuple[Row, int]]:
+        """Take away what has had the key of the row before it: one row of each, and how many there are."""
+        found, self._repeated = self._repeated, []
+        return found
+
+    def _repeat(self, row: Row) -> None:
+        count = 1
+        if self._repeated and self._repeated[-1][0][:2] == row[:2]:
+            _, count = self._repeated.pop()
+        self._repeated.append((row, count + 1))
 
     def _pass(self, key: Row) -> None:
         if key < self._last:

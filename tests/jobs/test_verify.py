@@ -15,6 +15,8 @@ from typing import Any
 from uuid import UUID
 
 import one.alf.cache
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xxhash
 
@@ -316,6 +318,45 @@ def test_no_row_makes_it_look_out_of_the_root(indexed, tmp_path):
     disown(indexed)
     with pytest.raises(fastindex.InvalidIndexError, match='rel_path'):
         verify(indexed)
+
+
+@pytest.mark.parametrize('is_ours', [True, False])
+@pytest.mark.parametrize('position', [0, 1, -1])
+@pytest.mark.parametrize('times', [2, 3])
+@pytest.mark.parametrize('hash', [False, True])
+def test_a_path_that_the_index_has_more_than_once_is_a_difference(indexed, is_ours, position, times, hash):
+    # The client's load_dataset raises for it; --fast counts it.
+    def repeat(rows: pa.Table) -> pa.Table:
+        chosen = range(rows.num_rows)[position]
+        return rows.take(sorted([*range(rows.num_rows), *[chosen] * (times - 1)]))
+
+    if is_ours:
+        forge(indexed, 'datasets', repeat)
+    else:
+        disown(indexed)
+        path = indexed / 'datasets.pqt'
+        pq.write_table(repeat(pq.read_table(path)), path)
+    (found,) = fastindex.verify(indexed, workers=1, hash=hash)
+    assert (found.kind, found.measure, found.expected, found.found) == (Kind.MISSING, 'rows', times, 1)
+    assert str(found).endswith(f': expected {times} rows, found 1 row')
+    assert verify(indexed, fast=True)
+
+
+def test_a_session_that_the_index_has_more_than_once_is_a_difference(indexed):
+    disown(indexed)
+    path = indexed / 'sessions.pqt'
+    rows = pq.read_table(path)
+    other = put('id', str(UUID(int=1 << 127, version=4)))(rows.slice(0, 1))
+    pq.write_table(pa.concat_tables([rows, other]), path)
+    (found,) = fastindex.verify(indexed, workers=1)
+    assert (found.kind, found.measure, found.expected, found.found) == (Kind.MISSING, 'rows', 2, 1)
+
+
+@pytest.mark.parametrize(('column', 'value'), [('subject', 's9'), ('lab', 'lab'), ('number', 9)])
+def test_a_session_that_has_the_id_of_another_one_is_a_difference(indexed, column, value):
+    forge(indexed, 'sessions', lambda rows: pa.concat_tables([rows[:1], put(column, value)(rows[1:])]))
+    kinds = [kind for kind, path in verify(indexed)]
+    assert kinds == ['unexpected', 'missing']
 
 
 @pytest.mark.long

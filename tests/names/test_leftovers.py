@@ -68,6 +68,27 @@ OTHERS = [
     'spikes.times.npy.save.1',
     'spikes.times.npy___jb_tmp___',
     'spikes.times.npy.swp',
+    'spikes.times.npy.a1b2c3d4e5f6.part',
+    'spikes.times.npy.{12345678-1234-1234-1234-123456789abc}.tmp',
+    'spikes.times.npy.8ea2.ffs_tmp',
+    'spikes.times.npy~8ea2.ffs_tmp',
+    'spikes.times.npy.a1b2c3.incomplete',
+    'spikes.times.npy.tmp.npy',
+    'spikes.times.npy.tmp12345',
+    'spikes.times.npy.tmp-12345',
+    'spikes.times.npy.td.cfg',
+    'spikes.times.npy.bak.1',
+    'spikes.times.npy_old',
+    'spikes.times.npy_exiftool_tmp',
+    'spikes.times_conflict-bob-20240506-123456.npy',
+    'spikes.times(copy).npy',
+    'spikes.times másolat.npy',
+    'spikes.timesのコピー.npy',
+    'spikes.times - コピー (2).npy',
+    'spikes.times的副本.npy',
+    'spikes.times 拷貝.npy',
+    'spikes.times - 複製.npy',
+    'spikes.times - 복사본 (2).npy',
 ]
 
 
@@ -157,3 +178,13 @@ def test_placeholders_of_what_is_no_dataset_are_no_problem():
 def test_a_name_with_more_after_the_attribute_beside_the_file_has_no_fix():
     assert is_variant('spikes.times-LABPC.npy', [ORIGINAL])
     assert not is_variant('spikes.times-LABPC.npy', ['spikes.clusters.npy'])
+
+
+@pytest.mark.parametrize(
+    'more', [' copy', '-journal', ',v', ';1', '?download=1', '%3Fdownload=1', '.dx-download', '.2024-05-06']
+)
+def test_what_follows_a_whole_name_is_made_no_extension(more):
+    diagnosis = diagnose_file(f'{ORIGINAL}{more}')
+    assert (diagnosis.code, diagnosis.fix) == ('ALF304', '')
+    assert diagnose_file(f'{ORIGINAL} ').fix == ORIGINAL
+    assert diagnose_file('spikes.times.n-py').fix == ORIGINAL

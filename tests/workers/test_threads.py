@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 
+import pyarrow as pa
 import pytest
 
 import fastindex
@@ -82,6 +83,29 @@ def test_every_public_function_says_it_by_an_error_of_ours(name):
     ]
     with pytest.raises(WorkerError, match=FEW):
         list(function(*paths))
+
+
+@pytest.mark.parametrize(
+    ('error', 'said'),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), 'ulimit -n'),
+        (OSError(errno.ENFILE, os.strerror(errno.ENFILE), '/lib/x.so'), 'ulimit -n'),
+        (RuntimeError('Os { code: 24, kind: TooManyOpenFiles, message: ""}'), 'ulimit -n'),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), 'ulimit -v'),
+        (ImportError('libstdc++.so.6: failed to map segment from shared object'), 'ulimit -v'),
+        (MemoryError(), 'ulimit -v'),
+        (pa.ArrowMemoryError('malloc of size 512 failed'), 'ulimit -v'),
+    ],
+)
+def test_what_else_runs_short_is_said_too(words_of, run, monkeypatch, error, said):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr('fastindex.jobs.verify.verify.discover', fail)
+    code, _, err = run(*words_of('verify'))
+    assert (code, err.count('\n')) == (2, 1), err
+    assert said in err
+    assert 'unexpected' not in err
 
 
 @pytest.mark.parametrize('job', ['validate', 'verify'])

@@ -149,7 +149,7 @@ class Comparison:
                 last = max(last, (ids[-1].as_py(), FLOOR))
             self.judge.add_problems(problems)
             if sessions.num_rows:
-                yield from self._compare_sessions(sessions.select(['id']), last[0])
+                yield from self._compare_sessions(sessions, last[0])
             yield from self._compare_datasets(datasets, last)
         yield from self._iter_until(LAST)
         yield from self._compare_datasets(None, (LAST, CEILING))
@@ -195,14 +195,22 @@ class Comparison:
             yield from self._compare_datasets(None, (last, CEILING))
 
     def _compare_sessions(self, found: pa.Table | None, end: str) -> Iterator[Difference]:
+        if found is not None:
+            found = found.select(self.expected.session_columns)
         for row, other in iter_unequal(self.sessions, found, (end,)):
-            if row is None and other is not None:
-                path = self.paths.find(other[0])
-                yield Difference(Kind.UNEXPECTED, path, 'type', None, 'folder')
-            elif row is not None:
+            if other is not None:
+                yield Difference(Kind.UNEXPECTED, self.paths.find(other[0]), 'type', None, 'folder')
+            if row is None:
+                continue
+            if other is not None:  # in a forged index, with the id of another session
+                (path,) = self.expected.session_paths([row])
+            else:
                 self.paths.add(row)
-                if difference := self.judge.judge_session(self.paths.find(row[0])):
-                    yield difference
+                path = self.paths.find(row[0])
+            if difference := self.judge.judge_session(path):
+                yield difference
+        for row, count in self.sessions.take_repeated():
+            yield Difference(Kind.MISSING, self.paths.find(row[0]), 'rows', count, 1)
 
     def _compare_datasets(self, found: pa.Table | None, end: Row) -> Iterator[Difference]:
         for row, other in iter_unequal(self.datasets, found, end):
@@ -219,6 +227,12 @@ class Comparison:
                 difference = Difference(Kind.UNEXPECTED, self._path_of(other), 'size_bytes', None, other[2])
                 self._note(difference, other)
                 yield difference
+            yield from self._iter_repeated()
+        yield from self._iter_repeated()
+
+    def _iter_repeated(self) -> Iterator[Difference]:
+        for row, count in self.datasets.take_repeated():
+            yield Difference(Kind.MISSING, self._path_of(row), 'rows', count, 1)
 
     def _note(self, difference: Difference, row: Row) -> None:
         """Note the size and the digest of what may have moved, as far as moves are told."""

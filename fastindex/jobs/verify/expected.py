@@ -60,12 +60,13 @@ class Expected(Protocol):
 
     identity: Identity
     discovery: Discovery
+    session_columns: Sequence[str]  # those that `read` gives of sessions
 
     def iter_keys(self) -> Iterator[bytes]:
         """Iterate over the keys of what was discovered, of this part alone."""
 
     def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
-        """Read sessions: `id` and whatever `session_paths` needs; and datasets.
+        """Read sessions: `id`, and whatever else tells their paths; and datasets.
 
         Rows of these have `eid`, `rel_path`, `file_size`, and the digest if its column is named. Their keys
         are the eid, and bytes.
@@ -120,6 +121,8 @@ def _path_keys(rows: list[Row]) -> list[Row]:
 class _InOrder:
     """An index with our ids."""
 
+    session_columns: Sequence[str] = SESSION_COLUMNS
+
     def __init__(self, tables: Tables, discovery: Discovery, part: Share, recipe: Recipe) -> None:
         namespace = recipe.namespace
         self.identity: Identity = choose_identity(
@@ -141,7 +144,7 @@ class _InOrder:
         columns = ['eid', 'rel_path', 'file_size', *([digest] if digest else [])]
         sessions, datasets = self._tables.both
         return (
-            SortedRows(self._iter_tables(sessions, SESSION_COLUMNS), _session_keys, sessions.path),
+            SortedRows(self._iter_tables(sessions, self.session_columns), _session_keys, sessions.path),
             SortedRows(self._iter_tables(datasets, columns), self._keys, datasets.path),
         )
 
@@ -193,6 +196,8 @@ class _InOrder:
 
 class _ByPath:
     """An index with ids of another program."""
+
+    session_columns: Sequence[str] = ['id']
 
     def __init__(
         self, tables: Tables, discovery: Discovery, part: Share, namespace: UUID, has_uuids: bool

@@ -48,8 +48,8 @@ class Difference(Record):
     path
         Relative to the root; `''` for a count of the whole tree.
     measure
-        What was compared: `size_bytes`, `xxh128`, `md5`, `type`, `path`; of a whole tree `sessions`,
-        `datasets`, `bytes`.
+        What was compared: `size_bytes`, `xxh128`, `md5`, `type`, `path`; `rows` of what the index has more
+        than once; of a whole tree `sessions`, `datasets`, `bytes`.
     expected, found
         Its value in the index and on the disk; None where there is nothing.
     """
