@@ -35,6 +35,7 @@ def check(name: str, found: dict[str, Any], how: str) -> None:
     assert datasets == found['released'] > 0
     assert (found['problems'], found['differences']) == (0, 0)
     assert found['same rows']
+    assert found['sessions of another case'] == 0
     assert found['is locked']
     assert 'stage' not in found['left']
     if name != 'fuse-overlayfs':  # which gives other times

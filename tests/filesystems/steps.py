@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import fastindex
-from fastindex.errors import LockedError, PublishError
+from fastindex.errors import LockedError, PublishError, UsageError
 from fastindex.tables.target import open_stage
 from fastindex.trees import fingerprints
 from tests.filesystems.disks import DISKS, SERVED
@@ -76,6 +76,11 @@ def run_steps(name: str, folder: Path, example: Path) -> dict[str, Any]:
             found['is locked'] = True
     found['differences'] = len(list(fastindex.verify(root, hash=True, workers=1)))
     build()
+    session_path = next(root.rglob('*.npy')).relative_to(root).parents[1].as_posix()
+    in_other_case = session_path.swapcase().replace('sUBJECTS', 'Subjects')
+    found['sessions of another case'] = 0
+    with suppress(UsageError):  # on most disks there is no such folder
+        found['sessions of another case'] = build(only=[in_other_case]).sessions - first.sessions
     path = next(root.rglob('*.npy'))
     info = path.stat()
     content = bytearray(path.read_bytes())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import NamedTuple, Self
 
 from fastindex.errors import EmptyTreeError, UsageError
 from fastindex.names.alf import judge_date, judge_number
+from fastindex.names.diagnose import fold
 from fastindex.names.problems import Tally
+from fastindex.system import long_path
 from fastindex.text import escape, from_system, to_system
 from fastindex.trees import Kind, Tree
 from fastindex.trees.exclude import ExcludingTree
@@ -59,10 +62,11 @@ def parse_only(paths: Iterable[str | os.PathLike[str]], root: str) -> tuple[str,
     found: list[str] = []
     for one in paths:
         given = from_system(os.fspath(one))
-        path = os.path.normpath(given.removeprefix(f'{root}/')).replace(os.sep, '/')
+        path = _spell(os.path.normpath(given.removeprefix(f'{root}/')).replace(os.sep, '/'), root)
         reason = _judge(path)
         if reason and given and (below := _find_below(given, root)):
-            path, reason = below, _judge(below)
+            path = _spell(below, root)
+            reason = _judge(path)
         if reason:
             raise UsageError(
                 f'{escape(given)!r}: {reason}; expected a lab, a subject, a date or a session below '
@@ -80,6 +84,21 @@ def _find_below(given: str, root: str) -> str:
             if os.path.samefile(to_system(os.sep.join(names[:count]) + os.sep), to_system(root)):
                 return '/'.join(names[count:])
     return ''
+
+
+def _spell(path: str, root: str) -> str:
+    """Spell a path as its disk does: there names may be one that differ in case or Unicode form alone."""
+    above, spelt = long_path(to_system(root)), ''
+    for name in path.split('/'):
+        others = {name.swapcase(), *(unicodedata.normalize(form, name) for form in ('NFC', 'NFD'))} - {name}
+        if any(os.path.lexists(os.path.join(above, to_system(one))) for one in others):
+            with suppress(OSError):
+                names = list(map(from_system, os.listdir(above)))
+                if name not in names:
+                    name = next((one for one in names if fold(one) == fold(name)), name)
+        above = os.path.join(above, to_system(name))
+        spelt += f'/{name}'
+    return spelt[1:]
 
 
 def _judge(path: str) -> str:
