@@ -26,7 +26,9 @@ from fastindex.text import escape
 
 __all__ = ['main']
 
-_HANG_UP = signal.Signals.__members__.get('SIGHUP')  # Windows has none
+_SIGNALS = signal.Signals.__members__
+_HANG_UP = _SIGNALS.get('SIGHUP') or _SIGNALS.get('SIGBREAK')
+"""The terminal is gone; on Windows also Ctrl-Break, by which one program ends another there."""
 
 
 class _TerminatedError(BaseException):

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISREG
+from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISREG, S_IWRITE
 from typing import IO, Self
 
 from fastindex.system import OPENS_BY_FOLDER, flags, is_link, is_smb, long_path, sync_file, sync_folder
@@ -188,9 +188,16 @@ class OpenFolder:
 
         shutil.rmtree(self._at(name), ignore_errors=True, dir_fd=self._dir_fd)
 
+    def _free(self, name: str) -> None:
+        """Let a file be replaced or removed that may only be read: but on Windows, it may be anyway."""
+        info = None if OPENS_BY_FOLDER else self.look(name)
+        if info is not None and S_ISREG(info.st_mode) and not info.st_mode & S_IWRITE:
+            os.chmod(self._at(name), S_IWRITE)
+
     def remove(self, name: str, *, is_patient: bool = True) -> None:
         """Remove a file in it; FileNotFoundError where there is none."""
         with self._naming(name):
+            self._free(name)
             patiently(lambda: os.unlink(self._at(name), dir_fd=self._dir_fd), is_patient=is_patient)
 
     def replace(self, name: str, target: OpenFolder, new_name: str, *, is_patient: bool = True) -> None:
@@ -201,6 +208,7 @@ class OpenFolder:
         """
         aside = f'{new_name}.old'
         with target._naming(new_name):
+            target._free(new_name)
             if not is_smb(os.fspath(target.path)) or not self.look(name) or not target.look(new_name):
                 patiently(lambda: self._rename(name, target, new_name), is_patient=is_patient)
                 return

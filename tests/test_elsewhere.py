@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import json
 import os
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import mypy
 import pytest
 
 import fastindex
@@ -43,14 +48,20 @@ from fastindex.tables.target import open_stage
 from fastindex.workers.child import may_fork
 assert not may_fork() and not hasattr(os, 'O_TMPFILE')
 root, folder = sys.argv[1:]
-done = [fastindex.build(root, hash=['xxh128'], workers=2) for _ in range(2)]
+
+def build(hash):  # over tables that may only be read
+    for path in Path(root).glob('*.pqt'):
+        path.chmod(0o444)
+    return fastindex.build(root, hash=hash, workers=2)
+
+done = [build(hash) for hash in (['xxh128'], [], [], ['xxh128'])]
 try:
     with open_stage(Path(root)):
         fastindex.build(root, workers=1)
 except LockedError as error:
     locked = str(error)
 print(json.dumps({
-    'generations': [one.generation for one in done],
+    'generations': [one.generation for one in done[::3]],
     'problems': done[0].problem_count,
     'locked': locked,
     'differences': len(list(fastindex.verify(root, hash=True, workers=2))),
@@ -99,3 +110,65 @@ def all_modules() -> list[str]:
 def test_what_is_hidden_is_hidden(where):
     code = 'import os; print(hasattr(os, "sched_getaffinity"), os.path.isdir("/proc/self/fd"))'
     assert run_elsewhere(where, '-c', code).stdout == 'False False\n'
+
+
+MODULES = ('os', 'fcntl', 'select', 'signal', 'socket', 'time')
+ASKS = ('flags', 'getattr', 'hasattr', 'system_flags')
+STUBS = Path(mypy.__file__).parent / 'typeshed' / 'stdlib'
+
+
+def iter_stub(body: list[ast.stmt], platform: str) -> Iterator[str]:
+    """Iterate over what the lines of a stub define on a platform; the stubs are those of mypy."""
+    sys_there = SimpleNamespace(platform=platform, version_info=sys.version_info)
+    for line in body:
+        if isinstance(line, ast.If):
+            is_so = eval(ast.unparse(line.test), {'sys': sys_there})
+            yield from iter_stub(line.body if is_so else line.orelse, platform)
+        elif isinstance(line, ast.FunctionDef | ast.ClassDef):
+            yield line.name
+        elif isinstance(line, ast.AnnAssign | ast.Assign):
+            yield ast.unparse(line.target if isinstance(line, ast.AnnAssign) else line.targets[0])
+
+
+def names_there(module: str, platform: str) -> set[str]:
+    """What a module has on a platform, as typeshed says."""
+    path = next(one for one in (STUBS / f'{module}.pyi', STUBS / module / '__init__.pyi') if one.exists())
+    return set(iter_stub(ast.parse(path.read_text('utf-8')).body, platform))
+
+
+def names_used(module: str) -> set[str]:
+    """What fastindex uses of a module, or asks for."""
+    found = set()
+    for node in nodes():
+        if isinstance(node, ast.Attribute) and getattr(node.value, 'id', '') == module:
+            found.add(node.attr)
+        elif isinstance(node, ast.Call) and getattr(node.func, 'id', '') in ASKS:
+            found |= {ast.literal_eval(one) for one in node.args if isinstance(one, ast.Constant)}
+    return found
+
+
+@functools.cache
+def nodes() -> list[ast.AST]:
+    paths = Path(fastindex.__file__).parent.rglob('*.py')
+    return [node for path in paths for node in ast.walk(ast.parse(path.read_text('utf-8')))]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(('where', 'platform'), [('macos', 'darwin'), ('windows', 'win32')])
+def test_what_is_used_and_not_to_be_had_there_is_hidden(where, platform):
+    lacking = {
+        module: names_used(module) & names_there(module, 'linux') - names_there(module, platform)
+        for module in MODULES
+    }
+    assert sum(map(len, lacking.values())) > 3
+    lacking['os'].discard('uname')  # numpy would miss it
+    code = f"""
+import importlib
+for module, names in {lacking}.items():
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError:
+        continue
+    print(*(f'{{module}}.{{name}}' for name in names if hasattr(loaded, name)), end='')
+"""
+    assert run_elsewhere(where, '-c', code).stdout == ''

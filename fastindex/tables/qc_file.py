@@ -13,7 +13,7 @@ from pathlib import Path
 from fastindex.errors import UsageError
 from fastindex.lazy import pa, pc
 from fastindex.tables.schema import QC_CATEGORIES
-from fastindex.text import escape
+from fastindex.text import as_utf8, escape
 
 __all__ = ['Outcomes']
 
@@ -48,16 +48,17 @@ class Outcomes:
 
         where = escape(self.path)
         try:
-            with self.path.open('rb') as file:
-                rows = csv.read_csv(
-                    pa.PythonFile(file, 'r'),
-                    csv.ReadOptions(use_threads=False, column_names=list(_COLUMNS)),
-                    convert_options=csv.ConvertOptions(column_types=dict.fromkeys(_COLUMNS, pa.string())),
-                )
+            rows = csv.read_csv(
+                pa.BufferReader(as_utf8(self.path.read_bytes())),
+                csv.ReadOptions(use_threads=False, column_names=list(_COLUMNS)),
+                convert_options=csv.ConvertOptions(column_types=dict.fromkeys(_COLUMNS, pa.string())),
+            )
         except OSError as error:
             raise UsageError(f'{where}: the file cannot be read ({error.strerror or error})') from error
         except pa.ArrowInvalid as error:
             raise UsageError(f'{where}: {error}: expected lines of {", ".join(_COLUMNS)}') from error
+        for i, name in enumerate(_COLUMNS[:2]):  # of paths that Windows wrote
+            rows = rows.set_column(i, name, pc.replace_substring(rows[name], os.sep, '/'))
         lines = pc.add(pc.indices_nonzero(pc.is_valid(rows['session'])), 1)
         rows = rows.append_column('line', lines)
         outcomes = pc.utf8_upper(pc.utf8_trim_whitespace(rows['outcome']))

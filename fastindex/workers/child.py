@@ -261,8 +261,9 @@ def enlarge(fd: int) -> None:
     """Let a pipe hold a whole result."""
     import fcntl
 
-    with suppress(AttributeError, OSError):  # not on this system, or not for this user
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    if hasattr(fcntl, 'F_SETPIPE_SZ'):  # not on macOS
+        with suppress(OSError):  # not for this user
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def to_message(message: object) -> bytes:

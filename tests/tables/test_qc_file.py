@@ -57,6 +57,14 @@ def test_sessions_and_datasets_are_named_by_path_or_by_id_and_reruns_keep_the_ou
     assert outcomes(root) == {key: value for key, value in expected.items() if value != 'CRITICAL'}
 
 
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+def test_the_file_may_be_text_as_windows_saves_it(root, tmp_path, run, encoding):
+    line = f'session,dataset,outcome\r\n{PATHS[0]},c.d.npy,PASS\r\n'
+    (tmp_path / 'qc.csv').write_bytes(line.encode(encoding))
+    assert run(root, '--qc', tmp_path / 'qc.csv')[0::2] == (0, '')
+    assert list(outcomes(root).values()) == ['PASS']
+
+
 def test_what_is_known_of_files_that_are_gone_or_renamed_goes_with_a_word(root, tmp_path, run):
     (tmp_path / 'qc.csv').write_text(f'{PATHS[0]},c.d.npy,FAIL\n{PATHS[2]},c.d.npy,FAIL\n')
     assert run(root, '--qc', tmp_path / 'qc.csv')[0::2] == (0, '')

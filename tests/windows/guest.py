@@ -5,8 +5,11 @@ Arguments: a tree, an empty folder, the clone. What was found goes into the fold
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import signal
+import stat
 import subprocess
 import sys
 import time
@@ -19,6 +22,7 @@ import pytest
 from one.api import One
 
 import fastindex
+from fastindex import cli
 from fastindex.cli import main
 from fastindex.tables.target import open_target
 
@@ -32,6 +36,40 @@ def run(*words: object) -> int:
     return main([str(word) for word in words])
 
 
+def run_over_read_only(root: Path, how: str) -> int:
+    for path in root.glob('*.pqt'):
+        path.chmod(stat.S_IREAD)
+    return run(root, how)
+
+
+def count_sessions(root: Path) -> int:
+    return fastindex.open(root).sessions.collect().height
+
+
+def write_outcomes(root: Path, folder: Path) -> Path:
+    """Write a table as Windows does: its own paths, in UTF-16."""
+    path = next(root.rglob('deep.times.npy')).relative_to(root)
+    session, dataset = Path(*path.parts[:5]), Path(*path.parts[5:])
+    table = folder.parent / 'qc.csv'
+    table.write_text(f'{session},{dataset},PASS\n', 'utf-16')
+    return table
+
+
+def list_outcomes(root: Path) -> list[str]:
+    return sorted(set(fastindex.open(root).datasets.collect()['qc'].to_list()))
+
+
+def run_and_break() -> int:
+    """Run a command that ends as who is told to by another program."""
+    plain = cli._parse
+    told = argparse.Namespace(run=lambda _: signal.raise_signal(signal.SIGBREAK) or 0)  # type: ignore[attr-defined]
+    cli._parse = lambda _: told
+    try:
+        return cli.main([])
+    finally:
+        cli._parse = plain
+
+
 def iter_jobs(root: Path, folder: Path) -> Iterator[tuple[str, Any]]:
     """Do each job; gives what it is called, and an exit code or what else came of it."""
     yield 'build', run(root)
@@ -41,6 +79,13 @@ def iter_jobs(root: Path, folder: Path) -> Iterator[tuple[str, Any]]:
     with (root / 'sessions.pqt').open('rb'):  # a reader that holds a table
         yield 'while a table is held', run(root, '--no-hash')
     yield 'and then', run(root, '--hash')
+    yield (
+        'over tables that may only be read',
+        [run_over_read_only(root, how) for how in ('--no-hash', '--hash')],
+    )
+    yield 'a folder in another case', [run(root, '--only', 'LAB/Subjects/S1'), count_sessions(root)]
+    yield 'outcomes of qc', [run(root, '--qc', write_outcomes(root, folder)), list_outcomes(root)]
+    yield 'Ctrl-Break', run_and_break()
     with open_target(root):
         code = f'import sys; from fastindex.cli import main; sys.exit(main([{os.fspath(root)!r}]))'
         yield 'while another run writes', subprocess.run([sys.executable, '-c', code], check=False).returncode

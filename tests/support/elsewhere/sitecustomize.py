@@ -35,6 +35,7 @@ NOT_ON_WINDOWS = {
     os: [
         *(name for name in dir(os) if name.startswith('O_') and name not in ON_WINDOWS_TOO),
         *POSIX_CALLS.split(),
+        'WNOHANG',
     ]
 }
 """O_BINARY and the like are not here, and so cannot be tried."""
@@ -105,6 +106,17 @@ class Msvcrt(ModuleType):
             raise PermissionError(13, 'Permission denied') from error
 
 
+def keep_read_only(function: Any) -> Any:
+    """Let nothing be removed or replaced that may only be read."""
+
+    def call(*paths: Any, **options: Any) -> Any:
+        if os.path.lexists(paths[-1]) and not os.lstat(paths[-1]).st_mode & 0o200:
+            raise PermissionError(13, 'Permission denied', paths[-1])
+        return function(*paths, **options)
+
+    return call
+
+
 def be_windows() -> None:
     forget(NOT_ON_WINDOWS)
     hide_proc()
@@ -115,7 +127,10 @@ def be_windows() -> None:
         sys.modules[name] = None  # type: ignore[assignment]
     import select
 
-    del select.poll
+    for name in ('poll', 'POLLIN', 'POLLOUT'):
+        delattr(select, name)
+    for name in ('unlink', 'replace'):
+        setattr(os, name, keep_read_only(getattr(os, name)))
     for name in ('SIGKILL', 'SIGHUP', 'SIGALRM', 'pthread_sigmask', 'SIG_BLOCK', 'SIG_SETMASK', 'alarm'):
         if hasattr(signal, name):
             delattr(signal, name)
