@@ -28,6 +28,7 @@ __all__ = [
     'NO_LINKS',
     'OpenFolder',
     'ask_about',
+    'look_again',
     'open_below',
     'open_file',
     'open_without_waiting',
@@ -340,6 +341,13 @@ def _rename_new(fd: int, name: str, target_fd: int, new_name: str) -> bool:
     if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
         return False
     raise OSError(number, os.strerror(number))
+
+
+def look_again(folder: Path) -> None:
+    """Look what is in a folder now: NFS, on another machine, else opens what was there up to a minute ago."""
+    if OPENS_BY_FOLDER:
+        with suppress(OSError):
+            os.close(os.open(folder, flags('O_DIRECTORY', 'O_CLOEXEC')))
 
 
 def open_below(folder: Path, path: Path) -> int:

@@ -24,7 +24,7 @@ from fastindex.errors import InvalidIndexError
 from fastindex.lazy import pa, pc
 from fastindex.names.alf import judge_file, judge_folder
 from fastindex.tables.columns import check_columns
-from fastindex.tables.file import AGAIN, DAMAGES, TABLES, Bounds, Stamp, TableFile, open_table
+from fastindex.tables.file import AGAIN, DAMAGES, TABLES, Stamp, TableFile, explain_damage, open_table
 from fastindex.tables.metadata import pandas_metadata
 from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
@@ -216,7 +216,7 @@ def refusing_damage(folder: Path) -> Iterator[None]:
         raise
     except DAMAGES as error:  # there is no end to what a footer can claim
         raise InvalidIndexError(
-            f'{escape(folder)}: the tables are damaged ({escape(str(error))}). {AGAIN}'
+            f'{escape(folder)}: the tables: {escape(explain_damage(error))}. {AGAIN}'
         ) from error
 
 
@@ -280,7 +280,7 @@ def check_sessions(table: TableFile) -> pa.Array:
     if 'lab' in table.schema.names and not pa.types.is_null(table.schema.field('lab').type):
         columns.insert(1, 'lab')
     ids = [pa.nulls(0, pa.string())]  # `pa.array` of a list imports pandas, where it is installed: 0.3 s
-    bounds = Bounds(table)
+    bounds = _Bounds(table)
     for group, found in table.iter_batches(columns):
         table.check_match('id', found['id'], UUID, 'a UUID of version 3 or 4')
         table.check_match('subject', found['subject'], NAME, "a folder's name")
@@ -311,7 +311,7 @@ def check_datasets(table: TableFile, eids: pa.Array) -> None:
     if table.is_ours:
         columns = table.schema.names
         nulls = columns[len(datasets_schema(table.facts['algorithms'])) :]  # further ones
-    bounds = Bounds(table)
+    bounds = _Bounds(table)
     last: tuple[str, str] = ('', '')
     for group, found in table.iter_batches(columns, nulls=nulls):
         ids, paths, owners = found['id'], pc.unique(found['rel_path']), pc.unique(found['eid'])
@@ -368,3 +368,31 @@ def _check_values(table: TableFile, found: dict[str, Any]) -> None:
             table.check_match(name, found[name], DIGEST, '32 hexadecimal digits')
     if 'qc' in found and found['qc'].dictionary.to_pylist() != list(QC_CATEGORIES):
         table.refuse(f'the categories of column qc are not {", ".join(QC_CATEGORIES)}')
+
+
+class _Bounds:
+    """Smallest and largest value of each row group, to be compared with the footer: readers trust that."""
+
+    def __init__(self, table: TableFile) -> None:
+        self._table = table
+        self._found: dict[tuple[int, str], tuple[str, str]] = {}
+
+    def add(self, group: int, columns: dict[str, Any]) -> None:
+        for name in {'id', 'lab', 'subject', 'eid', 'rel_path'}.intersection(columns):
+            low, high = pc.min_max(columns[name]).as_py().values()
+            before = self._found.get((group, name), (low, high))
+            self._found[group, name] = min(low, before[0]), max(high, before[1])
+
+    def check(self) -> None:
+        footer = self._table.footer
+        for i in range(footer.num_row_groups):
+            for j in range(footer.num_columns):
+                chunk = footer.row_group(i).column(j)
+                statistics = chunk.statistics
+                if statistics is None:
+                    continue
+                if statistics.null_count and chunk.path_in_schema != 'hash':
+                    self._table.refuse('damaged: the footer tells of nulls')
+                found = self._found.get((i, chunk.path_in_schema))
+                if statistics.has_min_max and found != (statistics.min, statistics.max):
+                    self._table.refuse('damaged: the footer is wrong about what is in the columns')

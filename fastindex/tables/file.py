@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple, NoReturn, Self
 
 from fastindex import limits
 from fastindex.errors import InvalidIndexError
-from fastindex.folders import open_below, open_file
+from fastindex.folders import look_again, open_below, open_file
 from fastindex.lazy import pa, pc, pq
 from fastindex.text import escape
 
@@ -28,10 +28,10 @@ __all__ = [
     'DAMAGES',
     'TABLES',
     'UNREAD',
-    'Bounds',
     'GroupTable',
     'Stamp',
     'TableFile',
+    'explain_damage',
     'find_footer',
     'open_table',
     'to_object',
@@ -96,8 +96,17 @@ def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
         elsewhere.
     """
     try:
-        fd = open_file(path, os.O_RDONLY) if below is None else open_below(below, path)
+        if below is None:
+            look_again(path.parent)
+            fd = open_file(path, os.O_RDONLY)
+        else:
+            fd = open_below(below, path)
         file = os.fdopen(fd, 'rb')
+        try:
+            is_regular = S_ISREG(os.fstat(fd).st_mode)
+        except OSError:  # NFS: it was replaced, by another machine
+            file.close()
+            raise
     except FileNotFoundError:
         folder = os.path.dirname(path) or '.'
         if not os.path.isdir(folder):
@@ -107,10 +116,17 @@ def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
         ) from None
     except OSError as error:
         raise InvalidIndexError(f'{escape(path)}: the table cannot be opened ({error.strerror})') from error
-    if S_ISREG(os.fstat(file.fileno()).st_mode):
+    if is_regular:
         return file
     file.close()
     raise InvalidIndexError(f'{escape(path)}: expected a file')
+
+
+def explain_damage(error: Exception) -> str:
+    """Say why a table cannot be used: its disk may fail, or it is damaged."""
+    if isinstance(error, OSError) and error.strerror:
+        return f'it cannot be read ({error.strerror})'
+    return f'damaged ({error})'
 
 
 def find_footer(file: IO[bytes], size_bytes: int) -> int | None:
@@ -142,10 +158,10 @@ class TableFile:
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self.path = path
         self.file = file
-        self._opened = Stamp.of(file, digest='')
-        self.size_bytes = self._opened.size_bytes
-        self.content_bytes = self._find_footer()
         try:
+            self._opened = Stamp.of(file, digest='')
+            self.size_bytes = self._opened.size_bytes
+            self.content_bytes = self._find_footer()
             parquet = pq.ParquetFile(
                 pa.PythonFile(file, 'r'),
                 thrift_string_size_limit=limits.MAX_FOOTER_BYTES,
@@ -153,8 +169,10 @@ class TableFile:
             )
             self.footer = parquet.metadata
             self.schema: pa.Schema = parquet.schema_arrow
+        except InvalidIndexError:
+            raise
         except DAMAGES as error:
-            self.refuse(f'not Parquet, or damaged ({error})')
+            self.refuse(explain_damage(error).replace('damaged', 'not Parquet, or damaged'))
         self._check_limits()
         self.metadata: dict[bytes, bytes] = self.footer.metadata or {}
         self.facts = self._read_facts()
@@ -279,7 +297,7 @@ class TableFile:
         except InvalidIndexError:
             raise
         except DAMAGES as error:
-            self.refuse(f'damaged ({error})')
+            self.refuse(explain_damage(error))
 
     def _is_text(self, name: str) -> bool:
         found = self.schema.field(name).type
@@ -369,31 +387,3 @@ class GroupTable:
         """Read a row group."""
         with self._open() as file:
             return self._parse(file, self.footer).read_row_group(group, columns=columns, use_threads=False)
-
-
-class Bounds:
-    """Smallest and largest value of each row group, to be compared with the footer: readers trust that."""
-
-    def __init__(self, table: TableFile) -> None:
-        self._table = table
-        self._found: dict[tuple[int, str], tuple[str, str]] = {}
-
-    def add(self, group: int, columns: dict[str, Any]) -> None:
-        for name in {'id', 'lab', 'subject', 'eid', 'rel_path'}.intersection(columns):
-            low, high = pc.min_max(columns[name]).as_py().values()
-            before = self._found.get((group, name), (low, high))
-            self._found[group, name] = min(low, before[0]), max(high, before[1])
-
-    def check(self) -> None:
-        footer = self._table.footer
-        for i in range(footer.num_row_groups):
-            for j in range(footer.num_columns):
-                chunk = footer.row_group(i).column(j)
-                statistics = chunk.statistics
-                if statistics is None:
-                    continue
-                if statistics.null_count and chunk.path_in_schema != 'hash':
-                    self._table.refuse('damaged: the footer tells of nulls')
-                found = self._found.get((i, chunk.path_in_schema))
-                if statistics.has_min_max and found != (statistics.min, statistics.max):
-                    self._table.refuse('damaged: the footer is wrong about what is in the columns')
