@@ -91,7 +91,7 @@ def main(folder: Path) -> int:
         'while a table is held': 2,
         'and then': 0,
         'over tables that may only be read': [0, 0],
-        'a folder in another case': [0, here.sessions],
+        'a folder in other words': [[0, here.sessions]] * 2,
         'outcomes of qc': [0, ['NOT_SET', 'PASS']],
         'Ctrl-Break': 143,
         'while another run writes': 4,

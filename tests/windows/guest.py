@@ -42,8 +42,11 @@ def run_over_read_only(root: Path, how: str) -> int:
     return run(root, how)
 
 
-def count_sessions(root: Path) -> int:
-    return fastindex.open(root).sessions.collect().height
+def run_only(root: Path, path: str) -> list[int]:
+    os.chdir(root)
+    code = run(root, '--only', path)
+    os.chdir('/')
+    return [code, fastindex.open(root).sessions.collect().height]
 
 
 def write_outcomes(root: Path, folder: Path) -> Path:
@@ -83,7 +86,10 @@ def iter_jobs(root: Path, folder: Path) -> Iterator[tuple[str, Any]]:
         'over tables that may only be read',
         [run_over_read_only(root, how) for how in ('--no-hash', '--hash')],
     )
-    yield 'a folder in another case', [run(root, '--only', 'LAB/Subjects/S1'), count_sessions(root)]
+    yield (
+        'a folder in other words',
+        [run_only(root, path) for path in ('LAB/Subjects/S1', 'C:lab/Subjects/s1')],
+    )
     yield 'outcomes of qc', [run(root, '--qc', write_outcomes(root, folder)), list_outcomes(root)]
     yield 'Ctrl-Break', run_and_break()
     with open_target(root):

@@ -104,6 +104,8 @@ def _spell(path: str, root: str) -> str:
 def _judge(path: str) -> str:
     """Say what a path is that nobody can ask for; '' where it may be asked for."""
     names = path.split('/')
+    if os.path.splitdrive(path)[0]:  # on Windows
+        return 'this is not below the root'
     if '\0' in path:
         return 'no path has a NUL'
     if path in ('', '.'):
