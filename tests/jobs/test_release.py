@@ -35,6 +35,7 @@ from fastindex import FindingsError, Query, ReleaseError
 from fastindex.errors import ForeignTableError, MissingExtraError
 from fastindex.jobs.release.archive import Source, _Packing
 from fastindex.jobs.release.pack import BIG_BYTES, FileTask, PackTask, SteadyFile
+from fastindex.jobs.release.plan import select_rows, split_rows
 from fastindex.jobs.release.preflight import find_aggregates
 from fastindex.jobs.release.tables import list_client_tables
 from fastindex.jobs.release.tars import TarZstFormat
@@ -522,6 +523,26 @@ def test_paths_that_windows_cannot_hold_are_a_warning(make_tree, tmp_path):
     done = fastindex.release(root, tmp_path / 'x.zip', workers=1)
     lacks = 'in the root there is no LICENSE:'
     assert [warning[:32] for warning in done.warnings] == ['5 paths that Windows cannot hold', lacks]
+
+
+def test_a_plan_holds_no_path_of_a_dataset_and_gives_all_in_order(make_tree):
+    root = make_tree(
+        {
+            f'{subject}/2024-01-01/{number}/{name}.npy': b'1'
+            for subject in ('s1', 's1-a', 'lab/Subjects/s1', 'lab-1/Subjects/s1', 'x' * 200)
+            for number in ('1', '10', '001', '011')
+            for name in ('a.b', 'a.b-c', 'a/a.b', 'a-b/a.b', 'a/#1#/a.b')
+        }
+    )
+    fastindex.build(root, workers=1, hash=True)
+    index = fastindex.open(root)
+    paths = sorted(index.find_datasets()['path'])
+    part = select_rows(index, None)
+    assert [f'{folder}/{file.name}' for folder, file in part.iter_files()] == paths
+    assert part.datasets.estimated_size() < 90 * len(paths)
+    parts = split_rows(part, 'subject', max_bytes=60_000, member_bytes=100, extra_bytes=0)
+    assert len(parts) > 1
+    assert sorted(f'{folder}/{file.name}' for part in parts for folder, file in part.iter_files()) == paths
 
 
 @pytest.mark.long

@@ -1,13 +1,15 @@
 """Plan a release: which sessions and datasets go into which archive, by the index; nothing is read yet.
 
-Gives the parts, each with the rows of its sessions and datasets in the order of the archive, about 150 bytes
-a dataset in memory. Leaves the tables to `fastindex.jobs.release.tables`.
+Gives the parts, each with the rows of its sessions and datasets in the order of the archive, about 75 bytes a
+dataset in memory: what has paths and names is asked of each session and each rel_path once, and no more paths
+are joined at a time than are looked at. Leaves the tables to `fastindex.jobs.release.tables`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
 
@@ -34,13 +36,25 @@ SLICE_ROWS = 2**16
 
 PLAIN = r'\A[ -~]*\z'
 
+TWINS = (
+    'that differ only in upper and lower case or in how accents are written, such as {}: they overwrite each '
+    'other where they are unpacked on macOS or Windows'
+)
+APART = (
+    'with accents that are characters of their own, such as {}: bsdtar joins them with their letters, and '
+    'then the index and the checksums name other files: validate has the right names (ALF113)'
+)
+TOO_MUCH = 'that Windows cannot hold, such as {}: validate says why (ALF412)'
+
 
 class Part(NamedTuple):
     """What goes into one archive."""
 
-    sessions: pl.DataFrame  # rows of sessions.pqt with `session_path`, in the order of that
-    # `session_path`, `rel_path` (as the file is called), `path` (both joined), `file_size`, `xxh128` (''
-    # where the index has none), in the order of `path`
+    # rows of sessions.pqt with `session_path`, in the order of that, and `session`, their number in it
+    sessions: pl.DataFrame
+    # `session`, `rel_path` (as the file is called), `file_size`, `xxh128` ('' where the index has none), in
+    # the order of the first two, which is that of the paths: where the path of a session is the start of that
+    # of another, digits of the number follow, and they come after a slash
     datasets: pl.DataFrame
     groups: tuple[str, ...] = ()  # the labs or subjects, where a release is split
 
@@ -57,17 +71,37 @@ class Part(NamedTuple):
 
     def list_empty_sessions(self) -> list[str]:
         """List the paths of sessions without a dataset: nothing else tells that they are there."""
-        owners = self.datasets['session_path'].unique()
-        empty = self.sessions.filter(~pl.col('session_path').is_in(owners.implode()))
+        owners = self.datasets['session'].unique()
+        empty = self.sessions.filter(~pl.col('session').is_in(owners.implode()))
         paths: list[str] = empty['session_path'].to_list()
         return paths
 
     def iter_files(self) -> Iterator[tuple[str, FileTask]]:
         """Iterate over the datasets: the path of the folder, and the file in it."""
-        for rows in self.datasets.select('path', 'file_size', 'xxh128').iter_slices(SLICE_ROWS):
-            for path, size_bytes, xxh128 in rows.iter_rows():
+        for rows in self.datasets.iter_slices(SLICE_ROWS):
+            files = zip(self.join_paths(rows), rows['file_size'], rows['xxh128'], strict=True)
+            for path, size_bytes, xxh128 in files:
                 folder, _, name = path.rpartition('/')
                 yield folder, FileTask(name, size_bytes, xxh128)
+
+    def join_paths(self, datasets: pl.DataFrame) -> pl.Series:
+        """Get the paths of some of the datasets, relative to the root."""
+        rows = datasets.join(
+            self.sessions.select('session', 'session_path'), on='session', how='left', maintain_order='left'
+        )
+        return rows.select(path=pl.concat_str('session_path', 'rel_path', separator='/'))['path']
+
+    def find_paths(self, is_meant: Callable[[pl.Series], pl.Series]) -> pl.Series:
+        """Get the paths of datasets, by what is in that of their session, or in their rel_path.
+
+        is_meant: tells of each of some texts whether it has what is meant
+        """
+        sessions, names = self.sessions, self.datasets['rel_path'].unique()
+        rows = pl.col('session').is_in(
+            sessions.filter(is_meant(sessions['session_path']))['session'].implode()
+        )
+        rows |= pl.col('rel_path').is_in(names.filter(is_meant(names)).implode())
+        return self.join_paths(self.datasets.filter(rows))
 
 
 def select_rows(index: Index, query: Query | None) -> Part:
@@ -81,18 +115,19 @@ def select_rows(index: Index, query: Query | None) -> Part:
             hint='no session is as `select` says: python -m fastindex search ROOT, with the same options, '
             'shows what is found'
         )
-    sessions = sessions.with_columns(index.session_paths(sessions)).sort('session_path')
+    sessions = (
+        sessions.with_columns(index.session_paths(sessions)).sort('session_path').with_row_index('session')
+    )
     datasets = index.datasets
     if index.recipe.uuid_filenames:
         datasets = datasets.with_columns(file_path())
     digest = pl.col('xxh128') if 'xxh128' in datasets.collect_schema() else pl.lit('').alias('xxh128')
     found = (
         datasets.select('eid', 'rel_path', 'file_size', digest)
-        .join(sessions.lazy().select('session_path', eid='id'), on='eid', how='inner')
-        .with_columns(path=pl.concat_str('session_path', 'rel_path', separator='/'))
-        .drop('eid')
-        .sort('path')
+        .join(sessions.lazy().select('session', eid='id'), on='eid', how='inner')
+        .select('session', 'rel_path', 'file_size', 'xxh128')
         .collect()
+        .sort('session', 'rel_path')
     )
     part = Part(sessions, found)
     _check_names(part)
@@ -104,9 +139,10 @@ def _check_names(part: Part) -> None:
     for column in (part.sessions['session_path'], part.datasets['rel_path'].unique()):
         for path in column.filter(~column.str.contains(ORDINARY_NAME)).to_list():
             to_member(path)
-    paths = part.datasets['path']
-    if paths.n_unique() < paths.len():
-        path = paths.filter(paths.is_duplicated())[0]
+    keys = pl.col('session', 'rel_path')
+    twice = part.datasets.filter(pl.all_horizontal(keys == keys.shift()))
+    if twice.height:
+        path = part.join_paths(twice.head(1))[0]
         raise ReleaseError(f'{escape(path)}: two datasets of the index have this path')
 
 
@@ -125,23 +161,13 @@ def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
 
     beside: names of the files that describe the data
     """
-    if twins := _find_twins(rows):
-        yield (
-            f'{to_count(len(twins), "path")} that differ only in upper and lower case or in how accents are '
-            f'written, such as {escape(twins[0])}: they overwrite each other where they are unpacked on '
-            'macOS or Windows'
-        )
-    if apart := [path for path in _list_unplain(rows) if normalize('NFC', path) != path]:
-        yield (
-            f'{to_count(len(apart), "path")} with accents that are characters of their own, such as '
-            f'{escape(apart[0])}: bsdtar joins them with their letters, and then the index and the checksums '
-            'name other files: validate has the right names (ALF113)'
-        )
-    if lost := _find_too_much_for_windows(rows):
-        yield (
-            f'{to_count(len(lost), "path")} that Windows cannot hold, such as {escape(lost[0])}: '
-            'validate says why (ALF412)'
-        )
+    for found, what in (
+        (_find_twins(rows), TWINS),
+        (rows.find_paths(lambda texts: texts.ne(_compose(texts))), APART),
+        (_find_too_much_for_windows(rows), TOO_MUCH),
+    ):
+        if found.len():
+            yield f'{to_count(found.len(), "path")} {what.format(escape(found[0]))}'
     lacking = [
         f'no {name}: {what}'
         for name, what in (
@@ -155,35 +181,40 @@ def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
         yield f'in the root there is {", and ".join(lacking)}; put {those} released too'
 
 
-def _find_twins(part: Part) -> list[str]:
-    """Find paths that are one where a disk does not tell upper from lower case (macOS, Windows)."""
-    paths = part.datasets['path']
-    plain, rest = paths.filter(paths.str.contains(PLAIN)), pl.Series(_list_unplain(part), dtype=pl.String)
-    folded_rest = [normalize('NFC', path).casefold() for path in rest.to_list()]
-    folded = pl.concat([plain.str.to_lowercase(), pl.Series(folded_rest, dtype=pl.String)])
-    twins: list[str] = pl.concat([plain, rest]).filter(folded.is_duplicated()).to_list()
-    return sorted(twins)
+def _find_twins(part: Part) -> pl.Series:
+    """Find paths that are one where a disk does not tell upper from lower case (macOS, Windows), sorted."""
+    paths = part.find_paths(lambda texts: _fold(texts).is_duplicated())
+    return paths.filter(_fold(paths).is_duplicated()).sort()
 
 
-def _list_unplain(part: Part) -> list[str]:
-    """List the paths that are not of ASCII alone."""
-    paths = part.datasets['path']
-    found: list[str] = paths.filter(~paths.str.contains(PLAIN)).to_list()
-    return found
+def _fold(texts: pl.Series) -> pl.Series:
+    """Write texts as a disk that does not tell upper from lower case may."""
+    plain = texts.str.to_lowercase()
+    return _change_unplain(texts, plain, lambda text: normalize('NFC', text).casefold())
 
 
-def _find_too_much_for_windows(part: Part) -> list[str]:
+def _compose(texts: pl.Series) -> pl.Series:
+    """Write texts with each accent joined with its letter."""
+    return _change_unplain(texts, texts, partial(normalize, 'NFC'))
+
+
+def _change_unplain(texts: pl.Series, plain: pl.Series, change: Callable[[str], str]) -> pl.Series:
+    """Change texts, unless all are of ASCII alone: then they are as in `plain`."""
+    if texts.str.contains(PLAIN).all():
+        return plain
+    return texts.map_elements(change, return_dtype=pl.String)
+
+
+def _find_too_much_for_windows(part: Part) -> pl.Series:
     """Find paths that Windows cannot hold, by a name in them or by their length."""
-    paths = part.datasets['path']
-    names = paths.str.split('/').explode().unique()
-    wrong = [name for name in names.to_list() if judge_for_windows(name)]
-    is_wrong = paths.str.len_chars() > MAX_PATH_CHARACTERS
-    if wrong:
-        parts = pl.DataFrame({'row': range(paths.len()), 'name': paths.str.split('/')}).explode('name')
-        rows = parts.filter(pl.col('name').is_in(wrong))['row']
-        is_wrong |= pl.Series(range(paths.len())).is_in(rows.implode())
-    found: list[str] = paths.filter(is_wrong).to_list()
-    return found
+
+    def are_wrong(texts: pl.Series, max_characters: int) -> pl.Series:
+        has_wrong_name = (any(map(judge_for_windows, text.split('/'))) for text in texts)
+        return pl.Series(has_wrong_name, dtype=pl.Boolean) | (texts.str.len_chars() > max_characters)
+
+    # Of a path that is too long, one of the two around a slash has half of the characters.
+    paths = part.find_paths(lambda texts: are_wrong(texts, MAX_PATH_CHARACTERS // 2 - 1))
+    return paths.filter(are_wrong(paths, MAX_PATH_CHARACTERS))
 
 
 def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_bytes: int) -> list[Part]:
@@ -199,14 +230,15 @@ def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_
     """
     above = pl.when(pl.col('lab') != '').then(pl.col('lab') + '/').otherwise(pl.lit(''))
     group = pl.col('lab') if by == 'lab' else above + pl.col('subject')
-    groups = part.sessions.select('session_path', group=group)
-    name_bytes = 3 * pl.col('path').str.len_bytes().cast(pl.Int64)  # header, directory and manifest have it
+    groups = part.sessions.select('session', 'session_path', group=group)
+    path_bytes = pl.sum_horizontal(pl.col('session_path', 'rel_path').str.len_bytes().cast(pl.Int64)) + 1
+    name_bytes = 3 * path_bytes  # header, directory and manifest have it
     size_bytes = pl.col('file_size').cast(pl.UInt64)
     sizes = (
         pl.concat(
             [
                 groups.select('group', file_size=pl.lit(0, pl.UInt64), more=pl.lit(member_bytes + ROW_BYTES)),
-                part.datasets.join(groups, on='session_path').select(
+                part.datasets.join(groups, on='session').select(
                     'group', size_bytes, more=name_bytes + member_bytes + ROW_BYTES
                 ),
             ],
@@ -236,6 +268,6 @@ def split_rows(part: Part, by: str, *, max_bytes: int, member_bytes: int, extra_
 
 def _narrow(part: Part, groups: pl.DataFrame, names: Sequence[str]) -> Part:
     """Keep the rows of some groups."""
-    paths = groups.filter(pl.col('group').is_in(list(names)))['session_path'].implode()
-    is_wanted = pl.col('session_path').is_in(paths)
+    sessions = groups.filter(pl.col('group').is_in(list(names)))['session'].implode()
+    is_wanted = pl.col('session').is_in(sessions)
     return Part(part.sessions.filter(is_wanted), part.datasets.filter(is_wanted), tuple(names))
