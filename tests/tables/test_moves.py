@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import Counter, defaultdict
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastindex
+from fastindex.jobs.verify.held import HeldDifferences
+from fastindex.jobs.verify.judge import Difference, Kind
 from fastindex.tables.moves import Placed, find_moves
 from tests.support.cases import cases
 
@@ -35,7 +39,15 @@ def changes(root, run, tmp_path, *words):
 
 
 def differences(root):
-    found = fastindex.verify(root, hash=True, workers=1)
+    found = list(fastindex.verify(root, hash=True, workers=1))
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # the same, held in more pieces, or too many to be told as moved
+        patch.setattr('fastindex.jobs.verify.held.CHUNK_ROWS', 2)
+        assert list(fastindex.verify(root, hash=True, workers=1)) == found
+        patch.setattr('fastindex.jobs.verify.held.MAX_HELD', 2)
+        kinds = {one.kind for one in fastindex.verify(root, hash=True, workers=1)}
+        assert len(found) < 3 or kinds == {'missing', 'unexpected'}
     return {(str(one.kind), one.path, one.expected if one.kind == 'moved' else None) for one in found}
 
 
@@ -93,6 +105,20 @@ def test_without_digests_nothing_is_told_as_moved(root, build, run, tmp_path):
     found, _ = changes(root, run, tmp_path)
     assert {kind for kind, *_ in found} == {'added', 'removed'}
     assert len(found) == 16
+
+
+def test_what_is_held_until_all_is_there_takes_a_fifth_of_what_its_objects_take():
+    count = 20_000
+    held = HeldDifferences(progress=False)
+    tracemalloc.start()
+    before = pa.total_allocated_bytes()
+    for i in range(count):
+        path = f'lab/Subjects/s{i // 1000}/2024-01-01/001/alf/probe00/spikes.times.{i}.npy'
+        held.add(Difference(Kind.MISSING, path, 'size_bytes', i, None), f'{i} {i:032x}')
+    held_bytes = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - before
+    tracemalloc.stop()
+    assert held_bytes < 220 * count
+    assert [one.expected for one in held.iter_told()] == list(range(count))
 
 
 PLACES = ['s1/2024-01-01/001', 's2/2024-01-01/001', 's3/2024-01-01/001', 's4/2024-01-01/001']

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fastindex.errors import InvalidIndexError
 from fastindex.jobs.verify.expected import Expected
+from fastindex.jobs.verify.held import HeldDifferences
 from fastindex.jobs.verify.judge import Difference, Judge, Kind
 from fastindex.lazy import pa, pc
 from fastindex.names.problems import Problem
@@ -21,7 +22,6 @@ from fastindex.pipeline.scan import ScanResult
 from fastindex.progress import open_bar
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import CEILING, CHUNK_ROWS, FLOOR, LAST, Row, iter_rows, iter_unequal
-from fastindex.tables.moves import MAX_HELD, Placed, find_moves
 from fastindex.tables.paths import SESSION_COLUMNS
 from fastindex.text import escape
 
@@ -84,7 +84,7 @@ class Comparison:
         self.digests = [_DIGEST_COLUMNS[name] for name in self.algorithms]
         self.sessions, self.datasets = expected.read(*self.digests)
         self.paths = _SessionPaths(expected)
-        self._contents: dict[tuple[Kind, str], Row] = {}  # size and digest of what may have moved
+        self._content: str | None = None  # size and digest of the difference that is given next
 
     def iter_counts(self, scanned: Scanned) -> Iterator[Difference]:
         """Compare no more than the totals."""
@@ -103,39 +103,14 @@ class Comparison:
         if not self.algorithms:
             yield from found
             return
-        held: list[Difference] = []
+        held = HeldDifferences(progress=self.progress)
         for difference in found:
-            if difference.kind not in (Kind.MISSING, Kind.UNEXPECTED) or len(held) > MAX_HELD:
-                yield difference
+            content, self._content = self._content, None
+            if difference.kind in (Kind.MISSING, Kind.UNEXPECTED) and not held.is_full:
+                held.add(difference, content)
             else:
-                held.append(difference)
-        yield from self._iter_moves(held) if len(held) <= MAX_HELD else held
-
-    def _iter_moves(self, held: list[Difference]) -> Iterator[Difference]:
-        """Tell what is missing at one path and unexpected at another as moved."""
-        sessions: dict[str, int] = {}
-        rows: dict[Kind, list[tuple[str, int, str]]] = {Kind.MISSING: [], Kind.UNEXPECTED: []}
-        for one in held:
-            if (content := self._contents.get((one.kind, one.path))) is not None:
-                session = '/'.join(one.path.split('/')[: 5 if one.path.split('/')[1] == 'Subjects' else 3])
-                number = sessions.setdefault(session, len(sessions))
-                rows[one.kind].append((' '.join(map(str, content)), number, one.path[len(session) + 1 :]))
-        gone, new = rows.values()
-        added = (sessions.get(one.path, -1) for one in held if one.found == 'folder')
-        paths = list(sessions)
-        moves = find_moves(Placed.of(gone), Placed.of(new), paths, frozenset(added))
-        of = {
-            f'{paths[new[to][1]]}/{new[to][2]}': f'{paths[gone[row][1]]}/{gone[row][2]}'
-            for to, row in enumerate(moves.datasets)
-            if row >= 0
-        }
-        of |= {paths[to]: paths[session] for to, session in moves.sessions.items()}
-        passed = set(of.values())
-        for one in held:
-            if one.kind is Kind.UNEXPECTED and one.path in of:
-                yield Difference(Kind.MOVED, one.path, 'path', of[one.path], one.path)
-            elif one.kind is Kind.UNEXPECTED or one.path not in passed:
-                yield one
+                yield difference
+        yield from held.iter_told()
 
     def _iter_differences(self, scanned: Scanned) -> Iterator[Difference]:
         for sessions, datasets, problems in self._iter_found(scanned):
@@ -221,12 +196,11 @@ class Comparison:
                 difference = self.judge.judge_dataset(self._path_of(row), row)
             if difference:
                 if difference.kind is Kind.MISSING and row is not None and row[2] is not None:
-                    self._note(difference, row)
+                    self._note(row)
                 yield difference
             if other is not None and (row is None or row[1] != other[1]):
-                difference = Difference(Kind.UNEXPECTED, self._path_of(other), 'size_bytes', None, other[2])
-                self._note(difference, other)
-                yield difference
+                self._note(other)
+                yield Difference(Kind.UNEXPECTED, self._path_of(other), 'size_bytes', None, other[2])
             yield from self._iter_repeated()
         yield from self._iter_repeated()
 
@@ -234,10 +208,10 @@ class Comparison:
         for row, count in self.datasets.take_repeated():
             yield Difference(Kind.MISSING, self._path_of(row), 'rows', count, 1)
 
-    def _note(self, difference: Difference, row: Row) -> None:
-        """Note the size and the digest of what may have moved, as far as moves are told."""
-        if self.algorithms and row[3] and len(self._contents) <= MAX_HELD:
-            self._contents[difference.kind, difference.path] = row[2:]
+    def _note(self, row: Row) -> None:
+        """Note the size and the digest of what may have moved."""
+        if self.algorithms and row[3]:
+            self._content = ' '.join(map(str, row[2:]))
 
     def _path_of(self, row: Row) -> str:
         return f'{self.paths.find(row[0])}/{row[1]}'
