@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
 import sys
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 import fastindex
 from fastindex import progress
 from fastindex.progress import open_bar
+from tests.support.injectors import environment
 
 
 @pytest.fixture
@@ -72,3 +76,22 @@ def test_a_report_says_on_a_terminal_what_it_is_at(make_tree, build, monkeypatch
     fastindex.report(root, tmp_path / 'r.html', progress=True, validate=False)
     said = capsys.readouterr().err
     assert said.index('reading the index ...') < said.index('drawing the page ...')
+
+
+@pytest.mark.parametrize('words', [['info'], ['search'], ['search', '--datasets', '--json'], ['--ids-from']])
+def test_what_reads_a_large_table_says_on_a_terminal_what_it_is_at(make_tree, build, words):
+    """From the first second on, and nothing of it stays: the line is empty when the answer comes."""
+    root = make_tree({'s1/2024-01-01/001/a.b.npy': b''})
+    build(root)
+    command = [sys.executable, '-m', 'fastindex']
+    command += [root, *words, root] if words == ['--ids-from'] else [words[0], root, *words[1:]]
+    ours, theirs = pty.openpty()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, env=environment(), timeout=100)
+    os.close(theirs)
+    said = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert done.returncode == 0, said
+    first = {'info': 'reading the index', 'search': 'searching'}
+    shown = f'{first.get(words[0], "reading the tables whose ids are kept")} ...\r\x1b[K'
+    assert said.startswith(shown)
+    assert ('writing ...\r\x1b[K' in said) == (words[0] == 'search')

@@ -8,6 +8,7 @@ from fastindex.commands.options import Parser, prepare, share
 from fastindex.commands.output import print_json, show
 from fastindex.commands.search import open_index
 from fastindex.errors import EXIT_DONE
+from fastindex.progress import announce
 
 __all__ = ['make_parser']
 
@@ -35,13 +36,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     prepare(polars=True)
-    index = open_index(options)
     from dataclasses import asdict
 
-    from fastindex.jobs.read.info import summarize
-    from fastindex.jobs.read.words import iter_lines
+    with announce('reading the index', enabled=True):
+        index = open_index(options)
+        from fastindex.jobs.read.info import summarize
+        from fastindex.jobs.read.words import iter_lines
 
-    info = summarize(index)
+        info = summarize(index)
     if options.json:
         print_json(asdict(info))
     else:

@@ -13,7 +13,8 @@ from fastindex.commands.options import Parser, parse_size, positive, prepare, sh
 from fastindex.commands.output import complain, give
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.lazy import pl
-from fastindex.text import escape
+from fastindex.progress import announce
+from fastindex.text import escape, to_count
 from fastindex.trees import Access
 
 if TYPE_CHECKING:
@@ -115,8 +116,22 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError('--eids are of sessions: leave --datasets out')
     query = to_query(options)
     prepare(polars=True)
-    index = open_index(options)
-    from fastindex.commands.rows import iter_csv, iter_json, to_path_bytes, to_paths
+    with announce('searching', enabled=True):
+        index = open_index(options)
+        found = _find(index, query, options)
+    rows = found if options.limit is None else found.head(options.limit)
+    if not found.height:
+        complain(_say_nothing(index, query, 'datasets' if options.of_datasets else 'sessions'))
+    with announce('writing', enabled=not sys.stdout.isatty()):
+        _give(rows, options)
+    if options.form == 'table' and found.height:
+        shown = f'{rows.height:,} of ' if rows.height < found.height else ''
+        complain(f'{shown}{to_count(found.height, "dataset" if options.of_datasets else "session")}')
+    return EXIT_DONE
+
+
+def _find(index: Index, query: Query, options: argparse.Namespace) -> pl.DataFrame:
+    """Find the rows of an answer, with the columns that its form has."""
     from fastindex.jobs.read.search import file_path, find_datasets, find_sessions
 
     form = options.form
@@ -124,17 +139,31 @@ def _run(options: argparse.Namespace) -> int:
         frame = find_datasets(index, query)
         if form == 'paths' and index.recipe.uuid_filenames:
             frame = frame.with_columns(file_path())
-        found = (frame.select(COLUMNS[form]) if form in COLUMNS else frame).collect()
-    else:
-        found = find_sessions(index.sessions, index.datasets, query)
-        if form not in ('table', 'eids', 'count'):
-            found = found.with_columns(index.session_paths(found))
-        found = found.rename({'id': 'eid'})
-    rows = found if options.limit is None else found.head(options.limit)
-    if not found.height:
-        complain(_say_nothing(index, query, 'datasets' if options.of_datasets else 'sessions'))
+        return (frame.select(COLUMNS[form]) if form in COLUMNS else frame).collect()
+    found = find_sessions(index.sessions, index.datasets, query)
+    if form not in ('table', 'eids', 'count'):
+        found = found.with_columns(index.session_paths(found))
+    return found.rename({'id': 'eid'})
+
+
+def _give(rows: pl.DataFrame, options: argparse.Namespace) -> None:
+    """Print the rows of an answer in its form."""
+    from shutil import get_terminal_size
+
+    from fastindex.commands.rows import (
+        iter_csv,
+        iter_json,
+        to_dataset_table,
+        to_path_bytes,
+        to_paths,
+        to_session_table,
+    )
+
+    form = options.form
     if form == 'table':
-        _show_table(rows, found.height)
+        to_rows = to_dataset_table if options.of_datasets else to_session_table
+        width = get_terminal_size().columns if sys.stdout.isatty() else None
+        give((to_rows(rows, width=width), '\n') if rows.height else ())
     elif form == 'count':
         give((f'{rows.height}\n',))
     elif form == 'eids':
@@ -145,7 +174,6 @@ def _run(options: argparse.Namespace) -> int:
         give((to_path_bytes(options.root, to_paths(rows)),))
     else:
         give(escape(os.path.join(options.root, path)) + '\n' for path in to_paths(rows))
-    return EXIT_DONE
 
 
 COLUMNS = {
@@ -161,23 +189,6 @@ def _say_nothing(index: Index, query: Query, what: str) -> str:
     from fastindex.jobs.read.nothing import explain_nothing
 
     return f'no {what} found: {explain_nothing(index, query) or "the index has none"}'
-
-
-def _show_table(rows: pl.DataFrame, found: int) -> None:
-    """Print rows as a table that fits the terminal; how many there are goes to stderr."""
-    from shutil import get_terminal_size
-
-    from fastindex.commands.rows import to_dataset_table, to_session_table
-    from fastindex.text import to_count
-
-    noun, to_rows = 'session', to_session_table
-    if 'rel_path' in rows.columns:
-        noun, to_rows = 'dataset', to_dataset_table
-    if not found:
-        return
-    give((to_rows(rows, width=get_terminal_size().columns if sys.stdout.isatty() else None), '\n'))
-    shown = f'{rows.height:,} of ' if rows.height < found else ''
-    complain(f'{shown}{to_count(found, noun)}')
 
 
 def to_query(options: argparse.Namespace) -> Query:

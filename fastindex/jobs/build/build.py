@@ -220,11 +220,13 @@ def build(
         )
         recipe, as_before = carry_on(folder, wish, replaces=stage is not None, fresh=fresh, force=force)
         tree = _open_again(tree, root, recipe)
+        with announce('reading the tables whose ids are kept', enabled=progress and recipe.ids_from):
+            adopted = adopt(tables, recipe, folder)
         options = Options(
             recipe=recipe,
             as_before=as_before,
             scope=Scope.parse(tree.root, only=only, new=new, quick=quick),
-            adopted=adopt(tables, recipe, folder),
+            adopted=adopted,
             carries=True,
             forgets=fresh or force,
             offers_info=session_info is None,
