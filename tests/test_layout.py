@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,21 @@ def test_the_library_names_no_flag_in_what_it_says():
             text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ''
             if module not in apart or apart[module] not in text:
                 assert not re.search(r'(?<![\w-])--[a-z]', text), (module, text)
+
+
+@pytest.mark.long
+def test_a_number_before_a_word_agrees_with_it_and_has_commas():
+    nouns = 'session dataset file folder subject lab row link path id line rename fix error problem finding'
+    wrong = []
+    for module in MODULES:
+        texts = [node for node in ast.walk(tree_of(path_of(module))) if isinstance(node, ast.JoinedStr)]
+        for before, after in (pair for text in texts for pair in pairwise(text.values)):
+            if isinstance(before, ast.FormattedValue) and isinstance(after, ast.Constant):
+                is_by_hand = re.match(rf' (?:{nouns.replace(" ", "|")})(?:s|es)\b(?!/)', after.value)
+                is_bare = after.value.startswith(' bytes') and before.format_spec is None
+                if is_by_hand or is_bare:
+                    wrong.append((module, before.lineno))
+    assert wrong == []
 
 
 @pytest.mark.long

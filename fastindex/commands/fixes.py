@@ -61,8 +61,9 @@ def fix(options: argparse.Namespace, start: Callable[[], Findings]) -> Made:
         undo = apply_fixes(fixes, stage)
     if not is_silent:
         show(f'renamed {to_count(len(fixes.renames), "path")}; to take it back: sh {quote(undo)}')
-        show(f'an index that is there is updated by: python -m fastindex {quote(options.root)}')
-        show('  (if a lab or subject has a new name, and there are no digests: with --allow-removal)')
+        show(f'to bring the index up to date: python -m fastindex {quote(options.root)}')
+        show('  with --out DIR, if the index is there; with --allow-removal, if a lab or a subject has a')
+        show('  new name and the index has no digests')
         show('')
     return Made(_to_summary(fixes, len(fixes.renames), undo))
 

@@ -95,6 +95,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if match := re.match(r'argument --hash: ignored explicit argument (.*)', message):
             message = f'--hash takes no {match[1]}: the digests that the index has are compared'
+        if match := re.match(r'argument (--[\w-]+): expected .* arguments?$', message):
+            action = self._option_string_actions[match[1]]
+            wanted = action.metavar if isinstance(action.metavar, str) else ' '.join(action.metavar or ())
+            message = f'{match[1]}: expected {wanted} after it: {(action.help or "").replace("%%", "%")}'
         near = ''
         if match := re.match(r'unrecognized arguments: (--[\w-]+)', message):
             near = suggest(match[1], [name for name in self._option_string_actions if name[:2] == '--'])
@@ -136,6 +140,15 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise argparse.ArgumentTypeError(f'{text!r}: expected a time, as in 30s, 10m or 2h')
     return float(match[1]) * {'': 1, 's': 1, 'm': 60, 'h': 3600}[match[2]]
+
+
+def parse_uuid(text: str) -> UUID:
+    """Parse a UUID."""
+    try:
+        return UUID(text)
+    except ValueError:
+        wanted = 'expected a UUID, as in 6f1de1ba-9a6a-4b8e-9b53-0f1d1e9f1a11'
+        raise argparse.ArgumentTypeError(f'{text!r}: {wanted}') from None
 
 
 def parse_size(text: str) -> int:
@@ -190,7 +203,7 @@ _SHARED: dict[str, dict[str, Any]] = {
         'help': 'leave out what is on another disk: mounted below ROOT, or behind a link',
     },
     '--uuid-filenames': {'action': argparse.BooleanOptionalAction, 'default': None},
-    '--namespace': {'metavar': 'UUID', 'type': UUID, 'help': 'namespace of the eids, as in a build'},
+    '--namespace': {'metavar': 'UUID', 'type': parse_uuid, 'help': 'namespace of the eids, as in a build'},
     '--ids-from': {'metavar': 'DIR', 'help': 'tables whose ids are kept, as in a build'},
     '--dry-run': _SWITCH,
     '--force': _SWITCH,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastindex.commands.options import Parser, positive, prepare, share
 from fastindex.commands.output import JsonItems, show, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
+from fastindex.names.problems import head_problems
 from fastindex.text import MAX_PROBLEMS, escape, to_count, to_size
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _iter_verify_lines(
     if any(verification.differences[kind] > len(first) for kind, first in shown.items()):
         yield f'the first {MAX_PROBLEMS} of each kind: --all names all of them'
     if verification.problem_count:
-        yield f'{to_count(verification.problem_count, "problem")}: paths that could not be looked into'
+        yield head_problems(verification.problem_count, 'could not be looked into')
         yield from (f'  {problem}' for problem in verification.problems[:MAX_PROBLEMS])
     total = verification.differences.total()
     part = f', part {options.part[0]}/{options.part[1]}' if options.part else ''

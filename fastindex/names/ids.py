@@ -147,7 +147,7 @@ _offsets_by_width: dict[int, array[int]] = {}
 
 def _check(size_bytes: int) -> None:
     if size_bytes > MAX_TEXT_BYTES:
-        raise OverflowError(f'{size_bytes} bytes of text in one piece: Arrow counts to {MAX_TEXT_BYTES}')
+        raise OverflowError(f'{size_bytes:,} bytes of text in one piece: Arrow counts to {MAX_TEXT_BYTES:,}')
 
 
 def cut_ids(ids: Text) -> list[bytes]:

@@ -15,9 +15,9 @@ from enum import StrEnum
 
 from fastindex.names.alf import SkipReason
 from fastindex.records import Record
-from fastindex.text import escape, to_text
+from fastindex.text import escape, to_count, to_text
 
-__all__ = ['ADVICE', 'Doubt', 'Problem', 'Reason', 'Skip', 'Tally']
+__all__ = ['ADVICE', 'Doubt', 'Problem', 'Reason', 'Skip', 'Tally', 'head_problems']
 
 
 class Reason(StrEnum):
@@ -101,6 +101,15 @@ class Problem(Record):
         return f'{escape(self.path)}: {self.reason}' + f' ({escape(self.said)})' * bool(self.said)
 
 
+def head_problems(count: int, what: str) -> str:
+    """Write the line above problems.
+
+    >>> head_problems(1, 'could not be indexed')
+    '1 problem: a path that could not be indexed'
+    """
+    return f'{to_count(count, "problem")}: {"a path" if count == 1 else "paths"} that {what}'
+
+
 class Skip(Record):
     """A path that does not belong in the index, and why."""
 
@@ -115,7 +124,7 @@ class Doubt(StrEnum):
     """Why folders above the sessions may not be what was meant, though nothing is wrong with the run."""
 
     LEFT_OUT = 'left out'
-    NOT_FOUND = 'that the client will not find'
+    NOT_FOUND = 'found by the client'
     NO_SUBJECTS = 'labs without Subjects'
 
 

@@ -81,7 +81,7 @@ class SessionInfo:
             return
         try:
             if len(data) > MAX_BYTES[wanted]:
-                raise ValueError(f'more than {MAX_BYTES[wanted]} bytes')
+                raise ValueError(f'more than {MAX_BYTES[wanted]:,} bytes')
             if wanted == SETTINGS:
                 self._protocols[folder.path] = _parse_settings(data)
             else:

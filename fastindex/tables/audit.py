@@ -23,6 +23,7 @@ from fastindex.tables.file import TABLES, UNREAD, TableFile, open_table, to_obje
 from fastindex.tables.foreign import find_foreign, is_of_client
 from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
+from fastindex.text import to_count
 
 __all__ = ['verify_index']
 
@@ -89,7 +90,7 @@ def _iter_other_faults(path: Path, eids: pa.ChunkedArray) -> Iterator[Fault]:
     lost = [pc.unique(owner.filter(pc.invert(pc.is_in(owner, eids.combine_chunks())))) for owner in owners]
     unknown = pc.unique(pa.chunked_array(lost, pa.string()))
     if len(unknown):
-        what = f'{len(unknown):,} sessions that are not in sessions.pqt, the first {unknown[0].as_py()!r}'
+        what = f'{to_count(len(unknown), "session")} not in sessions.pqt, the first {unknown[0].as_py()!r}'
         yield Fault.of_rule('unknown-session', path.name, what)
 
 
@@ -128,7 +129,7 @@ class _Audit:
     def iter_faults(self) -> Iterator[Fault]:
         """Iterate over what was noted."""
         for (code, what), (count, example) in self._found.items():
-            rows = f' in {count:,} rows' if count > 1 else ''
+            rows = f' in {to_count(count, "row")}' if count > 1 else ''
             yield Fault.of_rule(
                 code, self.table.path.name, what + rows + (f', the first {example!r}' if example else '')
             )
@@ -255,7 +256,9 @@ def _audit_sessions(audit: _Audit) -> pa.ChunkedArray | None:
         twins = counts.filter(pc.greater(counts['count_all'], 1))
         if twins.num_rows:
             first = '/'.join(str(twins[name][0].as_py()) for name in key)
-            audit.note('twin-sessions', f'{twins.num_rows:,} sessions more than once', example=first)
+            audit.note(
+                'twin-sessions', f'{to_count(twins.num_rows, "session")} more than once', example=first
+            )
     if 'id' not in columns:
         return None
     audit.check_ids(rows['id'], 'duplicate-session-id')

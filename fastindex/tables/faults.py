@@ -77,7 +77,7 @@ RULES = {
 
 _KEEPING = 'python -m fastindex ROOT, with `ids_from` and the folder of these tables, keeps what they know'
 _REPLACING = (
-    'python -m fastindex ROOT, with `force`, makes an index whose ids stay: these ids can be kept by no index'
+    'python -m fastindex ROOT, with `force`, replaces the tables: their ids cannot be kept, the new ones last'
 )
 
 _LOST_IDS = frozenset({'duplicate-dataset-id', 'duplicate-session-id', 'wrong-id', 'damaged', 'mixed-pair'})

@@ -21,7 +21,7 @@ from fastindex import limits
 from fastindex.errors import InvalidIndexError
 from fastindex.folders import look_again, open_below, open_file
 from fastindex.lazy import pa, pc, pq
-from fastindex.text import escape
+from fastindex.text import escape, to_count
 
 __all__ = [
     'AGAIN',
@@ -119,7 +119,7 @@ def open_table(path: Path, *, below: Path | None = None) -> IO[bytes]:
     if is_regular:
         return file
     file.close()
-    raise InvalidIndexError(f'{escape(path)}: expected a file')
+    raise InvalidIndexError(f'{escape(path)}: this is no file, expected a table')
 
 
 def explain_damage(error: Exception) -> str:
@@ -201,13 +201,13 @@ class TableFile:
             self.refuse('not Parquet, or damaged: it has no footer')
         footer_bytes = self.size_bytes - 8 - start
         if footer_bytes > limits.MAX_FOOTER_BYTES:
-            self.refuse(f'a footer of {footer_bytes} bytes: expected {limits.MAX_FOOTER_BYTES} at most')
+            self.refuse(f'a footer of {footer_bytes:,} bytes: expected {limits.MAX_FOOTER_BYTES:,} at most')
         return start
 
     def _check_limits(self) -> None:
         rows, groups = self.footer.num_rows, self._groups()
         if not 0 <= rows <= self.size_bytes * limits.MAX_ROWS_PER_BYTE:
-            self.refuse(f'{rows} rows in {self.size_bytes} bytes: no index has so many')
+            self.refuse(f'{to_count(rows, "row")} in {self.size_bytes:,} bytes: no index has so many')
         if (
             rows != sum(group.num_rows for group in groups)
             or min((g.num_rows for g in groups), default=0) < 0
@@ -218,7 +218,8 @@ class TableFile:
         for group in groups:
             limit_bytes = min(limits.MAX_ROW_GROUP_BYTES, 2**20 + group.num_rows * limits.MAX_ROW_BYTES)
             if not 0 <= group.total_byte_size <= limit_bytes:
-                self.refuse(f'{group.total_byte_size} bytes in {group.num_rows} rows: no index has so many')
+                size = f'{group.total_byte_size:,} bytes in {to_count(group.num_rows, "row")}'
+                self.refuse(f'{size}: no index has so many')
 
     def _groups(self) -> list[Any]:
         return [self.footer.row_group(i) for i in range(self.footer.num_row_groups)]
@@ -309,7 +310,7 @@ class TableFile:
         if pa.types.is_dictionary(column.type):
             lengths = pc.binary_length(column.dictionary)
             if (pc.max(lengths).as_py() or 0) > limits.MAX_TEXT_BYTES:
-                self.refuse(f'column {name} has more than {limits.MAX_TEXT_BYTES} bytes in a row')
+                self.refuse(f'column {name} has more than {limits.MAX_TEXT_BYTES:,} bytes in a row')
         return column.cast(pa.string())
 
     def check_match(self, name: str, column: Any, pattern: str, expected: str, *, match: bool = True) -> None:
@@ -355,7 +356,9 @@ class GroupTable:
             self._stamp = Stamp.of(file, start)
         elif not self._stamp.is_of(file):
             file.close()
-            raise InvalidIndexError(f'{escape(self.path)}: this table was replaced meanwhile: try again')
+            raise InvalidIndexError(
+                f'{escape(self.path)}: this table was replaced while it was read: try again'
+            )
         self._stamp = Stamp.of(file, self._stamp.start, self._stamp.digest)
         return file
 

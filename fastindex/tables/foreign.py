@@ -181,7 +181,8 @@ def refuse_foreign(folder: Path, *, url: str | None = None) -> None:
     if found.is_table:
         option = f'`ids_from` {shown}' if url is None else '`force` `ids_from` COPY (a folder on this disk)'
         lines.append(f'{option} replaces the tables and keeps what they know: ids, projects, tasks, qc')
-    lines += ['`out` DIR writes the index elsewhere', '`force` replaces the tables']
+    lost = ", and keeps nothing of them: right for those of the client's own builder, whose ids do not last"
+    lines += ['`out` DIR writes the index elsewhere', f'`force` replaces the tables{lost * found.is_table}']
     raise ForeignTableError(
         f'{shown}/{found.path.name}: {found.what}. It was left as it is. To go on:\n  ',
         hint='\n  '.join(lines),

@@ -54,7 +54,9 @@ def lock_index(state: OpenFolder) -> Iterator[int]:
             _write_holder(lock.fileno())
             yield lock.fileno()
             return
-    raise PublishError(f'{escape(state.path / LOCK)}: somebody replaces this file all the time')
+    raise PublishError(
+        f'{escape(state.path / LOCK)}: another program replaces this file again and again: end that first'
+    )
 
 
 def enter_patiently(stack: ExitStack, hold: Callable[[], AbstractContextManager[T]], wait_s: float) -> T:

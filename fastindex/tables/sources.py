@@ -23,7 +23,7 @@ from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.paths import SESSION_COLUMNS, to_file_paths, write_paths
 from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
-from fastindex.text import escape
+from fastindex.text import escape, to_count
 
 __all__ = ['DATASET_VALUES', 'SESSION_VALUES', 'KnownTables', 'count_empty', 'is_default', 'list_further']
 
@@ -230,10 +230,10 @@ def _refuse_twins(path: Path, datasets: pa.Table) -> None:
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field('counts'), 1))
     raise IdClashError(
-        f'{escape(path)}: {len(twice):,} ids stand for more than one dataset, such as '
-        f'{twice[0]["values"]} for {twice[0]["counts"]}: expected one each. ',
-        hint='Leave `ids_from` out (where these tables are to be replaced, `force` does it): '
-        "fastindex makes ids that stay (those of the client's own builder do not)",
+        f'{escape(path)}: {to_count(len(twice), "id")} of more than one dataset, such as '
+        f'{twice[0]["values"]} of {to_count(twice[0]["counts"].as_py(), "dataset")}: expected an id for '
+        "each, so these cannot be kept (the client's own builder makes such). ",
+        hint='Leave `ids_from` out; to replace these tables, give `force` in its place',
     )
 
 

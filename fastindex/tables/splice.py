@@ -28,7 +28,9 @@ from fastindex.text import escape
 if TYPE_CHECKING:
     from fastindex.tables.write import PairWriter
 
-__all__ = ['Counts', 'Splice']
+__all__ = ['SCAN_ALL', 'Counts', 'Splice']
+
+SCAN_ALL = 'leave `only`, `new` and `quick` out once, so that all sessions are looked at'
 
 
 class Counts(NamedTuple):
@@ -60,7 +62,7 @@ class Splice:
         for table, names in zip(tables, writer.columns, strict=True):
             if table.footer.num_rows and table.schema.names != names:
                 new = ', '.join(sorted({*table.schema.names} ^ {*names}))
-                raise UsageError(f'column {new} is new: for it, all sessions are to be scanned once')
+                raise UsageError(f'{escape(folder)}: the index has no column {new} yet: ', hint=SCAN_ALL)
         sessions, datasets = tables
         self._marks = writer.marks
         fingerprints = open_fingerprints(folder, datasets) if self._marks else None
@@ -117,7 +119,8 @@ class Splice:
             if not self._seen.add(bytes.fromhex(id.replace('-', ''))):
                 raise IdClashError(
                     f'{id} is in the names of two files, in a session that was looked at and in one that was '
-                    'not: which of them is indexed, only a run over all sessions can tell'
+                    'not, so which of them is indexed cannot be told: ',
+                    hint=SCAN_ALL,
                 )
 
     def refuse_heir(self, path: str) -> None:
@@ -125,8 +128,8 @@ class Splice:
         id = path.rpartition('.')[0][-36:]
         if self._seen is not None and is_uuid(id) and self._seen.add(bytes.fromhex(id.replace('-', ''))):
             raise IdClashError(
-                f'{escape(path)}: this file was left out as another one had its UUID, which is gone: a run '
-                'over all sessions looks at it'
+                f'{escape(path)}: this file was left out as another one had its UUID, which is gone: ',
+                hint=SCAN_ALL,
             )
 
 

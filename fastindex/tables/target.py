@@ -86,5 +86,6 @@ def _open_out(out: Path) -> OpenFolder:
         return OpenFolder.open(out)
     except OSError as error:
         raise PublishError(
-            f'{escape(out)}: there is no such folder for the tables ({error.strerror})'
+            f'{escape(out)}: the folder for the tables cannot be opened ({error.strerror}): make it first, '
+            'or name another one'
         ) from error

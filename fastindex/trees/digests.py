@@ -83,7 +83,8 @@ def check_algorithms(names: Collection[str] | bool) -> tuple[str, ...]:
     if isinstance(names, bool):
         return ('xxh128',) if names else ()
     if isinstance(names, str):
-        raise UsageError(f'hash={names!r} is a string: expected a collection, such as [{names!r}]')
+        known = names if names in ALGORITHMS else ALGORITHMS[0]
+        raise UsageError(f'hash={names!r} is a string: expected True, or a collection, such as [{known!r}]')
     if unknown := set(names).difference(ALGORITHMS):
         raise UsageError(f'unknown digest {", ".join(sorted(unknown))!r}: expected {" or ".join(ALGORITHMS)}')
     return tuple(name for name in ALGORITHMS if name in names)

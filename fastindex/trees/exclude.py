@@ -20,7 +20,7 @@ from fastindex.folders import open_file
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Tally
 from fastindex.system import flags as system_flags
-from fastindex.text import as_utf8, escape
+from fastindex.text import as_utf8, escape, to_size
 from fastindex.trees import Folder, Kind, ListsAhead, Tree
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 from fastindex.trees.part import FolderOver, PartTree, TreeOver
@@ -244,7 +244,7 @@ def read_ignore_file(root: str, *, follow_links: bool) -> tuple[str, ...]:
         why = 'a link, and links are not followed' if is_link and not follow_links else error.strerror
         raise UsageError(f'{escape(path)}: this file cannot be read ({why})') from error
     if len(data) > MAX_IGNORE_BYTES:
-        raise UsageError(f'{escape(path)}: expected {MAX_IGNORE_BYTES} bytes of patterns at most')
+        raise UsageError(f'{escape(path)}: expected {to_size(MAX_IGNORE_BYTES)} of patterns at most')
     data = as_utf8(data)
     if b'\0' in data:
         raise UsageError(f'{escape(path)}: expected text in UTF-8')

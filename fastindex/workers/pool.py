@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from fastindex.errors import UsageError, WorkerError
@@ -55,8 +56,8 @@ def check_workers(workers: int | None, executor: Executor | None = None, dask: D
         raise UsageError(
             hint='`dask` and `workers` exclude each other: the cluster has the workers that it has'
         )
-    if workers is not None and workers < 1:
-        raise UsageError(f'workers={workers}: expected 1 or more')
+    if workers is not None and not (isinstance(workers, Integral) and workers >= 1):
+        raise UsageError(f'workers={workers!r}: expected a whole number, 1 or more')
 
 
 def count_workers(workers: int | None, executor: Executor | None = None) -> int:

@@ -164,8 +164,8 @@ def test_a_warning_about_the_root_goes_to_stderr(make_tree, run):
         (['ROOT', '--workers', 'many'], 'expected a whole number'),
         (['ROOT', '--hash=sha1'], "unknown digest 'sha1': expected xxh128 or md5"),
         (['--hash', 'md5', 'ROOT'], 'named with =, as in --hash=md5'),
-        (['ROOT', '--namespace', 'mine'], 'invalid UUID'),
-        (['ROOT', '--out', '/nowhere'], 'no such folder for the tables'),
+        (['ROOT', '--namespace', 'mine'], "'mine': expected a UUID, as in 6f1d"),
+        (['ROOT', '--out', '/nowhere'], 'cannot be opened (No such file or directory): make it first'),
         (['ROOT', '--out', ''], 'expected a name'),
         ([''], 'expected a folder'),
         (['ROOT', '--hash='], 'expected xxh128 or md5'),
@@ -436,7 +436,7 @@ def test_verify_of_what_cannot_be_looked_into_exits_3(indexed, run):
     os.mkfifo(indexed / SESSION / 'new.file.npy')
     code, out, _ = run('verify', indexed, '--workers', 1)
     assert code == 3
-    assert '1 problem: paths that could not be looked into' in out
+    assert '1 problem: a path that could not be looked into' in out
     assert 'new.file.npy: not-a-regular-file' in out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from fastindex.commands import COMMANDS, make_parser
 from fastindex.commands.output import as_typed
+from fastindex.errors import UsageError
 from tests.support.patience import PATIENCE_SECONDS
 
 
@@ -46,6 +48,26 @@ def test_each_example_of_a_help_page_can_be_copied_as_it_stands(command, program
 def test_no_paragraph_of_a_help_page_has_a_short_line_in_it(command):
     text = make_parser(command).format_help()
     assert re.findall(r'^(?=\w)(?:(?!.*:$).{1,40})\n(?=\w)', text, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_an_option_without_its_value_says_which_and_what_for(command):
+    parser = make_parser(command)
+    options = {
+        name: action
+        for action in parser._actions
+        for name in action.option_strings
+        if name.startswith('--') and action.nargs != 0 and action.help != argparse.SUPPRESS
+    }
+    for name, action in options.items():
+        if name == '--hash' and action.nargs == '?':
+            continue
+        wanted = action.metavar if isinstance(action.metavar, str) else ' '.join(action.metavar or ())
+        if action.choices or action.nargs == argparse.REMAINDER or name.startswith('--no-'):
+            continue
+        with pytest.raises(UsageError) as caught:
+            parser.parse_args([*(['root'] if command != 'help' else []), name])
+        assert str(caught.value).startswith(f'{name}: expected {wanted} after it: {action.help[:20]}')
 
 
 def test_help_names_the_commands_before_the_options():

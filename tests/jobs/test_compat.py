@@ -375,3 +375,11 @@ def test_part_of_a_tree_has_the_rows_of_the_whole(make_tree, out, part):
     client = One(cache_dir=root, tables_dir=folders[0], mode='local')
     for eid in client.search():
         assert client.load_dataset(eid, 'a.b.npy', download_only=True).exists()
+
+
+def test_what_is_left_out_for_its_name_is_logged(make_tree, out, caplog):
+    root = make_tree({**TREE, 'UCL/s1/2024-01-01/001/a.b.npy': b'', 'flat/2024-1-2/001/a.b.npy': b''})
+    fastindex.make_parquet_db(root, out)
+    text = '\n'.join(record.getMessage() for record in caplog.records if record.levelname == 'WARNING')
+    assert 'Subjects is missing in UCL: what is below is not in the index' in text
+    assert '1 folder looks like a misnamed session and is left out: flat/2024-1-2' in text

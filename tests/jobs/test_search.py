@@ -342,6 +342,10 @@ def test_a_tree_elsewhere_is_where_paths_lead_and_the_client_looks(example_tree,
     [
         ({'subject': '['}, r"subject '\[': no regular expression \(unterminated"),
         ({'subject': ['(a', 'b']}, 'no regular expression'),
+        ({'subject': 7}, 'subject 7: expected text, a regular expression'),
+        ({'min_size_bytes': '10MB'}, "min_size_bytes '10MB': expected a whole number"),
+        ({'dataset': 'a'}, "unknown search term 'dataset': did you mean datasets. There are subject, lab"),
+        ({'zzz': 'a'}, "unknown search term 'zzz': There are subject, lab"),
         ({'datasets': ['a', '*']}, r"datasets '\*': no regular expression \(nothing to repeat"),
         ({'collection': '('}, 'no regular expression'),
         ({'date_range': '2019-02-30'}, "'2019-02-30': no such date; expected yyyy-mm-dd"),
@@ -358,7 +362,7 @@ def test_a_tree_elsewhere_is_where_paths_lead_and_the_client_looks(example_tree,
 )
 def test_a_value_that_makes_no_sense_is_wrong_usage(terms, says):
     with pytest.raises(UsageError, match=says):
-        Query(**terms)
+        Query.of_terms(terms)
 
 
 # Whoever wrote it

@@ -756,7 +756,7 @@ def test_severities_and_codes_are_left_out_as_asked(make_tree):
 @pytest.mark.parametrize(
     ('options', 'says'),
     [
-        ({'workers': 0}, 'workers=0: expected 1 or more'),
+        ({'workers': 0}, 'workers=0: expected a whole number, 1 or more'),
         ({'ignore': ['ALF999']}, "unknown code 'ALF999': expected one as ALF117"),
         ({'ignore': 'ALF301'}, 'is a string'),
         ({'min_severity': 'bad'}, "unknown severity 'bad': expected one of error, warning, info"),

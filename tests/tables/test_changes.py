@@ -97,7 +97,7 @@ def test_an_index_of_others_or_a_damaged_one_is_not_compared(root, build):
 
 def test_digests_that_are_lost_are_a_warning(root, build):
     def warnings(**options):
-        return [one for one in build(root, **options).warnings if 'misnamed' not in one]
+        return [one for one in build(root, **options).warnings if 'found by' not in one]
 
     assert warnings(hash=['md5', 'xxh128']) == []
     assert '=md5` ' in warnings(hash=['xxh128'])[0]

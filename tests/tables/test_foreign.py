@@ -101,7 +101,8 @@ def test_the_ways_on_are_named_as_far_as_they_lead_somewhere(root, folder, build
         'It was left as it is. To go on:\n'
         f'  `ids_from` {folder} replaces the tables and keeps what they know: ids, projects, tasks, qc\n'
         '  `out` DIR writes the index elsewhere\n'
-        '  `force` replaces the tables'
+        "  `force` replaces the tables, and keeps nothing of them: right for those of the client's own "
+        'builder, whose ids do not last'
     )
     no_table(root, folder)
     (folder / 'datasets.pqt').unlink()

@@ -89,8 +89,8 @@ def test_what_looks_like_a_session_and_is_none_is_a_warning_of_its_own(make_tree
     grow(root, {'s2/20240507/001/a.b.npy': b'', 'aggregates/Subjects/lab/2024-5-7/': None})
     (warning,) = build(root).warnings
     assert warning == (
-        '5 folders look like misnamed sessions '
-        '(4 left out: s1/2024-01-01/0002, s1/2024-02-30, s1/2024-5-7, …; '
-        f'1 that the client will not find: s1/2024-01-01/1): python -m fastindex validate {root}'
+        '4 folders look like misnamed sessions and are left out: s1/2024-01-01/0002, s1/2024-02-30, '
+        's1/2024-5-7, …; 1 folder is indexed, but not found by the client: s1/2024-01-01/1. '
+        f'See python -m fastindex validate {root}'
     )
-    assert 'warning: 5 folders look like misnamed sessions' in run(root, '--workers', 2)[2]
+    assert 'warning: 4 folders look like misnamed sessions' in run(root, '--workers', 2)[2]

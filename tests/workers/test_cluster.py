@@ -147,7 +147,7 @@ def release(root, **options):
 def test_each_job_refuses_workers_beside_a_cluster(root, job):
     with pytest.raises(UsageError, match='exclude each other'):
         job(root, dask='127.0.0.1:1', workers=2)
-    with pytest.raises(UsageError, match='workers=0: expected 1 or more'):
+    with pytest.raises(UsageError, match='workers=0: expected a whole number, 1 or more'):
         job(root, workers=0)
 
 

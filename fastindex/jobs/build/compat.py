@@ -12,6 +12,7 @@ from fastindex.errors import EmptyTreeError, UsageError, naming_shortage
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.build.scope import parse_only
+from fastindex.names.problems import head_problems
 from fastindex.tables.recipe import Recipe
 from fastindex.trees import Tree, open_tree
 from fastindex.trees.part import PartTree
@@ -79,8 +80,11 @@ def make_parquet_db(
         summary = build(_open_part(tree) if root.name == 'Subjects' else tree, options=options)
     except EmptyTreeError:
         summary = build(_open_part(tree), options=options._replace(allow_empty=True))
+    for warning in summary.warnings:
+        _logger.warning('%s', warning)
     if summary.problem_count:
-        _logger.warning('%d paths could not be indexed: %s', summary.problem_count, summary.problems_path)
+        head = head_problems(summary.problem_count, 'could not be indexed')
+        _logger.warning('%s: %s', head, summary.problems_path)
     if not (summary.sessions and summary.datasets):
         missing = 'datasets' if summary.sessions else 'sessions'
         warnings.warn(f'No {missing} found', RuntimeWarning, stacklevel=3)  # behind the decorator

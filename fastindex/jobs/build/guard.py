@@ -37,8 +37,8 @@ def refuse_to_lose(out: Path, report: Report) -> None:
         rows = TableFile(path, file).footer.num_rows
     if rows:
         raise EmptyTreeError(
-            f'{escape(report.tree.root)}: {report.sessions} sessions without a dataset. Is a disk not '
-            f'mounted? The index in {escape(out)} has datasets and still is there; ',
+            f'{escape(report.tree.root)}: {to_count(report.sessions, "session")} without a dataset. Is a '
+            f'disk not mounted? The index in {escape(out)} has datasets and still is there; ',
             hint='`allow_empty` replaces it',
         )
 
@@ -67,5 +67,5 @@ def refuse_losses(losses: Losses, before: Tables | KnownTables, report: Report) 
     lines += [f'problem: {problem}' for problem in report.problems[:3]]
     raise LossError(
         '\n  '.join([*lines, f'The index in {escape(folder)} is as it was; ']),
-        hint='`allow_removal` goes on without them (with `check` and `changes` FILE it lists them)',
+        hint='`allow_removal` goes on without them; with `check` and `changes` FILE too, it only lists them',
     )

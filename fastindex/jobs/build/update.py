@@ -32,7 +32,7 @@ from fastindex.tables.merge import iter_rows
 from fastindex.tables.publish import PROBLEMS, Stage, iter_problems
 from fastindex.tables.recipe import Recipe
 from fastindex.tables.reuse import FOLDERS, iter_folders
-from fastindex.tables.splice import Splice
+from fastindex.tables.splice import SCAN_ALL, Splice
 from fastindex.text import escape, is_utf8
 from fastindex.trees import STATE_FOLDER, Tree
 from fastindex.trees.part import is_below
@@ -184,7 +184,7 @@ def _can_carry(published: Published, recipe: Recipe, scope: Scope) -> bool:
         raise InvalidIndexError(
             f'{escape(published.folder)}: there is no index of fastindex that is whole, to take '
             'the other sessions from: ',
-            hint='leave `only` out once',
+            hint=SCAN_ALL,
         )
     before = Recipe.from_json(pair.facts)
     before = replace(before, trust=recipe.trust)  # which says nothing of rows
@@ -196,7 +196,7 @@ def _can_carry(published: Published, recipe: Recipe, scope: Scope) -> bool:
         raise UsageError(
             f'{escape(published.folder)}: this index was made in another way, and so are the rows '
             'that would be carried over: ',
-            hint=f'give {names} as for the index, or have all sessions scanned once',
+            hint=f'give {names} as for the index, or {SCAN_ALL}',
         )
     return True
 

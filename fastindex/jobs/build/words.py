@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fastindex.names.alf import EXPECTED, SkipReason
-from fastindex.names.problems import Doubt
+from fastindex.names.problems import Doubt, head_problems
 from fastindex.system import quote
 from fastindex.text import MAX_PROBLEMS, escape, to_count, to_size, to_text
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fastindex.jobs.build.summary import Summary
 
 __all__ = ['iter_doubts', 'iter_lines']
+
+_WHY_READ_AGAIN = {'recent': 'too new then to rely on their times'}
 
 
 def iter_lines(
@@ -49,7 +51,7 @@ def iter_lines(
         computed = summary.datasets - summary.datasets_carried - summary.digests_reused
         yield f'digests: {computed:,} computed, {summary.digests_reused:,} reused'
         if again := summary.read_again:
-            why = ', '.join(f'{count:,} {name}' for name, count in again.items())
+            why = ', '.join(f'{count:,} {_WHY_READ_AGAIN.get(name, name)}' for name, count in again.items())
             yield f'{sum(again.values()):,} read again: {why}'
     for kept in summary.ids_kept:
         yield (
@@ -71,7 +73,7 @@ def iter_lines(
         if to_list:
             yield f'  to list them: {to_list}'
     if summary.problem_count:
-        yield f'{to_count(summary.problem_count, "problem")}: paths that could not be indexed'
+        yield head_problems(summary.problem_count, 'could not be indexed')
         yield from (f'  {problem}' for problem in summary.problems[:MAX_PROBLEMS])
         if summary.problems_path:
             yield f'  all of them: {escape(summary.problems_path)}'
@@ -107,12 +109,13 @@ def iter_doubts(doubts: Mapping[Doubt, tuple[int, list[str]]], root: str) -> Ite
         names = ', '.join(map(escape, labs)) + ', …' * (count > len(labs))
         yield f'Subjects is missing in {names}: what is below is not in the index. See {advice}'
     parts = []
-    total = 0
-    for doubt in (Doubt.LEFT_OUT, Doubt.NOT_FOUND):
+    for doubt, one, many in (
+        (Doubt.LEFT_OUT, 'looks like a misnamed session and is', 'look like misnamed sessions and are'),
+        (Doubt.NOT_FOUND, 'is indexed, but not', 'are indexed, but not'),
+    ):
         if doubt in doubts:
             count, paths = doubts[doubt]
-            total += count
-            parts.append(f'{count:,} {doubt}: {", ".join(map(escape, paths))}{", …" * (count > len(paths))}')
-    if total:
-        look = 'looks like a misnamed session' if total == 1 else 'look like misnamed sessions'
-        yield f'{to_count(total, "folder")} {look} ({"; ".join(parts)}): {advice}'
+            names = ', '.join(map(escape, paths)) + ', …' * (count > len(paths))
+            parts.append(f'{to_count(count, "folder")} {one if count == 1 else many} {doubt}: {names}')
+    if parts:
+        yield f'{"; ".join(parts)}. See {advice}'

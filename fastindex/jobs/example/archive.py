@@ -16,6 +16,7 @@ from fastindex.errors import ExampleError
 from fastindex.files import new_folder
 from fastindex.jobs.example.example import ExampleSummary, check_free
 from fastindex.progress import open_bar
+from fastindex.text import to_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,9 +99,11 @@ def _download(url: str, file: IO[bytes], max_bytes: int, progress: bool) -> None
                 file.write(data)
                 bar.update(len(data))
                 if file.tell() > max_bytes:
-                    raise OSError(f'more than {max_bytes} bytes, raise the limit if you trust it')
+                    raise OSError(f'more than {to_size(max_bytes)}, which no example has')
         if file.tell() < length:
-            raise OSError(f'the connection broke after {file.tell()} of {length} bytes, try again')
+            raise OSError(
+                f'the connection broke after {to_size(file.tell())} of {to_size(length)}: try again'
+            )
 
 
 def _unpack(
@@ -136,8 +139,8 @@ def _judge_members(source: ZipFile, max_bytes: int) -> list[Member]:
             kept.append((info, parts))
     if (total := sum(info.file_size for info, _ in kept)) > max_bytes:
         largest = max((info for info, _ in kept), key=lambda info: info.file_size).orig_filename
-        what = f'holds {total} bytes, most of them in member {largest!r}'
-        raise ExampleError(f'{source.filename}: {what}: raise the limit of {max_bytes} if you trust it')
+        what = f'it would unpack to {to_size(total)}, most of it in {largest!r}'
+        raise ExampleError(f'{source.filename}: {what}: no example has more than {to_size(max_bytes)}')
     tops = {parts[0] for _, parts in kept}
     is_lab = any(parts[1:2] == ['Subjects'] for _, parts in kept)
     is_wrapped = len(tops) == 1 and not is_lab and any(len(parts) > 1 for _, parts in kept)
@@ -203,7 +206,9 @@ def _unpack_members(
                 while data := stream.read(2**20):
                     total += len(data)
                     if total > max_bytes:  # a header may lie
-                        raise ExampleError(f'{source.filename}: {member!r} goes beyond {max_bytes} bytes')
+                        raise ExampleError(
+                            f'{source.filename}: {member!r} unpacks to more than {to_size(max_bytes)}'
+                        )
                     file.write(data)
                     bar.update(len(data))
             if session := _SESSION.match(member):

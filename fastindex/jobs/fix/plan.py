@@ -203,7 +203,7 @@ class _Planner:
         if kind is None:
             raise _CannotFixError('it is not there any more')
         if max(len(name.encode()) for name in fix.split('/')) > MAX_NAME_BYTES:
-            raise _CannotFixError(f'the name would have more than {MAX_NAME_BYTES} bytes')
+            raise _CannotFixError(f'the name would have more than {MAX_NAME_BYTES:,} bytes')
         above, _, name = fix.rpartition('/')
         self._refuse_other_disks(path, kind, above)
         if above == path.rpartition('/')[0] and fold(name) == fold(to_text(path.rpartition('/')[2])):

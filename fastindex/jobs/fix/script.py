@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from fastindex.jobs.fix.plan import Fixes, Step
-from fastindex.text import escape
+from fastindex.text import escape, to_count
 
 __all__ = ['write_script', 'write_undo']
 
@@ -72,7 +72,7 @@ def write_undo(fixes: Fixes) -> Iterator[bytes]:
     """Write the script that takes back what was done of a plan; what was not is passed over."""
     yield from _write(
         fixes.root,
-        f'Takes back the names that {len(fixes.renames)} fixes have changed',
+        f'Takes {to_count(len(fixes.renames), "rename")} back',
         _backward(fixes.steps),
         after='run this again then',
         missing='return 0',

@@ -163,7 +163,7 @@ class Index:
             eid, lab, subject, date, number, task_protocol, projects, and path: the folder of the session,
             below the root.
         """
-        found = find_sessions(self.sessions, self.datasets, Query(**terms))
+        found = find_sessions(self.sessions, self.datasets, Query.of_terms(terms))
         return found.with_columns(self.session_paths(found).alias('path')).rename({'id': 'eid'})
 
     @naming_shortage()
@@ -175,7 +175,7 @@ class Index:
         polars.DataFrame
             The columns of `datasets` and of the sessions, and path: the file, below the root.
         """
-        frame = find_datasets(self, Query(**terms))
+        frame = find_datasets(self, Query.of_terms(terms))
         name = file_path() if self.recipe.uuid_filenames else pl.col('rel_path').cast(pl.String)
         path = pl.concat_str('session_path', name, separator='/').alias('path')
         return frame.with_columns(path).collect().drop('session_path')

@@ -12,12 +12,14 @@ the client does not do what it documents, this does: see `Query`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from datetime import datetime, time, timedelta
+from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from fastindex.errors import UsageError
 from fastindex.lazy import pl
@@ -113,6 +115,18 @@ class Query:
         _parse_days(self.date_range)
         _parse_numbers(self.number)
         _parse_qc(self.dataset_qc_lte)
+        if not isinstance(self.min_size_bytes, Integral | None):
+            raise UsageError(f'min_size_bytes {self.min_size_bytes!r}: expected a whole number')
+
+    @classmethod
+    def of_terms(cls, terms: Mapping[str, Any]) -> Self:
+        """Make a query of terms by their names. Raises UsageError if there is no such term."""
+        names = [field.name for field in fields(cls)]
+        for name in sorted(terms.keys() - set(names)):
+            near = get_close_matches(name, names, 1)
+            did_you = f': did you mean {near[0]}?' if near else ':'
+            raise UsageError(f'unknown search term {name!r}{did_you} There are {", ".join(names)}')
+        return cls(**terms)
 
     @property
     def asks_for_datasets(self) -> bool:
@@ -301,6 +315,8 @@ def _compile_each(name: str, patterns: Patterns | None) -> list[re.Pattern[str]]
 def _compile(name: str, pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
+    except TypeError:
+        raise UsageError(f'{name} {pattern!r}: expected text, a regular expression') from None
     except (re.error, RecursionError, OverflowError) as error:
         raise UsageError(
             f'{name} {pattern!r}: no regular expression ({error}); a \\ makes a character ordinary'

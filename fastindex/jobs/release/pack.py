@@ -163,7 +163,9 @@ class SteadyFile:
         if not S_ISREG(before.st_mode):
             raise ReleaseError(f'{escape(path)}: this is no regular file')
         if expected is not None and expected.size_bytes != before.st_size:
-            self._refuse(f'{before.st_size} bytes, and {expected.size_bytes} when it was indexed')
+            self._refuse(
+                f'it has {before.st_size:,} bytes, and had {expected.size_bytes:,} when it was indexed'
+            )
 
     def read(self, buffer: memoryview) -> memoryview:
         """Read the whole file, which is smaller than the buffer."""

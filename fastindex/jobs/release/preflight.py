@@ -181,8 +181,8 @@ def _choose_recipe(
     ways = {replace(recipe, algorithms=()) for recipe in found}
     if len(ways) != 1:
         raise UsageError(
-            f'{shown}: the tables are damaged, and how this index was made cannot be told: expected that '
-            f'python -m fastindex ROOT, with its options, makes it again. ',
+            f'{shown}: the tables are damaged, and how this index was made cannot be told: make it again '
+            'by python -m fastindex ROOT, with the options that it had. ',
             hint=ELSEWHERE,
         )
     [known] = ways
@@ -195,7 +195,8 @@ def _choose_recipe(
     if wanted != known:
         how = _explain_change(known, wanted)
         raise UsageError(
-            f'{shown}: a release would make another index of this one: ', hint=f'{how}. {ELSEWHERE}'
+            f'{shown}: the index there was made otherwise than this release asks for: ',
+            hint=f'{how}. {ELSEWHERE}',
         )
     algorithms = {DIGEST, *chain.from_iterable(recipe.algorithms for recipe in found)}
     return replace(known, algorithms=tuple(name for name in ALGORITHMS if name in algorithms))
@@ -258,8 +259,8 @@ def count_findings(
     if links and follow_symlinks is None and recipe.follow_symlinks:
         raise FindingsError(
             f'{escape(tree.root)}: {to_count(links, "link")}, the first: {escape(first[LINK_CODE].path)}\n',
-            hint='`follow_symlinks` releases what they lead to, `follow_symlinks=False` leaves them out '
-            '(of an index with what they lead to: with `index` DIR, an empty folder)',
+            hint='`follow_symlinks` releases what they lead to; `follow_symlinks=False` leaves them out, and '
+            'needs `index` DIR too, an empty folder, if the index that is there has what they lead to',
         )
     return dict(counts)
 

@@ -23,7 +23,8 @@ def iter_lines(done: Release, *, root: str, folder: str) -> Iterator[str]:
     """
     is_dry = done.archives[0].sha256 is None
     verb = 'would release' if is_dry else 'released'
-    yield f'{verb} {escape(root)} as {escape(done.name)}:'
+    name = f', by the name of {escape(done.name)}' * (done.name != os.path.basename(done.root))
+    yield f'{verb} {escape(root)}{name}:'
     subjects = to_subjects(done.subjects, done.labs)
     yield (
         f'  {to_count(done.sessions, "session")} of {subjects}, {done.first_date} to '

@@ -10,7 +10,14 @@ from fastindex.errors import InvalidIndexError, UsageError, naming_shortage
 from fastindex.records import Record
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import TABLES
-from fastindex.tables.previous import KeptIndex, iter_kept, link_files, look_at_index, path_of_kept
+from fastindex.tables.previous import (
+    KeptIndex,
+    count_kept,
+    iter_kept,
+    link_files,
+    look_at_index,
+    path_of_kept,
+)
 from fastindex.tables.publish import EXTRAS, Stage
 from fastindex.tables.target import open_target
 from fastindex.text import escape, to_count, to_text
@@ -110,7 +117,9 @@ def _swap(stage: Stage, folder: Path, number: int) -> None:
     """Let the index that is there and one that is kept change places."""
     source = path_of_kept(folder, number)
     if not source.is_dir():
-        raise InvalidIndexError(f'{escape(source)}: no index that was replaced is kept there')
+        there = count_kept(stage.state)
+        which = f'the numbers are 1 to {there}' if there > 1 else 'only number 1 is' if there else 'none is'
+        raise InvalidIndexError(f'{escape(folder)}: no replaced index of number {number} is kept: {which}')
     check_pair(source, below=folder)
     with stage.open():
         with stage.state.enter(source.name) as kept:

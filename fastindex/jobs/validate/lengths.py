@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from fastindex.jobs.validate.npy import BadHeaderError, read_shape
 from fastindex.lazy import pa, pq
 from fastindex.names.alf import list_old_revisions, parse_dataset_name, split_revision
+from fastindex.text import to_count
 
 __all__ = ['OddShapeError', 'compare_lengths', 'read_length']
 
@@ -70,4 +71,7 @@ def compare_lengths(found: Sequence[tuple[str, int]]) -> Iterator[tuple[int, str
             usual = max(counts, key=lambda length: (counts[length], length))
             for position, length in together:
                 if length not in (1, usual):
-                    yield position, f'{length:,} rows, where others of the object {object!r} have {usual:,}'
+                    yield (
+                        position,
+                        f'{to_count(length, "row")}, where others of the object {object!r} have {usual:,}',
+                    )
