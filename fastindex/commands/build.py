@@ -370,6 +370,7 @@ def _to_json(summary: Summary) -> dict[str, Any]:
         'ids_kept': [kept.to_dict() for kept in summary.ids_kept],
         'info_offered': summary.info_offered,
         'info_overruled': summary.info_overruled,
+        'known_again': dict(summary.known_again),
         **{f'{name}_path': path and to_text(path) for name, path in paths.items()},
     }
 

@@ -70,8 +70,6 @@ class Carrier:
         self._uuid_filenames = uuid_filenames
         self.sources = sources
         self.own = own
-        self.found = bytearray(0 if own is None else own.sessions.num_rows)
-        """Of each session of it whether it is there."""
         self._used: Counter[str] = Counter()  # values of it that are in the new rows, by their columns
         self.outcomes = outcomes
         self._namespace = namespace
@@ -88,6 +86,8 @@ class Carrier:
             _list_fields(sources, 'datasets', ('rel_path', 'id', 'default_revision', *DATASET_VALUES)),
         )
         """The further columns of sessions.pqt, and those of datasets.pqt."""
+        self.known_again: Counter[str] = Counter()
+        """Values of indexes that were replaced, of what the published one does not have, by their columns."""
         self.replaced: Counter[str] = Counter()
         """Values of the published index in whose place are those of another source, by their columns."""
 
@@ -102,7 +102,7 @@ class Carrier:
         carried: sessions and datasets of the published index that nobody has looked at
         """
         for source, counts in zip(self.sources, self._counts, strict=True):
-            if source.with_ids:
+            if source.with_ids and not source.is_kept:
                 known = 0 if source.datasets is None else source.datasets.num_rows
                 sessions, datasets = map(add, counts, carried if source is self.own else (0, 0))
                 yield KeptIds(os.fspath(source.path), sessions, source.sessions.num_rows, datasets, known)
@@ -170,10 +170,10 @@ class Carrier:
             rows = pa.array([source.row_of.get(owner) for owner in owners], pa.int64())
             if source.with_ids:
                 self._counts[number][0] += _count_equal(source.sessions['id'].take(rows), sessions['id'])
+            if source.is_kept:
+                self.known_again += self._count_values(source.sessions.take(rows), 0)
             if source is self.own:
                 own = source.sessions.take(rows)
-                for row in rows.drop_null().to_pylist():
-                    self.found[row] = True
             found.append((source.sessions, rows))
         filled = self._set(sessions, found, SESSION_VALUES, self.fields[0])
         self._note(own, filled, 0)
@@ -197,6 +197,8 @@ class Carrier:
             rows = pc.index_in(keys, value_set=known['eid'].combine_chunks())
             if source.with_ids:
                 self._counts[number][1] += _count_equal(known['id'].take(rows), datasets['id'])
+            if source.is_kept:
+                self.known_again += self._count_values(known.drop_columns(['eid']).take(rows), 1)
             if source is self.own:
                 own = known.drop_columns(['eid']).take(rows)
             found.append((known, rows))

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, Self
 
 from fastindex.errors import UsageError
 from fastindex.lazy import pc
+from fastindex.names.alf import SessionParts
 from fastindex.tables.changes import OwnedRows, RangeChanges
 from fastindex.tables.check import Tables
 from fastindex.tables.recipe import Recipe
@@ -134,14 +135,12 @@ class Losses:
         )
 
     @classmethod
-    def of_known(cls, known: KnownTables, found: Sequence[int]) -> Self:
-        """Count what goes of tables in any order.
-
-        found: of each of their sessions whether it is there
-        """
+    def of_known(cls, known: KnownTables, found: Iterable[SessionParts]) -> Self:
+        """Count what goes of tables in any order; `found` are all sessions that are there."""
         losses = cls()
-        for (eid, path), is_there in zip(_iter_known(known), found, strict=True):
-            if not is_there:
+        left = set(map(known.find, found))
+        for eid, path in _iter_known(known):
+            if eid not in left:
                 losses._sessions[path] += 1
                 losses._datasets[path] += known.spans.get(eid, (0, 0))[1]
                 losses._losing_sessions += 1

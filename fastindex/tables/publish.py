@@ -118,8 +118,8 @@ class Stage:
             if S_ISLNK(info.st_mode) and name in TABLES and not self._force:
                 raise PublishError(
                     f'{path}: this is a link to {escape(target.read_link(name))}, expected a file: ',
-                    hint='remove it, or let `force` put a file in the place of the link; `out` DIR writes '
-                    'the index elsewhere',
+                    hint='remove it, or let `force` put a file in the place of the link (with `ids_from` and '
+                    'this folder the index keeps what it knows); `out` DIR writes the index elsewhere',
                 )
             if S_ISDIR(info.st_mode):
                 raise PublishError(f'{path}: a folder is in the way of a file: move it')

@@ -20,6 +20,7 @@ from fastindex.names.ids import NAMESPACE, eid
 from fastindex.tables.check import check_datasets, check_sessions, open_tables, refusing_damage
 from fastindex.tables.columns import check_columns
 from fastindex.tables.file import TableFile, open_table
+from fastindex.tables.foreign import read_edited
 from fastindex.tables.paths import SESSION_COLUMNS, to_file_paths, write_paths
 from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
@@ -70,6 +71,8 @@ class KnownTables:
     below: a folder from which on no link is followed. See `fastindex.tables.file.open_table`.
     uuid_filenames: whether the run takes the ids out of the names of files. Where only these tables do, a
         dataset of theirs is known by the name of its file, as the run has that in its rel_paths
+    recipe: how they were made, where they do not say so
+    is_kept: whether they are an index that was replaced, and is kept
     """
 
     def __init__(
@@ -80,11 +83,15 @@ class KnownTables:
         namespace: UUID = NAMESPACE,
         below: Path | None = None,
         uuid_filenames: bool = False,
+        recipe: Recipe | None = None,
+        is_kept: bool = False,
     ) -> None:
         self.path = path
+        self.is_kept = is_kept
         self.with_ids = with_ids
         with ExitStack() as stack, refusing_damage(path):
-            sessions, datasets, self.recipe = _open(path, stack, below)
+            sessions, datasets, made = _open(path, stack, below)
+            self.recipe = made or recipe or Recipe()
             self.sessions = _read_sessions(sessions)
             self.row_of = {eid: row for row, eid in enumerate(self.sessions['id'].to_pylist())}
             self.eids = _find_eids(self.sessions, namespace)
@@ -113,17 +120,49 @@ class KnownTables:
         """Find the eid of a session; where one side knows no lab, by subject, date and number."""
         return find_by_parts(self.eids, parts)
 
+    def drop_known(self, other: KnownTables) -> None:
+        """Forget what other tables know, by names or ids, and columns that have another type there."""
+        ids, names = (self.sessions['id'], pa.array(self._name_sessions(), pa.string()))
+        is_gone = _none_of(
+            (names, pa.array(other._name_sessions(), pa.string())), (ids, other.sessions['id'])
+        )
+        if self.datasets is not None and self.spans and other.datasets is not None:
+            pairs = [(self._name_datasets(), other._name_datasets())]
+            if self.with_ids and other.with_ids:
+                pairs.append((self.datasets['id'], other.datasets['id']))
+            owners = self._spread(list(self.spans)).dictionary_encode()
+            rows = self.datasets.append_column('eid', owners).filter(_none_of(*pairs))
+            self.datasets, self.spans = _sort(_without_others(rows, other.datasets, datasets_schema()))
+        self.eids = {
+            parts: eid
+            for parts, eid in self.eids.items()
+            if eid not in other.row_of or other.eids.get(parts) == eid
+        }
+        self.sessions = _without_others(self.sessions.filter(is_gone), other.sessions, sessions_schema())
+        self.row_of = {eid: row for row, eid in enumerate(self.sessions['id'].to_pylist())}
+
+    def _name_sessions(self) -> list[str]:
+        columns = (self.sessions[name].to_pylist() for name in ('subject', 'date', 'number'))
+        return [f'{subject}/{date}/{number:03}' for subject, date, number in zip(*columns, strict=True)]
+
+    def _name_datasets(self) -> pa.Array:
+        """Name the datasets; null is of no session."""
+        assert self.datasets is not None  # noqa: S101 - for the type checker
+        names = self._name_sessions()
+        each = self._spread([names[self.row_of[eid]] if eid in self.row_of else None for eid in self.spans])
+        rel_paths = self.datasets['rel_path'].combine_chunks().cast(pa.string())
+        return pc.binary_join_element_wise(each, rel_paths, '/')
+
+    def _spread(self, values: Sequence[str | None]) -> pa.Array:
+        """Spread values of the sessions with datasets over these."""
+        ends = pa.array([start + count for start, count in self.spans.values()], pa.int32())
+        return pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, pa.array(values, pa.string())))
+
     def iter_named(self) -> Iterator[tuple[pa.Array, pa.Array]]:
         """Iterate over the ids and the names of all sessions, then of all datasets; null is no session's."""
-        columns = (self.sessions[name].to_pylist() for name in ('subject', 'date', 'number'))
-        names = [f'{subject}/{date}/{number:03}' for subject, date, number in zip(*columns, strict=True)]
-        yield self.sessions['id'].combine_chunks(), pa.array(names, pa.string())
+        yield self.sessions['id'].combine_chunks(), pa.array(self._name_sessions(), pa.string())
         if self.datasets is not None and self.spans:
-            owners = [names[self.row_of[eid]] if eid in self.row_of else None for eid in self.spans]
-            ends = pa.array([start + count for start, count in self.spans.values()], pa.int32())
-            each = pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, pa.array(owners, pa.string())))
-            rel_paths = self.datasets['rel_path'].combine_chunks().cast(pa.string())
-            yield self.datasets['id'].combine_chunks(), pc.binary_join_element_wise(each, rel_paths, '/')
+            yield self.datasets['id'].combine_chunks(), self._name_datasets()
 
     def slice(self, eid: str) -> pa.Table | None:
         """Get the datasets of a session: `rel_path`, `default_revision`, maybe `id`, and values."""
@@ -131,23 +170,38 @@ class KnownTables:
         return None if span is None or self.datasets is None else self.datasets.slice(*span)
 
 
-def _open(path: Path, stack: ExitStack, below: Path | None) -> tuple[TableFile, TableFile | None, Recipe]:
-    """Open the tables, and check all rows that are read; tell how they were made."""
+def _open(
+    path: Path, stack: ExitStack, below: Path | None
+) -> tuple[TableFile, TableFile | None, Recipe | None]:
+    """Open the tables, and check all rows that are read; tell how they were made, if they do."""
     if not path.is_file():
         tables = stack.enter_context(open_tables(path, below=below))
         tables.check_rows()
-        return tables.sessions, tables.datasets, tables.recipe
-    table = TableFile(path, stack.enter_context(open_table(path)))
+        recipe = tables.recipe if tables.generation is not None else read_edited(path)
+        return tables.sessions, tables.datasets, recipe
+    table = TableFile(path, stack.enter_context(open_table(path, below=below)))
     if 'rel_path' not in table.schema.names:
         check_columns(table, 'sessions.pqt')
         check_sessions(table)
-        return table, None, Recipe()
+        return table, None, None
     check_columns(table, 'datasets.pqt')
     sessions_path = path.parent / 'sessions.pqt'
     sessions = TableFile(sessions_path, stack.enter_context(open_table(sessions_path)))
     check_columns(sessions, 'sessions.pqt')
     check_datasets(table, check_sessions(sessions))
     return sessions, table, Recipe.from_json(table.facts)
+
+
+def _none_of(*pairs: tuple[pa.Array, pa.Array]) -> pa.Array:
+    """Tell of rows whether none of their values is among those of the others."""
+    found = [pc.is_in(values, value_set=others) for values, others in pairs]
+    return pc.invert(pc.or_(found[0], found[-1]))
+
+
+def _without_others(rows: pa.Table, other: pa.Table, ours: pa.Schema) -> pa.Table:
+    """Drop the columns that are of another type in another table, but for those of every index."""
+    types = {field.name: field.type for field in other.schema if field.name not in ours.names}
+    return rows.select([one.name for one in rows.schema if types.get(one.name, one.type) == one.type])
 
 
 def _read(table: TableFile, columns: Sequence[str], repeated: Sequence[str] = ()) -> pa.Table:

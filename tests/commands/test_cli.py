@@ -85,6 +85,7 @@ def test_json_is_one_object_with_the_summary(make_tree, run):
         'ids_kept': [],
         'info_offered': 0,
         'info_overruled': 0,
+        'known_again': {},
         'sessions_path': f'{root}/sessions.pqt',
         'datasets_path': f'{root}/datasets.pqt',
         'problems_path': f'{root}/.fastindex/problems.jsonl',

@@ -13,6 +13,7 @@ import fastindex
 from fastindex.trees import fingerprints
 from tests.support.strangers import of_a_database
 from tests.support.tables import read
+from tests.support.trees import grow
 
 pytestmark = [
     pytest.mark.usefixtures('fixed_date'),
@@ -119,3 +120,108 @@ def test_no_file_is_read_again_as_its_session_has_a_number_of_one_digit(root, ru
         code, out, _ = run(root, '--workers', 1, *words)
         assert (code, 'digests: 0 computed, 8 reused' in out) == (0, True), words
     assert fastindex.open(root).recipe.ids_from is False
+
+
+NEW = f'lab/Subjects/s9/2024-01-01/001/n.n.{UUID(int=99, version=4)}.npy'
+WAYS = {
+    'plain': [],
+    'names': ['--uuid-filenames'],
+    'digests and known revisions': ['--hash', '--default-revision', 'known'],
+    'another namespace': ['--namespace', 'c1d61b47-7a9d-4b8e-9b8e-6f6a3f0a2d11'],
+    'ids of others': ['--ids-from'],
+}
+
+
+def rows_of(root):
+    return {name: {row['id']: row for row in read(root, name)} for name in ('sessions', 'datasets')}
+
+
+GONE = [SESSIONS[0], 'lab/Subjects/s1', next(iter(TREE))]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ('way', 'gone', 'is_saved'),
+    [(way, gone, (i + j) % 2 == 0) for i, way in enumerate(WAYS) for j, gone in enumerate(GONE)],
+)
+def test_what_was_not_there_for_a_run_is_known_again_when_it_is_back(
+    root, run, alyx, tmp_path, way, gone, is_saved
+):
+    words = [*WAYS[way], *([alyx] if 'ids' in way else [])]
+    assert run(root, '--workers', 1, *words)[0] == 0
+    edit(root, judge('FAIL', ''))
+    edit(root, lambda sessions, datasets: (sessions.assign(projects='ours', cost=1.0), datasets))
+    if not is_saved:  # the run after is the first one that finds what people have said
+        assert run(root, '--workers', 1)[0] == 0
+    before = rows_of(root)
+    (root / gone).rename(tmp_path / 'elsewhere')
+    code, _, err = run(root, '--workers', 1)
+    assert (code, 'the index before knew what this one does not: ' in err) == (0, True)
+    for more in ([], ['--check'], ['--new'], ['--quick']):  # which change no row, and so nothing that is kept
+        assert run(root, '--workers', 1, *more)[0] in (0, 1)
+    (tmp_path / 'elsewhere').rename(root / gone)
+    grow(root, {NEW: b'new'})
+    code, out, err = run(root, '--workers', 1)
+    assert (code, err, 'known again, of what was not there at the last run: ' in out) == (0, '', True)
+    after = rows_of(root)
+    for name in before:
+        for id, row in before[name].items():
+            same = {key for key in row if key not in ('hash', 'xxh128') or row[key] is not None}
+            assert {key: after[name][id][key] for key in same} == {key: row[key] for key in same}
+    code, out, err = run(root, '--workers', 1)
+    assert (code, err, 'known again' in out, rows_of(root)) == (0, '', False, after)
+
+
+def test_what_people_took_back_is_not_known_again(root, run):
+    assert run(root, '--workers', 1)[0] == 0
+    edit(root, judge('FAIL'))
+    grow(root, {NEW: b'new'})
+    assert run(root, '--workers', 1)[0] == 0
+    edit(root, judge('NOT_SET'))
+    (root / NEW).unlink()
+    for _ in range(2):
+        assert run(root, '--workers', 1)[0] == 0
+        assert qc_of(root) == {'NOT_SET'}
+        grow(root, {NEW: b'new'})
+
+
+def test_what_is_back_is_known_again_where_names_lose_their_ids_and_columns_have_other_types(root, run):
+    assert run(root, '--workers', 1, '--uuid-filenames')[0] == 0
+    edit(root, judge('FAIL', ''))
+    edit(root, lambda sessions, datasets: (sessions.assign(cost=1.0), datasets))
+    assert run(root, '--workers', 1)[0] == 0
+    (root / SESSIONS[0]).rename(root.parent / 'elsewhere')
+    assert run(root, '--workers', 1)[0] == 0
+    (root.parent / 'elsewhere').rename(root / SESSIONS[0])
+    edit(root, lambda sessions, datasets: (sessions.assign(cost='much'), datasets))
+    assert run(root, '--workers', 1, '--no-uuid-filenames')[::2] == (0, '')
+    assert qc_of(root, '') == {'FAIL'}
+    assert {row['cost'] for row in read(root, 'sessions')} == {'much', None}
+
+
+def test_tables_of_others_that_were_replaced_know_nothing_again(root, run, alyx):
+    for name in ('sessions.pqt', 'datasets.pqt'):
+        shutil.copy(alyx / name, root / name)
+    (root / SESSIONS[0]).rename(root.parent / 'elsewhere')
+    assert run(root, '--workers', 1, '--force')[0] == 0
+    (root.parent / 'elsewhere').rename(root / SESSIONS[0])
+    assert run(root, '--workers', 1)[::2] == (0, '')
+    assert (qc_of(root), {row['projects'] for row in read(root, 'sessions')}) == ({'NOT_SET'}, {''})
+
+
+@pytest.mark.parametrize('damaged', ['datasets.pqt', 'sessions.pqt'])
+def test_a_great_loss_is_asked_about_beside_a_damaged_index(root, run, damaged):
+    assert run(root, '--workers', 1)[0] == 0
+    grow(root, {NEW: b'new', NEW.replace('lab', 'small', 1): b'new'})
+    assert run(root, '--workers', 1)[0] == 0
+    data = (root / damaged).read_bytes()[:-100]
+    (root / damaged).write_bytes(data)
+    for path in root.glob('lab/*/*'):
+        shutil.rmtree(path)
+    for more in ([], ['--check'], ['--hash']):
+        code, _, err = run(root, '--workers', 1, *more)
+        sessions = 5 if damaged == 'datasets.pqt' else 4  # of the one that it replaced
+        assert (code, f'missing: lab, all of {sessions} sessions\n' in err) == (2, True), err
+        assert (root / damaged).read_bytes() == data
+    assert run(root, '--workers', 1, '--allow-removal')[0] == 0
+    assert len(read(root, 'sessions')) == 1

@@ -24,8 +24,9 @@ from fastindex.pipeline.discover import Discovery
 from fastindex.tables.carry import Carrier
 from fastindex.tables.check import Pair, Published
 from fastindex.tables.file import AGAIN
-from fastindex.tables.foreign import read_edited, read_kept
+from fastindex.tables.foreign import read_edited, read_kept, read_recipes
 from fastindex.tables.paths import join
+from fastindex.tables.previous import iter_kept
 from fastindex.tables.recipe import REVISIONS, Recipe
 from fastindex.tables.sources import SESSION_VALUES, KnownTables
 from fastindex.text import escape
@@ -56,9 +57,15 @@ class AdoptedIds:
         """Open tables by their folders or files. See `fastindex.tables.sources.KnownTables`."""
         return cls([KnownTables(path, namespace=UUID(bytes=namespace)) for path in paths], namespace)
 
+    @classmethod
+    def open_own(cls, folder: Path, namespace: bytes) -> Self:
+        """Open the published index in a folder, and those that are kept of what it has not."""
+        own = KnownTables(folder, namespace=UUID(bytes=namespace))
+        return cls([own, *_iter_kept(own)], namespace)
+
     def is_of_others(self, folder: Path) -> bool:
         """Tell whether there are other tables than those in a folder."""
-        return any(source.path.resolve() != folder.resolve() for source in self.sources)
+        return any(not one.is_kept and one.path.resolve() != folder.resolve() for one in self.sources)
 
     def weigh(self, key: bytes) -> int:
         """Count the datasets of a session that are known."""
@@ -133,6 +140,7 @@ class AdoptedIds:
 def open_carrier(published: Published | None, options: Options) -> Carrier | None:
     """Open what fills rows with what is known of them; None where nothing is."""
     sources = [] if options.adopted is None else [*options.adopted.sources]
+    own = None
     if published is not None and published.is_there and options.carries:
         folder = os.path.realpath(published.folder)
         if folder not in {os.path.realpath(source.path) for source in sources} and _knows(published, options):
@@ -140,11 +148,12 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
             with suppress(InvalidIndexError) if options.forgets or sources else remembering():
                 where, has_uuids = published.folder, options.recipe.uuid_filenames
                 sources.append(KnownTables(where, with_ids=False, below=where, uuid_filenames=has_uuids))
-    own = None
     for source in sources:
         if published is not None and source.path.resolve() == published.folder.resolve():
             source.drop(_told_by_files(published))
             own = source
+    if own is not None and not any(source.is_kept for source in sources):
+        sources += _iter_kept(own, uuid_filenames=options.recipe.uuid_filenames)
     if not sources and options.outcomes is None:
         return None
     recipe = options.recipe
@@ -163,7 +172,45 @@ def _knows(published: Published, options: Options) -> bool:
     pair = published.pair
     if isinstance(pair, Pair) and pair.generation is None:
         return read_edited(published.folder) is not None
-    return bool(read_kept(published.folder)) or options.recipe.default_revision != REVISIONS[0]
+    if read_kept(published.folder) or options.recipe.default_revision != REVISIONS[0]:
+        return True
+    return isinstance(pair, Pair) and any(_may_know(Path(kept.path)) for kept in iter_kept(published.folder))
+
+
+def _may_know(folder: Path) -> bool:
+    """Tell whether an index that is kept, maybe one over which the client has written, may know something."""
+    recipes = read_recipes(folder, follow_links=False)
+    return bool(read_kept(folder)) or not recipes or any(recipe.ids_from for recipe in recipes)
+
+
+def _iter_kept(own: KnownTables, *, uuid_filenames: bool = False) -> Iterator[KnownTables]:
+    """Iterate over the indexes that were replaced, with what they know and the published one has not.
+
+    What was not there for a while, as a disk that was not mounted, is known again when it is back.
+    """
+    before = [own]
+    for kept in iter_kept(own.path):
+        with suppress(InvalidIndexError, IdClashError):
+            if not _may_know(Path(kept.path)):
+                continue
+            known = KnownTables(
+                Path(kept.path),
+                with_ids=own.with_ids,
+                namespace=own.recipe.namespace,
+                below=own.path,
+                uuid_filenames=uuid_filenames,
+                recipe=own.recipe,
+                is_kept=True,
+            )
+            if kept.generation is None and own.row_of.keys().isdisjoint(known.row_of):
+                continue  # tables of another program, which were replaced
+            if kept.generation is not None and known.recipe.session_info:
+                known.drop(set(SESSION_VALUES) - read_kept(known.path))  # which the files tell again
+            for one in before:
+                known.drop_known(one)
+            before.append(known)
+            if known.row_of or known.spans:
+                yield known
 
 
 @contextmanager

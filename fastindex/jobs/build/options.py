@@ -112,7 +112,9 @@ def adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe, folder: Path
     from fastindex.jobs.build.adopt import AdoptedIds, remembering
 
     with nullcontext() if tables else remembering():
-        return AdoptedIds.open(map(Path, tables or [folder]), recipe.namespace.bytes)
+        if not tables:
+            return AdoptedIds.open_own(folder, recipe.namespace.bytes)
+        return AdoptedIds.open(map(Path, tables), recipe.namespace.bytes)
 
 
 def check_lab(found: Discovery, identity: Identity, lab: str) -> None:

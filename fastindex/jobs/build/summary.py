@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from fastindex.errors import InvalidIndexError
-from fastindex.jobs.build.guard import refuse_losses
+from fastindex.jobs.build.guard import refuse_in_doubt, refuse_losses
 from fastindex.jobs.build.options import Options
 from fastindex.jobs.build.words import iter_doubts, iter_lines
 from fastindex.lazy import pa
@@ -115,6 +115,9 @@ class Summary(Record):
         Sessions whose own files would fill in projects or tasks, as nobody has said whether they are to.
     info_overruled
         Sessions whose projects or tasks are other ones than their files say, by people or other tables.
+    known_again
+        What indexes that were replaced knew of sessions and datasets that the one before did not have, as
+        they were not there: how many values, by their columns.
     """
 
     root: str
@@ -140,6 +143,7 @@ class Summary(Record):
     read_again: Mapping[str, int] = MappingProxyType({})
     info_offered: int = 0
     info_overruled: int = 0
+    known_again: Mapping[str, int] = MappingProxyType({})
 
     def at(self, url: str) -> Self:
         """Get it with the tables in a bucket."""
@@ -270,8 +274,7 @@ class Report:
                 if self.carried.sessions:
                     raise  # its rows are among those of the new one
                 self.unreadable = str(error).removesuffix(f'. {AGAIN}')
-                if self.carrier is not None and (own := self.carrier.own) is not None:
-                    refuse_losses(Losses.of_known(own, self.carrier.found), own, self)
+                refuse_in_doubt(published.folder, stage, self)
                 return
             if recipe.algorithms:  # else none at all are meant
                 self.lost_digests = sorted(set(tables.recipe.algorithms) - set(recipe.algorithms))
@@ -283,7 +286,7 @@ class Report:
                 self.options.on_change,
                 losses.add,
             )
-            refuse_losses(losses, tables, self)
+            refuse_losses(losses, tables, self, published.folder)
             columns: list[str] = []
             if not any(counts.values()) and None is not tables.generation != generation:
                 columns = list_columns(tables, stage.path, below=stage.out.path, among=self.looked_at)
@@ -386,6 +389,7 @@ class Report:
             ids_kept=self._list_kept(),
             info_offered=self.info_offered,
             info_overruled=0 if self.carrier is None else self.carrier.overruled,
+            known_again={} if self.carrier is None else dict(sorted((+self.carrier.known_again).items())),
             read_again={name: self.read_again[name] for name in (*FIELDS, RECENT) if name in self.read_again},
         )
 

@@ -59,6 +59,9 @@ def iter_lines(
             f'{kept.datasets:,} of {to_count(kept.datasets_known, "dataset")} '
             f'of {escape(to_text(kept.tables))}'
         )
+    if summary.known_again:
+        values = ', '.join(f'{name} of {count:,}' for name, count in summary.known_again.items())
+        yield f'known again, of what was not there at the last run: {values}'
     if summary.info_overruled:
         sessions = to_count(summary.info_overruled, 'session')
         yield f'projects or tasks of {sessions} are kept as they are known, though their files say other ones'
