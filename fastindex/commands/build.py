@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastindex._version import __version__
 from fastindex.commands.options import Parser, list_commands, parse_duration, positive, prepare, share
-from fastindex.commands.output import (
-    after_work,
-    beside,
-    complain,
-    print_json,
-    show,
-    to_json,
-    with_flags,
-)
+from fastindex.commands.output import after_work, beside, complain, print_json, show, to_json, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, OutputError, UsageError
 from fastindex.files import open_output
 from fastindex.names.problems import Skip
@@ -64,7 +56,8 @@ def make_parser() -> argparse.ArgumentParser:
         '',
         '[build] ROOT [options]',
         'Index the ONE sessions below ROOT: write sessions.pqt and datasets.pqt, which the ONE client opens. '
-        'Running it again is the update: an index that is there goes on as it was made.',
+        'Running it again is the update: an index that is there goes on as it was made. Most runs need no '
+        'option, or --hash.',
         EPILOG,
         list_commands(),
     )
@@ -81,7 +74,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     share(parser, 'root')
     add('--out', metavar='DIR', help='existing folder for the tables (default: ROOT)')
-    share(parser, '--endpoint', '--anonymous', '--requester-pays', '--workers', '--dask')
+    share(parser, '--workers', '--dask')
     add(
         '--hash',
         metavar='NAMES',
@@ -90,30 +83,29 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     )
     off: dict[str, Any] = {'action': 'store_const', 'const': False}
     add('--no-hash', dest='hash', **off, help='compute no digests, even if the index has some')
+    what = parser.add_argument_group('what is indexed')
     share(
-        parser,
+        what,
         '--follow-symlinks',
         default=None,
         help='follow links to folders and files (as a first run does); --no-follow-symlinks stays in ROOT',
     )
-    share(parser, '--exclude', '--one-file-system')
-    add(
+    share(what, '--exclude')
+    forget = 'forget the patterns that the index remembers'
+    what.add_argument('--no-exclude', dest='exclude', action='store_const', const=[], help=forget)
+    share(what, '--one-file-system')
+    what.add_argument(
         '--session-info',
         action=argparse.BooleanOptionalAction,
         default=None,
         help="take projects and tasks from the sessions' own files (_ibl_experiment.description.yaml, "
         '_iblrig_taskSettings.raw.json), unless people or the tables of --ids-from say otherwise',
     )
-    no_exclude: dict[str, Any] = {'action': 'store_const', 'const': []}
-    add('--no-exclude', dest='exclude', **no_exclude, help='forget the patterns that the index remembers')
-    share(parser, '--namespace', help='namespace of the eids, for trees that will be merged')
-    no_namespace = 'the namespace of fastindex, even if the index has another one'
-    add('--no-namespace', dest='namespace', **off, help=no_namespace)
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
     """Add which sessions are scanned, and what is asked of them."""
-    add = parser.add_argument
+    add = parser.add_argument_group('which sessions are looked at, if not all').add_argument
     add(
         '--only',
         metavar='PATH',
@@ -135,13 +127,8 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         help='like --new, and scan those too in which a name has come or gone; what was written into a file '
         'that was there before is not seen',
     )
-    add(
-        '--wait',
-        metavar='TIME',
-        type=parse_duration,
-        default=0.0,
-        help='wait for another run on the same index to end, at most so long: 30s, 10m, 2h (default: exit 4)',
-    )
+    changed = parser.add_argument_group('what has changed, or would be indexed')
+    add = changed.add_argument
     add(
         '--check',
         action='store_true',
@@ -152,14 +139,23 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='write what has changed since the last index, one JSON object a line; - is standard output',
     )
-    share(parser, '--dry-run', help='find out what would be indexed; write nothing')
+    share(changed, '--dry-run', help='find out what would be indexed; write nothing')
 
 
 def _add_memory(parser: argparse.ArgumentParser) -> None:
     """Add what is kept of tables that are there, and what is not."""
-    add = parser.add_argument
+    kept = parser.add_argument_group('ids, and what is kept of tables that are there')
+    add = kept.add_argument
+    share(kept, '--namespace', help='namespace of the eids, for trees that will be merged')
+    add(
+        '--no-namespace',
+        dest='namespace',
+        action='store_const',
+        const=False,
+        help='the namespace of fastindex, even if the index has another one',
+    )
     share(
-        parser,
+        kept,
         '--ids-from',
         action='append',
         help='keep what the tables in DIR (or the file DIR) know: ids, projects, tasks, qc, further columns; '
@@ -179,7 +175,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
         help='compute all ids, even if the index has some from other tables',
     )
     share(
-        parser,
+        kept,
         '--uuid-filenames',
         help='the names carry the UUIDs of the datasets, name.<uuid>.ext: these are the ids; '
         '--no-uuid-filenames gives that up',
@@ -203,8 +199,9 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_guards(parser: argparse.ArgumentParser) -> None:
-    """Add what may be lost and replaced, and how the answer is told."""
-    add = parser.add_argument
+    """Add what may be lost and replaced, how the answer is told, and how a bucket is asked."""
+    guards = parser.add_argument_group('what may be lost or replaced')
+    add = guards.add_argument
     add('--allow-empty', action='store_true', help='write an index even if there is nothing to index')
     add(
         '--allow-removal',
@@ -224,10 +221,20 @@ def _add_guards(parser: argparse.ArgumentParser) -> None:
         help='how many replaced indexes are kept for `fastindex restore` (default: as many as there are, '
         'and one at least)',
     )
-    share(parser, '--force', help='replace tables of another program, and tables that are links')
+    share(guards, '--force', help='replace tables of another program, and tables that are links')
     share(parser, '--json', '--quiet')
+    add = parser.add_argument
     verbose_help = 'list all that is left out; -vv: of an error, also where it was in the program'
     add('-v', dest='verbose', action='count', default=0, help=verbose_help)
+    add(
+        '--wait',
+        metavar='TIME',
+        type=parse_duration,
+        default=0.0,
+        help='wait for another run on the same index to end, at most so long: 30s, 10m, 2h (default: exit 4)',
+    )
+    bucket = parser.add_argument_group('a bucket')
+    share(bucket, '--endpoint', '--anonymous', '--requester-pays')
     add('--version', action=_Version, nargs=0, help='show the version, and whether the kernel is compiled')
 
 

@@ -214,7 +214,7 @@ _SHARED: dict[str, dict[str, Any]] = {
 """The options that more than one command has."""
 
 
-def share(parser: argparse.ArgumentParser, *names: str, old: str = '', **changes: Any) -> None:
+def share(parser: argparse._ActionsContainer, *names: str, old: str = '', **changes: Any) -> None:
     """Add options that several commands have.
 
     old: the name that an option had before: it still works, and is not shown

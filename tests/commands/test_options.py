@@ -70,6 +70,13 @@ def test_an_option_without_its_value_says_which_and_what_for(command):
         assert str(caught.value).startswith(f'{name}: expected {wanted} after it: {action.help[:20]}')
 
 
+@pytest.mark.parametrize('command', COMMANDS)
+def test_no_list_of_options_is_too_long_to_be_read(command):
+    sections = make_parser(command).format_help().split('\n\n')
+    options = [re.findall(r'^  --?[\w-]+', section, re.MULTILINE) for section in sections]
+    assert max(map(len, options)) <= 18
+
+
 def test_help_names_the_commands_before_the_options():
     text = make_parser('build').format_help()
     assert all(text.index(f'\n  {name} ') < text.index('options:') for name in COMMANDS)
