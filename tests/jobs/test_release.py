@@ -545,6 +545,20 @@ def test_a_plan_holds_no_path_of_a_dataset_and_gives_all_in_order(make_tree):
     assert sorted(f'{folder}/{file.name}' for part in parts for folder, file in part.iter_files()) == paths
 
 
+@pytest.mark.parametrize(
+    ('names', 'said'),
+    [
+        (('aggregates/A.pqt', 'aggregates/a.pqt', 'LICENSE', 'license'), ['4 paths that differ only in']),
+        (('aggregates/\u00e8.pqt', 'aggregates/e\u0300.pqt'), ['2 paths that', '1 path with accents']),
+        (('aggregates/aux.pqt', 'aggregates/x./y.pqt', 'README. '), ['3 paths that Windows cannot hold']),
+    ],
+)
+def test_of_what_is_released_beside_the_datasets_is_warned_too(make_tree, tmp_path, names, said):
+    root = make_tree(dict.fromkeys(['s1/2024-01-01/001/a.b.c', *names], b'1'))
+    warnings = fastindex.release(root, tmp_path / 'x.zip', workers=1).warnings
+    assert [warning[: len(one)] for warning, one in zip(warnings, said, strict=False)] == said
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ('options', 'said'),

@@ -159,12 +159,13 @@ def check_beside(part: Part, names: Collection[str]) -> None:
 def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
     """Say of which paths some are lost where a release is unpacked on another system, and what it lacks.
 
-    beside: names of the files that describe the data
+    beside: paths of the files that are released with the datasets: what describes them, and aggregates
     """
+    others = pl.Series('path', beside, dtype=pl.String)
     for found, what in (
-        (_find_twins(rows), TWINS),
-        (rows.find_paths(lambda texts: texts.ne(_compose(texts))), APART),
-        (_find_too_much_for_windows(rows), TOO_MUCH),
+        (_find_twins(rows, others), TWINS),
+        (_find_apart(rows, others), APART),
+        (_find_too_much_for_windows(rows, others), TOO_MUCH),
     ):
         if found.len():
             yield f'{to_count(found.len(), "path")} {what.format(escape(found[0]))}'
@@ -181,10 +182,16 @@ def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
         yield f'in the root there is {", and ".join(lacking)}; put {those} released too'
 
 
-def _find_twins(part: Part) -> pl.Series:
+def _find_twins(part: Part, others: pl.Series) -> pl.Series:
     """Find paths that are one where a disk does not tell upper from lower case (macOS, Windows), sorted."""
-    paths = part.find_paths(lambda texts: _fold(texts).is_duplicated())
+    paths = pl.concat([part.find_paths(lambda texts: _fold(texts).is_duplicated()), others])
     return paths.filter(_fold(paths).is_duplicated()).sort()
+
+
+def _find_apart(part: Part, others: pl.Series) -> pl.Series:
+    """Find paths with accents that are characters of their own."""
+    paths = pl.concat([part.find_paths(lambda texts: texts.ne(_compose(texts))), others])
+    return paths.filter(paths.ne(_compose(paths)))
 
 
 def _fold(texts: pl.Series) -> pl.Series:
@@ -205,7 +212,7 @@ def _change_unplain(texts: pl.Series, plain: pl.Series, change: Callable[[str], 
     return texts.map_elements(change, return_dtype=pl.String)
 
 
-def _find_too_much_for_windows(part: Part) -> pl.Series:
+def _find_too_much_for_windows(part: Part, others: pl.Series) -> pl.Series:
     """Find paths that Windows cannot hold, by a name in them or by their length."""
 
     def are_wrong(texts: pl.Series, max_characters: int) -> pl.Series:
@@ -213,7 +220,8 @@ def _find_too_much_for_windows(part: Part) -> pl.Series:
         return pl.Series(has_wrong_name, dtype=pl.Boolean) | (texts.str.len_chars() > max_characters)
 
     # Of a path that is too long, one of the two around a slash has half of the characters.
-    paths = part.find_paths(lambda texts: are_wrong(texts, MAX_PATH_CHARACTERS // 2 - 1))
+    candidates = part.find_paths(lambda texts: are_wrong(texts, MAX_PATH_CHARACTERS // 2 - 1))
+    paths = pl.concat([candidates, others])
     return paths.filter(are_wrong(paths, MAX_PATH_CHARACTERS))
 
 

@@ -207,7 +207,7 @@ def release(
         last_date=rows.dates[1],
         manifest=manifest,
         findings=MappingProxyType(findings),
-        warnings=(*built.warnings, *iter_warnings(rows, [source.name for source in plan.sources])),
+        warnings=(*built.warnings, *iter_warnings(rows, [source.name for source in plan.beside_datasets])),
         seconds=time.monotonic() - started,
     )
 
@@ -249,6 +249,11 @@ class _Plan(NamedTuple):
     beside: Path
     """Where other tables of the client may be."""
 
+    @property
+    def beside_datasets(self) -> tuple[Source, ...]:
+        """The files of the tree that no index has."""
+        return (*self.sources, *self.aggregates)
+
     @classmethod
     def make(
         cls,
@@ -273,8 +278,7 @@ class _Plan(NamedTuple):
     def split(self, path: Path, rows: Part, max_bytes: int, by: str) -> dict[Path, Part]:
         """Cut a release into parts, and name them."""
         others = sum(2 * path.stat().st_size for path in list_client_tables(self.beside, self.tree))
-        files = (*self.sources, *self.aggregates)
-        extra_bytes = TABLE_BYTES + others + sum(source.size_bytes for source in files)
+        extra_bytes = TABLE_BYTES + others + sum(source.size_bytes for source in self.beside_datasets)
         parts = split_rows(
             rows, by, max_bytes=max_bytes, member_bytes=self.format.member_bytes, extra_bytes=extra_bytes
         )
