@@ -211,8 +211,8 @@ _RULES = [
         'or 1. Timestamps may be 2 x 2 instead. Revisions as the client loads them. Read with `deep`.',
         f'{_SESSION}/spikes.clusters.npy with 9 rows beside spikes.times.npy with 10'),
     Rule('ALF502', _ERROR, 'damaged array or table', _BY_SESSIONS,
-        'The .npy or Parquet file is not one, or was cut off: it has fewer bytes than its header says. '
-        'Read with `deep`.', f'{_SESSION}/spikes.times.npy with 0 bytes'),
+        'The .npy or Parquet file is not one, or was cut off: it has fewer bytes than its header says, or '
+        'its columns are elsewhere. Read with `deep`.', f'{_SESSION}/spikes.times.npy with 0 bytes'),
     Rule('ALF503', _ERROR, 'damaged description of a session', _BY_INFO,
         'A file that says which projects and tasks a session is of, and that `session_info` fills in, cannot '
         'be understood, is larger than such a file may be, or says what no column holds: no search for them '

@@ -16,6 +16,7 @@ from contextlib import suppress
 from itertools import pairwise
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -478,9 +479,7 @@ def test_deep_compares_what_the_client_loads_together(make_tree, build):
 
 def test_deep_reads_how_long_a_table_is(make_tree):
     def table(rows: int) -> bytes:
-        file = io.BytesIO()
-        pl.DataFrame({'intervals': range(rows)}).write_parquet(file)
-        return file.getvalue()
+        return parquet(pl.DataFrame({'intervals': range(rows)}))
 
     path = f'{SESSION}/alf/_ns_trials.table.pqt'
     tree = {path: table(7), f'{SESSION}/alf/_ns_trials.laser.npy': npy(7)}
@@ -491,15 +490,59 @@ def test_deep_reads_how_long_a_table_is(make_tree):
     assert found(make_tree(tree), deep=True) == [('ALF502', path, '')]
 
 
+def parquet(frame: pl.DataFrame, **options: Any) -> bytes:
+    file = io.BytesIO()
+    frame.write_parquet(file, **options)
+    return file.getvalue()
+
+
+FRAME = pl.DataFrame({name: range(9000) for name in 'abcd'})
+TABLE = parquet(FRAME, row_group_size=3000)
+HALF = len(TABLE) // 2
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        TABLE[:HALF] + TABLE[HALF + 100 :],
+        TABLE[:4] + b'xx' + TABLE[4:],
+        bytes(2000) + TABLE[2000:],
+        TABLE[:4] + bytes(HALF) + TABLE[4 + HALF :],
+        b'X' + TABLE[1:],
+    ],
+    ids=['a piece is missing', 'there is more', 'it starts with zeros', 'a hole', 'no mark'],
+)
+def test_deep_names_a_table_whose_columns_are_not_where_its_end_says(make_tree, content):
+    tree = {f'{SESSION}/a.table.pqt': content, f'{SESSION}/b.table.pqt': TABLE}
+    assert found(make_tree(tree), deep=True) == [('ALF502', f'{SESSION}/a.table.pqt', '')]
+
+
+@pytest.mark.parametrize('use_pyarrow', [False, True])
+@pytest.mark.parametrize('compression', ['uncompressed', 'snappy', 'zstd'])
+def test_deep_finds_the_columns_of_tables_of_any_kind(make_tree, use_pyarrow, compression):
+    frames = {
+        'none': FRAME[:0],
+        'text': FRAME.select(pl.col('a').cast(pl.String), pl.lit('x').cast(pl.Categorical).alias('b')),
+        'lists': FRAME.select(pl.concat_list('a', 'b'), pl.struct('c', 'd')),
+        'nulls': FRAME.select(pl.lit(None).alias('a'), pl.lit(None, pl.Float32).alias('b')),
+        'more': FRAME,
+    }
+    tree = {
+        f'{SESSION}/{name}.table.pqt': parquet(frame, use_pyarrow=use_pyarrow, compression=compression)
+        for name, frame in frames.items()
+    }
+    assert found(make_tree(tree), deep=True) == []
+
+
 @pytest.mark.parametrize(
     ('content', 'says'),
     [
         (b'', 'the file is empty'),
         (b'x' * 100, 'it does not begin as a .npy file does'),
         (npy(3)[:50], 'the header is cut off'),
-        (b'\x93NUMPY\x09\x00' + npy(3)[8:], 'version 9 of the format is not known'),
+        (b'\x93NUMPY\x09\x00' + npy(3)[8:], 'version 9.0 of the format is not known'),
         (b'\x93NUMPY\x02\x00\xff\xff\xff\xff' + npy(3)[10:], 'a header of 4,294,967,295 bytes'),
-        (npy(3).replace(b'(3,)', b'os()'), 'the header has no shape'),
+        (npy(3).replace(b'(3,)', b'os()'), 'the header is not as numpy writes it'),
         (npy(3)[:-1], 'the file is cut off: 151 of 152 bytes'),
         (npy(2, 3, dtype='U5')[:-1], 'the file is cut off: 247 of 248 bytes'),
         (npy(3, dtype='datetime64[ns]')[:-8], 'the file is cut off: 144 of 152 bytes'),
@@ -510,6 +553,58 @@ def test_deep_names_a_damaged_array(make_tree, content, says):
     root = make_tree(objects(times=content, clusters=npy(3)))
     (finding,) = validate(root, deep=True)
     assert (finding.code, finding.message) == ('ALF502', says)
+
+
+def saved(values: Any, dtype: Any = None) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array(values, dtype))
+    return file.getvalue()
+
+
+OBJECTS, RECORDS = saved([1, 'a', None], object), saved(np.zeros(3, [('a', 'f8'), ('b', 'i4', (2, 3))]))
+NESTED = saved(np.zeros(3, [('a', [('x', 'f4'), ('y', '?')]), ('b', 'M8[ns]')]))
+ALIGNED = saved(np.zeros(3, np.dtype([('a', '?'), ('b', 'f8')], align=True)))
+HEADERS = {
+    'objects': OBJECTS,
+    'objects cut': OBJECTS[:-4],
+    'objects of zeros': OBJECTS[:-4] + bytes(4),
+    'records': RECORDS,
+    'records cut': RECORDS[:-1],
+    'nested': NESTED,
+    'nested cut': NESTED[:-1],
+    'aligned': ALIGNED,
+    'aligned cut': ALIGNED[:-1],
+    'titles': saved(np.zeros(3, [(('f8', 'a'), 'i1')])),
+    'scalar': saved(1.0),
+    'more after it': npy(3) + b'x',
+    'Python 2': npy(3).replace(b'(3,), }  ', b'(3L,), } '),
+    'Python 2, more': npy(3, 2).replace(b'(3, 2), }  ', b'(3L, 2L), }'),
+    'other quotes': npy(3).replace(b"'", b'"'),
+    'other order': npy(3).replace(
+        b"'fortran_order': False, 'shape': (3,)", b"'shape': (3,), 'fortran_order': False"
+    ),
+    'no such number': npy(3).replace(b'<f8', b'<f7'),
+    'no such kind': npy(3).replace(b'descr', b'desdr'),
+    'no order': npy(3).replace(b'False', b'Fblse'),
+    'nul': npy(3).replace(b'   ', b'\0\0\0', 1),
+    'open': npy(3).replace(b'}', b' '),
+    'minor version': npy(3)[:7] + b'\1' + npy(3)[8:],
+    'another key': npy(3).replace(b', }        ', b", 'x': True}"),
+    'a key twice': npy(3).replace(b'fortran_order', b'descr').replace(b'False', b"'<f8'"),
+}
+
+
+@pytest.mark.parametrize('content', HEADERS.values(), ids=HEADERS)
+def test_deep_names_what_numpy_cannot_load_and_nothing_else(make_tree, content):
+    path = make_tree({f'{SESSION}/a.b.npy': content}) / SESSION / 'a.b.npy'
+    codes = [code for code, *_ in found(path.parents[len(SESSION.split('/'))], deep=True)]
+    try:
+        with suppress(UserWarning):  # that it is of Python 2
+            np.load(path, allow_pickle=True)
+    except Exception:
+        assert codes == ['ALF502']
+    else:
+        assert codes == []
 
 
 @pytest.mark.parametrize(
@@ -546,8 +641,7 @@ def test_the_shape_is_the_one_that_numpy_wrote(shape, dtype, fortran, write):
     write(file, header)
     with open(os.memfd_create('array'), 'wb', buffering=0) as array:
         array.write(file.getvalue())
-        item_bytes = np.dtype(dtype).itemsize if isinstance(dtype, str) else 0  # else not known
-        wanted = file.tell() + prod(shape) * item_bytes
+        wanted = file.tell() + prod(shape) * np.dtype(dtype).itemsize
         if wanted < 2**62:
             array.truncate(wanted)
             assert read_shape(array.fileno()) == tuple(shape)

@@ -1,16 +1,18 @@
 """How long arrays and tables are, and whether those that the client loads as one object agree.
 
-Reads the first bytes of a `.npy` file, and the last ones of a Parquet file.
+Reads the first bytes of a `.npy` file; the last ones of a Parquet file, and the first of each column in it.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fastindex.jobs.validate.npy import BadHeaderError, read_shape
 from fastindex.lazy import pa, pq
 from fastindex.names.alf import list_old_revisions, parse_dataset_name, split_revision
+from fastindex.system import read_at
 from fastindex.text import to_count
 
 __all__ = ['OddShapeError', 'compare_lengths', 'read_length']
@@ -42,11 +44,28 @@ def read_length(fd: int, name: str) -> int | None:
 def _count_rows(fd: int) -> int:
     try:
         with open(fd, 'rb', closefd=False) as file:
-            return int(pq.read_metadata(file).num_rows)
+            footer = pq.read_metadata(file)
+        if read_at(fd, 4, 0) != b'PAR1' or not all(_is_there(fd, start) for start in _list_starts(footer)):
+            raise BadHeaderError('it is damaged: columns are not where its end says')
+        return int(footer.num_rows)
     except (OSError, pa.ArrowException) as error:
         if getattr(error, 'errno', None):  # the disk's, not what pyarrow says
             raise
         raise BadHeaderError('it is no Parquet file, or it is cut off') from error
+
+
+def _list_starts(footer: Any) -> Iterator[int]:
+    """Iterate over the positions at which the columns of a Parquet file begin, each in a row group."""
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        for i in range(footer.num_columns if group.num_rows else 0):
+            column = group.column(i)
+            first = column.dictionary_page_offset if column.has_dictionary_page else None
+            yield min(first or column.data_page_offset, column.data_page_offset)
+
+
+def _is_there(fd: int, start: int) -> bool:
+    """Tell whether a page is at a position: each starts with its type, as Thrift writes a first number."""
+    return start >= 4 and read_at(fd, 1, start) == b'\x15'
 
 
 def compare_lengths(found: Sequence[tuple[str, int]]) -> Iterator[tuple[int, str]]:
