@@ -22,6 +22,7 @@ from fastindex.text import escape, is_utf8
 from fastindex.trees import BLOCK_NAMES, Kind, Measures
 from fastindex.trees.digests import Digests, Measured, new_digest
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
+from fastindex.trees.refusals import RefusedError
 from fastindex.trees.store import ArchivedError, Location, Object
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class BucketFolder:
             return found.size_bytes, (bytes.fromhex(found.etag),), _fingerprint_of(found)
         if found.size_bytes >= max_bytes:
             return found.size_bytes, None, NO_FINGERPRINT
-        found, digests = _read(location, found.key[len(location.key('')) :], algorithms)
+        found, digests = _read(location, found, algorithms)
         return found.size_bytes, digests, _fingerprint_of(found)
 
     @contextmanager
@@ -203,14 +204,18 @@ class ObjectSession:
             if likely:  # none is in a folder that was not listed
                 sample = min(likely, key=lambda found: (not found.size_bytes, found.size_bytes))
                 with suppress(OSError):  # what is wrong with it, it will say in its own turn
-                    _, digests = _read(self.location, sample.key[len(self.location.key('')) :], ('md5',))
+                    _, digests = _read(self.location, sample, ('md5',))
                     self._are_md5 = digests[0].hex() == sample.etag
         return self._are_md5
 
 
-def _read(location: Location, path: str, algorithms: tuple[str, ...]) -> tuple[Object, Digests]:
+def _read(location: Location, listed: Object, algorithms: tuple[str, ...]) -> tuple[Object, Digests]:
     digests = [new_digest(name) for name in algorithms]
+    path = listed.key[len(location.key('')) :]
     with location.open(path) as (found, blocks):
+        if found.etag and found.etag == listed.etag and found.size_bytes != listed.size_bytes:
+            # One upload has one size: a gateway has cut it off, or unpacked it.
+            raise OSError(errno.EIO, RefusedError('BadAnswer').said, f'{location.url}/{path}')
         for block in blocks:
             for digest in digests:
                 digest.update(memoryview(block))

@@ -56,6 +56,7 @@ from fastindex.tables.change_times import ChangeTimes
 from fastindex.tables.file import TableFile, open_table
 from fastindex.trees import Access, Tree, open_tree, store
 from fastindex.trees import bucket as objects
+from fastindex.trees.prefixes import ObjectSession
 from fastindex.trees.refusals import RefusedError
 from tests.support.broken import KINDS
 from tests.support.cases import to_id
@@ -1186,6 +1187,18 @@ def test_a_read_that_broke_off_goes_on_where_it_was_or_not_at_all():
 def test_an_answer_that_is_none_is_an_error_of_the_object(answer):
     with pytest.raises(OSError, match='not what was asked for'):
         read_answers(answer)
+
+
+@pytest.mark.parametrize('size_bytes', [2, 4])
+@pytest.mark.parametrize(('etag', 'is_another'), [('"e"', False), ('"f"', True)])
+def test_an_object_is_not_read_where_its_size_is_not_that_of_the_listing(size_bytes, etag, is_another):
+    answer = {'ContentLength': 3, 'ETag': etag, 'Body': io.BytesIO(b'one')}
+    location = store.Location('bucket', '')
+    client = SimpleNamespace(get_object=lambda **_: answer, close=lambda: None)
+    store._clients[location.access] = store._Client(os.getpid(), client)
+    session = ObjectSession(location, [('a', store.Object('a', size_bytes, 'e', ''))])
+    measures = session.folders[''].measure(['a'], ('md5',))
+    assert (measures.sizes, list(measures.wrong)) == (([3], []) if is_another else ([], [0]))
 
 
 def test_an_object_has_an_etag_in_the_place_of_a_time_of_change():
