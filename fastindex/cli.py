@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     if argv is None:
         _speak_utf8()
+        if not sys.warnoptions:
+            warnings.simplefilter('ignore')  # they speak to who writes Python, with lines of ours
     arguments = list(sys.argv[1:] if argv is None else argv)
     _mend_streams()
     try:

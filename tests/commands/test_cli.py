@@ -261,6 +261,26 @@ def test_memory_that_runs_out_is_an_error_in_a_sentence(make_tree):
     assert fastindex.open(root).generation
 
 
+@pytest.mark.parametrize(('flag', 'is_shown'), [('-B', False), ('-Wdefault', True)])
+def test_warnings_of_python_are_shown_to_who_asks_for_them(make_tree, flag, is_shown):
+    root = make_tree({SPIKES: b''})
+    fastindex.build(root, workers=1)
+    words = [
+        sys.executable,
+        flag,
+        '-m',
+        'fastindex',
+        'search',
+        str(root),
+        '--subject',
+        '[[:alpha:]]',
+        '--count',
+    ]
+    done = subprocess.run(words, env=IMPORTABLE, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, '0\n')
+    assert ('Warning' in done.stderr) == is_shown
+
+
 def test_a_locked_index_exits_4(make_tree, run):
     from fastindex.tables.target import open_stage
 
