@@ -19,7 +19,7 @@ from fastindex.lazy import pa, pc
 from fastindex.records import Record
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.compare import SortedTable, iter_unequal_tables
-from fastindex.tables.cut import cut_sessions, find_session
+from fastindex.tables.cut import find_session, keep_sessions
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import Row, iter_rows
 from fastindex.tables.moves import MAX_HELD, MAX_HELD_BYTES, Placed, find_moves
@@ -294,7 +294,7 @@ def _iter_tables(
     for _, found in file.iter_batches(columns, nulls=nulls, groups=groups, few=True):
         table = pa.table([found[name] for name in columns], names=list(columns))
         if among is not None:
-            table = pa.concat_tables([table.slice(0, 0), *cut_sessions(table, columns[0], among)[1]])
+            table = keep_sessions(table, columns[0], among)
         yield table
 
 

@@ -17,9 +17,9 @@ from fastindex.names.given_ids import SeenIds
 from fastindex.names.uuid_names import is_uuid
 from fastindex.tables.check import Published
 from fastindex.tables.columns import sum_bytes
-from fastindex.tables.cut import cut_sessions, find_session
+from fastindex.tables.cut import drop_sessions, find_session
 from fastindex.tables.file import TABLES, GroupTable
-from fastindex.tables.merge import iter_in_order
+from fastindex.tables.merge import CHUNK_ROWS, iter_in_order
 from fastindex.tables.reuse import iter_folders, open_fingerprints
 from fastindex.tables.schema import fingerprints_schema, from_ipc
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, is_default
@@ -92,10 +92,10 @@ class Splice:
         )
 
     def _write(self, sessions: Iterator[pa.Table], datasets: Iterator[pa.Table]) -> None:
-        for rows in sessions:
+        for rows in _join_small(sessions):
             self._note_values(rows)
             self._writer.write(rows)
-        for rows in datasets:
+        for rows in _join_small(datasets):
             self._note_values(rows)
             if self._seen is not None:
                 self._refuse_twins(rows.column('id').to_pylist())
@@ -104,7 +104,7 @@ class Splice:
 
     def write_folders(self, folders: bytes | None) -> None:
         """Append what tells the folders of sessions from others. See `PairWriter`."""
-        for rows in self._folders.mix(from_ipc(folders)) if folders is not None else ():
+        for rows in _join_small(self._folders.mix(from_ipc(folders))) if folders is not None else ():
             self._writer.append_folders(rows)
 
     def _note_values(self, rows: pa.Table) -> None:
@@ -139,7 +139,7 @@ class _Rows:
     def __init__(self, groups: Iterator[pa.Table], column: str, left_out: Sequence[str]) -> None:
         self.count = self.total_bytes = 0
         self._column = column
-        self._parts = (part for group in groups for part in cut_sessions(group, column, left_out)[0])
+        self._parts = (drop_sessions(group, column, left_out) for group in groups)
         self._next: pa.Table | None = None
 
     def mix(self, rows: pa.Table) -> Iterator[pa.Table]:
@@ -147,11 +147,11 @@ class _Rows:
         start = 0
         for eid, same in groupby(rows.column(self._column).to_pylist()):
             end = start + sum(1 for _ in same)
-            before = list(self.take_before(eid))
-            if before and start:
-                yield rows.slice(0, start)
-                rows, start, end = rows.slice(start), 0, end - start
-            yield from before
+            for before in self.take_before(eid):
+                if start:
+                    yield rows.slice(0, start)
+                    rows, start, end = rows.slice(start), 0, end - start
+                yield before
             start = end
         if rows.num_rows:
             yield rows
@@ -171,6 +171,20 @@ class _Rows:
         if 'rel_path' in rows.column_names:  # else it is of the sessions, whatever further columns it has
             self.total_bytes += sum_bytes(rows.column('file_size'))
         return rows
+
+
+def _join_small(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Join tables of few rows, each of which takes as much memory as 50 rows, and as much time as 500."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(table)
+        rows += table.num_rows
+        if rows >= CHUNK_ROWS:
+            yield pa.concat_tables(waiting).combine_chunks() if len(waiting) > 1 else table
+            waiting, rows = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 def _iter_groups(

@@ -21,7 +21,9 @@ import fastindex
 from fastindex import EmptyTreeError, InvalidIndexError, LockedError, LossError, Summary, UsageError
 from fastindex.jobs.build.scope import parse_only
 from fastindex.pipeline.unchanged_folders import LookTask
+from fastindex.tables.file import GroupTable
 from fastindex.tables.target import open_target
+from fastindex.tables.write import PairWriter
 from fastindex.trees import Measures, fingerprints, kernel, open_tree
 from fastindex.trees.exclude import OneDeviceTree
 from tests.support.cases import cases
@@ -683,3 +685,46 @@ def test_the_command_takes_paths_and_files_of_them(
     assert code == 0
     assert read_index(root) == build_all(root)
     assert run(root, '--only-from', tmp_path / 'none')[0] == 2
+
+
+@pytest.fixture
+def handled(make_tree, monkeypatch):
+    """A tree of 120 sessions; what is read of its index, and written, by the rows that each table has."""
+    root = make_tree({f'{"ab"[i % 2]}/2024-01-01/{i:03}/a.b.npy': b'1' for i in range(120)})
+    monkeypatch.setattr('fastindex.tables.write.ROW_GROUP_ROWS', 10)
+    fastindex.build(root, workers=1)
+    seen: list[tuple[str, int]] = []
+    read, write = GroupTable.read, PairWriter.write
+
+    def noting_read(table: GroupTable, *arguments: Any) -> pa.Table:
+        rows = read(table, *arguments)
+        seen.extend([('read', rows.num_rows)] * (table.path.name == 'datasets.pqt'))
+        return rows
+
+    def noting_write(writer: PairWriter, sessions: Any, datasets: Any = None, *others: Any) -> None:
+        write(writer, sessions, datasets, *others)
+        seen.extend([] if datasets is None else [('written', datasets.num_rows)])
+
+    monkeypatch.setattr(GroupTable, 'read', noting_read)
+    monkeypatch.setattr(PairWriter, 'write', noting_write)
+    return root, seen
+
+
+def test_what_is_carried_over_is_not_held_until_a_session_comes_after_it(handled, monkeypatch):
+    root, seen = handled
+    monkeypatch.setattr('fastindex.tables.splice.CHUNK_ROWS', 1)
+    rows = pq.read_table(root / 'sessions.pqt').to_pylist()
+    last = max(rows, key=lambda row: row['id'])
+    fastindex.build(root, workers=1, only=[f'{last["subject"]}/2024-01-01/{last["number"]:03}'])
+    held = [sum(rows if what == 'read' else -rows for what, rows in seen[:end]) for end in range(len(seen))]
+    assert max(held) <= 20
+    assert sum(what == 'read' for what, _ in seen) == 12
+
+
+def test_sessions_that_are_scanned_between_others_are_not_written_one_by_one(handled):
+    """A table takes as much memory as 50 rows, and all wait until a row group is full."""
+    root, seen = handled
+    fastindex.build(root, workers=1, only=['a'])
+    written = [rows for what, rows in seen if what == 'written']
+    assert sum(written) == 120
+    assert len(written) < 20
