@@ -106,7 +106,7 @@ faults: $(DEV)  ## prove each promise: kill, fail, fill, damage; one line with i
 faults-long: $(DEV)  ## the same with ten times as many tries (half an hour)
 	FASTINDEX_FAULTS=long FASTINDEX_ALL_PROMISES=1 $(BIN)/python -m pytest -m fault --timeout 1800
 
-filesystems-long: $(DEV)  ## SMB from end to end, in a virtual machine of Debian's packages: 5 to 15 minutes
+filesystems-long: $(DEV)  ## SMB and NFS from end to end, in a virtual machine of Debian's packages: 15 to 40 minutes
 	$(BIN)/python -m tests.filesystems.machine
 
 $(PEERS): $(DEV)

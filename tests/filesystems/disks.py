@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ['DISKS', 'SERVED', 'Disk']
+__all__ = ['DISKS', 'NFS', 'SERVED', 'START', 'STOP', 'Disk']
 
 
 class Disk(NamedTuple):
@@ -71,6 +71,40 @@ printf 'word\\nword\\n' | smbpasswd -c $W/smb.conf -s -a root
 smbd -D -s $W/smb.conf
 """
 
+NFS_SERVER = """
+touch /etc/exports
+grep -q ^_rpc: /etc/passwd || echo _rpc:x:901:0::/:/bin/false >>/etc/passwd
+mountpoint -q /proc/fs/nfsd || mount -t nfsd x /proc/fs/nfsd
+pidof rpcbind || rpcbind
+pidof rpc.statd || rpc.statd --no-notify
+pidof rpc.mountd || rpc.mountd
+mkdir $W/share
+"""
+EXPORT = 'exportfs -o rw,sync,insecure,no_subtree_check,{option} 127.0.0.1:$W/share'
+START, STOP = 'rpc.nfsd --grace-time 10 --lease-time 10 4', 'rpc.nfsd 0'
+
+
+class Nfs(NamedTuple):
+    """A share of the kernel's own server, where root is root; and what its machine does besides."""
+
+    version: str
+    path: str
+    option: str = 'no_all_squash'
+
+    @property
+    def disk(self) -> Disk:
+        return Disk(f'{NFS_SERVER}{self.export("no_root_squash")}; {START}', self.mount())
+
+    def export(self, squash: str) -> str:
+        return EXPORT.format(option=f'{squash},{self.option}')
+
+    def mount(self, options: str = '') -> str:
+        return f'mount -t nfs -o vers={self.version},nosharecache{options} 127.0.0.1:{self.path} $M'
+
+
+NFS = {'NFS 4.2': Nfs('4.2', '/', 'fsid=0'), 'NFS 3': Nfs('3', '$W/share')}
+
 SERVED = {  # by the same machine, in tests/filesystems/machine.py
     'SMB 3.1.1': Disk(SAMBA, 'mount -t cifs -o vers=3.1.1,username=root,password=word //127.0.0.1/share $M'),
+    **{name: share.disk for name, share in NFS.items()},
 }

@@ -1,4 +1,4 @@
-"""Try the disks that a server has (SMB) in a virtual machine that is made from Debian's packages.
+"""Try the disks that a server has (SMB, NFS) in a virtual machine that is made from Debian's packages.
 
 python -m tests.filesystems.machine [NAME...]
 
@@ -23,7 +23,7 @@ from tests.filesystems.guide import THERE, check
 TOP = Path(__file__).parent.parent.parent
 PLACE = TOP / 'build' / 'machine'
 PACKAGES = ('busybox-static', 'cifs-utils', 'cpio', 'kmod', 'linux-image-amd64')
-PACKAGES += ('qemu-system-x86', 'samba', 'unzip')
+PACKAGES += ('nfs-kernel-server', 'qemu-system-x86', 'samba', 'unzip')
 FIRST_MODULES = ('virtio_pci', '9pnet_virtio', '9p', 'overlay')
 
 SECONDS = 3600  # for all disks: more, and something hangs

@@ -23,13 +23,13 @@ import fastindex
 from fastindex.errors import LockedError, PublishError, UsageError
 from fastindex.tables.target import open_stage
 from fastindex.trees import fingerprints
-from tests.filesystems.disks import DISKS, SERVED
+from tests.filesystems.disks import DISKS, NFS, SERVED, START, STOP
 
 SETTLED_SECONDS = 0.2  # in place of a minute
 
 
-def sh(script: str, folder: Path) -> None:
-    environment = {**os.environ, 'W': str(folder / 'work'), 'M': str(folder / 'disk')}
+def sh(script: str, folder: Path, disk: str = 'disk') -> None:
+    environment = {**os.environ, 'W': str(folder / 'work'), 'M': str(folder / disk)}
     done = subprocess.run(['sh', '-eu', '-c', script], env=environment, capture_output=True, text=True)
     if done.returncode:
         print(json.dumps({'not mounted': (done.stderr.strip().splitlines() or ['it says nothing'])[0]}))
@@ -96,6 +96,8 @@ def run_steps(name: str, folder: Path, example: Path) -> dict[str, Any]:
     found['left'] = sorted(os.listdir(root / '.fastindex'))
     if name in SERVED:
         found |= run_long_steps(root, folder)
+    if name in NFS:
+        found |= run_nfs_steps(name, root, folder)
     sh(
         'umount $M', folder
     )  # else the process of a FUSE disk would stay, which keeps the mounts that it is in
@@ -207,6 +209,55 @@ def run_long_steps(root: Path, folder: Path) -> dict[str, Any]:
     files = [*top.rglob('*.npy')]
     assert files
     assert all(path.read_bytes() == (root / path.relative_to(top)).read_bytes() for path in files)
+    return found
+
+
+def run_nfs_steps(name: str, root: Path, folder: Path) -> dict[str, Any]:
+    """What is done from another machine, for nobody, and without the server. The other one gives up early."""
+    found: dict[str, Any] = {}
+    share, served = NFS[name], folder / 'work' / 'share' / root.name
+    (folder / 'other').mkdir()
+    sh(share.mount(',soft,timeo=10,retrans=1'), folder, 'other')
+    there = folder / 'other' / root.name
+
+    def change() -> str:
+        path = next(root.rglob('*.npy'))
+        path.write_bytes(path.read_bytes() + b'x')
+        return fastindex.build(root, hash=['xxh128']).generation
+
+    def export(squash: str) -> None:
+        sh(f'{share.export(squash)}; umount $M; sleep 1; {share.mount()}', folder)  # else it knows as before
+
+    with hold(there / '.fastindex' / 'lock', 'lock'), pytest.raises(LockedError):
+        fastindex.build(root, hash=['xxh128'])
+    fastindex.open(there)
+    after = change()
+    if name == 'NFS 3':  # to a server of 4.2 both are one client, which knows of what it has changed itself
+        assert fastindex.open(there).generation == after
+
+    export('root_squash')
+    with pytest.raises(PublishError, match='Permission denied'):
+        fastindex.build(root)
+    assert fastindex.build(root, out=folder, hash=['xxh128'], workers=1).generation == after
+    export('no_root_squash')
+
+    found['exit codes without the server'] = []
+    for pattern in ('lock', 'stage', 'stage/ready'):
+        change()
+        path = next(served.rglob('*.npy'))
+        path.write_bytes(path.read_bytes() + b'x')
+        command = [sys.executable, '-m', 'fastindex', there, '--hash', '--quiet']
+        with subprocess.Popen(list(map(str, command))) as running:
+            while running.poll() is None and not any((served / '.fastindex').glob(pattern)):
+                time.sleep(0.01)
+            sh(STOP, folder)
+        found['exit codes without the server'].append(running.returncode)
+        sh(START, folder)
+        fastindex.open(root)
+        fastindex.build(there, hash=['xxh128'])
+        assert not list(fastindex.verify(root, hash=True))
+    assert {0, 2, 3}.issuperset(found['exit codes without the server'])
+    sh('umount $M', folder, 'other')
     return found
 
 
