@@ -29,7 +29,19 @@ from fastindex.tables.file import TABLES, TableFile, open_table
 from fastindex.text import to_text
 from fastindex.trees import STATE_FOLDER
 
-__all__ = ['KeptIndex', 'count_kept', 'iter_kept', 'link_files', 'look_at_index', 'path_of_kept', 'put_by']
+__all__ = [
+    'COVERED',
+    'KeptIndex',
+    'count_kept',
+    'iter_kept',
+    'link_files',
+    'look_at_index',
+    'path_of_kept',
+    'put_by',
+]
+
+COVERED = 'covered'
+"""A file in the folder of one: the index that took its place has all of its rows."""
 
 _STAGED = re.compile(r'(keep|swap)-([1-9][0-9]{0,3})', re.ASCII)
 

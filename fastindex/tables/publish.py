@@ -35,7 +35,7 @@ from fastindex.system import keep_access, sync_file
 from fastindex.tables.file import TABLES, open_table
 from fastindex.tables.foreign import refuse_foreign
 from fastindex.tables.lock import LOCK, lock_index
-from fastindex.tables.previous import count_kept, link_files, put_by
+from fastindex.tables.previous import COVERED, count_kept, link_files, put_by
 from fastindex.tables.reuse import FINGERPRINTS, FOLDERS
 from fastindex.text import escape, to_text
 from fastindex.trees import STATE_FOLDER
@@ -212,13 +212,14 @@ class Stage:
                 hint='`out` DIR writes it elsewhere',
             ) from error
 
-    def publish(self, *, keep: int | None = 0, swap: int | None = None) -> None:
+    def publish(self, *, keep: int | None = 0, swap: int | None = None, covers: bool = False) -> None:
         """Put the pair in place; it must be complete.
 
         keep: how many of the pairs that were replaced are kept, with the one that is replaced now; None is as
             many as there are, but one at least. 0 keeps those that there are, and not this one.
         swap: the number of a kept pair whose place the one that is replaced takes. See
             `fastindex.tables.previous`.
+        covers: whether it has all rows of the one that it replaces
         """
         self.check_places()  # again: the scan took its time
         self.check_owner()
@@ -229,19 +230,21 @@ class Stage:
         if swap is not None:
             self._put_aside(f'swap-{swap}')
         elif keep != 0:
-            self._put_aside(f'keep-{keep or max(1, count_kept(self.state))}')
+            self._put_aside(f'keep-{keep or max(1, count_kept(self.state))}', is_covered=covers)
         sealed = self._seal(names)
         self._move(sealed)
         with suppress(OSError):  # the index is in place: what is left here, the next run removes
             self.drop()
 
-    def _put_aside(self, name: str) -> None:
+    def _put_aside(self, name: str, *, is_covered: bool = False) -> None:
         """Link the published pair into a folder of the stage. See `fastindex.tables.previous`."""
         self.folder.make(name)
         with _enter(self.folder, name) as aside:
             share(self.out, aside.fd)
             link_files(TABLES, self.out, aside)
             link_files(EXTRAS, self.state, aside)
+            if is_covered:
+                aside.open_new(COVERED).close()
             aside.sync()
 
     def _keep_access(self, name: str) -> None:

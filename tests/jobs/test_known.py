@@ -10,6 +10,7 @@ from iblutil.io import parquet
 from one.api import One
 
 import fastindex
+from fastindex.tables import sources
 from fastindex.trees import fingerprints
 from tests.support.strangers import of_a_database
 from tests.support.tables import read
@@ -225,3 +226,23 @@ def test_a_great_loss_is_asked_about_beside_a_damaged_index(root, run, damaged):
         assert (root / damaged).read_bytes() == data
     assert run(root, '--workers', 1, '--allow-removal')[0] == 0
     assert len(read(root, 'sessions')) == 1
+
+
+def test_an_index_that_is_kept_is_not_read_where_the_next_one_has_all_its_rows(root, run, alyx, monkeypatch):
+    assert run(root, '--workers', 1, '--ids-from', alyx)[0] == 0
+    grow(root, {NEW: b'new'})
+    assert run(root, '--workers', 1)[0] == 0
+    plain = sources.KnownTables.__init__
+
+    def look(self, path, **options):
+        looked.append(path.name)
+        plain(self, path, **options)
+
+    monkeypatch.setattr(sources.KnownTables, '__init__', look)
+    looked: list[str] = []
+    assert run(root, '--workers', 1)[0] == 0
+    assert looked == ['root']
+    (root / NEW).unlink()
+    for _ in range(2):
+        assert run(root, '--workers', 1)[0] == 0
+    assert looked == ['root', 'root', 'root', 'previous']

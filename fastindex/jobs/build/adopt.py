@@ -26,7 +26,7 @@ from fastindex.tables.check import Pair, Published
 from fastindex.tables.file import AGAIN
 from fastindex.tables.foreign import read_edited, read_kept, read_recipes
 from fastindex.tables.paths import join
-from fastindex.tables.previous import iter_kept
+from fastindex.tables.previous import COVERED, iter_kept
 from fastindex.tables.recipe import REVISIONS, Recipe
 from fastindex.tables.sources import SESSION_VALUES, KnownTables
 from fastindex.text import escape
@@ -178,7 +178,12 @@ def _knows(published: Published, options: Options) -> bool:
 
 
 def _may_know(folder: Path) -> bool:
-    """Tell whether an index that is kept, maybe one over which the client has written, may know something."""
+    """Tell whether an index that is kept may know what the one that took its place has no row for.
+
+    It may be one over which the client has written.
+    """
+    if (folder / COVERED).exists():
+        return False
     recipes = read_recipes(folder, follow_links=False)
     return bool(read_kept(folder)) or not recipes or any(recipe.ids_from for recipe in recipes)
 

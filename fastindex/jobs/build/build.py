@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from fastindex.errors import EmptyTreeError, naming_shortage
-from fastindex.jobs.build.guard import refuse_to_lose
+from fastindex.jobs.build.guard import has_all, refuse_to_lose
 from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, choose_trust, open_outcomes
 from fastindex.jobs.build.recipe import Wish, carry_on, follows_links
 from fastindex.jobs.build.scope import Scope
@@ -344,8 +344,8 @@ def run_stages(
             refuse_to_lose(published.folder, report)
             report.compare(published, staged, generation)
             if stage is not None:
-                is_part = selection is not None
-                stage.publish(keep=published.to_keep(options.keep, generation, is_part=is_part))
+                keep = published.to_keep(options.keep, generation, is_part=selection is not None)
+                stage.publish(keep=keep, covers=has_all(report))
                 if recorder is not None and options.scope is None:
                     recorder.drop()
     return report.summary(started, out=None if stage is None else out, generation=generation)

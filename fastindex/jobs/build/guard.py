@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastindex.jobs.build.summary import Report
     from fastindex.tables.publish import Stage
 
-__all__ = ['refuse_in_doubt', 'refuse_losses', 'refuse_to_lose']
+__all__ = ['has_all', 'refuse_in_doubt', 'refuse_losses', 'refuse_to_lose']
 
 MAX_MISSING = 10  # labs and subjects that are named where much would go
 
@@ -95,4 +95,12 @@ def refuse_losses(losses: Losses, before: Tables | KnownTables, report: Report, 
     raise LossError(
         '\n  '.join([*lines, f'The index in {escape(out)} is as it was; ']),
         hint='`allow_removal` goes on without them; with `check` and `changes` FILE too, it only lists them',
+    )
+
+
+def has_all(report: Report) -> bool:
+    """Tell whether the new index has all rows of the one before, as far as the two were compared."""
+    changes = report.changes
+    return changes is not None and not (
+        changes.sessions_removed + changes.datasets_removed + changes.sessions_moved + changes.datasets_moved
     )
