@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from stat import S_IMODE, S_ISLNK
 
-from fastindex.text import escape
+from fastindex.text import escape, to_octal
 
 try:
     import fcntl
@@ -65,10 +65,14 @@ _PLAIN = re.compile(r'[\w:/.-]+')
 
 
 def quote(path: str) -> str:
-    """Quote a path, made safe to print, for a shell: Windows has several, and all know double quotes."""
-    path = escape(path)
+    """Quote a path, made safe to print, for a shell: Windows has several, and all know double quotes.
+
+    No program takes it for an option.
+    """
+    path = f'./{path}' if path.startswith('-') else path
     if sys.platform != 'win32':
-        return shlex.quote(path)
+        return shlex.quote(path) if path.isprintable() else f'"$(printf %b {shlex.quote(to_octal(path))})"'
+    path = escape(path)
     return path if _PLAIN.fullmatch(path) else f'"{path}{chr(92) * path.endswith(chr(92))}"'
 
 

@@ -16,6 +16,7 @@ __all__ = [
     'is_utf8',
     'to_count',
     'to_findings',
+    'to_octal',
     'to_size',
     'to_some',
     'to_subjects',
@@ -79,6 +80,21 @@ def escape(path: str | os.PathLike[str]) -> str:
     if text.isprintable():
         return text
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode('ascii') for c in text)
+
+
+def to_octal(path: str) -> str:
+    r"""Write a path for `printf %b`.
+
+    >>> print(to_octal('a b\n\\c\udce9'))
+    a b\0012\\c\0351
+    """
+    return ''.join(
+        c if c.isprintable() and c != '\\' else '\\\\' if c == '\\' else _to_bytes(c) for c in path
+    )
+
+
+def _to_bytes(character: str) -> str:
+    return ''.join(f'\\0{byte:03o}' for byte in character.encode('utf-8', 'surrogateescape'))
 
 
 def to_count(count: int, noun: str) -> str:

@@ -47,6 +47,8 @@ def test_a_path_is_named_so_that_windows_takes_it_whatever_its_length(monkeypatc
         ('C:\\d', "'C:\\d'", '"C:\\d"'),
         ('C:\\R&D\\', "'C:\\R&D\\'", '"C:\\R&D\\\\"'),
         ('my data', "'my data'", '"my data"'),
+        ('-rf', './-rf', './-rf'),
+        ('a\nb\\', '"$(printf %b \'a\\0012b\\\\\')"', '"a\\nb\\\\"'),
     ],
 )
 def test_a_path_is_quoted_for_the_shells_that_there_are(monkeypatch, path, posix, windows):

@@ -636,6 +636,23 @@ def test_the_commands_of_the_summary_work_where_the_archive_lies(
     assert found == tools
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    'name', ['-rf %s.zip', '-C.tar.zst', 'a\nb.tar.zst', 'a\t"b$x`\'.zip', '*.zip', 'a[1].zip']
+)
+def test_the_commands_work_whatever_the_archive_is_called(make_tree, tmp_path, name):
+    root = make_tree({f'{SESSION}/a.b.npy': b'1'})
+    (tmp_path / 'other.zip').write_bytes(b'no archive, which a pattern would find')
+    out = str(fastindex.release(root, tmp_path / name, workers=1))
+    assert out.replace('\n', '').isprintable()
+    for command in re.findall(r'^  ((?:unzip|mkdir|python|tar|cd) .*)$', out, re.MULTILINE):
+        command = re.sub(r'^python', f'{sys.executable} -W ignore', command)
+        done = subprocess.run(['sh', '-ec', command], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, (command, done.stderr)
+        if 'one.api' in command:
+            assert done.stdout.count('UUID') == 1
+
+
 def test_json_has_the_summary(make_tree, tmp_path, run):
     code, out, _ = run('release', make_tree(TREE), '--out', tmp_path / 'x.zip', '--json', '--workers', 1)
     found: dict[str, Any] = json.loads(out)

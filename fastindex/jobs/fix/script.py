@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from fastindex.jobs.fix.plan import Fixes, Step
-from fastindex.text import escape, to_count
+from fastindex.text import escape, to_count, to_octal
 
 __all__ = ['write_script', 'write_undo']
 
@@ -81,7 +81,7 @@ def write_undo(fixes: Fixes) -> Iterator[bytes]:
 
 
 def _write(root: str, title: str, lines: Iterable[str], **words: str) -> Iterator[bytes]:
-    yield _START.format(title=title, root=escape(root), quoted=shlex.quote(_encode(root)), **words).encode()
+    yield _START.format(title=title, root=escape(root), quoted=shlex.quote(to_octal(root)), **words).encode()
     yield from map(str.encode, lines)
 
 
@@ -96,19 +96,4 @@ def _backward(steps: Sequence[Step]) -> Iterator[str]:
 
 
 def _quote(path: str) -> str:
-    return shlex.quote(f'./{_encode(path)}')
-
-
-def _encode(path: str) -> str:
-    r"""Write a path for `printf %b`.
-
-    >>> print(_encode('a b\n\\c\udce9'))
-    a b\0012\\c\0351
-    """
-    return ''.join(
-        c if c.isprintable() and c != '\\' else '\\\\' if c == '\\' else _to_octal(c) for c in path
-    )
-
-
-def _to_octal(character: str) -> str:
-    return ''.join(f'\\0{byte:03o}' for byte in character.encode('utf-8', 'surrogateescape'))
+    return shlex.quote(f'./{to_octal(path)}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -58,7 +59,8 @@ def _iter_advice(done: Release) -> Iterator[str]:
     if done.root == os.path.realpath(path.with_name(folder)):  # these are the data
         folder += '-unpacked'
     archive, target = quote(path.name), quote(folder)
-    unpack = [f'unzip -q {archive} -d {target}']
+    pattern = quote(re.sub(r'[*?\[]', r'[\g<0>]', path.name))  # as unzip takes it
+    unpack = [f'unzip -q {pattern} -d {target}']
     check = f'cd {target} && {done.manifest}sum -c --quiet manifest-{done.manifest}.txt'
     if not is_zip:
         unpack = [f'mkdir {target} && tar --zstd -xf {archive} -C {target}']
@@ -69,7 +71,7 @@ def _iter_advice(done: Release) -> Iterator[str]:
             unpack = [f'mkdir {target}', f'tar -xf {archive} -C {target}']  # not each shell knows `&&`
     yield 'to open it (pip install ONE-api):' if len(done.archives) == 1 else 'to open one of them:'
     yield from (f'  {line}' for line in unpack)
-    code = f"from one.api import One; print(One(cache_dir={escape(folder)!r}, mode='local').search())"
+    code = f"from one.api import One; print(One(cache_dir={folder!r}, mode='local').search())"
     is_plain = not set('"$`\\!') & set(code)  # in double quotes, to each shell
     yield f'  python -c "{code}"' if is_plain else f'  python -c {shlex.quote(code)}'
     yield 'to check it:'
