@@ -510,6 +510,17 @@ def test_accents_that_bsdtar_joins_with_their_letters_are_a_warning(make_tree, t
     assert [warning[:15] for warning in done.warnings] == ['1 path with acc', 'in the root the']
 
 
+@pytest.mark.parametrize(
+    ('count', 'said'), [(0, []), (1, ['1 dataset has no bytes']), (2, ['2 datasets have no bytes'])]
+)
+def test_datasets_without_a_byte_are_a_warning(make_tree, tmp_path, count, said):
+    empty = {f's2/2024-01-0{i}/001/alf/a.b.npy': b'' for i in range(1, count + 1)}
+    root = make_tree({**empty, 's1/2024-01-01/001/a.b.c': b'1', 'LICENSE': b'x', 'README': b'x'})
+    done = fastindex.release(root, tmp_path / 'x.zip', workers=1)
+    first = ', the first s2/2024-01-01/001/alf/a.b.npy: is it so meant?'
+    assert list(done.warnings) == [one + first for one in said]
+
+
 def test_paths_that_differ_only_in_case_are_a_warning(make_tree, tmp_path):
     root = make_tree({f'{name}/2024-01-01/001/a.b.c': b'1' for name in ('s1', 'S1', 'É', 'e\u0301', 't')})
     done = fastindex.release(root, tmp_path / 'x.zip', workers=1, force=True)  # validate calls it an error

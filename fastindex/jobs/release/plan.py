@@ -169,6 +169,10 @@ def iter_warnings(rows: Part, beside: Sequence[str]) -> Iterator[str]:
     ):
         if found.len():
             yield f'{to_count(found.len(), "path")} {what.format(escape(found[0]))}'
+    empty = rows.join_paths(rows.datasets.filter(file_size=0))
+    if empty.len():
+        have = f'{to_count(empty.len(), "dataset")} {"has" if empty.len() == 1 else "have"}'
+        yield f'{have} no bytes, the first {escape(empty[0])}: is it so meant?'
     lacking = [
         f'no {name}: {what}'
         for name, what in (
