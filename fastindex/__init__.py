@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from fastindex._version import __version__ as __version__
 
@@ -26,7 +25,10 @@ if not getattr(sys, '_is_gil_enabled', lambda: True)():
         'set PYTHON_GIL=1 in the environment, which gives it one'
     )
 
+TYPE_CHECKING = False  # typing takes longer than all else here, and Ctrl-C during it shows a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from fastindex.errors import (
         ClusterError,
         EmptyTreeError,

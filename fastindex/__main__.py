@@ -2,12 +2,11 @@
 
 import os
 import signal
-from typing import NoReturn
 
 __all__ = ['start']
 
 
-def start() -> NoReturn:
+def start() -> None:
     """Run the command line, and end."""
     # Until the command line has its own handler, Ctrl-C is the end: a traceback of an import helps nobody.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -7,10 +7,10 @@ import io
 import os
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from fastindex.commands import COMMANDS, make_parser
 from fastindex.commands.options import list_commands, suggest
@@ -23,13 +23,12 @@ from fastindex.errors import (
     UsageError,
     explain_shortage,
 )
+from fastindex.system import STOP_SIGNALS, send_signal
 from fastindex.text import escape
 
 __all__ = ['main']
 
-_SIGNALS = signal.Signals.__members__
-_HANG_UP = _SIGNALS.get('SIGHUP') or _SIGNALS.get('SIGBREAK')
-"""The terminal is gone; on Windows also Ctrl-Break, by which one program ends another there."""
+AGAIN_SECONDS = 0.01  # after which a signal comes again that nothing could be done about
 
 
 class _TerminatedError(BaseException):
@@ -45,14 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _mend_streams()
     try:
-        with suppress(ValueError):  # not in the main thread: then signals are nobody's business here
-            signal.signal(signal.SIGINT, _interrupt)
-            signal.signal(signal.SIGTERM, _terminate)
-            if _HANG_UP is not None and signal.getsignal(_HANG_UP) is not signal.SIG_IGN:  # that of nohup
-                signal.signal(_HANG_UP, _terminate)
-        options = _parse(arguments)
-        code: int = options.run(options)
-        sys.stdout.flush()
+        with _stopped_by_signals():
+            options = _parse(arguments)
+            code: int = options.run(options)
+            sys.stdout.flush()
     except BaseException as error:
         return _end(error, is_traced='-vv' in arguments)
     return code
@@ -60,16 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _end(error: BaseException, *, is_traced: bool) -> int:
     """Say in a sentence what ended the command; return the exit code. Raises what nobody expected."""
-    # The clean-up that a signal began may fail in its turn, or a library put its own error in place of it.
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):
-            complain('interrupted; what was there is whole')
-            return EXIT_INTERRUPTED
-        if isinstance(cause, _TerminatedError):
-            complain('terminated; what was there is whole')
-            return EXIT_TERMINATED
-        cause = cause.__context__
+    stop = _find_stop(error)
+    if stop is not None:
+        is_interrupt = isinstance(stop, KeyboardInterrupt)
+        what = '; '.join(getattr(stop, '__notes__', ['what was there is whole']))
+        complain(f'{"interrupted" if is_interrupt else "terminated"}; {what}')
+        return EXIT_INTERRUPTED if is_interrupt else EXIT_TERMINATED
     if isinstance(error, FastindexError):
         complain(f'error: {str(error).removesuffix(error.hint)}{with_flags(error.hint)}')
         if is_traced:
@@ -83,22 +74,51 @@ def _end(error: BaseException, *, is_traced: bool) -> int:
     return EXIT_FAILED
 
 
-def _interrupt(*_: object) -> NoReturn:
-    _ignore_signals()
-    raise KeyboardInterrupt
+def _find_stop(error: BaseException | None) -> BaseException | None:
+    """Find the signal behind an error: its clean-up may fail, or a library raise another in its place."""
+    while error is not None and not isinstance(error, KeyboardInterrupt | _TerminatedError):
+        error = error.__context__
+    return error
 
 
-def _terminate(*_: object) -> NoReturn:
-    _ignore_signals()
-    raise _TerminatedError
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let a signal end a block by an exception. SIGHUP does not where it was ignored (nohup).
+
+    After the block a further one is the end: nothing is left to clean up, and standard error may be a pipe
+    that nobody reads.
+    """
+    former = {}
+    unraisable = sys.unraisablehook
+    try:
+        with suppress(ValueError):  # not in the main thread: then signals are nobody's business here
+            for number in STOP_SIGNALS:
+                if (
+                    number in (signal.SIGINT, signal.SIGTERM)
+                    or signal.getsignal(number) is not signal.SIG_IGN
+                ):
+                    former[number] = signal.signal(number, _stop)
+        sys.unraisablehook = _stop_again
+        yield
+    finally:
+        sys.unraisablehook = unraisable
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
-def _ignore_signals() -> None:
-    """Once is enough: let the clean-up run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if _HANG_UP is not None:
-        signal.signal(_HANG_UP, signal.SIG_IGN)
+def _stop(number: int, _: object) -> None:
+    if _find_stop(sys.exception()) is None:  # once is enough: let the clean-up run
+        raise KeyboardInterrupt if number == signal.SIGINT else _TerminatedError
+
+
+def _stop_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Have a signal come again that Python has dropped, as it drops what is raised while an object goes."""
+    stop = _find_stop(unraisable.exc_value)
+    if stop is None:
+        sys.__unraisablehook__(unraisable)
+    else:
+        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+        threading.Timer(AGAIN_SECONDS, send_signal, (number,)).start()
 
 
 def _speak_utf8() -> None:
@@ -116,13 +136,18 @@ def _speak_utf8() -> None:
 
 
 def _mend_streams() -> None:
-    """Make closed streams swallow what they get, and any name printable."""
+    """Make any name printable, and a closed stream one that fails: no file of ours gets its number.
+
+    Standard error swallows what it gets: there is nobody left to tell.
+    """
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
-    sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115 - as long as we live
+            os.open(os.devnull, os.O_RDONLY if fd else os.O_WRONLY)  # takes the lowest number: this one
+            os.set_inheritable(fd, True)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - as long as we live
+    sys.stdout = sys.stdout or open(1, 'w', closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

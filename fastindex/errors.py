@@ -65,6 +65,7 @@ __all__ = [
     'WorkerError',
     'explain_shortage',
     'naming_shortage',
+    'noting',
 ]
 
 EXIT_DONE = 0
@@ -222,4 +223,15 @@ def naming_shortage() -> Iterator[None]:
     except BaseException as error:  # the panic of polars is no Exception
         if said := explain_shortage(error):
             raise WorkerError(said) from error
+        raise
+
+
+@contextmanager
+def noting(done: list[str]) -> Iterator[None]:
+    """Note on what ends a block, most often a signal, what was done by then: `done` may grow meanwhile."""
+    try:
+        yield
+    except BaseException as error:
+        for note in done:
+            error.add_note(note)
         raise

@@ -22,6 +22,7 @@ import errno
 import io
 import os
 import re
+import select
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from typing import IO, Any, NamedTuple
 from fastindex.errors import FastindexError, OutputError
 from fastindex.folders import OpenFolder, ask_about
 from fastindex.locks import try_lock
-from fastindex.system import OPENS_BY_FOLDER, flags, is_own, set_access, sync_file
+from fastindex.system import OPENS_BY_FOLDER, flags, is_own, set_access, sync_file, undisturbed
 from fastindex.text import escape
 
 __all__ = [
@@ -165,8 +166,13 @@ def open_output(
     refusal = _Refusal(escape(path), error)
     with refusal.of_the_system():
         fd = _open_through(target, refusal)
-    with io.BufferedWriter(_Raw(fd, 'w', refusal), _BUFFER_BYTES) as stream:
-        yield stream
+    raw = _Raw(fd, 'w', refusal)
+    with io.BufferedWriter(raw, _BUFFER_BYTES) as stream:
+        try:
+            yield stream
+        except BaseException:
+            raw.close()  # to flush it would wait again for a reader that reads no more, or is told half of it
+            raise
 
 
 @contextmanager
@@ -184,9 +190,10 @@ def open_outputs(
         yield open_next
         for one in grown:
             one.settle()
-        then()
-        for one in reversed(grown):
-            one.move()
+        with undisturbed():  # no signal leaves one without the others
+            then()
+            for one in reversed(grown):
+                one.move()
 
 
 class _Growing:
@@ -254,7 +261,9 @@ class _Raw(io.FileIO):
 
     def write(self, data: Any, /) -> int:
         with self._refusal.of_the_system(), suppress(BrokenPipeError):
-            return super().write(data)
+            while (count := super().write(data)) is None:  # whoever has it too said that it must not block
+                select.select([], [self], [])
+            return count
         return len(data)  # a reader that has enough is no error
 
 

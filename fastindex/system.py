@@ -11,9 +11,11 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from stat import S_IMODE, S_ISLNK
 
 from fastindex.text import escape, to_octal
@@ -25,6 +27,7 @@ except ImportError:  # Windows
 
 __all__ = [
     'OPENS_BY_FOLDER',
+    'STOP_SIGNALS',
     'flags',
     'has_unix_tools',
     'host_name',
@@ -36,13 +39,22 @@ __all__ = [
     'quote',
     'read_at',
     'read_into',
+    'send_signal',
     'set_access',
     'sync_file',
     'sync_folder',
+    'undisturbed',
 ]
 
 OPENS_BY_FOLDER = os.open in os.supports_dir_fd
 """Whether names are opened relative to an open folder here, by which nothing below it can be exchanged."""
+
+STOP_SIGNALS = [
+    number
+    for name, number in signal.Signals.__members__.items()
+    if name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGBREAK')
+]
+"""What stops a program. Windows has no SIGHUP, but Ctrl-Break, by which one program ends another there."""
 
 _JUNCTION = 0xA0000003
 """IO_REPARSE_TAG_MOUNT_POINT: what Windows says of a junction, a link to a folder that anybody can make."""
@@ -176,3 +188,33 @@ def sync_folder(fd: int) -> None:
     except OSError as error:
         if error.errno not in _CANNOT_SYNC:
             raise
+
+
+def send_signal(number: int) -> None:
+    """Send this process a signal from another thread. On Windows to send one is to kill."""
+    if hasattr(signal, 'pthread_kill'):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold back what signals would raise in the middle of a block, until it has ended.
+
+    For what must not be half done, and takes no time: to block the signals would not do, as a thread of
+    whoever calls may get them.
+    """
+    came: list[int] = []
+    held = {}
+    try:
+        if threading.current_thread() is threading.main_thread():  # in others nothing is raised
+            for number in STOP_SIGNALS:
+                if callable(handler := signal.getsignal(number)):
+                    held[number] = signal.signal(number, lambda one, _: came.append(one))
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for one in came:
+            signal.raise_signal(one)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -625,3 +626,34 @@ def test_what_a_killed_run_has_left_the_next_one_removes_but_not_what_is_being_w
     with open_output('x') as file, new_folder(str(tmp_path / 'y')):
         file.write(b'')
     assert set(os.listdir()) == {*planted, 'x', 'y'}
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    yield reader, writer
+    for fd in (reader, writer):
+        with suppress(OSError):
+            os.close(fd)
+
+
+def test_nothing_more_is_written_through_where_the_block_fails(pipe):
+    """Nobody may read it any more: then the end, with a signal, would wait for ever."""
+    reader, writer = pipe
+    with suppress(KeyboardInterrupt), open_output(f'/dev/fd/{writer}') as file:
+        file.write(b'half')
+        raise KeyboardInterrupt
+    os.close(writer)
+    assert os.read(reader, 10) == b''
+
+
+def test_a_pipe_that_must_not_block_gets_all(pipe):
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    data = bytes(range(256)) * 2**13  # 32 times what it holds
+    with open(reader, 'rb', closefd=False) as answer, ThreadPoolExecutor(1) as other:
+        read = other.submit(answer.read)
+        with open_output(f'/dev/fd/{writer}') as file:
+            file.write(data)
+        os.close(writer)
+        assert read.result() == data

@@ -59,6 +59,7 @@ NO_MODULE = {
     'jobs/test_old_index.py': 'an index that is there, and whatever may be wrong with it',
     'jobs/test_known.py': 'what an index knows, whatever is done to it',
     'commands/test_cli.py': 'all commands, through `fastindex.cli`',
+    'commands/test_ends.py': 'all commands, where they are stopped or cannot write their answer',
 }
 """Test files that have the name of no module, with the reason."""
 

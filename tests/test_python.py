@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
+from inspect import isfunction, signature
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 import fastindex
+from tests.support.interrupt import SignalAtCall
 from tests.support.trees import SESSION, grow
 
 TREE = {
@@ -161,3 +169,62 @@ def test_hash_is_a_word_or_words(folder, hash, columns):
     fastindex.build('root', workers=1, hash=hash)
     frame = fastindex.open('root').datasets.collect()
     assert {name for name in ('hash', 'xxh128') if name in frame.columns and frame[name].count()} == columns
+
+
+def children() -> set[str]:
+    return set(Path(f'/proc/self/task/{os.getpid()}/children').read_text().split())
+
+
+JOBS = {
+    'build': lambda root, out: fastindex.build(root, workers=2, hash=True, fresh=True),
+    'example': lambda root, out: fastindex.example(out / 'x', sessions=60, workers=2),
+    'info': lambda root, out: fastindex.info(root),
+    'make_parquet_db': lambda root, out: fastindex.make_parquet_db(root, out_dir=out),
+    'open': lambda root, out: fastindex.open(root).find_datasets(subject='s'),
+    'release': lambda root, out: fastindex.release(root, out / 'x.zip', workers=2, force=True),
+    'report': lambda root, out: fastindex.report(root, out / 'x.html', workers=2),
+    'restore': lambda root, out: fastindex.restore(root),
+    'search': lambda root, out: fastindex.search(root, subject='s'),
+    'validate': lambda root, out: list(fastindex.validate(root, workers=2, deep=True)),
+    'verify': lambda root, out: list(fastindex.verify(root, workers=2, hash=True)),
+    'verify_index': lambda root, out: list(fastindex.verify_index(root)),
+}
+"""What takes a folder, and how it is called."""
+
+
+def test_every_function_that_takes_a_folder_is_interrupted():
+    functions = {name: getattr(fastindex, name) for name in fastindex.__all__}
+    functions = {name: one for name, one in functions.items() if isfunction(one)}
+    first = {name: next(iter(signature(one).parameters.values())) for name, one in functions.items()}
+    assert {name for name, one in first.items() if 'PathLike' in str(one.annotation)} == set(JOBS)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # what Python drops
+@pytest.mark.parametrize('name', JOBS)
+def test_ctrl_c_at_any_point_comes_out_as_such_and_leaves_nothing(folder, tmp_path, name):
+    """What was there is whole, and no worker waits, once nobody has the iterator."""
+    root, out = tmp_path / 'root', tmp_path / 'out'
+    fastindex.build('root', workers=1, hash=True)
+    (root / SESSION / 'alf/c.d.npy').touch()
+    fastindex.build('root', workers=1)
+
+    def work() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        JOBS[name](root, out)
+
+    work()  # all is loaded
+    before = children()
+    with SignalAtCall() as whole:
+        work()
+    interrupted = 0
+    for at in range(1, whole.calls, whole.calls // 8):
+        with suppress(KeyboardInterrupt), SignalAtCall(at, signal.SIGINT):
+            interrupted += 1
+            work()
+            interrupted -= 1
+        assert fastindex.open(root).generation
+        gc.collect()
+        assert children() <= before
+    assert interrupted > 4  # the last points may be beyond the end, where less was to be waited for

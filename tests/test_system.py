@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from stat import S_IFDIR, S_IFREG
 from types import SimpleNamespace
 
@@ -65,3 +67,28 @@ def test_a_junction_is_a_link_and_a_folder_or_a_file_in_the_cloud_is_none():
         False,
         False,
     ]
+
+
+def test_what_is_not_to_be_disturbed_is_done_before_a_signal_counts():
+    done = []
+
+    @system.undisturbed()
+    def work(*, inner: bool) -> None:
+        signal.raise_signal(signal.SIGINT)
+        if inner:
+            work(inner=False)
+        done.append(inner)
+
+    with pytest.raises(KeyboardInterrupt):
+        work(inner=True)
+    assert done == [False, True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_another_thread_there_is_nothing_to_hold_back():
+    def work() -> bool:
+        with system.undisturbed():
+            return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(work).result()

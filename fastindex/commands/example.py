@@ -20,7 +20,7 @@ examples:
 exit codes:
   0  done, or it was there already
   2  wrong usage, or it could not be done
-  130, 143  interrupted, terminated: nothing is left
+  130, 143  interrupted, terminated: nothing is left, or all is there
 """
 
 

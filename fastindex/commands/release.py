@@ -37,7 +37,7 @@ exit codes:
   1  not released: validate finds errors, or there are links and no --[no-]follow-symlinks
   2  wrong usage, or it could not be done: the archive that was there still is
   4  another run is writing the index of this tree
-  130, 143  interrupted, terminated: the archive that was there still is
+  130, 143  interrupted, terminated: the same, or the new one is complete
 """
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from shutil import rmtree
 
 from fastindex.commands.options import Parser, prepare, share
 from fastindex.commands.output import after_work, beside, print_json, show
@@ -28,7 +30,7 @@ The same index gives the same bytes.
 exit codes:
   0  done, also where the names have findings
   2  wrong usage, no index that can be used, or the file cannot be written: what was there still is
-  130, 143  interrupted, terminated: the same
+  130, 143  interrupted, terminated: the same, or the new one is complete
 """
 
 
@@ -67,25 +69,28 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.out is None:
-        if not options.open:
-            raise UsageError('expected --out FILE.html, or --open. See python -m fastindex report --help')
-        folder = tempfile.mkdtemp(prefix='fastindex-', dir=find_temporary())
-        options.out = os.path.join(folder, 'report.html')
+    if options.out is None and not options.open:
+        raise UsageError('expected --out FILE.html, or --open. See python -m fastindex report --help')
     prepare(dask=options.dask, polars=True)
     index = open_index(options)
     from fastindex.jobs.report.report import write_report
 
-    summary = write_report(
-        index,
-        options.out,
-        title=options.title,
-        validate=options.validate,
-        workers=options.workers,
-        dask=options.dask,
-        follow_symlinks=options.follow_symlinks,
-        progress=not options.quiet,
-    )
+    with ExitStack() as unless_written:
+        if options.out is None:
+            folder = tempfile.mkdtemp(prefix='fastindex-', dir=find_temporary())
+            unless_written.callback(rmtree, folder)
+            options.out = os.path.join(folder, 'report.html')
+        summary = write_report(
+            index,
+            options.out,
+            title=options.title,
+            validate=options.validate,
+            workers=options.workers,
+            dask=options.dask,
+            follow_symlinks=options.follow_symlinks,
+            progress=not options.quiet,
+        )
+        unless_written.pop_all()
     with beside(options.out), after_work():
         if options.json:
             print_json(summary.to_dict())

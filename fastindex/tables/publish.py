@@ -187,6 +187,7 @@ class Stage:
                 if self.is_sealed and not isinstance(error, Exception):
                     with suppress(OSError):  # held: the next run goes on
                         self.recover(is_patient=False)  # a signal: it is in place within milliseconds
+                        error.add_note('the new index is in place')
                 raise
             finally:
                 if not self.is_sealed:  # else something stopped us at the renames: the next run goes on

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastindex.errors import WorkerError
+from fastindex.system import undisturbed
 from fastindex.workers import Task
 from fastindex.workers.processes import TASKS_PER_WORKER, Workers
 
@@ -83,7 +84,8 @@ class HereFirst:
         results = list(self._backend.collect())
         self._seconds += time.monotonic() - started
         if self._seconds > HERE_SECONDS:  # no task waits here: there is never more than one
-            self._backend = self.workers = self._start()
+            with undisturbed():
+                self._backend = self.workers = self._start()
         yield from results
 
     def stop(self, *, kill: bool) -> None:

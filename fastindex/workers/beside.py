@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from fastindex.workers.child import may_fork
+from fastindex.system import undisturbed
+from fastindex.workers.child import fork, kill_child, may_fork
 
 __all__ = ['beside']
 
@@ -22,18 +22,15 @@ def beside(work: Callable[[], bytes]) -> Iterator[Callable[[], bytes]]:
         yield bytes
         return
     reader, writer = os.pipe()
-    with os.fdopen(reader, 'rb') as answer:
-        child = os.fork()
-        if not child:
-            try:
-                data = work()
-                with os.fdopen(writer, 'wb') as file:
-                    file.write(data)
-            finally:
-                os._exit(0)  # whatever it was: the parent will find it again
-        try:
+
+    def give_answer() -> None:  # if it fails, whatever it was: the parent will find it again
+        with os.fdopen(writer, 'wb') as file:
+            file.write(work())
+
+    with os.fdopen(reader, 'rb') as answer, ExitStack() as started:
+        with undisturbed():
+            child = fork(give_answer, {0, 1, 2, writer})
+            started.callback(os.waitpid, child, 0)
+            started.callback(kill_child, child)
             os.close(writer)
-            yield answer.read
-        finally:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        yield answer.read

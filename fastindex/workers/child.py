@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from stat import S_ISDIR
 from typing import Any, NoReturn
 
@@ -35,6 +36,7 @@ __all__ = [
     'enlarge',
     'environment_of_child',
     'find_interpreter',
+    'fork',
     'kill_child',
     'may_fork',
     'read_message',
@@ -81,32 +83,34 @@ def start_child(pipes: list[tuple[int, int]]) -> int:
     pipes: for each of its threads: where its tasks are read from, and its results are written to
     Returns the number of the process, which the caller is to reap.
     """
-    return _fork(pipes) if may_fork() else _spawn(pipes)
+    if may_fork():
+        return fork(partial(serve, pipes, os.getpid()), {0, 1, 2}.union(*pipes))
+    return _spawn(pipes)
 
 
-def _fork(pipes: list[tuple[int, int]]) -> int:
-    parent = os.getpid()
-    # A signal between the fork and our handlers would run the parent's clean-up in the child.
+def fork(work: Callable[[], object], kept: set[int]) -> int:
+    """Fork a process that does some work, and ends. `kept` is what it has open; see `may_fork`."""
+    # A signal between the fork and its own handlers would have the child do the parent's clean-up.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', DeprecationWarning)  # Python 3.12 counts jemalloc's thread
             pid = os.fork()
         if pid == 0:
-            _run_child(pipes, parent, mask)
+            _run_child(work, kept, mask)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
 
 
-def _run_child(pipes: list[tuple[int, int]], parent: int, mask: set[Any]) -> NoReturn:
+def _run_child(work: Callable[[], object], kept: set[int], mask: set[Any]) -> NoReturn:
     try:
-        _let_go_of_all_but({0, 1, 2}.union(*pipes))
+        _let_go_of_all_but(kept)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        serve(pipes, parent)
+        work()
     finally:
         os._exit(0)
 

@@ -19,6 +19,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from fastindex.errors import UsageError, WorkerError
+from fastindex.system import undisturbed
 from fastindex.workers import Branches, Rescuable, Subtask, Task
 from fastindex.workers.backends import Backend, Here, HereFirst, There, Threads
 from fastindex.workers.child import find_interpreter, may_fork
@@ -144,7 +145,11 @@ class Pool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._stop(kill=kind is not None)
+        try:
+            self._stop(kill=kind is not None)
+        except BaseException:  # a signal, as it started
+            self._stop(kill=True)
+            raise
 
     def close(self) -> None:
         """End the workers now: what they have inherited is open until then. None may have a task."""
@@ -152,9 +157,11 @@ class Pool:
 
     def _stop(self, *, kill: bool) -> None:
         if self._backend is not None:
-            self._workers, backend, self._backend = self.workers, self._backend, None
-            backend.stop(kill=kill)
+            self._workers = self.workers
+            self._backend.stop(kill=kill)
+            self._backend = None
 
+    @undisturbed()
     def _start(self) -> Backend:
         if self._backend is None:
             if self._cluster is not None:

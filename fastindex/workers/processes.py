@@ -21,6 +21,7 @@ from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 from fastindex.errors import WorkerError
+from fastindex.system import undisturbed
 from fastindex.text import escape
 from fastindex.workers import Task
 from fastindex.workers.child import END, enlarge, kill_child, read_message, reap, start_child, to_message
@@ -80,7 +81,7 @@ class Workers:
         self._cell: _Worker | None = None  # runs the first of the suspects; is not among the others
         try:
             self._add(count, count_cpus())
-        except WorkerError:
+        except BaseException:
             self.stop(kill=True)
             raise
 
@@ -205,6 +206,7 @@ class Workers:
         self._remove(self._cell.process)
         self._try_next_suspect()
 
+    @undisturbed()
     def stop(self, *, kill: bool) -> None:
         """End the workers: when they are done, or at once. They hold nothing that could be left half done."""
         processes = {worker.process.pid: worker.process for worker in self._all()}
@@ -220,6 +222,7 @@ class Workers:
         self._workers.clear()
         self._cell = None
 
+    @undisturbed()
     def _remove(self, process: _Process) -> None:
         for fd in [fd for pipe in process.pipes for fd in pipe]:
             with suppress(KeyError):
@@ -236,6 +239,7 @@ class Workers:
         for position in range(min(count, processes)):
             self._add_process(len(range(position, count, processes)))
 
+    @undisturbed()
     def _add_process(self, threads: int, *, is_cell: bool = False) -> None:
         """Start a process with so many threads. Raises WorkerError if the system gives no more."""
         try:

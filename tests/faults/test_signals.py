@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import fastindex
 from fastindex import LockedError
+from fastindex.commands import COMMANDS
 from fastindex.tables.target import open_stage
-from tests.support.injectors import command, digests, environment, processes_of, run, scaled
+from tests.support.injectors import TOP, command, digests, environment, processes_of, run, scaled
 from tests.support.patience import PATIENCE_SECONDS, turns, wait_until
 from tests.support.trees import SESSION, grow
 
@@ -146,3 +149,70 @@ def test_a_signal_at_any_time_stops_the_run_and_leaves_nothing_behind(root, figu
         'P18',
         f'{rounds} of {rounds} random times: {stopped} stopped (130, 143), all gone in {max(took):.1f} s',
     )
+
+
+WORDS = {
+    'build': 'ROOT --hash --rehash --changes OUT/x --workers 2',
+    'completion': 'completion bash',
+    'example': 'example OUT/x --sessions 60 --workers 2',
+    'help': 'help --man',
+    'info': 'info ROOT',
+    'release': 'release ROOT --force --out OUT/x.zip --workers 2',
+    'report': 'report ROOT --out OUT/x.html --workers 2',
+    'restore': 'restore ROOT',
+    'search': 'search ROOT --datasets --json',
+    'validate': 'validate ROOT --fix --yes --jsonl --workers 2',
+    'verify': 'verify ROOT --hash --json --workers 2',
+}
+ORDERS = [(2,), (15,), (1,), (2, 2), (2, 15), (15, 2), (1, 1, 15)]
+"""Of signals, a call from one to the next."""
+
+
+def test_every_command_is_stopped():
+    assert set(WORDS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize('name', WORDS)
+def test_a_signal_at_any_point_ends_any_command_with_one_line_and_leaves_nothing(tmp_path, name, figure):
+    tree = {f's{i}/2024-01-01/001/a.b.{j}': b'x' for i in range(3) for j in 'cde'}
+    root, out = grow(tmp_path / 'root', tree | {'s0/2024-01-01/001/my mouse.c.d': b''}), tmp_path / 'out'
+    fastindex.build(root, workers=1)
+    (root / 's0/2024-01-01/001/f.g.h').touch()
+    fastindex.build(root, workers=1)
+    root.rename(tmp_path / 'kept')
+
+    def stop(at: int, numbers: Sequence[int]) -> tuple[int, list[str]]:
+        for folder in (root, out):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(tmp_path / 'kept', root)
+        out.mkdir()
+        words = WORDS[name].replace('ROOT', str(root)).replace('OUT', str(out)).split()
+        with subprocess.Popen(
+            [sys.executable, '-m', 'tests.support.interrupt', str(at), ','.join(map(str, numbers)), *words],
+            env=environment(TMPDIR=str(out), PYTHONPATH=str(TOP)),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as running:
+            _, stderr = running.communicate(timeout=PATIENCE_SECONDS)
+        wait_until(lambda: not processes_of(running.pid))
+        return running.returncode, stderr.splitlines()
+
+    calls = int(stop(0, ())[1][-1])
+    chance = random.Random(0)
+    at_least, stopped = scaled(4, 60), 0
+    for rounds in turns(at_least):
+        numbers = ORDERS[rounds % len(ORDERS)]
+        code, said = stop(chance.randrange(1, calls), numbers)
+        if code in (0, 1):  # it was shorter than before, as it had less to wait for
+            continue
+        stopped += 1
+        if not (said == [] and -code in numbers):  # after its last word
+            assert code == (130 if numbers[0] == signal.SIGINT else 143), said
+            assert len(said) == 1, said
+        assert fastindex.open(root).generation
+        assert set(os.listdir(out)) <= {'x', 'x.html', 'x.zip'}  # which are whole: it was as good as done
+        if rounds >= at_least and stopped > rounds // 2:
+            break
+    figure('P18', f'{name}: {stopped} of {rounds} stopped at random calls, each with one line')

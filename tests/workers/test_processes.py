@@ -19,7 +19,7 @@ import pytest
 
 import fastindex
 from fastindex import WorkerError
-from fastindex.workers import child
+from fastindex.workers import child, processes
 from fastindex.workers.child import may_fork
 from fastindex.workers.pool import Pool
 from fastindex.workers.processes import MAX_DEATHS, Workers
@@ -322,7 +322,7 @@ def test_a_process_with_threads_is_not_forked():
 FORKS = """
 import os, sys
 from fastindex.cli import main
-from fastindex.workers import child
+from fastindex.workers import child, processes
 root, *runs = sys.argv[1:]
 child._spawn = lambda pipes: os._exit(7)
 for run in runs:
@@ -531,3 +531,39 @@ def test_a_worker_leaves_the_signals_of_a_terminal_to_its_parent_from_its_first_
     workers.stop(kill=True)
     for number in (signal.SIGINT, signal.SIGHUP):
         assert any(int(mask, 16) & (1 << (number - 1)) for mask in masks.values())
+
+
+@pytest.mark.parametrize('start', ['forked', 'spawned'])
+@pytest.mark.parametrize(
+    ('name', 'turn'), [('start_child', 1), ('start_child', 2), ('kill_child', 1), ('_close', 2), ('reap', 1)]
+)
+def test_ctrl_c_while_workers_are_started_or_ended_leaves_none(monkeypatch, start, name, turn):
+    """As at the prompt, where nothing ends this process."""
+    plain, turns = getattr(processes, name), iter(range(1, turn + 1))
+    started = []
+
+    def call(argument):
+        result = plain(argument)
+        if name == 'start_child':
+            started.append(result)
+        if next(turns, None) == turn:
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    def run() -> None:
+        with Pool(2) as pool:
+            results = pool.run([Call(double, 1), Call(double, 2)])
+            started.extend(worker.process.pid for worker in pool._backend._workers)
+            list(results)
+            raise RuntimeError  # so that they are killed
+
+    monkeypatch.setattr('fastindex.workers.child.may_fork', lambda: start == 'forked')
+    files = set(os.listdir('/proc/self/fd'))
+    monkeypatch.setattr(processes, name, call)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert started
+    for pid in started:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, 0)
+    assert set(os.listdir('/proc/self/fd')) == files

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from fastindex.errors import FastindexError, FixError, UsageError
+from fastindex.errors import FastindexError, FixError, UsageError, noting
 from fastindex.files import find_target, open_outputs
 from fastindex.folders import OpenFolder
 from fastindex.jobs.fix.plan import Fixes, Step
 from fastindex.jobs.fix.script import write_script, write_undo
-from fastindex.system import sync_file
+from fastindex.system import quote, sync_file
 from fastindex.tables.publish import Stage
 from fastindex.text import escape, to_system
 
@@ -76,14 +76,13 @@ def apply_fixes(fixes: Fixes, stage: Stage) -> str:
             f'{where}: what takes the names back could not be written ({error.strerror}): nothing was renamed'
         ) from error
     stage.was_opened = True  # the folder of the lock has the script
-    for step in fixes.steps:
-        try:
-            _do(step, stage.out)
-        except OSError as error:
-            raise FixError(
-                f'{escape(step.new_path)}: {error.strerror}; what was renamed before stays. To take it back: '
-                f'sh {escape(undo)}'
-            ) from error
+    advice = f'what was renamed before stays. To take it back: sh {quote(undo)}'
+    with noting([advice]):
+        for step in fixes.steps:
+            try:
+                _do(step, stage.out)
+            except OSError as error:
+                raise FixError(f'{escape(step.new_path)}: {error.strerror}; {advice}') from error
     return undo
 
 

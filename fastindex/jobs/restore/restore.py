@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from fastindex.errors import InvalidIndexError, UsageError, naming_shortage
+from fastindex.errors import InvalidIndexError, UsageError, naming_shortage, noting
 from fastindex.records import Record
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import TABLES
@@ -89,7 +89,8 @@ def restore(
     if number < 1:
         raise UsageError(f'number={number}: expected 1 or more')
     target = root if index is None else index
-    with ExitStack() as stack:
+    done: list[str] = []
+    with noting(done), ExitStack() as stack:
         mirror, is_done = None, False
         if is_url(target):
             from fastindex.tables.bucket import open_mirror
@@ -103,6 +104,7 @@ def restore(
             _swap(stage, folder, number)
             if mirror is not None:
                 mirror.publish(is_restored=True)
+        done.append('the index was put back: once more is as before')
         found = look_at_index(folder, 0, below=folder)
         return Restored(
             mirror.location.url if mirror else to_text(folder),

@@ -131,7 +131,16 @@ def be_windows() -> None:
         delattr(select, name)
     for name in ('unlink', 'replace'):
         setattr(os, name, keep_read_only(getattr(os, name)))
-    for name in ('SIGKILL', 'SIGHUP', 'SIGALRM', 'pthread_sigmask', 'SIG_BLOCK', 'SIG_SETMASK', 'alarm'):
+    for name in (
+        'SIGKILL',
+        'SIGHUP',
+        'SIGALRM',
+        'pthread_kill',
+        'pthread_sigmask',
+        'SIG_BLOCK',
+        'SIG_SETMASK',
+        'alarm',
+    ):
         if hasattr(signal, name):
             delattr(signal, name)
 
