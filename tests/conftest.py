@@ -25,6 +25,8 @@ pytest_plugins = ['tests.support.promises']
 
 tqdm.monitor_interval = 0  # else the first bar of the client's builder leaves a thread
 
+# Who starts the tests in the background has SIGINT ignored, which all that they start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     'fastindex',
@@ -44,16 +46,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if is_skip and os.environ.get('FASTINDEX_NO_SKIP'):
         report.outcome = 'failed'
         report.longrepr = f'skipped, where no test may skip: {report.longrepr}'
-
-
-@pytest.fixture(autouse=True)
-def _keep_signals() -> Iterator[None]:
-    """Take back what the command line does with signals: after the first it ignores all others."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, handlers, strict=True):
-        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

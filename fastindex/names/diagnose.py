@@ -23,7 +23,7 @@ from fastindex.names.alf import (
 )
 from fastindex.names.leftovers import DATA, Left, find_left_over, find_placeholder, is_left_over
 from fastindex.names.problems import Reason
-from fastindex.names.uuid_names import add_uuid, is_uuid, judge_name_without_uuid, takes_uuid
+from fastindex.names.uuid_names import add_uuid, has_uuid, is_uuid, judge_name_without_uuid, takes_uuid
 from fastindex.names.windows import judge_for_windows
 from fastindex.text import is_utf8
 
@@ -90,6 +90,8 @@ def diagnose_file(name: str) -> Diagnosis | None:
         indexed = ', and indexed as a dataset, as its name is valid' if is_row else ''
         return Diagnosis('ALF308', f'{left[0]}{indexed}')
     if is_dataset_name(name):
+        if has_uuid(name):
+            return Diagnosis('ALF316', 'the UUID before the extension is a part of the name')
         return _diagnose_namespace(name) or _diagnose_for_windows(name)
     if name.startswith('.'):
         return Diagnosis('ALF309', 'the name begins with a dot')

@@ -164,6 +164,11 @@ _RULES = [
         '*.sync-conflict-*, "conflicted copy", "(1)"). Which of the two is whole, and right, nobody can tell '
         "from the names, and an index by the client's own builder has both: see to it, and remove the other.",
         f'{_SESSION}/spikes.times.npy.6eF1b2A0 beside spikes.times.npy'),
+    Rule('ALF316', _WARNING, 'UUID in the name', _BY_DIAGNOSE,
+        'Files of an Alyx database have the UUIDs of their datasets in their names. Without `uuid_filenames` '
+        'it is a part of the name, which load_object must be given too; with it the UUID is the id of the '
+        'dataset, and in no path of the index.',
+        f'{_SESSION}/spikes.times.6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11.npy'),
     # What the file system says
     Rule('ALF401', _ERROR, 'permission denied', _BY_PROBLEMS,
         'This user may not read it: it is not in the index, nor is what is below it.',

@@ -137,6 +137,16 @@ def test_what_is_damaged_or_not_there_is_not_put_back(root, change, run):
         fastindex.build(root, keep=0)
 
 
+@pytest.mark.parametrize('table', FILES[:2])
+def test_half_an_index_is_not_put_back_nor_made(root, change, run, table):
+    change(root)
+    before = look_at(root)
+    (root / '.fastindex/previous' / table).unlink()
+    code, _, err = run('restore', root)
+    assert (code, 'is gone' in err, 'makes it' in err) == (2, True, False), err
+    assert look_at(root) == before
+
+
 def test_an_index_that_is_damaged_is_no_reason_to_drop_the_one_that_is_kept(root, build, change):
     change(root)
     (root / 'datasets.pqt').write_bytes(b'damaged')

@@ -41,6 +41,7 @@ from tests.support.trees import SESSION, Fifo, Link, Mode, Socket, digest_of, gr
 DATE = 'lab/Subjects/s1/2024-01-01'
 SUBJECT = 'lab/Subjects/s1'
 GOOD = {f'{SESSION}/alf/spikes.times.npy': b''}
+UUID_4 = '6cdb7b06-3fd2-4e1c-9d6e-2e4a8a4f1c11'
 
 
 def validate(root, **options) -> list[Finding]:
@@ -225,6 +226,7 @@ CASES = {
             *("spikes.times (Bob's conflicted copy 2024-05-06).npy", 'spikes.times - Copy.npy'),
         )
     ],
+    'ALF316': [({f'{SESSION}/a.b.{UUID_4}.npy': b''}, f'{SESSION}/a.b.{UUID_4}.npy', '')],
     'ALF413': [
         ({f'{SESSION}/{name}': b''}, f'{SESSION}/{name}', '')
         for name in ('.a.b.npy.icloud', '._ibl_a.b.npy.icloud', 'a.b.npy.nextcloud', '.notes.txt.icloud')

@@ -70,7 +70,8 @@ def iter_lines(
         yield f'files of {sessions} say their projects or tasks: `session_info` fills them in'
     yield from _iter_changes(summary, is_check)
     if summary.skipped:
-        yield f'skipped {sum(summary.skipped.values()):,}, which do not belong in an index:'
+        count = sum(summary.skipped.values())
+        yield f'skipped {count:,}, which {"does" if count == 1 else "do"} not belong in an index:'
         for reason, count in summary.skipped.items():
             yield f'  {count:>9,}  {reason}: {EXPECTED[SkipReason(reason)]}'
         if to_list:

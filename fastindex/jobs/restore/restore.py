@@ -122,6 +122,9 @@ def _swap(stage: Stage, folder: Path, number: int) -> None:
         there = count_kept(stage.state)
         which = f'the numbers are 1 to {there}' if there > 1 else 'only number 1 is' if there else 'none is'
         raise InvalidIndexError(f'{escape(folder)}: no replaced index of number {number} is kept: {which}')
+    for table in TABLES:
+        if not os.path.lexists(source / table):
+            raise InvalidIndexError(f'{escape(source / table)}: this table of the kept index is gone')
     check_pair(source, below=folder)
     with stage.open():
         with stage.state.enter(source.name) as kept:
