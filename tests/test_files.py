@@ -177,6 +177,7 @@ def is_reading(node: ast.AST) -> bool:
     )
 
 
+@pytest.mark.long
 def test_nothing_else_reads_a_file_by_its_path():
     """All others go by the tree, or by `open_file` and `open_table`: these wait for no writer of a FIFO."""
     found = {

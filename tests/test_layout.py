@@ -266,6 +266,7 @@ def test_nothing_is_too_long_to_be_read_at_once():
     assert too_long == [], 'divide it; of a class say in its docstring why: Of many fields: …'
 
 
+@pytest.mark.long
 def test_a_name_of_a_class_stands_for_one_thing():
     """But for `Kind`, which is public for differences, and for entries the word of `fastindex.trees`."""
     names = [

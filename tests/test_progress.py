@@ -78,6 +78,7 @@ def test_a_report_says_on_a_terminal_what_it_is_at(make_tree, build, monkeypatch
     assert said.index('reading the index ...') < said.index('drawing the page ...')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('words', [['info'], ['search'], ['search', '--datasets', '--json'], ['--ids-from']])
 def test_what_reads_a_large_table_says_on_a_terminal_what_it_is_at(make_tree, build, words):
     """From the first second on, and nothing of it stays: the line is empty when the answer comes."""

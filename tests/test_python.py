@@ -95,6 +95,7 @@ def test_print_of_a_summary_is_what_the_command_prints(folder, run):
     assert '\n' not in repr(summary)
 
 
+@pytest.mark.long
 def test_print_of_an_answer_is_what_the_command_prints(folder, run):
     root, archive = folder / 'root', folder / 'x.tar.zst'
     grow(root, {f'{SESSION}/notes.txt': b'', f'{SESSION}/more.txt': b''})
@@ -110,6 +111,7 @@ def test_print_of_an_answer_is_what_the_command_prints(folder, run):
         assert f'<pre>{summary}'[:30] in summary._repr_html_()
 
 
+@pytest.mark.long
 def test_what_a_function_gives_says_in_a_line_what_it_is(folder):
     grow(folder / 'root', {f'{SESSION}/notes.txt': b''})
     summaries = [fastindex.build('root', workers=1, hash=hash) for hash in (False, True)]

@@ -121,6 +121,7 @@ print(pickle.dumps(Requirements.here(given)).hex())
 """
 
 
+@pytest.mark.long
 def test_a_tree_that_is_sent_to_a_worker_of_another_locale_is_the_same_there(root, tmp_path):
     """As to a Dask cluster, whose machines have locales of their own."""
     (root / 'größe').mkdir(exist_ok=True)  # by which a worker sees that it has the same disk

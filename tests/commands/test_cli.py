@@ -261,6 +261,7 @@ def test_memory_that_runs_out_is_an_error_in_a_sentence(make_tree):
     assert fastindex.open(root).generation
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(('flag', 'is_shown'), [('-B', False), ('-Wdefault', True)])
 def test_warnings_of_python_are_shown_to_who_asks_for_them(make_tree, flag, is_shown):
     root = make_tree({SPIKES: b''})

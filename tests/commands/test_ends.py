@@ -107,6 +107,7 @@ def test_every_command_is_tried():
     assert {line.split()[0] for line in ANSWERS + WORK} == set(COMMANDS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('how', REDIRECTIONS)
 @pytest.mark.parametrize('line', ANSWERS)
 def test_an_answer_that_was_not_written_whole_is_no_success(words_of, run, how, line):
@@ -123,6 +124,7 @@ def test_an_answer_that_was_not_written_whole_is_no_success(words_of, run, how, 
         assert ('Bad file descriptor' if how == 'closed' else 'No space left on device') in err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('how', REDIRECTIONS)
 @pytest.mark.parametrize('line', WORK)
 def test_work_that_is_done_is_a_success_whatever_becomes_of_its_summary(words_of, run, how, line):

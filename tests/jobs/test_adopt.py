@@ -497,6 +497,7 @@ def test_tables_of_a_database_are_served_as_they_are(database, run, tmp_path):
     )
 
 
+@pytest.mark.long
 def test_tables_that_are_replaced_are_asked_about_where_a_lab_of_theirs_is_empty(database, run):
     before = {name: read(database, name) for name in ('sessions', 'datasets')}
     shutil.rmtree(database / 'lab/Subjects')

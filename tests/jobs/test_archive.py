@@ -70,6 +70,7 @@ def test_unpacked_archive_is_the_tree_without_its_top_folder(example_tree, tmp_p
     assert sorted(os.listdir(tmp_path)) == ['a.zip', 'x']
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which('zip'), reason='no zip command')
 def test_archive_of_the_zip_command_is_unpacked(example_tree, tmp_path):
     subprocess.run(['zip', '-qr', tmp_path / 'a.zip', FAMOUS], cwd=example_tree[0], check=True)

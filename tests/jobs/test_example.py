@@ -313,6 +313,7 @@ def start_long_run(folder):
     return process
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_nothing(tmp_path):
     with start_long_run(tmp_path) as process:
         os.killpg(process.pid, signal.SIGINT)

@@ -101,6 +101,7 @@ def sh(script: Path, shell: str = 'sh') -> subprocess.CompletedProcess[str]:
 # The script
 
 
+@pytest.mark.long
 def test_after_the_script_nothing_can_be_fixed_and_its_undo_gives_the_first_tree_back(messy, tmp_path, run):
     before = listing(messy)
     code, out, _ = run('validate', messy, '--workers', 1, '--rename-script', tmp_path / 'fix it.sh')
@@ -120,6 +121,7 @@ def test_after_the_script_nothing_can_be_fixed_and_its_undo_gives_the_first_tree
     assert not list(tmp_path.rglob('pwned'))
 
 
+@pytest.mark.long
 def test_a_script_stops_at_what_has_come_there_and_what_was_done_is_taken_back(messy, tmp_path, run):
     run('validate', messy, '--workers', 1, '--rename-script', tmp_path / 'fix.sh', '--quiet')
     before = listing(messy)
@@ -238,6 +240,7 @@ def test_whatever_part_was_done_is_taken_back(messy, monkeypatch):
         assert listing(messy) == before
 
 
+@pytest.mark.long
 def test_a_fix_is_made_after_asking_and_says_what_takes_it_back(messy, run, monkeypatch):
     before = listing(messy)
     code, _, err = run('validate', messy, '--workers', 1, '--fix')

@@ -171,6 +171,7 @@ MOVED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kind', MOVED)
 def test_what_has_moved_as_its_digests_tell_is_no_loss(make_tree, build, kind):
     root = make_tree(UNLIKE)
@@ -193,6 +194,7 @@ def test_what_goes_besides_what_has_moved_is_asked_about(make_tree, build, run):
     assert err.count('missing: ') == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('own', ['qc', 'ids', 'nothing'])
 def test_a_move_is_asked_about_where_ids_or_what_people_said_would_go(make_tree, build, tmp_path, own):
     root = make_tree(UNLIKE)

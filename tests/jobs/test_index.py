@@ -116,6 +116,7 @@ def test_a_table_that_is_replaced_after_it_was_opened_is_not_used(index, build, 
         _ = found.datasets
 
 
+@pytest.mark.long
 def test_a_table_is_the_same_whatever_times_and_inodes_a_share_tells(index, run, tmp_path, monkeypatch):
     """On SMB the time of a file may be another one a moment after it was written."""
     told = count()

@@ -74,6 +74,7 @@ def qc_of(root, name='c.d'):
     return {row['qc'] for row in read(root, 'datasets') if row['rel_path'].startswith(name)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('where', ['root', 'file', 'copy', 'saved', 'saved copy'])
 def test_ids_out_of_names_can_be_kept_where_the_names_are_to_have_none(root, run, tmp_path, where):
     assert run(root, '--workers', 1, '--uuid-filenames', '--hash')[0] == 0
@@ -94,6 +95,7 @@ def test_ids_out_of_names_can_be_kept_where_the_names_are_to_have_none(root, run
     assert qc_of(root) == {'FAIL' if 'saved' in where else 'NOT_SET'}
 
 
+@pytest.mark.long
 def test_what_other_tables_say_in_the_place_of_people_is_told(root, run, alyx):
     assert run(root, '--workers', 1)[0] == 0
     edit(root, judge('FAIL'))
@@ -113,6 +115,7 @@ def test_what_other_tables_say_in_the_place_of_people_is_told(root, run, alyx):
     assert {name: read(root, name) for name in before} == before
 
 
+@pytest.mark.long
 def test_no_file_is_read_again_as_its_session_has_a_number_of_one_digit(root, run, alyx):
     for session in SESSIONS:
         (root / session).rename(root / session.replace('001', '1'))
@@ -173,6 +176,7 @@ def test_what_was_not_there_for_a_run_is_known_again_when_it_is_back(
     assert (code, err, 'known again' in out, rows_of(root)) == (0, '', False, after)
 
 
+@pytest.mark.long
 def test_what_people_took_back_is_not_known_again(root, run):
     assert run(root, '--workers', 1)[0] == 0
     edit(root, judge('FAIL'))
@@ -186,6 +190,7 @@ def test_what_people_took_back_is_not_known_again(root, run):
         grow(root, {NEW: b'new'})
 
 
+@pytest.mark.long
 def test_what_is_back_is_known_again_where_names_lose_their_ids_and_columns_have_other_types(root, run):
     assert run(root, '--workers', 1, '--uuid-filenames')[0] == 0
     edit(root, judge('FAIL', ''))
@@ -210,6 +215,7 @@ def test_tables_of_others_that_were_replaced_know_nothing_again(root, run, alyx)
     assert (qc_of(root), {row['projects'] for row in read(root, 'sessions')}) == ({'NOT_SET'}, {''})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('damaged', ['datasets.pqt', 'sessions.pqt'])
 def test_a_great_loss_is_asked_about_beside_a_damaged_index(root, run, damaged):
     assert run(root, '--workers', 1)[0] == 0
@@ -228,6 +234,7 @@ def test_a_great_loss_is_asked_about_beside_a_damaged_index(root, run, damaged):
     assert len(read(root, 'sessions')) == 1
 
 
+@pytest.mark.long
 def test_an_index_that_is_kept_is_not_read_where_the_next_one_has_all_its_rows(root, run, alyx, monkeypatch):
     assert run(root, '--workers', 1, '--ids-from', alyx)[0] == 0
     grow(root, {NEW: b'new'})

@@ -209,6 +209,7 @@ def test_what_was_not_seen_is_seen_once_more_is_trusted(root: Path, build: Calla
     }
 
 
+@pytest.mark.long
 def test_rows_need_no_inode_to_be_those_of_their_files(root: Path, build: Callable[..., Summary]) -> None:
     """But those that another program has written over do, as theirs may be the fingerprints of others."""
     for trust in (ALWAYS, FIELDS):

@@ -123,6 +123,7 @@ def test_archives_pass_the_tests_of_the_programs_that_unpack_them(released):
         assert len(set(archive.namelist())) == len(archive.namelist())
 
 
+@pytest.mark.long
 def test_what_is_compressed_already_is_stored_and_all_else_deflated(released):
     with zipfile.ZipFile(released / 'data.zip') as archive:
         kinds = {Path(info.filename).suffix: info.compress_type for info in archive.infolist()}
@@ -225,6 +226,7 @@ def test_ids_are_those_of_the_tree(released):
         assert read(unpacked, table) == read(root, table)
 
 
+@pytest.mark.long
 def test_selected_sessions_alone_are_released_with_an_index_of_them(make_tree, tmp_path):
     root = make_tree(TREE)
     done = fastindex.release(
@@ -536,6 +538,7 @@ def test_paths_that_windows_cannot_hold_are_a_warning(make_tree, tmp_path):
     assert [warning[:32] for warning in done.warnings] == ['5 paths that Windows cannot hold', lacks]
 
 
+@pytest.mark.long
 def test_a_plan_holds_no_path_of_a_dataset_and_gives_all_in_order(make_tree):
     root = make_tree(
         {
@@ -734,6 +737,7 @@ class _Holes:
         return len(data)
 
 
+@pytest.mark.long
 def test_zip_members_and_offsets_beyond_4_gib_have_their_64_bits(tmp_path):
     zeros, count = bytes(2**28), 17
     crc = 0

@@ -205,6 +205,7 @@ def test_the_example_is_counted_as_its_rows_are(example_tree, tmp_path):
     } == having
 
 
+@pytest.mark.long
 def test_what_is_too_many_is_added_up_and_said_to_be(make_tree, monkeypatch):
     root = make_tree({f'lab{i:02}/Subjects/s/2024-01-01/00{i % 3}/o{i}.b.c': b'1' for i in range(25)})
     contents = gather_tree(root)
@@ -222,6 +223,7 @@ def test_what_is_too_many_is_added_up_and_said_to_be(make_tree, monkeypatch):
     assert (contents.table.of, len(contents.table.rows), contents.table.cut_rows) == ('subject', 5, 20)
 
 
+@pytest.mark.long
 def test_the_same_index_gives_the_same_bytes(write, tmp_path):
     first = write(TREE).read_bytes()
     index = fastindex.open(tmp_path / 'root')
@@ -269,6 +271,7 @@ def outline(path: Path) -> set[tuple[str, ...]]:
     return set(parser.tags)
 
 
+@pytest.mark.long
 def test_names_never_become_markup(write):
     harmless = outline(write(TREE))
     hostile = write(HOSTILE, title='<script>alert(1)</script>')
@@ -460,6 +463,7 @@ def test_a_report_that_draws_is_stopped_at_once_and_leaves_nothing(number, make_
     assert not list(tmp_path.glob('*.html*'))
 
 
+@pytest.mark.long
 def test_without_a_process_to_be_had_a_report_is_the_same(make_tree, build, tmp_path, monkeypatch):
     root = make_tree(TREE)
     build(root)
@@ -477,6 +481,7 @@ def no_process(*_: object, **__: object) -> None:
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
+@pytest.mark.long
 def test_the_command_tells_what_it_wrote(make_tree, build, run, tmp_path):
     root, out = make_tree(TREE), tmp_path / 'r.html'
     build(root)
@@ -504,6 +509,7 @@ def test_open_shows_a_temporary_file_in_the_browser(make_tree, build, run, monke
     shutil.rmtree(path.parent)
 
 
+@pytest.mark.long
 def test_what_cannot_be_done_is_said_and_leaves_what_was_there(make_tree, build, run, tmp_path):
     root, out = make_tree(TREE), tmp_path / 'r.html'
     out.write_text('old')

@@ -222,6 +222,7 @@ def test_questions_that_look_alike_have_the_answers_of_the_client(indexes, quest
         assert fastindex.open(indexes[name]).search(**question) == client.search(**question)
 
 
+@pytest.mark.long
 def test_patterns_of_one_term_are_compiled_each_by_itself(indexes):
     """The client joins them, and so refuses a flag of the second, and takes one of the first for all."""
     index = fastindex.open(indexes['awkward'])
@@ -259,6 +260,7 @@ def test_what_the_client_documents_and_does_not_find(make_tree, build):
         assert client.search(**dict([question])) == []
 
 
+@pytest.mark.long
 def test_the_answer_takes_no_two_hundredth_of_the_clients_time(example_tree, indexes):
     index = fastindex.open(indexes['example'])
     client = One(cache_dir=indexes['example'], mode='local')

@@ -278,6 +278,7 @@ CHANGES_OF_A_DATE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures('_settled')
 @pytest.mark.parametrize('kind', CHANGES_OF_A_DATE)
 def test_what_becomes_of_a_date_is_seen(root: Path, build: Callable[..., Summary], kind: str) -> None:
@@ -323,6 +324,7 @@ def test_a_session_on_another_disk_is_looked_into_each_time(root: Path) -> None:
     assert LookTask(tree, [(SESSION, '', 'x')], fingerprints.FIELDS).run() == [SESSION]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures('_settled')
 @pytest.mark.parametrize(
     'said',
@@ -624,6 +626,7 @@ def test_problems_of_other_sessions_stay_known(root: Path, build: Callable[..., 
     assert read_index(root) == build_all(root)
 
 
+@pytest.mark.long
 def test_digests_of_what_is_carried_over_are_kept_and_reused(
     root: Path, build: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -710,6 +713,7 @@ def handled(make_tree, monkeypatch):
     return root, seen
 
 
+@pytest.mark.long
 def test_what_is_carried_over_is_not_held_until_a_session_comes_after_it(handled, monkeypatch):
     root, seen = handled
     monkeypatch.setattr('fastindex.tables.splice.CHUNK_ROWS', 1)

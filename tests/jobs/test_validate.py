@@ -683,6 +683,7 @@ AWKWARD = {
 }
 
 
+@pytest.mark.long
 def test_a_clean_tree_has_no_findings(example_tree):
     root, summary = example_tree
     findings = fastindex.validate(root, deep=True)
@@ -773,6 +774,7 @@ def test_whatever_a_build_leaves_out_of_a_session_has_a_finding(tree):
                     assert above & findings, (path, reason)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which('strace'), reason='strace is not installed')
 def test_no_file_is_opened_or_asked_for_its_size(make_tree, tmp_path):
     root = make_tree({**GOOD, f'{SESSION}/notes.txt': b'', f'{DATE}/x.y.npy': b''})

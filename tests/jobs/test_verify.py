@@ -156,6 +156,7 @@ def test_big_files_are_compared_too(make_tree, build):
     assert verify(root, hash=True) == [('altered', FIRST)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('change', ['renamed', 'gone', 'resized'])
 def test_where_all_differs_no_session_is_looked_at_more_than_thrice(make_tree, build, monkeypatch, change):
     """Of sessions that were gone, the rows of all were unpacked at each; of a dataset, the path at each."""

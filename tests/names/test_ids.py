@@ -50,6 +50,7 @@ def test_ids_are_those_of_the_standard_library_at_every_length(twin):
     assert found == [expected(namespaces[0 if i < 100 else 2], name) for i, name in enumerate(names)]
 
 
+@pytest.mark.long
 def test_ids_are_those_of_the_standard_library_for_any_names(twin):
     @given(
         st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.lists(st.text(max_size=99), max_size=9)))

@@ -156,6 +156,7 @@ def test_what_is_left_of_a_left_over_is_one_too(name):
     assert is_left_over(name)
 
 
+@pytest.mark.long
 @given(names)
 def test_what_is_left_out_is_of_a_dataset(name):
     if is_left_over(name):

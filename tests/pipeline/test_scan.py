@@ -112,6 +112,7 @@ def record_results(monkeypatch, task):
     return found
 
 
+@pytest.mark.long
 def test_no_task_holds_more_than_its_limit_whatever_the_sessions_are(make_tree, build, monkeypatch, request):
     """P6: of datasets, of what is known of them, of problems and of skips; and the index is the same."""
     root = make_tree(UNEVEN)

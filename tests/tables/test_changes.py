@@ -95,6 +95,7 @@ def test_an_index_of_others_or_a_damaged_one_is_not_compared(root, build):
     assert build(root).changes == Changes(0, 0, 0, 0, 0)
 
 
+@pytest.mark.long
 def test_digests_that_are_lost_are_a_warning(root, build):
     def warnings(**options):
         return [one for one in build(root, **options).warnings if 'found by' not in one]
@@ -144,6 +145,7 @@ def test_any_two_indexes_differ_as_their_trees_do(tmp_path_factory, old, new, bl
     assert len(found) == len(set(map(str, found)))
 
 
+@pytest.mark.long
 def test_check_tells_what_is_stale_and_writes_nothing(root, run):
     (root / FIRST).write_bytes(b'1')
     before = digest_of(root)
@@ -171,6 +173,7 @@ def test_check_reuses_digests_to_find_a_change_of_content(root, run, monkeypatch
     assert (code, '1 computed' in out, 'datasets changed: 1' in out) == (1, True, True)
 
 
+@pytest.mark.long
 def test_an_index_without_what_is_asked_for_is_stale(root, run, tmp_path):
     session, _, name = FIRST.rpartition('/')
     (tmp_path / 'qc').write_text(f'{session},{name},FAIL\n')
@@ -277,6 +280,7 @@ def test_many_changes_over_many_row_groups(make_tree, build, changes_of, monkeyp
     assert counts == (0, 0, 0, 15, 0)
 
 
+@pytest.mark.long
 def test_rows_of_an_index_of_another_tree_become_no_objects(make_tree, build, monkeypatch):
     """Those of sessions do, where paths tell what has moved; never those of the datasets."""
     made = Counter()

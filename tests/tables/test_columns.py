@@ -174,6 +174,7 @@ class Judge:
         return 'refused' if refused else 'read'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('table', _NEEDED)
 def test_the_door_says_which_column_is_not_what_readers_know(places, table):
     for column in [*_NEEDED[table], *_KNOWN[table].keys() - {'project'}]:

@@ -176,6 +176,7 @@ def test_what_is_torn_off_is_cut_off_before_more_is_written(root, build, stop, m
     assert build(root, hash=['md5']).digests_reused == len(TREE) + 1
 
 
+@pytest.mark.long
 def test_digests_that_are_not_in_it_are_computed_and_those_that_are_wait_for_an_index_that_has_them(
     root, build, stop, monkeypatch
 ):
@@ -194,6 +195,7 @@ def test_an_index_without_digests_leaves_the_journal_to_the_next_one_that_has_so
     assert build(root, hash=['xxh128']).digests_reused == len(TREE)
 
 
+@pytest.mark.long
 def test_an_index_of_some_sessions_leaves_the_journal_to_the_others(root, build, stop):
     build(root, hash=['xxh128', 'md5'])
     grow(root, {path: data + b'changed' for path, data in TREE.items()})

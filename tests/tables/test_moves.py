@@ -107,6 +107,7 @@ def test_without_digests_nothing_is_told_as_moved(root, build, run, tmp_path):
     assert len(found) == 16
 
 
+@pytest.mark.long
 def test_what_is_held_until_all_is_there_takes_a_fifth_of_what_its_objects_take():
     count = 20_000
     held = HeldDifferences(progress=False)

@@ -24,6 +24,7 @@ def outcomes(root):
     return {(row['eid'], row['rel_path']): row['qc'] for row in rows if row['qc'] != 'NOT_SET'}
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings('ignore:The copy keyword is deprecated:DeprecationWarning:one.api')
 def test_sessions_and_datasets_are_named_by_path_or_by_id_and_reruns_keep_the_outcome(root, tmp_path, run):
     eids = [fastindex.eid(path) for path in PATHS]
@@ -65,6 +66,7 @@ def test_the_file_may_be_text_as_windows_saves_it(root, tmp_path, run, encoding)
     assert list(outcomes(root).values()) == ['PASS']
 
 
+@pytest.mark.long
 def test_what_is_known_of_files_that_are_gone_or_renamed_goes_with_a_word(root, tmp_path, run):
     (tmp_path / 'qc.csv').write_text(f'{PATHS[0]},c.d.npy,FAIL\n{PATHS[2]},c.d.npy,FAIL\n')
     assert run(root, '--qc', tmp_path / 'qc.csv')[0::2] == (0, '')

@@ -375,6 +375,7 @@ def test_every_command_that_writes_an_index_makes_it_as_it_was_made(made, folder
     assert files == {str(path.relative_to(root)) for path in root.rglob('*.npy') if not path.is_symlink()}
 
 
+@pytest.mark.long
 def test_a_release_in_a_namespace_of_its_own_says_so(make_tree, tmp_path, run):
     root = make_tree({**TREE, 's9/2024-01-01/7/a.b.npy': b'x'})
     words = 'release', root, '--out', tmp_path / 'x.tar.zst', '--workers', 1
@@ -389,6 +390,7 @@ def test_a_release_in_a_namespace_of_its_own_says_so(make_tree, tmp_path, run):
     assert run(unpacked, '--check', '--namespace', OTHER, '--workers', 1)[0] == 0
 
 
+@pytest.mark.long
 def test_a_report_and_a_release_judge_names_by_the_rules_of_the_index(make_tree, build, tmp_path, run):
     root = make_tree({**LINKED, 's1/2024-01-01/001/e.f.npy': b'x'})
     summary = build(root, uuid_filenames=True, follow_symlinks=False)

@@ -157,6 +157,7 @@ def test_runs_that_did_not_end_add_up_with_the_index_whatever_their_ids(root, ma
     assert tables_digest(root) == wanted
 
 
+@pytest.mark.long
 def test_a_plain_run_looks_for_no_path(root, make, build, monkeypatch):
     """It costs what it did: rows are written apart only where the ids may be others."""
     monkeypatch.setattr(rekeyed.RekeyedRows, '__init__', never)
@@ -185,6 +186,7 @@ def test_however_the_rows_lie_each_is_found_and_no_shard_has_too_many(
     assert {from_ipc(task.known).num_rows for task in sent} <= {3, 6}
 
 
+@pytest.mark.long
 def test_datasets_of_a_session_that_is_shared_are_found(root, make, stop, fresh, monkeypatch):
     wanted = fresh('names and namespace')
     monkeypatch.setattr('fastindex.trees.kernel.BLOCK_NAMES', 2)

@@ -260,6 +260,7 @@ def test_prefix_of_a_bucket_is_a_root(on_each, index):
     assert f'{S1}/alf/spikes.times.npy' in read_paths(out)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings('ignore:The copy keyword')  # the client's own
 def test_client_opens_the_index_of_a_bucket(on_rclone, index):
     on_rclone.put(TREE)
@@ -505,6 +506,7 @@ def test_object_that_is_gone_when_it_is_read_is_a_problem(on_moto, proxy, index)
     assert found.problems == (Problem(f'{S3}/alf/probe00/clusters.depths.npy', Reason.VANISHED),)
 
 
+@pytest.mark.long
 def test_keys_that_no_path_can_be_are_problems_and_nothing_is_lost(on_moto, index):
     awkward = {
         f'{S1}/alf//a.b.npy': Reason.NOT_A_PATH,
@@ -770,6 +772,7 @@ def test_an_index_in_a_bucket_is_put_back_there_and_forward_again(on_moto, proxy
     assert look() == first
 
 
+@pytest.mark.long
 def test_what_sessions_say_of_themselves_is_read_by_one_request_a_file(on_moto, proxy, index):
     on_moto.put({f'{S4}/_ibl_experiment.description.yaml': b'projects: [a, b]\ntasks: [{t: {}}]'})
     _, summary = index(on_moto, url=proxy.url)
@@ -1025,6 +1028,7 @@ def test_the_store_judges_names_of_buckets(name):
     assert location.url == f's3://{name}/a/b'
 
 
+@pytest.mark.long
 def test_who_pays_says_so_at_each_request(on_moto, index):
     on_moto.put(TREE)
     asked: list[Any] = []
@@ -1036,6 +1040,7 @@ def test_who_pays_says_so_at_each_request(on_moto, index):
     assert {request.get('x-amz-request-payer') for request in asked} <= {b'requester', 'requester'}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('hash', [['md5'], ['xxh128']])
 def test_a_key_that_is_not_utf8_is_the_one_problem(on_moto, proxy, index, hash):
     key = f'{S1}/alf/spikes.caf%E9.npy'  # as a listing writes it, and no client can

@@ -422,6 +422,7 @@ def test_where_a_listing_tells_no_types_each_entry_is_looked_at(run_odd, tmp_pat
     assert run_odd(folder, 't', lines) == [str(sorted(kinds.items()))]
 
 
+@pytest.mark.long
 def test_a_listing_that_breaks_off_gives_what_came_before_and_then_raises(run_odd, tmp_path):
     folder = grow(tmp_path, {f'{"x" * 200}{i:04}': b'' for i in range(300)})
     lines = (

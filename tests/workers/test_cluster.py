@@ -178,6 +178,7 @@ def test_a_release_by_a_cluster_is_the_same_bytes(cluster, root, tmp_path):
     assert len(made) == 1
 
 
+@pytest.mark.long
 def test_a_client_of_the_caller_stays_open_and_keeps_nothing(cluster, root):
     with cluster.connect() as client:
         assert fastindex.build(root, dask=client, dry_run=True).sessions == 96

@@ -207,6 +207,7 @@ def test_a_new_interpreter_imports_nothing_from_the_current_folder(tmp_path, mon
     assert not (tmp_path / 'ran').exists()
 
 
+@pytest.mark.long
 def test_a_killed_worker_costs_a_retry(workers, tmp_path):
     markers = [str(tmp_path / str(i)) for i in range(10)]
     assert [result for result, _ in workers.run(calls(die_once, markers))] == ['alive'] * 10
@@ -227,11 +228,13 @@ def test_workers_killed_at_random_change_no_result(workers):
     assert results == [2 * number for number in range(500)]
 
 
+@pytest.mark.long
 def test_a_task_that_kills_its_worker_each_time_is_an_error(workers):
     with pytest.raises(WorkerError, match='3 worker processes died'):
         list(workers.run(calls(die, [1])))
 
 
+@pytest.mark.long
 def test_a_task_that_kills_its_worker_is_tried_in_parts_and_only_the_guilty_one_given_up(workers, tmp_path):
     deaths = tmp_path / 'deaths'
     tasks = [DieOf7(deaths, numbers) for numbers in ([1, 2], [3], [6, 7, 8], [9])]
@@ -370,6 +373,7 @@ def nap(_: object) -> int:
     return threading.active_count()
 
 
+@pytest.mark.long
 def test_workers_that_nobody_counted_become_more_where_they_wait(monkeypatch):
     set_cpus(monkeypatch, 2)
     for module in ('child', 'pool'):
@@ -443,6 +447,7 @@ def test_a_worker_has_nothing_of_its_parent_open_but_its_own_pipes(tmp_path):
     os.close(write)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('kill', [False, True])
 def test_pools_of_one_process_end_in_any_order(kill):
     one, other = Workers(2), Workers(2)
