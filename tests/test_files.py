@@ -280,6 +280,7 @@ def test_a_new_file_is_written_and_nothing_beside_it(write, tmp_path, output):
     assert stat.S_IMODE(out.stat().st_mode) == 0o666 & ~umask
 
 
+@pytest.mark.long
 @each_file
 def test_a_file_is_replaced_by_one_of_its_mode(write, tmp_path, output):
     out = tmp_path / 'out' / output.name

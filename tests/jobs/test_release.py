@@ -220,6 +220,7 @@ def test_a_release_is_of_the_last_session_s_day_and_of_no_machine(released, tmp_
     assert (facts['date_created'], facts['origin']) == ('2023-11-14 22:13', 'my data')
 
 
+@pytest.mark.long
 def test_ids_are_those_of_the_tree(released):
     unpacked, root = unpack(released / 'data.zip'), released / 'root'
     for table in ('sessions', 'datasets'):

@@ -522,6 +522,7 @@ def test_keys_that_no_path_can_be_are_problems_and_nothing_is_lost(on_moto, inde
     assert read_paths(out) == {f'{S1}/alf/fine.name.npy'}
 
 
+@pytest.mark.long
 def test_paths_that_no_index_holds_are_those_of_the_same_folder(on_moto, index, build, tmp_path, monkeypatch):
     monkeypatch.setattr(limits, 'MAX_TEXT_BYTES', 40)
     monkeypatch.setattr(verdicts, '_verdicts_by_folder', {})  # what was thought of names with the other limit

@@ -28,7 +28,7 @@ from tests.support.patience import wait_until
 from tests.support.tables import tables_digest
 from tests.support.trees import Sparse, grow
 
-pytestmark = pytest.mark.usefixtures('fixed_date')
+pytestmark = [pytest.mark.usefixtures('fixed_date'), pytest.mark.long]
 
 TREE = {
     **{
@@ -68,7 +68,6 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / 'here', tmp_path / 'there'
 
 
-@pytest.mark.long
 @pytest.mark.parametrize('hash', [(), ALGORITHMS])
 def test_a_cluster_gives_the_same_bytes_and_summary_as_one_process(cluster, root, tmp_path, hash):
     here, there = folders(tmp_path)
@@ -82,7 +81,6 @@ def test_a_cluster_gives_the_same_bytes_and_summary_as_one_process(cluster, root
     assert summary.replace(**own) == expected.replace(**own)
 
 
-@pytest.mark.long
 def test_a_rerun_on_a_cluster_reuses_digests(cluster, root, tmp_path, monkeypatch):
     monkeypatch.setattr('fastindex.trees.fingerprints.SETTLED_NS', -(10**9))  # the files are new
     first = fastindex.build(root, out=tmp_path, workers=1, hash=['md5'])
@@ -92,7 +90,6 @@ def test_a_rerun_on_a_cluster_reuses_digests(cluster, root, tmp_path, monkeypatc
     assert tables_digest(tmp_path) == before
 
 
-@pytest.mark.long
 def test_a_part_of_a_tree_is_scanned_on_a_cluster_as_a_full_run_scans_it(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
     here, there = folders(tmp_path)
@@ -108,7 +105,6 @@ def test_a_part_of_a_tree_is_scanned_on_a_cluster_as_a_full_run_scans_it(cluster
         assert tables_digest(there) == tables_digest(here)
 
 
-@pytest.mark.long
 def test_the_command_line_takes_a_scheduler_file_or_an_address(cluster, root, tmp_path, run):
     with cluster.connect() as client:
         address = client.scheduler.address
@@ -118,7 +114,6 @@ def test_the_command_line_takes_a_scheduler_file_or_an_address(cluster, root, tm
         assert '96 sessions' in out
 
 
-@pytest.mark.long
 @pytest.mark.parametrize('follow', [True, False])
 def test_a_tree_is_validated_and_verified_on_a_cluster_as_in_one_process(cluster, root, tmp_path, follow):
     fastindex.build(root, out=tmp_path, workers=1, hash=['xxh128'], follow_symlinks=follow)
@@ -142,7 +137,6 @@ def release(root, **options):
     return fastindex.release(root, root.parent / 'x.tar.zst', force=True, **options)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize('job', [fastindex.build, fastindex.validate, fastindex.verify, release])
 def test_each_job_refuses_workers_beside_a_cluster(root, job):
     with pytest.raises(UsageError, match='exclude each other'):
@@ -151,7 +145,6 @@ def test_each_job_refuses_workers_beside_a_cluster(root, job):
         job(root, workers=0)
 
 
-@pytest.mark.long
 def test_each_command_that_walks_a_tree_takes_a_cluster(cluster, root, tmp_path, run):
     assert run(root, '--out', tmp_path, '--quiet')[0] == 3
     for command, *options in (
@@ -167,7 +160,6 @@ def test_each_command_that_walks_a_tree_takes_a_cluster(cluster, root, tmp_path,
         assert (code in (0, 1, 3), err, bool(out)) == (True, '', True), command
 
 
-@pytest.mark.long
 def test_a_release_by_a_cluster_is_the_same_bytes(cluster, root, tmp_path):
     made = set()
     for name, options in (('here', {'workers': 1}), ('there', {'dask': cluster.file})):
@@ -178,7 +170,6 @@ def test_a_release_by_a_cluster_is_the_same_bytes(cluster, root, tmp_path):
     assert len(made) == 1
 
 
-@pytest.mark.long
 def test_a_client_of_the_caller_stays_open_and_keeps_nothing(cluster, root):
     with cluster.connect() as client:
         assert fastindex.build(root, dask=client, dry_run=True).sessions == 96
@@ -186,7 +177,6 @@ def test_a_client_of_the_caller_stays_open_and_keeps_nothing(cluster, root):
         wait_until(lambda: not any(client.has_what().values()))  # the workers are told, and answer
 
 
-@pytest.mark.long
 def test_workers_hold_nothing_of_a_run_that_is_over(cluster, root, tmp_path):
     def list_open(root):
         paths = []
@@ -253,7 +243,6 @@ def test_the_scheduler_gets_a_bounded_number_of_tasks(cluster, root):
     assert sorted(done) == [(token, None) for token in range(sent)]
 
 
-@pytest.mark.long
 def test_a_scheduler_without_workers_is_named_after_a_while(root, tmp_path):
     with (
         DaskCluster(tmp_path) as empty,
@@ -263,7 +252,6 @@ def test_a_scheduler_without_workers_is_named_after_a_while(root, tmp_path):
         Cluster(client, LocalTree.open(str(root)), patience_seconds=0.3)
 
 
-@pytest.mark.long
 def test_nobody_answers(root, tmp_path, run, monkeypatch):
     monkeypatch.setattr(cluster_module, 'CONNECT_SECONDS', 1)
     code, _, err = run(root, '--out', tmp_path, '--dask', '127.0.0.1:9')
