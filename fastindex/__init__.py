@@ -58,9 +58,8 @@ if TYPE_CHECKING:
     from fastindex.jobs.build.summary import Changes, Summary
     from fastindex.jobs.example.example import ExampleSummary, example
     from fastindex.jobs.fix.plan import Fixes, plan_fixes
-    from fastindex.jobs.read.index import Index, open
-    from fastindex.jobs.read.info import Info
-    from fastindex.jobs.read.look import info, search
+    from fastindex.jobs.read.index import Index, open, search
+    from fastindex.jobs.read.info import Info, info
     from fastindex.jobs.read.search import Query
     from fastindex.jobs.release.release import release
     from fastindex.jobs.release.summary import Archive, Release
@@ -149,7 +148,7 @@ _MODULES = {
     'fastindex.tables.audit': ['verify_index'],
     'fastindex.tables.faults': ['Fault'],
     'fastindex.names.ids': ['NAMESPACE', 'dataset_id', 'eid'],
-    'fastindex.jobs.read.index': ['Index', 'open'],
+    'fastindex.jobs.read.index': ['Index', 'open', 'search'],
     'fastindex.jobs.build.build': ['build'],
     'fastindex.jobs.fix.plan': ['Fixes', 'plan_fixes'],
     'fastindex.tables.changes': ['Change'],
@@ -165,8 +164,7 @@ _MODULES = {
     'fastindex.names.rule': ['Rule', 'Severity'],
     'fastindex.names.rules': ['RULES'],
     'fastindex.jobs.read.search': ['Query'],
-    'fastindex.jobs.read.look': ['info', 'search'],
-    'fastindex.jobs.read.info': ['Info'],
+    'fastindex.jobs.read.info': ['Info', 'info'],
     'fastindex.jobs.report.report': ['ReportSummary', 'report'],
     'fastindex.jobs.example.example': ['ExampleSummary', 'example'],
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,7 @@ from uuid import UUID
 
 from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError, naming_shortage
 from fastindex.extras import require
-from fastindex.jobs.read.search import (
-    Moment,
-    Patterns,
-    Query,
-    file_path,
-    find_datasets,
-    find_sessions,
-    select_sessions,
-)
+from fastindex.jobs.read.search import Query, file_path, find_datasets, find_sessions, select_sessions
 from fastindex.lazy import pl
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import Stamp, open_table
@@ -42,7 +34,7 @@ if TYPE_CHECKING:
 
     from fastindex.jobs.read.search import Terms
 
-__all__ = ['Index', 'open', 'open_for_command', 'open_unlinked']
+__all__ = ['Index', 'open', 'open_for_command', 'open_unlinked', 'search']
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, repr=False)
@@ -104,31 +96,18 @@ class Index:
         return self._scan('datasets.pqt')
 
     @naming_shortage()
-    def search(
-        self,
-        *,
-        subject: Patterns | None = None,
-        lab: Patterns | None = None,
-        projects: Patterns | None = None,
-        task_protocol: Patterns | None = None,
-        date_range: Moment | Sequence[Moment] = None,
-        number: int | str | Sequence[int | str] | None = None,
-        datasets: Patterns | None = None,
-        dataset_qc_lte: str | int | None = None,
-        object: Patterns | None = None,
-        attribute: Patterns | None = None,
-        collection: Patterns | None = None,
-        revision: Patterns | None = None,
-        min_size_bytes: int | None = None,
-    ) -> list[UUID]:
+    def search(self, **terms: Unpack[Terms]) -> list[UUID]:
         """Find sessions as the client's `One.search` does, in the same order.
 
-        The terms are those of `fastindex.Query`, which tells what each means.
+        Parameters
+        ----------
+        terms
+            Those of `fastindex.Query`, which tells what each means.
 
         Raises
         ------
         UsageError
-            If a value is no regular expression, date, number or quality.
+            If there is no such term, or a value is no regular expression, date, number or quality.
 
         Examples
         --------
@@ -136,22 +115,8 @@ class Index:
         >>> len(index.search(subject='NYU-01', datasets=['_ibl_trials.goCue_times.npy']))  # doctest: +SKIP
         98
         """
-        query = Query(
-            subject=subject,
-            lab=lab,
-            projects=projects,
-            task_protocol=task_protocol,
-            date_range=date_range,
-            number=number,
-            datasets=datasets,
-            dataset_qc_lte=dataset_qc_lte,
-            object=object,
-            attribute=attribute,
-            collection=collection,
-            revision=revision,
-            min_size_bytes=min_size_bytes,
-        )
-        return [UUID(eid) for eid in find_sessions(self.sessions, self.datasets, query)['id'].to_list()]
+        found = find_sessions(self.sessions, self.datasets, Query.of_terms(terms))
+        return [UUID(eid) for eid in found['id'].to_list()]
 
     @naming_shortage()
     def find_sessions(self, **terms: Unpack[Terms]) -> pl.DataFrame:
@@ -281,18 +246,39 @@ def open(
     """
     if is_url(folder):
         return _open_copy(os.fspath(folder), root, Access(endpoint, anonymous, requester_pays))
-    path = Path(folder)
-    return _open_pair(path, path if root is None else Path(root))
+    return Index(Path(folder), *check_pair(Path(folder)), Path(folder if root is None else root))
+
+
+@naming_shortage()
+def search(
+    root: str | os.PathLike[str], *, index: str | os.PathLike[str] | None = None, **terms: Unpack[Terms]
+) -> pl.DataFrame:
+    """Find sessions: `fastindex.open(root).find_sessions(...)`. For several questions open the index once.
+
+    Parameters
+    ----------
+    root
+        The folder that was indexed, or `s3://bucket/prefix`.
+    index
+        Where the tables are, if not there.
+    terms
+        Of `fastindex.Query`.
+
+    Raises
+    ------
+    UsageError, InvalidIndexError
+        As `fastindex.open` and `fastindex.Query` do.
+
+    Examples
+    --------
+    >>> fastindex.search('/data', subject='NYU-01')['path']  # doctest: +SKIP
+    """
+    return open(root if index is None else index, root=root).find_sessions(**terms)
 
 
 def open_unlinked(folder: Path, *, root: Path) -> Index:
     """Open an index as `open` does, but no table that is a link: for who hands on what is in it."""
-    return _open_pair(folder, root, below=folder)
-
-
-def _open_pair(folder: Path, root: Path, *, below: Path | None = None) -> Index:
-    pair = check_pair(folder, below=below)
-    return Index(folder, pair.generation, pair.stamps, pair.facts, root)
+    return Index(folder, *check_pair(folder, below=folder), root)
 
 
 def _open_copy(url: str, root: str | os.PathLike[str] | None, access: Access) -> Index:
@@ -304,36 +290,28 @@ def _open_copy(url: str, root: str | os.PathLike[str] | None, access: Access) ->
     from fastindex.trees.store import Location
 
     with ExitStack() as stack:
-        location = Location.parse(url, access)
-        copy = stack.enter_context(open_copy(location))
-        pair = check_pair(copy)
+        copy = stack.enter_context(open_copy(Location.parse(url, access)))
         tree = copy if root is None or is_url(root) else Path(root)
-        index = Index(copy, pair.generation, pair.stamps, pair.facts, tree, url)
+        index = Index(copy, *check_pair(copy), tree, url)
         weakref.finalize(index, stack.pop_all().close)
         return index
 
 
-def open_for_command(
-    folder: str | os.PathLike[str],
-    *,
-    root: str | os.PathLike[str] | None = None,
-    access: Access = Access(),  # noqa: B008 - a value
-) -> Index:
+def open_for_command(folder: str, *, root: str, access: Access) -> Index:
     """Open the index as `open` does, in two thirds of the time, where a process does nothing else.
 
     A forked process checks the tables with pyarrow, while this one imports polars: 0.21 s instead of 0.29 s
     on the example, with interpreter start. Where it does not say that all is well, `open` says what is wrong.
     """
     if is_url(folder):
-        return _open_copy(os.fspath(folder), root, access)
+        return _open_copy(folder, root, access)
     if access != Access():
         raise UsageError(f'{escape(folder)}: ', hint=f'{ACCESS_OPTIONS} are for s3://bucket/prefix')
     if {'pyarrow', 'polars', 'numpy'} & {name for name, module in sys.modules.items() if module}:
         return open(folder, root=root)  # these start threads, with which a process cannot be forked
     from fastindex.workers.beside import beside
 
-    path = Path(folder)
-    with beside(lambda: json.dumps(check_pair(path)).encode()) as read_answer:
+    with beside(lambda: json.dumps(check_pair(Path(folder))).encode()) as read_answer:
         import polars as _  # noqa: F401 - what the time is saved by
 
         found = read_answer()
@@ -341,4 +319,4 @@ def open_for_command(
         return open(folder, root=root)
     generation, stamps, facts = json.loads(found)
     stamps = {name: Stamp(*stamp) for name, stamp in stamps.items()}
-    return Index(path, generation, stamps, facts, path if root is None else Path(root))
+    return Index(Path(folder), generation, stamps, facts, Path(root))

@@ -9,8 +9,11 @@ import os
 from dataclasses import dataclass
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fastindex.errors import naming_shortage
+from fastindex.jobs.read.index import Index
+from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.read.search import select_sessions
 from fastindex.lazy import pl
 from fastindex.names.alf import parse_dataset_name
@@ -19,10 +22,7 @@ from fastindex.records import Record
 from fastindex.tables.previous import KeptIndex, iter_kept
 from fastindex.text import escape, to_count, to_size, to_text
 
-if TYPE_CHECKING:
-    from fastindex.jobs.read.index import Index
-
-__all__ = ['BigDataset', 'Info', 'LabCount', 'ObjectCount', 'sum_sizes', 'summarize']
+__all__ = ['BigDataset', 'Info', 'LabCount', 'ObjectCount', 'info', 'sum_sizes', 'summarize']
 
 BIGGEST = 5  # datasets that are named
 
@@ -128,6 +128,23 @@ class Info:
     def __repr__(self) -> str:
         counts = f'{to_count(self.sessions, "session")}, {to_count(self.datasets, "dataset")}'
         return f'<Info of {escape(self.path)}: {counts}, {to_size(self.bytes)}>'
+
+
+@naming_shortage()
+def info(root: str | os.PathLike[str], *, index: str | os.PathLike[str] | None = None) -> Info:
+    """Count what is in an index.
+
+    Parameters
+    ----------
+    root, index
+        As for `fastindex.search`.
+
+    Raises
+    ------
+    InvalidIndexError
+        If there is no index that can be used.
+    """
+    return summarize(open_index(root if index is None else index, root=root))
 
 
 def summarize(index: Index) -> Info:
