@@ -14,8 +14,8 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import unquote_plus, urlsplit
@@ -172,12 +172,33 @@ class Location(NamedTuple):
         its place meanwhile. Also while it is read.
         """
         answer = self._ask_of(path, 'get_object')
-        found = self._to_object(path, answer)
-        reader = _Reader(self, path, found, answer['Body'])
-        try:
-            yield found, iter(reader)
-        finally:
-            reader.close()
+        with ExitStack() as opened:
+            opened.callback(answer['Body'].close)
+            found = self._to_object(path, answer)
+            yield found, self._iter_blocks(path, found, answer['Body'], opened)
+
+    def _iter_blocks(self, path: str, found: Object, body: Any, opened: ExitStack) -> Iterator[bytes]:
+        from botocore.exceptions import BotoCoreError
+
+        done, failures = 0, 0
+        while done < found.size_bytes:
+            try:
+                block = body.read(min(BLOCK_BYTES, found.size_bytes - done))
+            except BotoCoreError:
+                block = b''
+            if block:
+                done += len(block)
+                yield block
+                continue
+            failures += 1
+            if failures == ATTEMPTS:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+            opened.close()
+            answer = self._ask_of(path, 'get_object', Range=f'bytes={done}-', IfMatch=f'"{found.etag}"')
+            body = answer['Body']
+            opened.callback(body.close)
+            if done and not answer.get('ContentRange', '').startswith(f'bytes {done}-'):
+                raise OSError(errno.EIO, RefusedError('BadAnswer').said, path)  # it starts anew
 
     def read(self, path: str, file: IO[bytes]) -> Object:
         """Write an object into an open file; give its state."""
@@ -233,47 +254,6 @@ class Location(NamedTuple):
         return answer
 
 
-class _Reader:
-    """The bytes of an object, which goes on where a connection broke."""
-
-    def __init__(self, location: Location, path: str, found: Object, body: Any) -> None:
-        self._location = location
-        self._path = path
-        self._found = found
-        self._body = body
-
-    def __iter__(self) -> Iterator[bytes]:
-        from botocore.exceptions import BotoCoreError
-
-        done, failures = 0, 0
-        while done < self._found.size_bytes:
-            try:
-                block = self._body.read(min(BLOCK_BYTES, self._found.size_bytes - done))
-            except BotoCoreError:
-                block = b''
-            if block:
-                done += len(block)
-                yield block
-                continue
-            failures += 1
-            if failures == ATTEMPTS:
-                raise OSError(errno.EIO, os.strerror(errno.EIO), self._path)
-            self._open_again(done)
-
-    def _open_again(self, done: int) -> None:
-        self.close()
-        answer = self._location._ask_of(  # noqa: SLF001 - of this module
-            self._path, 'get_object', Range=f'bytes={done}-', IfMatch=f'"{self._found.etag}"'
-        )
-        self._body = answer['Body']
-        if done and not answer.get('ContentRange', '').startswith(f'bytes {done}-'):
-            raise OSError(errno.EIO, RefusedError('BadAnswer').said, self._path)  # it starts anew
-
-    def close(self) -> None:
-        """Give the connection back."""
-        self._body.close()
-
-
 def _check_endpoint(endpoint: str) -> None:
     """Refuse an endpoint that is none, or has a secret in it; which is not repeated."""
     if '@' in endpoint:
@@ -290,36 +270,33 @@ def _check_endpoint(endpoint: str) -> None:
         raise UsageError(f'endpoint {escape(endpoint)!r}: expected a URL, as https://host:9000')
 
 
-class _Client(NamedTuple):
-    """A client of botocore, and the process that it was made in: a fork must not share its connections."""
-
-    pid: int
-    client: Any
+_clients: dict[tuple[int, Access], Any] = {}
+"""By the process that each was made in: a fork must not share its connections."""
 
 
-_clients: dict[Access, _Client] = {}
-_sessions: list[Any] = []  # one at most: what it has read from files is inherited by the workers
+@cache
+def _session() -> Any:
+    """Get the session of botocore: what it has read from files is inherited by the workers."""
+    import botocore.session
+
+    return botocore.session.get_session()
 
 
 def _client_of(location: Location) -> Any:
-    made = _clients.get(location.access)
-    if made is None or made.pid != os.getpid():
-        made = _Client(os.getpid(), _make_client(location))
-        _clients[location.access] = made
-    return made.client
+    known_by = os.getpid(), location.access
+    if known_by not in _clients:
+        _clients[known_by] = _make_client(location)
+    return _clients[known_by]
 
 
 def _make_client(location: Location) -> Any:
     require('s3', escape(location.url))
-    import botocore.session
     from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     try:
-        if not _sessions:
-            _sessions.append(botocore.session.get_session())
-        (session,) = _sessions
+        session = _session()
         options: dict[str, Any] = {'connect_timeout': CONNECT_SECONDS, 'read_timeout': READ_SECONDS}
         if session.get_config_variable('max_attempts') is None:
             options['retries'] = {'mode': 'standard', 'total_max_attempts': ATTEMPTS}

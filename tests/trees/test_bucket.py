@@ -157,8 +157,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'state'))
     monkeypatch.setenv('SOURCE_DATE_EPOCH', '1700000000')
     yield
-    for made in store._clients.values():
-        made.client.close()
+    for client in store._clients.values():
+        client.close()
     store._clients.clear()
 
 
@@ -168,7 +168,7 @@ def forget() -> Iterator[Callable[[], None]]:
 
     def forget() -> None:
         store._clients.clear()
-        store._sessions.clear()
+        store._session.cache_clear()
 
     forget()
     yield forget
@@ -1072,7 +1072,7 @@ class Pages:
 
 def list_pages(give: Callable[[str], str], path: str = '', *, is_deep: bool = True) -> list[str]:
     location = store.Location('bucket', '')
-    store._clients[location.access] = store._Client(os.getpid(), Pages(give))
+    store._clients[os.getpid(), location.access] = Pages(give)
     return [found.key for page in location.iter_pages(path, is_deep=is_deep) for found in page.objects]
 
 
@@ -1167,7 +1167,7 @@ def read_answers(*answers: dict[str, Any] | Exception) -> bytes:
 
     left, location, file = iter(answers), store.Location('bucket', ''), io.BytesIO()
     client = SimpleNamespace(get_object=give, close=lambda: None)
-    store._clients[location.access] = store._Client(os.getpid(), client)
+    store._clients[os.getpid(), location.access] = client
     location.read('a', file)
     return file.getvalue()
 
@@ -1201,7 +1201,7 @@ def test_an_object_is_not_read_where_its_size_is_not_that_of_the_listing(size_by
     answer = {'ContentLength': 3, 'ETag': etag, 'Body': io.BytesIO(b'one')}
     location = store.Location('bucket', '')
     client = SimpleNamespace(get_object=lambda **_: answer, close=lambda: None)
-    store._clients[location.access] = store._Client(os.getpid(), client)
+    store._clients[os.getpid(), location.access] = client
     session = ObjectSession(location, [('a', store.Object('a', size_bytes, 'e', ''))])
     measures = session.folders[''].measure(['a'], ('md5',))
     assert (measures.sizes, list(measures.wrong)) == (([3], []) if is_another else ([], [0]))
