@@ -1,28 +1,5 @@
 """What can go wrong with a run as a whole, and the exit code of each command.
 
-    FastindexError
-    ├── UsageError (ValueError)                  an option that makes no sense
-    ├── RootError (NotADirectoryError)           ROOT is no folder that can be listed
-    ├── EmptyTreeError (ValueError)              nothing to index below ROOT
-    ├── LossError (ValueError)                   much of what the index has would go, and nobody said it may
-    ├── LabConflictError (AssertionError)        the tree names another lab than was asked for
-    ├── IdClashError (ValueError)                one id for two sessions or datasets, by the tables it is from
-    ├── LockedError (BlockingIOError)            another run is writing this index
-    ├── ForeignTableError (FileExistsError)      another program's tables are where the index is to go
-    ├── PublishError (OSError)                   the tables could not be written
-    ├── WorkerError (RuntimeError)               worker processes cannot be kept alive
-    ├── StoreError (RuntimeError)                a bucket cannot be listed to the end
-    ├── ClusterError (ConnectionError)           a Dask cluster that is not there, or not fit
-    ├── InvalidIndexError (ValueError)           tables that are no index, or damaged
-    ├── UnknownSessionError (LookupError)        no session has this eid
-    ├── FindingsError (ValueError)               `validate` finds errors in what is to be released
-    ├── FixError (OSError)                       a name could not be changed
-    ├── ReleaseError (OSError)                   the archive could not be made
-    ├── ExampleError (ValueError)                the example cannot be made there
-    ├── OutputError (OSError)                    a file that was asked for could not be written
-    ├── MissingExtraError (ModuleNotFoundError)  packages that only this command needs are not installed
-    └── ReportError (OSError)                    the report could not be written
-
 Trouble with a single path is no exception: it is a `Problem` in the summary.
 """
 
