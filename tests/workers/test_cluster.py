@@ -177,14 +177,15 @@ def test_a_client_of_the_caller_stays_open_and_keeps_nothing(cluster, root):
         wait_until(lambda: not any(client.has_what().values()))  # the workers are told, and answer
 
 
-def test_workers_hold_nothing_of_a_run_that_is_over(cluster, root, tmp_path):
-    def list_open(root):
-        paths = []
-        for fd in os.listdir('/proc/self/fd'):
-            with suppress(FileNotFoundError):  # another thread has closed it
-                paths.append(os.readlink(f'/proc/self/fd/{fd}'))
-        return [path for path in paths if path.startswith(root)]
+def list_open(root):
+    paths = []
+    for fd in os.listdir('/proc/self/fd'):
+        with suppress(FileNotFoundError):  # another thread has closed it
+            paths.append(os.readlink(f'/proc/self/fd/{fd}'))
+    return [path for path in paths if path.startswith(root)]
 
+
+def test_workers_hold_nothing_of_a_run_that_is_over(cluster, root, tmp_path):
     with cluster.connect() as client:
         fastindex.build(root, dask=client, dry_run=True)
         assert list(client.run(list_open, str(root)).values()) == [[], []]
@@ -340,7 +341,6 @@ def test_of_many_threads_one_opens_the_root(tmp_path):
         start.wait()
         list_folders(tree, '', Tally())
 
-    before = len(os.listdir('/proc/self/fd'))
     for _ in range(30):
         tree, start = LocalTree.open(str(tmp_path)), threading.Barrier(8)
         threads = [threading.Thread(target=list_root, args=(tree, start)) for _ in range(8)]
@@ -350,4 +350,4 @@ def test_of_many_threads_one_opens_the_root(tmp_path):
             thread.join()
         assert (tree.root, tree.run) in _root_fds
         tree.close()
-    assert len(os.listdir('/proc/self/fd')) == before
+    assert list_open(str(tmp_path)) == []

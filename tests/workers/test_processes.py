@@ -571,4 +571,4 @@ def test_ctrl_c_while_workers_are_started_or_ended_leaves_none(monkeypatch, star
     for pid in started:
         with pytest.raises(ChildProcessError):
             os.waitpid(pid, 0)
-    assert set(os.listdir('/proc/self/fd')) == files
+    assert set(os.listdir('/proc/self/fd')) <= files  # what another thread closes meanwhile is its own
