@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from fastindex.lazy import pa
 from fastindex.names.alf import list_old_revisions, split_session_path
 from fastindex.names.ids import Identity, Text
-from fastindex.tables.schema import datasets_batch, sessions_batch
+from fastindex.tables.schema import datasets_batch, make_batch, sessions_schema
 from fastindex.trees import Measures
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def sessions_rows(
     """
     parts = [split_session_path(identity.session_path(key)) for key in keys]
     told = [infos.get(key) for key in keys] if infos else [None] * len(keys)
-    return sessions_batch(
+    columns = [
         Text.join(identity.eids(keys)),
         Text.join([(part[0] if lab is None else lab).encode() for part in parts]),
         Text.join([part[1].encode() for part in parts]),
@@ -163,7 +163,8 @@ def sessions_rows(
         array('H', [int(part[3]) for part in parts]),
         Text.join([info.task_protocol.encode() if info else b'' for info in told]),
         Text.join([info.projects.encode() if info else b'' for info in told]),
-    )
+    ]
+    return make_batch(sessions_schema(), columns)
 
 
 def datasets_rows(

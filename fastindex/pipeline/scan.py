@@ -26,7 +26,13 @@ from fastindex.pipeline.unchanged_folders import pack_folders
 from fastindex.pipeline.walk import SessionWalk
 from fastindex.tables.journal import Recorder
 from fastindex.tables.reuse import KnownRows
-from fastindex.tables.schema import fingerprint_columns, fingerprints_batch, folders_batch, to_ipc
+from fastindex.tables.schema import (
+    fingerprint_columns,
+    fingerprints_schema,
+    folders_schema,
+    make_batch,
+    to_ipc,
+)
 from fastindex.trees import Tree
 from fastindex.trees.fingerprints import FIELDS
 from fastindex.trees.part import NotedTree
@@ -299,7 +305,7 @@ class _Scan:
         return ScanResult(
             sessions=to_ipc(sessions_rows(identity, session_keys, self.task.lab, self.infos)),
             datasets=to_ipc(datasets_rows(identity, self.sessions, ids, rows, hex_digests)),
-            fingerprints=to_ipc(fingerprints_batch(*fingerprints)) if algorithms else None,
+            fingerprints=to_ipc(make_batch(fingerprints_schema(), fingerprints)) if algorithms else None,
             shard_sessions=0,
             session_count=len(session_keys),
             dataset_count=len(rows),
@@ -318,7 +324,8 @@ class _Scan:
     def _pack_folders(self, session_keys: list[bytes]) -> bytes:
         eids = self.task.identity.eids(session_keys)
         paths, states = zip(*(self.folders[key] for key in session_keys), strict=True) if eids else ((), ())
-        return to_ipc(folders_batch(*(Text.join(list(column)) for column in (eids, paths, states))))
+        columns = [Text.join(list(column)) for column in (eids, paths, states)]
+        return to_ipc(make_batch(folders_schema(), columns))
 
     def _measure_changed(self, ids: Text) -> None:
         """Read the files that are not as they are known, and take over the digests of the others."""

@@ -18,7 +18,7 @@ from xxhash import xxh3_128_hexdigest
 from fastindex.names.alf import judge_date
 from fastindex.names.ids import Text
 from fastindex.names.problems import Tally
-from fastindex.tables.schema import folders_batch, to_ipc
+from fastindex.tables.schema import folders_schema, make_batch, to_ipc
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.disk import LocalTree
 from fastindex.trees.fingerprints import FIELDS, NO_FINGERPRINT, Fingerprint
@@ -98,7 +98,7 @@ def pack_listings(noted: Mapping[str, str]) -> bytes:
         [path.encode() for path in noted],
         [text.encode() for text in noted.values()],
     )
-    return to_ipc(folders_batch(*map(Text.join, columns)))
+    return to_ipc(make_batch(folders_schema(), map(Text.join, columns)))
 
 
 class _ListedTree(TreeOver):

@@ -19,12 +19,10 @@ __all__ = [
     'datasets_batch',
     'datasets_schema',
     'fingerprint_columns',
-    'fingerprints_batch',
     'fingerprints_schema',
-    'folders_batch',
     'folders_schema',
     'from_ipc',
-    'sessions_batch',
+    'make_batch',
     'sessions_schema',
     'to_ipc',
 ]
@@ -38,13 +36,13 @@ def sessions_schema() -> pa.Schema:
     text = pa.string()
     return pa.schema(
         [
-            pa.field('id', text),
-            pa.field('lab', text),
-            pa.field('subject', text),
-            pa.field('date', pa.date32()),
-            pa.field('number', pa.uint16()),
-            pa.field('task_protocol', text),
-            pa.field('projects', text),
+            ('id', text),
+            ('lab', text),
+            ('subject', text),
+            ('date', pa.date32()),
+            ('number', pa.uint16()),
+            ('task_protocol', text),
+            ('projects', text),
         ]
     )
 
@@ -57,17 +55,17 @@ def datasets_schema(algorithms: Sequence[str] = ()) -> pa.Schema:
     """
     text = pa.string()
     fields = [
-        pa.field('eid', text),
-        pa.field('id', text),
-        pa.field('rel_path', text),
-        pa.field('file_size', pa.uint64()),
-        pa.field('hash', text if 'md5' in algorithms else pa.null()),
-        pa.field('exists', pa.bool_()),
-        pa.field('qc', pa.dictionary(pa.int8(), text, ordered=True)),
-        pa.field('default_revision', pa.bool_()),
+        ('eid', text),
+        ('id', text),
+        ('rel_path', text),
+        ('file_size', pa.uint64()),
+        ('hash', text if 'md5' in algorithms else pa.null()),
+        ('exists', pa.bool_()),
+        ('qc', pa.dictionary(pa.int8(), text, ordered=True)),
+        ('default_revision', pa.bool_()),
     ]
     if 'xxh128' in algorithms:
-        fields.append(pa.field('xxh128', text))
+        fields.append(('xxh128', text))
     return pa.schema(fields)
 
 
@@ -95,54 +93,32 @@ def _fits(fingerprint: Fingerprint) -> bool:
     return all(-(2**63) <= time_ns < 2**63 for time_ns in fingerprint[:2])
 
 
-def fingerprints_batch(mtimes_ns: array[int], ctimes_ns: array[int], inodes: array[int]) -> pa.RecordBatch:
-    """Build rows of the fingerprints."""
-    schema = fingerprints_schema()
-    arrays = [
-        pa.Array.from_buffers(field.type, len(inodes), [None, pa.py_buffer(column)])
-        for field, column in zip(schema, (mtimes_ns, ctimes_ns, inodes), strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
 def folders_schema() -> pa.Schema:
     """Build the schema of what tells whether a session has other names in it than when it was scanned.
 
-    The first rows have no eid: there are paths of subjects, and for each what is known of its dates.
+    The paths of all folders of a session are between NUL, `state` is a digest of their states. The first rows
+    have no eid: there are paths of subjects, and for each what is known of its dates.
     """
     return pa.schema([('eid', pa.string()), ('folders', pa.string()), ('state', pa.string())])
 
 
-def folders_batch(eids: Text, folders: Text, states: Text) -> pa.RecordBatch:
-    """Build rows of it: the paths of all folders of a session, between NUL, and a digest of their states."""
-    columns = [_strings(eids), _strings(folders), _strings(states)]
-    return pa.RecordBatch.from_arrays(columns, schema=folders_schema())
+def make_batch(schema: pa.Schema, columns: Iterable[Text | array[int] | pa.Array]) -> pa.RecordBatch:
+    """Build rows of columns: text in UTF-8, and numbers of as many bits as the schema says.
 
-
-def sessions_batch(
-    ids: Text,
-    labs: Text,
-    subjects: Text,
-    days: array[int],
-    numbers: array[int],
-    task_protocols: Text,
-    projects: Text,
-) -> pa.RecordBatch:
-    """Build rows of sessions.pqt; `days` since 1970-01-01, 32 bits each, `numbers` of 16 bits.
-
-    Built of buffers, as is all that a worker makes: `pa.array` of a list imports pandas where it is
-    installed, 0.3 s in each worker.
+    Of buffers, as is all that a worker makes: `pa.array` of a list imports pandas where it is installed,
+    0.3 s in each worker.
     """
-    columns = [
-        _strings(ids),
-        _strings(labs),
-        _strings(subjects),
-        pa.Array.from_buffers(pa.date32(), len(days), [None, pa.py_buffer(days)]),
-        pa.Array.from_buffers(pa.uint16(), len(numbers), [None, pa.py_buffer(numbers)]),
-        _strings(task_protocols),
-        _strings(projects),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=sessions_schema())
+    columns = [_to_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _to_array(column: Text | array[int] | pa.Array, kind: pa.DataType) -> pa.Array:
+    if isinstance(column, Text):  # which is known to be valid, so it is not decoded
+        buffers = [pa.py_buffer(column.offsets), pa.py_buffer(column.data)]
+        return pa.StringArray.from_buffers(len(column.offsets) - 1, *buffers)
+    if isinstance(column, array):
+        return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
+    return column
 
 
 def datasets_batch(
@@ -161,31 +137,22 @@ def datasets_batch(
     hex_digests: for each algorithm those of all rows in one piece, 32 hex digits each
     """
     rows = len(sizes)
-    md5 = hex_digests.get('md5')
+    categories = Text.join([name.encode() for name in QC_CATEGORIES])
     columns = [
-        _strings(eids),
-        _strings(ids),
-        _strings(rel_paths),
-        pa.Array.from_buffers(pa.uint64(), rows, [None, pa.py_buffer(array('Q', sizes))]),
-        pa.nulls(rows) if md5 is None else _strings(Text.cut(md5, 32)),
+        eids,
+        ids,
+        rel_paths,
+        array('Q', sizes),
+        Text.cut(hex_digests['md5'], 32) if 'md5' in hex_digests else pa.nulls(rows),
         _booleans(rows, ()),
         pa.DictionaryArray.from_arrays(
-            pa.Array.from_buffers(pa.int8(), rows, [None, pa.py_buffer(bytes(rows))]),
-            _strings(Text.join([name.encode() for name in QC_CATEGORIES])),
-            ordered=True,
+            _to_array(array('b', bytes(rows)), pa.int8()), _to_array(categories, pa.string()), ordered=True
         ),
         _booleans(rows, old_revisions),
     ]
     if 'xxh128' in hex_digests:
-        columns.append(_strings(Text.cut(hex_digests['xxh128'], 32)))
-    return pa.RecordBatch.from_arrays(columns, schema=datasets_schema(tuple(hex_digests)))
-
-
-def _strings(text: Text) -> pa.StringArray:
-    """Build a string column of UTF-8 that is known to be valid, without decoding it."""
-    return pa.StringArray.from_buffers(
-        len(text.offsets) - 1, pa.py_buffer(text.offsets), pa.py_buffer(text.data)
-    )
+        columns.append(Text.cut(hex_digests['xxh128'], 32))
+    return make_batch(datasets_schema(tuple(hex_digests)), columns)
 
 
 def _booleans(rows: int, false: Iterable[int]) -> pa.BooleanArray:
