@@ -1,6 +1,6 @@
-"""What can be wrong with a tree: a table of rules, one row for each code, and the findings that name them.
+"""What can be wrong with a tree: a table of rules, one row for each code.
 
-Here is where a rule is added: a row in `RULES`. What finds it is elsewhere, and each row names the module.
+Here is where a rule is added: a row in `_RULES`. What finds it is elsewhere, and each row names the module.
 
     ALF1xx  the root, labs, subjects and sessions       ALF4xx  what the file system says
     ALF2xx  folders in a session                        ALF5xx  contents (`deep`)

@@ -1,7 +1,7 @@
 """The datasets of a shard as columns, and as rows of the tables.
 
 The columns grow in the order of the listings, session by session, and are sorted once at the end. Leaves
-walking and measuring to `fastindex.pipeline.scan`, and what a table looks like to `fastindex.tables.schema`.
+walking and measuring to `fastindex.pipeline.walk`, and what a table looks like to `fastindex.tables.schema`.
 """
 
 from __future__ import annotations

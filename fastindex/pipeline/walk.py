@@ -1,6 +1,6 @@
 """Walk one session: sift each folder, and measure its datasets.
 
-Runs in a worker. Gives columns of the datasets; leaves their order and rows to `fastindex.pipeline.scan`.
+Runs in a worker. Gives columns of the datasets; leaves their order and rows to `fastindex.pipeline.rows`.
 """
 
 from __future__ import annotations

@@ -245,7 +245,7 @@ def _check_footers(sessions: TableFile, datasets: TableFile) -> None:
         sessions.refuse('damaged: it does not say which digests there are')
     schema = datasets_schema(algorithms)
     if not datasets.footer.num_rows:
-        schema = schema.remove(schema.get_field_index('qc'))  # see fastindex.pipeline.collect
+        schema = schema.remove(schema.get_field_index('qc'))  # see fastindex.tables.write
     for table, expected, index in (
         (sessions, sessions_schema(), ['id']),
         (datasets, schema, ['eid', 'id']),

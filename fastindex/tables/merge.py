@@ -1,7 +1,7 @@
 """Compare the rows of an index with the rows of a scan, in step: both are in the same order.
 
 Gives the rows that only one of the two has, or that differ. Leaves what became of a file to
-`fastindex.jobs.verify.verify`. Where a shard is as the index says, which is nearly always, its columns are
+`fastindex.jobs.verify.judge`. Where a shard is as the index says, which is nearly always, its columns are
 compared as a whole, by Arrow; only where they differ are they gone through row by row. Memory is that of one
 shard and one row group.
 

@@ -1,4 +1,4 @@
-"""What is known of files to which a run may give other ids: it is found by their paths.
+"""Find digests of the last index by path, where a run may give other ids to the same files.
 
 An index is in the order of its own eids, the run in that of others, and a journal in none. So the rows are
 written once, as they are, into a temporary file that is mapped into memory; a shard gets those of its

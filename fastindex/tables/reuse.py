@@ -1,4 +1,4 @@
-"""What the published index knows: digests of files that are as they were, and need not be read again.
+"""Reuse the digests of the published index, of files that are as they were and need not be read again.
 
 Gives each shard the rows that the index has of its sessions, and tells which digests still hold: those of
 files whose size, mtime, ctime and inode are as they were recorded with the digest, or those of them that the

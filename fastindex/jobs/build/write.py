@@ -1,4 +1,4 @@
-"""Write what was scanned into the stage, and what is carried over between it."""
+"""Write the rows of a scan into the stage, in order with those that are carried over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do what is planned: in folders that are held open, through no link, over nothing, with no build beside."""
+"""Rename what a plan says: in held folders, through no link, over nothing, with no build beside it."""
 
 from __future__ import annotations
 

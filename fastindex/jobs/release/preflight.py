@@ -1,6 +1,6 @@
-"""What must hold before a release is made, and what is found out by the way.
+"""Check what must hold before a release is made, and find the files that describe the data.
 
-Gives where the archive goes, what `validate` finds, and the files that describe the data. Nothing is written.
+Gives also where the archive goes, and what `validate` finds. Nothing is written.
 """
 
 from __future__ import annotations
