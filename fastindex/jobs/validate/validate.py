@@ -9,7 +9,7 @@ import heapq
 import os
 from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from fastindex.errors import UsageError, naming_shortage
 from fastindex.jobs.validate.layout import NotingTree, survey
@@ -134,9 +134,6 @@ class Findings(Iterator[Finding]):
         self._workers = workers
         self._progress = progress
         self._findings = self._find()
-
-    def __iter__(self) -> Self:
-        return self
 
     @naming_shortage()
     def __next__(self) -> Finding:

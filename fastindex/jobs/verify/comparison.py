@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fastindex.errors import InvalidIndexError
 from fastindex.jobs.verify.expected import Expected
@@ -58,14 +58,6 @@ def _has_text(table: TableFile, column: str) -> bool:
     )
 
 
-class _Found(NamedTuple):
-    """What a shard gave."""
-
-    sessions: pa.Table
-    datasets: pa.Table
-    problems: list[Problem]
-
-
 class Comparison:
     """Compares what a scan gives, and counts it.
 
@@ -73,23 +65,20 @@ class Comparison:
     sessions and problems is kept for two shards.
     """
 
-    def __init__(
-        self, expected: Expected, judge: Judge, algorithm: str | None, counts: Verification, *, progress: bool
-    ) -> None:
+    def __init__(self, expected: Expected, judge: Judge, counts: Verification, *, progress: bool) -> None:
         self.counts = counts
         self.progress = progress
         self.expected = expected
         self.judge = judge
-        self.algorithms = (algorithm,) if algorithm else ()
-        self.digests = [_DIGEST_COLUMNS[name] for name in self.algorithms]
+        self.digests = [_DIGEST_COLUMNS[name] for name in judge.algorithms]
         self.sessions, self.datasets = expected.read(*self.digests)
         self.paths = _SessionPaths(expected)
         self._content: str | None = None  # size and digest of the difference that is given next
 
     def iter_counts(self, scanned: Scanned) -> Iterator[Difference]:
         """Compare no more than the totals."""
-        for shard in self._iter_found(scanned):
-            self.counts.add_problems(shard.problems)
+        for _, _, problems in self._iter_found(scanned):
+            self.counts.add_problems(problems)
         self.counts.add_problems(self.judge.close())
         for measure, expected in self.expected.total()._asdict().items():
             found = getattr(self.counts, measure)
@@ -100,7 +89,7 @@ class Comparison:
     def iter_differences(self, scanned: Scanned) -> Iterator[Difference]:
         """Compare row by row; tell what has moved last, where contents are read."""
         found = self._iter_differences(scanned)
-        if not self.algorithms:
+        if not self.digests:
             yield from found
             return
         held = HeldDifferences(progress=self.progress)
@@ -130,9 +119,12 @@ class Comparison:
         yield from self._compare_datasets(None, (LAST, CEILING))
         self.counts.add_problems(self.judge.close())
 
-    def _iter_found(self, scanned: Scanned) -> Iterator[_Found]:
-        """Count what shards gave; iterate over their rows, with the columns that the index is read with."""
-        hashes = bool(self.algorithms)
+    def _iter_found(self, scanned: Scanned) -> Iterator[tuple[pa.Table, pa.Table, list[Problem]]]:
+        """Count what shards gave; iterate over their sessions, datasets and problems.
+
+        The rows have the columns that the index is read with.
+        """
+        hashes = bool(self.digests)
         totals = self.expected.total() if self.progress else None
         bar = open_bar(
             total=totals and (totals.bytes if hashes else totals.datasets),
@@ -143,17 +135,14 @@ class Comparison:
         )
         with closing(bar):
             for result, hashed in scanned:
-                sessions, datasets, _ = complete(result, hashed, self.algorithms)
+                sessions, datasets, _ = complete(result, hashed, self.judge.algorithms)
                 before = self.counts.bytes
                 self.counts.add(sessions, datasets)
                 tallies = [result.tally, *(big.tally for big in hashed)]
                 problems = [problem for tally in tallies for problem in tally.problems]
                 bar.update(self.counts.bytes - before if hashes else datasets.num_rows)
-                yield _Found(
-                    sessions.select(SESSION_COLUMNS),
-                    datasets.select([*_DATASET_COLUMNS, *self.digests]),
-                    problems,
-                )
+                columns = [*_DATASET_COLUMNS, *self.digests]
+                yield sessions.select(SESSION_COLUMNS), datasets.select(columns), problems
 
     def _turn(self, sessions: pa.Table) -> None:
         self.counts.add_problems(self.judge.forget())
@@ -210,7 +199,7 @@ class Comparison:
 
     def _note(self, row: Row) -> None:
         """Note the size and the digest of what may have moved."""
-        if self.algorithms and row[3]:
+        if self.digests and row[3]:
             self._content = ' '.join(map(str, row[2:]))
 
     def _path_of(self, row: Row) -> str:

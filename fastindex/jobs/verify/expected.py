@@ -25,7 +25,7 @@ from fastindex.tables.check import Tables
 from fastindex.tables.columns import sum_bytes
 from fastindex.tables.file import TableFile
 from fastindex.tables.merge import LAST, Row, SortedRows
-from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
+from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths, to_file_paths
 from fastindex.tables.recipe import Recipe
 
 __all__ = ['Expected', 'Share', 'Totals', 'expect']
@@ -93,20 +93,12 @@ def expect(tables: Tables, discovery: Discovery, part: Share, *, uuid_filenames:
     return _ByPath(tables, discovery, part, recipe.namespace, uuid_filenames)
 
 
-def _add_uuids(rel_paths: pa.Array, ids: pa.Array) -> pa.Array:
-    """Put the ids into the names of files, as `fastindex.names.uuid_names.add_uuid` does."""
-    stems = pc.replace_substring_regex(rel_paths, r'[^.]*\z', '')
-    extensions = pc.replace_substring_regex(rel_paths, r'\A.*\.', '')
-    return pc.binary_join_element_wise(stems, ids, pc.binary_join_element_wise('.', extensions, ''), '')
-
-
 def _has_our_ids(sessions: TableFile, namespace: UUID) -> bool:
     """Tell whether the ids of an index are those that we compute: by the first one."""
     for _, found in sessions.iter_batches(SESSION_COLUMNS):
         (row,) = zip(*(found[name].slice(0, 1).to_pylist() for name in SESSION_COLUMNS), strict=True)
-        return [str(eid(path, namespace=namespace)) for path in list_session_paths([row], namespace)] == [
-            row[0]
-        ]
+        (path,) = list_session_paths([row], namespace)
+        return bool(str(eid(path, namespace=namespace)) == row[0])
     return True
 
 
@@ -168,7 +160,7 @@ class _InOrder:
             )
             if 'rel_path' in columns and self._has_uuids:
                 table.check_match('id', found['id'], check.UUID, 'a UUID of version 3 or 4')
-                found['rel_path'] = _add_uuids(found['rel_path'], found['id'])
+                found['rel_path'] = to_file_paths(pa.table(found))
             yield self._cut(pa.table([found[name] for name in columns], names=list(columns)))
 
     def _cut(self, rows: pa.Table) -> pa.Table:
@@ -268,7 +260,7 @@ class _ByPath:
         columns = [*types, 'id'] if self._has_uuids else list(types)
         for _, found in self._tables.datasets.iter_batches(columns, nulls=columns):
             if self._has_uuids:
-                found['rel_path'] = _add_uuids(found['rel_path'].cast(text), found['id'].cast(text))
+                found['rel_path'] = to_file_paths(pa.table(found))
             found['eid'] = paths.take(pc.index_in(found['eid'], ids))
             yield pa.table([found[name].cast(kind) for name, kind in types.items()], names=list(types))
 

@@ -91,13 +91,13 @@ class Judge:
     """Tells what became of paths. Remembers what the scan met where it still may be asked about.
 
     tree: to look at a path again
-    algorithm: the digest that is compared; None for none
+    algorithms: the digest that is compared, if one is
     problems: what was met above the sessions
     """
 
-    def __init__(self, tree: Tree, algorithm: str | None, problems: Iterable[Problem]) -> None:
+    def __init__(self, tree: Tree, algorithms: tuple[str, ...], problems: Iterable[Problem]) -> None:
         self._tree = tree
-        self._algorithm = algorithm
+        self.algorithms = algorithms
         self._problems: list[dict[str, Problem]] = [{problem.path: problem for problem in problems}, {}, {}]
         self._explained: set[str] = set()
         self._gone: set[str] = set()  # folders that were not there, lately: nothing is in them
@@ -135,8 +135,7 @@ class Judge:
         if difference is not None:
             return difference
         # There is a file: it came meanwhile, or has a name that only another program indexes.
-        algorithms = (self._algorithm,) if self._algorithm else ()
-        measured, tally = hash_file(self._tree, path, algorithms)
+        measured, tally = hash_file(self._tree, path, self.algorithms)
         if measured is None:
             self.add_problems(tally.problems)
             return self._explain(path, measure, expected)
@@ -147,10 +146,11 @@ class Judge:
         """Compare the row of a dataset with what was found; None where nothing differs."""
         if expected[2] is not None and expected[2] != found[2]:  # else nobody knows: an Alyx database may not
             return Difference(Kind.RESIZED, path, 'size_bytes', expected[2], found[2])
-        if self._algorithm and expected[3] and not found[3]:
-            return self._explain(path, self._algorithm, expected[3])
-        if self._algorithm and expected[3] and expected[3] != found[3]:  # '': nobody knows
-            return Difference(Kind.ALTERED, path, self._algorithm, expected[3], found[3])
+        for algorithm, digest, there in zip(self.algorithms, expected[3:], found[3:], strict=True):
+            if digest and not there:
+                return self._explain(path, algorithm, digest)
+            if digest and digest != there:  # '': nobody knows
+                return Difference(Kind.ALTERED, path, algorithm, digest, there)
         return None
 
     def _explain(self, path: str, measure: str, expected: int | str) -> Difference | None:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastindex.errors import UsageError, naming_shortage
 from fastindex.jobs.verify.comparison import Comparison, choose_algorithm
@@ -176,9 +176,6 @@ class Verification(Iterator[Difference]):
         self._steps = _iter_differences(task, self)
         self._started: float | None = None
 
-    def __iter__(self) -> Self:
-        return self
-
     @naming_shortage()
     def __next__(self) -> Difference:
         self._started = self._started or time.monotonic()
@@ -240,8 +237,7 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
             pool = stack.enter_context(open_pool(tree, *task.workers))
             discovery = discover(tree, UuidIdentity(), pool)
             stack.callback(discovery.close)
-        algorithm = choose_algorithm(tables.datasets) if task.hashes else None
-        algorithms = (algorithm,) if algorithm else ()
+        algorithms = (choose_algorithm(tables.datasets),) if task.hashes else ()
         has_uuids = recipe.uuid_filenames if task.uuid_filenames is None else task.uuid_filenames
         expected = expect(tables, discovery, task.part, uuid_filenames=has_uuids)
         total = discovery.count_sessions() // task.part.total
@@ -258,6 +254,6 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
         scanned = scan(pool, tasks)  # the workers start here
         if isinstance(expected.identity, FilenameIdentity):
             scanned = iter_unique(scanned, recipe.namespace)
-        judge = Judge(tree, algorithm, discovery.tally.problems)
-        comparison = Comparison(expected, judge, algorithm, counts, progress=task.progress)
+        judge = Judge(tree, algorithms, discovery.tally.problems)
+        comparison = Comparison(expected, judge, counts, progress=task.progress)
         yield from (comparison.iter_counts(scanned) if task.is_fast else comparison.iter_differences(scanned))
