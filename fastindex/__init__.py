@@ -68,11 +68,9 @@ if TYPE_CHECKING:
     from fastindex.jobs.validate.validate import Findings, validate
     from fastindex.jobs.verify.judge import Difference, Kind
     from fastindex.jobs.verify.verify import Verification, verify
-    from fastindex.names.findings import Finding
     from fastindex.names.ids import NAMESPACE, dataset_id, eid
     from fastindex.names.problems import Problem, Reason, Skip
-    from fastindex.names.rule import Rule, Severity
-    from fastindex.names.rules import RULES
+    from fastindex.names.rules import RULES, Finding, Rule, Severity
     from fastindex.tables.audit import verify_index
     from fastindex.tables.changes import Change
     from fastindex.tables.faults import Fault
@@ -160,9 +158,7 @@ _MODULES = {
     'fastindex.jobs.restore.restore': ['Restored', 'restore'],
     'fastindex.jobs.release.release': ['release'],
     'fastindex.jobs.release.summary': ['Archive', 'Release'],
-    'fastindex.names.findings': ['Finding'],
-    'fastindex.names.rule': ['Rule', 'Severity'],
-    'fastindex.names.rules': ['RULES'],
+    'fastindex.names.rules': ['RULES', 'Finding', 'Rule', 'Severity'],
     'fastindex.jobs.read.search': ['Query'],
     'fastindex.jobs.read.info': ['Info', 'info'],
     'fastindex.jobs.report.report': ['ReportSummary', 'report'],

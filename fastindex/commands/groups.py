@@ -11,8 +11,7 @@ from typing import IO, Self
 
 from fastindex.commands.output import paint
 from fastindex.files import find_temporary
-from fastindex.names.findings import Finding
-from fastindex.names.rules import RULES
+from fastindex.names.rules import RULES, Finding
 from fastindex.text import MAX_FINDINGS
 
 __all__ = ['Groups']

@@ -87,8 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fastindex.names.rule import Severity
-    from fastindex.names.rules import find_rule
+    from fastindex.names.rules import Severity, find_rule
 
     if options.explain is not None:
         show(with_flags(str(find_rule(options.explain))))

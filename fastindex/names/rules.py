@@ -1,6 +1,7 @@
-"""What can be wrong with a tree: a table of rules, one row for each code.
+"""What can be wrong with a tree: a table of rules, one row for each code, and the findings that name them.
 
-Here is where a rule is added: a row in `_RULES`. What finds it is elsewhere, and each row names the module.
+Here is where a rule is added: a row in `_RULES`. What finds it is elsewhere, and each row names the module. A
+finding is of one path, by the code of the rule that is broken.
 
     ALF1xx  the root, labs, subjects and sessions       ALF4xx  what the file system says
     ALF2xx  folders in a session                        ALF5xx  contents (`deep`)
@@ -10,12 +11,69 @@ Here is where a rule is added: a row in `_RULES`. What finds it is elsewhere, an
 from __future__ import annotations
 
 import re
+from enum import StrEnum
+from textwrap import wrap
+from typing import NamedTuple
 
 from fastindex.errors import UsageError
-from fastindex.names.rule import Rule, Severity
-from fastindex.text import escape
+from fastindex.names.problems import Reason
+from fastindex.records import Record
+from fastindex.text import escape, to_text
 
-__all__ = ['RULES', 'find_rule']
+__all__ = ['RULES', 'RULE_OF_REASON', 'Finding', 'Rule', 'Severity', 'find_rule']
+
+
+class Severity(StrEnum):
+    """How bad it is: what an error costs, a warning may cost, and an information does not."""
+
+    ERROR = 'error'
+    WARNING = 'warning'
+    INFO = 'info'
+
+
+MEANING_OF_SEVERITY = {
+    Severity.ERROR: 'data that the client does not find, does not load, or confuses with other data',
+    Severity.WARNING: 'left out of the index, or read in another way than was meant; perhaps on purpose',
+    Severity.INFO: 'left out of the index, as it should be',
+}
+
+
+class Rule(NamedTuple):
+    """What a code stands for.
+
+    Parameters
+    ----------
+    code
+        Stable: it is never given to another rule.
+    title
+        A few words, for headings.
+    finder
+        The module, below `fastindex`, that finds it; of several, the one that sees most of it.
+    meaning
+        What is wrong, and what comes of it.
+    example
+        A path that breaks the rule, and `fix` the right one; '' where nobody can tell from the name.
+    """
+
+    code: str
+    severity: Severity
+    title: str
+    finder: str
+    meaning: str
+    example: str
+    fix: str = ''
+
+    def __str__(self) -> str:
+        lines = [
+            f'{self.code} {self.title}',
+            f'{self.severity}: {MEANING_OF_SEVERITY[self.severity]}',
+            '',
+            *wrap(self.meaning, width=78),
+            '',
+            f'example:  {self.example}',
+        ]
+        return '\n'.join([*lines, f'fix:      {self.fix}'] if self.fix else lines)
+
 
 _ERROR, _WARNING, _INFO = Severity
 _BY_LAYOUT = 'jobs.validate.layout'
@@ -227,6 +285,28 @@ _RULES = [
 
 RULES = {rule.code: rule for rule in _RULES}  # every rule by its code, in the order of the codes
 
+RULE_OF_REASON = {
+    Reason.PERMISSION: 'ALF401',
+    Reason.DANGLING_LINK: 'ALF402',
+    Reason.LINK_LOOP: 'ALF403',
+    Reason.NOT_REGULAR: 'ALF404',
+    Reason.NOT_HERE: 'ALF413',
+    Reason.NOT_GOT: 'ALF413',
+    Reason.NOT_UTF8: 'ALF405',
+    Reason.TOO_DEEP: 'ALF406',
+    Reason.TOO_LONG: 'ALF411',
+    Reason.VANISHED: 'ALF407',
+    Reason.CHANGED: 'ALF407',
+    Reason.IO: 'ALF408',
+    Reason.WORKER_DIED: 'ALF410',
+    Reason.NO_UUID: 'ALF311',
+    Reason.BAD_UUID: 'ALF312',
+    Reason.UUID_TWICE: 'ALF313',
+    Reason.PATH_TWICE: 'ALF314',
+    Reason.BAD_INFO: 'ALF503',
+}
+"""The codes of the problems of a build."""
+
 
 def find_rule(code: str) -> Rule:
     """Find a rule by its code as people write it: ALF117, alf117, 117. Raises UsageError where there is none.
@@ -240,3 +320,42 @@ def find_rule(code: str) -> Rule:
     of_kind = [known for known in RULES if known.startswith(f'ALF{digits[:1]}')] if digits.isdecimal() else []
     wanted = f'one of {", ".join(of_kind)}' if of_kind else 'one as ALF117, which may be written 117'
     raise UsageError(f'unknown code {escape(code)!r}: expected {wanted}')
+
+
+class Finding(Record):
+    r"""One thing that is wrong with one path. Sorts by code, then by path.
+
+    Parameters
+    ----------
+    code
+        Of the rule, see `RULES`.
+    severity
+        Of the rule.
+    path
+        Relative to the root, POSIX; `.` is the root itself; bytes that are not UTF-8 are written as `\xNN`.
+    message
+        What is wrong, in one sentence.
+    fix
+        The nearest valid path, free as far as was seen, and relative to the root too; for a wrong root the
+        right one, absolute; '' where there is none.
+    """
+
+    code: str
+    severity: Severity
+    path: str
+    message: str
+    fix: str = ''
+
+    @classmethod
+    def make(cls, code: str, path: str, message: str, fix: str = '') -> Finding:
+        """Make a finding with the severity of its rule, of a path as the file system gave it."""
+        return cls(code, RULES[code].severity, to_text(path), message, to_text(fix))
+
+    def __str__(self) -> str:
+        return f'{escape(self.path)}: {escape(self.message)}{self._advice()}'
+
+    def _advice(self) -> str:
+        """Show the fix: its name, where the folder stays the same, else the whole path."""
+        above, _, name = self.fix.rpartition('/')
+        is_beside = above == self.path.rpartition('/')[0]
+        return f' -> {escape(name if is_beside else self.fix)}' if self.fix else ''

@@ -9,8 +9,7 @@ from importlib import import_module
 import pytest
 
 from fastindex import RULES, UsageError
-from fastindex.names.findings import RULE_OF_REASON
-from fastindex.names.rules import find_rule
+from fastindex.names.rules import RULE_OF_REASON, find_rule
 
 
 @pytest.mark.parametrize('rule', RULES.values(), ids=list(RULES))

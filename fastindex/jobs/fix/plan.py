@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fastindex.jobs.validate.validate import Findings
 from fastindex.names.diagnose import fold
-from fastindex.names.findings import Finding
 from fastindex.names.problems import Tally
+from fastindex.names.rules import Finding
 from fastindex.records import Record
 from fastindex.text import escape, to_count, to_text
 from fastindex.trees import Folder, Kind, Tree

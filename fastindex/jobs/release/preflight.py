@@ -26,10 +26,9 @@ from fastindex.jobs.release.pack import raise_unreadable
 from fastindex.jobs.release.tars import TarZstFormat
 from fastindex.jobs.release.zips import ZipFormat
 from fastindex.jobs.validate.validate import validate
-from fastindex.names.findings import Finding
 from fastindex.names.ids import NAMESPACE
 from fastindex.names.problems import Tally
-from fastindex.names.rule import Severity
+from fastindex.names.rules import Finding, Severity
 from fastindex.pipeline.discover import AGGREGATES
 from fastindex.system import quote
 from fastindex.tables.check import open_tables

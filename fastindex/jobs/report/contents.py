@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING
 from fastindex.jobs.read.info import Info, sum_sizes, summarize
 from fastindex.jobs.read.search import select_sessions
 from fastindex.lazy import pl
-from fastindex.names.findings import Finding
-from fastindex.names.rule import Rule
-from fastindex.names.rules import RULES
+from fastindex.names.rules import RULES, Finding, Rule
 from fastindex.text import MAX_FINDINGS, escape, to_size
 
 if TYPE_CHECKING:

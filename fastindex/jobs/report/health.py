@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastindex.jobs.report.coverage import pair_kinds, to_name
 from fastindex.lazy import pl
-from fastindex.names.rule import Severity
+from fastindex.names.rules import Severity
 from fastindex.tables.publish import iter_problems
 from fastindex.text import escape, to_count
 

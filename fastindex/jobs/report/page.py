@@ -24,7 +24,7 @@ from fastindex.jobs.report.charts import to_charts
 from fastindex.jobs.report.contents import Contents, FindingGroup
 from fastindex.jobs.report.coverage import Coverage, CoverageRow
 from fastindex.jobs.report.health import check_health
-from fastindex.names.rule import Severity
+from fastindex.names.rules import Severity
 from fastindex.text import escape, to_count, to_size
 from fastindex.workers.child import environment_of_child, find_interpreter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from fastindex.names.diagnose import Diagnosis, diagnose_beside, fold, is_variant
-from fastindex.names.findings import Finding
+from fastindex.names.rules import Finding
 
 __all__ = ['beside', 'choose_fixes']
 

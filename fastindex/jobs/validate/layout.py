@@ -28,8 +28,8 @@ from fastindex.names.diagnose import (
     diagnose_subject,
     fold,
 )
-from fastindex.names.findings import Finding
 from fastindex.names.problems import Skip, Tally
+from fastindex.names.rules import Finding
 from fastindex.pipeline.discover import AGGREGATES
 from fastindex.tables.file import TABLES
 from fastindex.tables.foreign import is_of_client

@@ -35,9 +35,8 @@ from fastindex.names.diagnose import (
     diagnose_uuid,
     fold,
 )
-from fastindex.names.findings import RULE_OF_REASON, Finding
 from fastindex.names.problems import ADVICE, Problem, Reason, Tally
-from fastindex.names.rules import RULES
+from fastindex.names.rules import RULE_OF_REASON, RULES, Finding
 from fastindex.names.uuid_names import add_uuid, is_uuid, split_uuids
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
 from fastindex.names.windows import MAX_PATH_CHARACTERS

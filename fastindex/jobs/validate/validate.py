@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 from fastindex.errors import UsageError, naming_shortage
 from fastindex.jobs.validate.layout import NotingTree, survey
 from fastindex.jobs.validate.sessions import CheckResult, CheckTask
-from fastindex.names.findings import Finding
 from fastindex.names.given_ids import SeenIds, uuids_of
 from fastindex.names.ids import PathIdentity
-from fastindex.names.rule import Severity
-from fastindex.names.rules import RULES, find_rule
+from fastindex.names.rules import RULES, Finding, Severity, find_rule
 from fastindex.pipeline.discover import discover
 from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce, open_bar
