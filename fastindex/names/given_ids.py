@@ -13,7 +13,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from fastindex.names.alf import SessionParts, SessionPath, parse_session_path
-from fastindex.names.ids import Identity, Text, UuidIdentity
+from fastindex.names.ids import Identity, Text, UuidIdentity, cut
 from fastindex.names.problems import Reason
 from fastindex.names.uuid_names import split_uuids
 
@@ -64,8 +64,7 @@ def choose_identity(namespace: UUID, *, uuid_filenames: bool, keeps_names: bool 
 def uuids_of(paths: list[bytes]) -> list[bytes]:
     """Get the UUIDs in the names of files, 16 bytes each."""
     _, ids = split_uuids(paths)
-    digits = bytes.fromhex(b''.join(ids).replace(b'-', b'').decode())
-    return [digits[start : start + 16] for start in range(0, len(digits), 16)]
+    return cut(bytes.fromhex(b''.join(ids).replace(b'-', b'').decode()), 16)
 
 
 def find_twins(paths: list[bytes]) -> list[tuple[int, Reason]]:
@@ -149,8 +148,7 @@ class AdoptedIdentity(UuidIdentity):
         ours = super().dataset_keys(session_keys, counts, paths)
         if not self.ids:
             return ours
-        ids = (self.ids[start : start + 16] for start in range(0, len(self.ids), 16))
-        given = dict(zip(_join(self.owners, self.paths.split(b'\0')), ids, strict=True))
+        given = dict(zip(_join(self.owners, self.paths.split(b'\0')), cut(self.ids, 16), strict=True))
         sessions = zip((key[:16] for key in session_keys), counts, strict=True)
         return list(map(given.get, _join(sessions, paths), ours))
 

@@ -33,7 +33,7 @@ from fastindex.names.alf import SessionPath
 from fastindex.records import Record
 from fastindex.twins import KERNEL, compiled
 
-__all__ = ['NAMESPACE', 'Identity', 'PathIdentity', 'Text', 'UuidIdentity', 'cut_ids', 'dataset_id', 'eid']
+__all__ = ['NAMESPACE', 'Identity', 'PathIdentity', 'Text', 'UuidIdentity', 'cut', 'dataset_id', 'eid']
 
 T = TypeVar('T')
 
@@ -53,17 +53,14 @@ def eid(session_path: str, *, namespace: UUID = NAMESPACE) -> UUID:
     >>> str(eid('zadorlab/Subjects/CSH_ZAD_003/2019-08-11/001'))
     'ff6ddfb4-dc62-39ca-8000-c1b6e4cc390b'
     """
-    return UUID(bytes=uuid3_bytes(namespace.bytes, [session_path.encode()]))
+    (id,) = uuid3s([namespace.bytes], [1], [session_path.encode()])
+    return UUID(bytes=id)
 
 
 def dataset_id(eid: UUID, rel_path: str) -> UUID:
     """Compute the id of a dataset from its session's eid and its path relative to the session."""
-    return UUID(bytes=uuid3_bytes(eid.bytes, [rel_path.encode()]))
-
-
-def uuid3_bytes(namespace: bytes, names: list[bytes]) -> bytes:
-    """Compute the version 3 UUIDs of many names, 16 bytes each, in the order of the names."""
-    return b''.join(uuid3s([namespace], [len(names)], names))
+    (id,) = uuid3s([eid.bytes], [1], [rel_path.encode()])
+    return UUID(bytes=id)
 
 
 def _uuid3s_in_python(namespaces: list[bytes], counts: list[int], names: list[bytes]) -> list[bytes]:
@@ -72,7 +69,7 @@ def _uuid3s_in_python(namespaces: list[bytes], counts: list[int], names: list[by
     ids = bytearray(b''.join([md5(message).digest() for message in messages]))
     ids[6::16] = ids[6::16].translate(_VERSION_3)
     ids[8::16] = ids[8::16].translate(_VARIANT)
-    return _cut(bytes(ids), 16)
+    return cut(bytes(ids), 16)
 
 
 def _to_characters_in_python(ids: bytes) -> bytes:
@@ -150,9 +147,9 @@ def _check(size_bytes: int) -> None:
         raise OverflowError(f'{size_bytes:,} bytes of text in one piece: Arrow counts to {MAX_TEXT_BYTES:,}')
 
 
-def cut_ids(ids: Text) -> list[bytes]:
-    """Take UUIDs that stand in one piece apart, 36 characters each."""
-    return _cut(ids.data, 36)
+def cut(data: bytes, width: int) -> list[bytes]:
+    """Take strings of one width apart that stand in one piece, as 16 bytes or 36 characters of UUIDs."""
+    return [part for (part,) in iter_unpack(f'{width}s', data)]
 
 
 class Identity(Record):
@@ -197,7 +194,7 @@ class UuidIdentity(Identity):
         return SessionPath(key[16:].decode())
 
     def eids(self, keys: list[bytes]) -> list[bytes]:
-        return _cut(to_characters(b''.join([key[:16] for key in keys])), 36)
+        return cut(to_characters(b''.join([key[:16] for key in keys])), 36)
 
     def dataset_keys(self, session_keys: list[bytes], counts: list[int], paths: list[bytes]) -> list[bytes]:
         return uuid3s([key[:16] for key in session_keys], counts, paths)
@@ -223,10 +220,6 @@ class PathIdentity(Identity):
 
     def dataset_ids(self, keys: list[bytes]) -> Text:
         return Text.join([key.replace(b'\0', b'/') for key in keys])
-
-
-def _cut(data: bytes, width: int) -> list[bytes]:
-    return [part for (part,) in iter_unpack(f'{width}s', data)]
 
 
 def _repeat_each(values: Iterable[T], counts: list[int]) -> Iterator[T]:

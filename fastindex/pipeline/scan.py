@@ -16,7 +16,7 @@ from itertools import islice
 from typing import NamedTuple, cast
 
 from fastindex.names.given_ids import find_twins
-from fastindex.names.ids import Identity, Text, cut_ids
+from fastindex.names.ids import Identity, Text, cut
 from fastindex.names.problems import Reason, Tally
 from fastindex.pipeline import shard
 from fastindex.pipeline.big import HashResult, HashTask
@@ -274,7 +274,7 @@ class _Scan:
             known = None
             if self.known is not None:
                 ids = identity.dataset_ids([sort_keys[row] for row in rows])
-                known = self.known.select(cut_ids(ids))
+                known = self.known.select(cut(ids.data, 36))
             split = bisect(rows, len(measured) - 1)
             to_measure = b''.join([paths[row] + b'\0' for row in rows[split:]])
             parts.append(PartTask(task._replace(known=known), to_measure, measured.select(rows[:split])))
@@ -333,7 +333,7 @@ class _Scan:
         known, self.known = self.known, None
         old, self.rows = self.rows, Rows()
         states = zip(old.sizes, *zip(*old.fingerprints, strict=True), strict=True)
-        found = iter(list(zip(cut_ids(ids), old.paths, states, strict=True)))
+        found = iter(list(zip(cut(ids.data, 36), old.paths, states, strict=True)))
         sessions, self.sessions = self.sessions, []
         problems, self.tally.problems = self.tally.problems, []
         problem_start = 0

@@ -192,7 +192,9 @@ class Carrier:
             if known is None:
                 continue
             is_named = self._uuid_filenames and not source.recipe.uuid_filenames
-            paths = to_file_paths(datasets) if is_named else datasets['rel_path']
+            paths = datasets['rel_path']
+            if is_named:
+                paths = to_file_paths(paths, datasets['id'])
             keys = pc.binary_join_element_wise(datasets['eid'], paths, '/')
             rows = pc.index_in(keys, value_set=known['eid'].combine_chunks())
             if source.with_ids:

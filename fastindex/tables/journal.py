@@ -88,7 +88,7 @@ class Recorder:
         columns = [text_of(rows, COLUMN_OF_ALGORITHM[name], 32) for name in self._algorithms]
         columns += [numbers_of(rows, name) for name in STATE_CODES]
         owners = (f'{path_of[eid]}\0{count}' for eid, count in count_runs(rows['eid']))
-        paths = to_file_paths(rows) if uuid_filenames else rows['rel_path']
+        paths = to_file_paths(rows['rel_path'], rows['id']) if uuid_filenames else rows['rel_path']
         self._write(rows.num_rows, '\0'.join(owners).encode(), join(paths), columns)
 
     def add_file(self, path: str, measured: Measured) -> None:

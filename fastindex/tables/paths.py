@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from fastindex.lazy import pa, pc
-from fastindex.names.ids import to_characters, uuid3_bytes
+from fastindex.names.ids import UuidIdentity
 from fastindex.text import to_system
 
 __all__ = ['SESSION_COLUMNS', 'join', 'list_session_paths', 'to_file_paths', 'write_paths']
@@ -42,12 +42,12 @@ def write_paths(row: tuple[Any, ...]) -> list[str]:
     return [_write_path(row, digits) for digits in (3, 2, 1)]
 
 
-def to_file_paths(datasets: pa.Table) -> pa.ChunkedArray:
-    """Put the `id` of each row into its `rel_path`, as into the name of a file that carries it."""
-    paths = datasets['rel_path'].cast(pa.string())
+def to_file_paths(rel_paths: pa.ChunkedArray, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Put ids into the names of files, as `fastindex.names.uuid_names.add_uuid` does."""
+    paths = rel_paths.cast(pa.string())
     stems = pc.replace_substring_regex(paths, r'[^.]*\z', '')
     ends = pc.replace_substring_regex(paths, r'(?s)\A.*\.', '.')
-    return pc.binary_join_element_wise(stems, datasets['id'].cast(pa.string()), ends, '')
+    return pc.binary_join_element_wise(stems, ids.cast(pa.string()), ends, '')
 
 
 def join(paths: pa.ChunkedArray) -> bytes:
@@ -72,5 +72,5 @@ def _write_path(row: tuple[Any, ...], digits: int) -> str:
 
 
 def _eids_of(paths: list[str], namespace: UUID) -> list[str]:
-    text = to_characters(uuid3_bytes(namespace.bytes, [path.encode() for path in paths])).decode()
-    return [text[start : start + 36] for start in range(0, len(text), 36)]
+    identity = UuidIdentity(namespace.bytes)
+    return [eid.decode() for eid in identity.eids(identity.session_keys(paths))]

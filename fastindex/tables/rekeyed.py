@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fastindex.files import find_temporary
 from fastindex.lazy import pa, pc
-from fastindex.names.ids import Identity, UuidIdentity, cut_ids
+from fastindex.names.ids import Identity, UuidIdentity, cut
 from fastindex.names.uuid_names import has_uuid
 from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES
@@ -80,7 +80,7 @@ class RekeyedRows:
         paths = [path for _, path in row_of]
         sort_keys = identity.dataset_keys(list(keys), [counts[i] for i in range(len(keys))], paths)
         named = sorted(zip((owner for owner, _ in row_of), sort_keys, row_of.values(), strict=True))
-        ids = cut_ids(identity.dataset_ids([sort_key for _, sort_key, _ in named]))
+        ids = cut(identity.dataset_ids([sort_key for _, sort_key, _ in named]).data, 36)
         times = Counter(ids)  # one that is in several names is of none of these files for sure
         once = [i for i, id in enumerate(ids) if times[id] == 1]
         if not once:
@@ -102,8 +102,9 @@ def iter_indexed(index: KnownIndex, published: Published, root: Path) -> Iterato
     """Iterate over the rows of the published index of a tree, of which none was taken yet."""
     path_of = _read_paths(published, index.recipe, root)
     for rows in index.iter_rows():
-        has_uuids = index.recipe.uuid_filenames
-        paths = to_file_paths(rows) if has_uuids else rows['rel_path'].cast(pa.string())
+        paths = rows['rel_path'].cast(pa.string())
+        if index.recipe.uuid_filenames:
+            paths = to_file_paths(paths, rows['id'])
         sessions = ((path_of.get(eid), count) for eid, count in count_runs(rows['eid']))
         yield sessions, rows.drop_columns(['eid', 'id', 'rel_path']).append_column('path', paths)
 

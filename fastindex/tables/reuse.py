@@ -20,7 +20,7 @@ from typing import Literal, Self
 
 from fastindex.errors import InvalidIndexError
 from fastindex.lazy import pa, pc
-from fastindex.names.ids import UuidIdentity
+from fastindex.names.ids import UuidIdentity, cut
 from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES, GroupTable
 from fastindex.tables.merge import LAST
@@ -281,8 +281,8 @@ class KnownRows:
             strict=True,
         )
         columns = [bytes.fromhex(digits.decode()) for digits in self._hex_digests.values()]
-        digests = zip(*(_iter_cut(column, 16) for column in columns), strict=True)
-        rows = list(zip(_iter_cut(self._ids, 36), zip(states, digests, strict=True), strict=True))
+        digests = zip(*(cut(column, 16) for column in columns), strict=True)
+        rows = list(zip(cut(self._ids, 36), zip(states, digests, strict=True), strict=True))
         last = dict(rows)
         return (last,) if len(last) == len(rows) else (last, dict(reversed(rows)))
 
@@ -310,7 +310,7 @@ class KnownRows:
 
     def select(self, ids: Sequence[bytes]) -> bytes | None:
         """Select the rows of these datasets, where there are any, as `KnownIndex.for_shard` gives them."""
-        rows = {known: row for row, known in enumerate(_iter_cut(self._ids, 36))}
+        rows = {known: row for row, known in enumerate(cut(self._ids, 36))}
         found = sorted(rows[one] for one in ids if one in rows)
         return to_ipc(self._table.take(found)) if found else None
 
@@ -331,7 +331,3 @@ def numbers_of(table: pa.Table, column: str) -> bytes:
     """Get the bytes of a column of numbers, 8 each."""
     chunks = table.column(column).chunks
     return b''.join(bytes(memoryview(chunk.buffers()[1])[: 8 * len(chunk)]) for chunk in chunks)
-
-
-def _iter_cut(data: bytes, width: int) -> Iterator[bytes]:
-    return (data[i : i + width] for i in range(0, len(data), width))

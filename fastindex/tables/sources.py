@@ -100,7 +100,7 @@ class KnownTables:
             if datasets is not None:
                 self.datasets = _read_datasets(datasets, with_ids=with_ids or by_files)
             if self.datasets is not None and by_files:
-                paths = to_file_paths(self.datasets)
+                paths = to_file_paths(self.datasets['rel_path'], self.datasets['id'])
                 names = ['rel_path'] if with_ids else ['rel_path', 'id']
                 self.datasets = self.datasets.drop_columns(names).append_column('rel_path', paths)
         self.spans: dict[str, tuple[int, int]] = {}

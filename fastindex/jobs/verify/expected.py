@@ -18,7 +18,7 @@ from uuid import UUID
 from fastindex.lazy import pa, pc
 from fastindex.names.alf import SessionPath, split_session_path
 from fastindex.names.given_ids import PathOrder, choose_identity
-from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity, eid, uuid3_bytes
+from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity, eid, uuid3s
 from fastindex.pipeline.discover import Discovery
 from fastindex.tables import check
 from fastindex.tables.check import Tables
@@ -147,8 +147,7 @@ class _InOrder:
             if self._has_uuids:
                 keys = self.identity.dataset_keys([], [], paths)
             else:  # the ids again: to read that column, which cannot be compressed, takes longer than all
-                ids = uuid3_bytes(bytes.fromhex(session.replace('-', '')), paths)
-                keys = [ids[start : start + 16] for start in range(0, len(ids), 16)]
+                keys = uuid3s([bytes.fromhex(session.replace('-', ''))], [len(paths)], paths)
             found += zip(repeat(session), keys)
         return found
 
@@ -160,7 +159,7 @@ class _InOrder:
             )
             if 'rel_path' in columns and self._has_uuids:
                 table.check_match('id', found['id'], check.UUID, 'a UUID of version 3 or 4')
-                found['rel_path'] = to_file_paths(pa.table(found))
+                found['rel_path'] = to_file_paths(found['rel_path'], found['id'])
             yield self._cut(pa.table([found[name] for name in columns], names=list(columns)))
 
     def _cut(self, rows: pa.Table) -> pa.Table:
@@ -211,7 +210,7 @@ class _ByPath:
         return (key for key in self.discovery.iter_keys() if self._has(key.decode()))
 
     def _has(self, path: str) -> bool:
-        return self._part.total == 1 or self._part.has(uuid3_bytes(NAMESPACE.bytes, [path.encode()]))
+        return self._part.total == 1 or self._part.has(eid(path).bytes)
 
     def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
         self._tables.check_rows()
@@ -260,7 +259,7 @@ class _ByPath:
         columns = [*types, 'id'] if self._has_uuids else list(types)
         for _, found in self._tables.datasets.iter_batches(columns, nulls=columns):
             if self._has_uuids:
-                found['rel_path'] = to_file_paths(pa.table(found))
+                found['rel_path'] = to_file_paths(found['rel_path'], found['id'])
             found['eid'] = paths.take(pc.index_in(found['eid'], ids))
             yield pa.table([found[name].cast(kind) for name, kind in types.items()], names=list(types))
 
