@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, repeat
+from operator import add
 from typing import NamedTuple, Self
 
 from fastindex.errors import UsageError
-from fastindex.lazy import pc
+from fastindex.lazy import pa, pc
 from fastindex.names.alf import SessionParts
 from fastindex.tables.changes import OwnedRows, RangeChanges
 from fastindex.tables.check import Tables
@@ -71,16 +72,6 @@ class Missing(NamedTuple):
     has_sessions: bool  # whether its sessions still are there, without a dataset
 
 
-class _Count(NamedTuple):
-    """Rows of a lab or a subject."""
-
-    sessions: int = 0
-    datasets: int = 0
-
-    def plus(self, other: _Count) -> _Count:
-        return _Count(self.sessions + other.sessions, self.datasets + other.datasets)
-
-
 def has_own(before: Tables) -> bool:
     """Tell whether an index has what goes where a session moves: ids of other tables, what people said."""
     facts = before.datasets.facts
@@ -106,10 +97,11 @@ class Losses:
         if self._moves_count:
             gone = come = ()
         for rows, moved, sign in ((part.removed, gone, 1), (part.added, come, -1)):
-            names = (rows.sessions[name].to_pylist() for name in ('id', 'lab', 'subject'))
             losing = []
-            for eid, lab, subject, count in zip(*names, _count_others(rows, moved), strict=True):
-                counts[_subject_path(lab, subject)] += sign * count
+            for (eid, path), count in zip(
+                _iter_subjects(rows.sessions), _count_others(rows, moved), strict=True
+            ):
+                counts[path] += sign * count
                 losing += [eid] * (count > 0)
             if losing and sign > 0 and not part.of_sessions:
                 self._losing_sessions += len(losing) - (losing[0] == self._last_eid)
@@ -139,7 +131,7 @@ class Losses:
         """Count what goes of tables in any order; `found` are all sessions that are there."""
         losses = cls()
         left = set(map(known.find, found))
-        for eid, path in _iter_known(known):
+        for eid, path in _iter_subjects(known.sessions):
             if eid not in left:
                 losses._sessions[path] += 1
                 losses._datasets[path] += known.spans.get(eid, (0, 0))[1]
@@ -150,27 +142,29 @@ class Losses:
         """Find the labs, and the subjects with more than a few sessions, that have lost all they had."""
         if not (self.sessions or self.datasets):
             return []
-        subjects = _count_known(before) if isinstance(before, KnownTables) else _count_by_subject(before)
-        labs: dict[str, _Count] = {}
-        lost_of_labs: dict[str, _Count] = {}
-        missing: list[Missing] = []
-        for path, had in subjects.items():
-            lost = _Count(self._sessions[path], self._datasets[path])
+        had = _count_known(before) if isinstance(before, KnownTables) else _count_by_subject(before)
+        counts = (*had, self._sessions, self._datasets)
+        subjects = {path: [count[path] for count in counts] for path in had[0]}
+        labs: dict[str, list[int]] = {}
+        for path, numbers in subjects.items():
             lab, is_in_lab, _ = path.partition('/Subjects/')
             if is_in_lab:
-                labs[lab] = labs.get(lab, _Count()).plus(had)
-                lost_of_labs[lab] = lost_of_labs.get(lab, _Count()).plus(lost)
-            if had.sessions > FEW_SESSIONS:
-                missing += _iter_missing(path, had, lost)
-        gone = [one for lab, had in labs.items() for one in _iter_missing(lab, had, lost_of_labs[lab])]
+                labs[lab] = list(map(add, labs.get(lab, repeat(0)), numbers))
+        gone = list(_iter_missing(labs))
         whole = {one.path for one in gone}
-        missing = [one for one in missing if one.path.partition('/Subjects/')[0] not in whole]
-        return sorted([*gone, *missing], key=lambda one: (-one.sessions, one.path))
+        gone += [
+            one
+            for one in _iter_missing(subjects)
+            if one.sessions > FEW_SESSIONS and one.path.partition('/Subjects/')[0] not in whole
+        ]
+        return sorted(gone, key=lambda one: (-one.sessions, one.path))
 
 
-def _iter_missing(path: str, had: _Count, lost: _Count) -> Iterator[Missing]:
-    if lost.sessions >= had.sessions or (had.datasets and lost.datasets >= had.datasets):
-        yield Missing(path, had.sessions, had.datasets, lost.sessions < had.sessions)
+def _iter_missing(counts: dict[str, list[int]]) -> Iterator[Missing]:
+    """Find what has lost all; `counts` are sessions and datasets that it had, and those that it has lost."""
+    for path, (sessions, datasets, lost_sessions, lost_datasets) in counts.items():
+        if lost_sessions >= sessions or (datasets and lost_datasets >= datasets):
+            yield Missing(path, sessions, datasets, lost_sessions < sessions)
 
 
 def _count_others(rows: OwnedRows, moved: Sequence[bool]) -> Sequence[int]:
@@ -179,35 +173,29 @@ def _count_others(rows: OwnedRows, moved: Sequence[bool]) -> Sequence[int]:
     return [count - sum(islice(flags, count)) for count in rows.counts] if moved else rows.counts
 
 
-def _subject_path(lab: str, subject: str) -> str:
-    return f'{lab}/Subjects/{subject}' if lab else subject
-
-
-def _iter_known(known: KnownTables) -> Iterator[tuple[str, str]]:
+def _iter_subjects(sessions: pa.Table | Mapping[str, pa.Array]) -> Iterator[tuple[str, str]]:
     """Iterate over the eids of sessions, and the paths of their subjects."""
-    columns = (known.sessions[name].to_pylist() for name in ('id', 'lab', 'subject'))
-    return ((eid, _subject_path(lab or '', subject)) for eid, lab, subject in zip(*columns, strict=True))
+    columns = (sessions[name].to_pylist() for name in ('id', 'lab', 'subject'))
+    for eid, lab, subject in zip(*columns, strict=True):
+        yield eid, f'{lab}/Subjects/{subject}' if lab else subject
 
 
-def _count_known(known: KnownTables) -> dict[str, _Count]:
-    counts: dict[str, _Count] = {}
-    for eid, path in _iter_known(known):
-        counts[path] = counts.get(path, _Count()).plus(_Count(1, known.spans.get(eid, (0, 0))[1]))
-    return counts
-
-
-def _count_by_subject(tables: Tables) -> dict[str, _Count]:
-    """Count the rows of each subject, in step: both tables are sorted by the eid."""
-
-    def iter_sessions() -> Iterator[tuple[str, str]]:
-        for _, found in tables.sessions.iter_batches(['id', 'lab', 'subject']):
-            columns = (found[name].to_pylist() for name in ('id', 'lab', 'subject'))
-            for eid, lab, subject in zip(*columns, strict=True):
-                yield eid, _subject_path(lab, subject)
-
+def _count_known(known: KnownTables) -> tuple[Counter[str], Counter[str]]:
+    """Count the sessions and the datasets of each subject."""
     sessions: Counter[str] = Counter()
     datasets: Counter[str] = Counter()
-    rows = iter_sessions()
+    for eid, path in _iter_subjects(known.sessions):
+        sessions[path] += 1
+        datasets[path] += known.spans.get(eid, (0, 0))[1]
+    return sessions, datasets
+
+
+def _count_by_subject(tables: Tables) -> tuple[Counter[str], Counter[str]]:
+    """Count the same in step: both tables are sorted by the eid."""
+    sessions: Counter[str] = Counter()
+    datasets: Counter[str] = Counter()
+    batches = tables.sessions.iter_batches(['id', 'lab', 'subject'])
+    rows = chain.from_iterable(_iter_subjects(found) for _, found in batches)
     current, path = '', ''
     for _, found in tables.datasets.iter_batches(['eid']):
         counts = pc.value_counts(found['eid'])
@@ -217,4 +205,4 @@ def _count_by_subject(tables: Tables) -> dict[str, _Count]:
                 sessions[path] += 1
             datasets[path] += count
     sessions.update(path for _, path in rows)
-    return {path: _Count(count, datasets[path]) for path, count in sessions.items()}
+    return sessions, datasets
