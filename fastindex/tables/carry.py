@@ -10,7 +10,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from operator import add
-from typing import Any
 from uuid import UUID
 
 from fastindex.errors import UsageError
@@ -78,7 +77,7 @@ class Carrier:
         self.newer = 0
         """Datasets that were the default revision by tables whose ids are kept, and are it no longer."""
         self._keeps_revisions = default_revision == 'known'
-        self._counts = [[0, 0] for _ in sources]
+        self._counts = {source: [0, 0] for source in sources}  # sessions and datasets with its ids
         self._filled: set[str] = set()
         self._owners: dict[str, list[str]] = {}  # of the last sessions: what the sources call them
         self.fields = (
@@ -101,7 +100,7 @@ class Carrier:
 
         carried: sessions and datasets of the published index that nobody has looked at
         """
-        for source, counts in zip(self.sources, self._counts, strict=True):
+        for source, counts in self._counts.items():
             if source.with_ids and not source.is_kept:
                 known = 0 if source.datasets is None else source.datasets.num_rows
                 sessions, datasets = map(add, counts, carried if source is self.own else (0, 0))
@@ -138,10 +137,8 @@ class Carrier:
         values = self._iter_values(rows, kind)
         return sum((Counter({name: len(column) - column.null_count}) for name, column in values), Counter())
 
-    def _note(self, own: pa.Table | None, filled: pa.Table, kind: int) -> None:
+    def _note(self, own: pa.Table, filled: pa.Table, kind: int) -> None:
         """Note which values of the published index rows have, and which others stand in their place."""
-        if own is None:
-            return
         self._used += self._count_values(own, kind)
         now = dict(self._iter_values(filled, kind))
         for name, was in self._iter_values(own, kind):
@@ -164,19 +161,12 @@ class Carrier:
         return [eid if eid in source.row_of else source.find(parts) or '' for source in self.sources]
 
     def _fill_sessions(self, sessions: pa.Table) -> pa.Table:
-        own, found = None, []
+        found: list[tuple[KnownTables, pa.Table]] = []
         for number, source in enumerate(self.sources):
             owners = [self._owners[eid][number] for eid in sessions['id'].to_pylist()]
             rows = pa.array([source.row_of.get(owner) for owner in owners], pa.int64())
-            if source.with_ids:
-                self._counts[number][0] += _count_equal(source.sessions['id'].take(rows), sessions['id'])
-            if source.is_kept:
-                self.known_again += self._count_values(source.sessions.take(rows), 0)
-            if source is self.own:
-                own = source.sessions.take(rows)
-            found.append((source.sessions, rows))
-        filled = self._set(sessions, found, SESSION_VALUES, self.fields[0])
-        self._note(own, filled, 0)
+            found.append((source, source.sessions.take(rows)))
+        filled = self._set(sessions, found, 0)
         differs = [
             pc.and_(pc.not_equal(sessions[name], ''), pc.not_equal(sessions[name], filled[name]))
             for name in SESSION_VALUES
@@ -185,47 +175,33 @@ class Carrier:
         return filled
 
     def _fill_datasets(self, datasets: pa.Table) -> pa.Table:
-        own, found = None, []
+        found: list[tuple[KnownTables, pa.Table]] = []
         eids = pc.unique(datasets['eid']).to_pylist()
         for number, source in enumerate(self.sources):
-            known = _gather(source, [(eid, self._owners[eid][number]) for eid in eids])
+            known = _gather((eid, source.slice(self._owners[eid][number])) for eid in eids)
             if known is None:
                 continue
-            is_named = self._uuid_filenames and not source.recipe.uuid_filenames
             paths = datasets['rel_path']
-            if is_named:
+            if self._uuid_filenames and not source.recipe.uuid_filenames:
                 paths = to_file_paths(paths, datasets['id'])
-            keys = pc.binary_join_element_wise(datasets['eid'], paths, '/')
-            rows = pc.index_in(keys, value_set=known['eid'].combine_chunks())
-            if source.with_ids:
-                self._counts[number][1] += _count_equal(known['id'].take(rows), datasets['id'])
-            if source.is_kept:
-                self.known_again += self._count_values(known.drop_columns(['eid']).take(rows), 1)
-            if source is self.own:
-                own = known.drop_columns(['eid']).take(rows)
-            found.append((known, rows))
-        filled = self._set(datasets, found, DATASET_VALUES, self.fields[1])
-        self._note(own, filled, 1)
-        return self._mark_revisions(filled, _take(found, 'default_revision'))
+            keys = _join(datasets['eid'], paths)
+            rows = pc.index_in(keys, value_set=_join(known['eid'], known['rel_path']).combine_chunks())
+            found.append((source, known.drop_columns(['eid', 'rel_path']).take(rows)))
+        filled = self._set(datasets, found, 1)
+        return self._mark_revisions(filled, _list_columns(found, 'default_revision'))
 
     def _judge(self, datasets: pa.Table) -> pa.Table:
         """Put the outcomes of quality control in."""
         position = datasets.schema.get_field_index('qc')
         if self.outcomes is None or position < 0:
             return datasets
-        parts, eids = [], []
-        for eid in pc.unique(datasets['eid']).to_pylist():
-            for name in self._names[eid]:
-                if (lines := self.outcomes.find(name)) is not None:
-                    parts.append(lines)
-                    eids.append(pa.repeat(pa.scalar(eid), lines.num_rows))
-        if not parts:
+        eids = pc.unique(datasets['eid']).to_pylist()
+        known = _gather((eid, self.outcomes.find(name)) for eid in eids for name in self._names[eid])
+        if known is None:
             return datasets
-        known = pa.concat_tables(parts)
-        keys = pc.binary_join_element_wise(pa.chunked_array(eids), known['dataset'], '/').combine_chunks()
+        keys = _join(known['eid'], known['dataset']).combine_chunks()
         found = [
-            pc.index_in(pc.binary_join_element_wise(datasets['eid'], datasets[name], '/'), value_set=keys)
-            for name in ('id', 'rel_path')
+            pc.index_in(_join(datasets['eid'], datasets[name]), value_set=keys) for name in ('id', 'rel_path')
         ]
         for rows in found:
             self.outcomes.use(known['line'].take(rows.drop_null()).to_pylist())
@@ -246,18 +222,13 @@ class Carrier:
         position = datasets.schema.get_field_index('default_revision')
         return datasets.set_column(position, datasets.schema.field(position), _keep_revisions(datasets, was))
 
-    def _set(
-        self,
-        table: pa.Table,
-        found: Sequence[tuple[pa.Table, Any]],
-        names: Sequence[str],
-        further: Sequence[pa.Field],
-    ) -> pa.Table:
-        """Set the columns of values that some source has, and append the further ones."""
-        for name in names:
-            values = [
-                _as_gaps(known[name].take(rows), name) for known, rows in found if name in known.column_names
-            ]
+    def _set(self, table: pa.Table, found: Sequence[tuple[KnownTables, pa.Table]], kind: int) -> pa.Table:
+        """Set the columns of values that some source has, and append the further ones.
+
+        found: for each source what it says of the rows of the table
+        """
+        for name in (SESSION_VALUES, DATASET_VALUES)[kind]:
+            values = [_as_gaps(column, name) for column in _list_columns(found, name)]
             position = table.schema.get_field_index(name)
             if not values or position < 0:
                 continue
@@ -269,11 +240,17 @@ class Carrier:
             field = table.schema.field(position)
             column = _to_qc(column) if name == 'qc' else pc.fill_null(column, '')
             table = table.set_column(position, field, column)
-        for field in further:
-            values = _take(found, field.name)
+        for field in self.fields[kind]:
             self._filled.add(field.name)
             empty = pa.nulls(table.num_rows, field.type)
-            table = table.append_column(field, pc.coalesce(*values, empty) if values else empty)
+            table = table.append_column(field, pc.coalesce(*_list_columns(found, field.name), empty))
+        for source, rows in found:
+            if source.with_ids:
+                self._counts[source][kind] += pc.sum(pc.equal(rows['id'], table['id'])).as_py() or 0
+            if source.is_kept:
+                self.known_again += self._count_values(rows, kind)
+            if source is self.own:
+                self._note(rows, table, kind)
         return table
 
 
@@ -294,28 +271,23 @@ def _list_fields(sources: Sequence[KnownTables], kind: str, others: Sequence[str
     return [field for field, _ in fields.values()]
 
 
-def _take(found: Sequence[tuple[pa.Table, Any]], name: str) -> list[pa.ChunkedArray]:
-    """Take the rows that were found of a column, of each table that has it."""
-    return [known[name].take(rows) for known, rows in found if name in known.column_names]
+def _list_columns(found: Sequence[tuple[KnownTables, pa.Table]], name: str) -> list[pa.ChunkedArray]:
+    """List a column of each table that has it."""
+    return [rows[name] for _, rows in found if name in rows.column_names]
 
 
-def _gather(source: KnownTables, sessions: Sequence[tuple[str, str]]) -> pa.Table | None:
-    """Gather the rows of some sessions, with an `eid` of what we call the session, and the rel_path."""
-    parts, eids = [], []
-    for eid, owner in sessions:
-        rows = source.slice(owner)
-        if rows is not None:
-            parts.append(rows)
-            eids.append(pa.repeat(pa.scalar(eid), rows.num_rows))
-    if not parts:
+def _gather(parts: Iterable[tuple[str, pa.Table | None]]) -> pa.Table | None:
+    """Gather what is known of sessions, with an `eid` of what we call the session."""
+    there = [(eid, rows) for eid, rows in parts if rows is not None]
+    if not there:
         return None
-    known = pa.concat_tables(parts).combine_chunks()
-    paths = known['rel_path'].cast(pa.string())
-    return known.append_column('eid', pc.binary_join_element_wise(pa.chunked_array(eids), paths, '/'))
+    eids = pa.chunked_array([pa.repeat(pa.scalar(eid), rows.num_rows) for eid, rows in there])
+    return pa.concat_tables([rows for _, rows in there]).combine_chunks().append_column('eid', eids)
 
 
-def _count_equal(these: pa.ChunkedArray, those: pa.ChunkedArray) -> int:
-    return pc.sum(pc.equal(these, those)).as_py() or 0
+def _join(eids: pa.ChunkedArray, names: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Join what tells a dataset."""
+    return pc.binary_join_element_wise(eids, names.cast(pa.string()), '/')
 
 
 def _as_gaps(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
