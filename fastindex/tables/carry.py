@@ -102,9 +102,9 @@ class Carrier:
         """
         for source, counts in self._counts.items():
             if source.with_ids and not source.is_kept:
-                known = 0 if source.datasets is None else source.datasets.num_rows
                 sessions, datasets = map(add, counts, carried if source is self.own else (0, 0))
-                yield KeptIds(os.fspath(source.path), sessions, source.sessions.num_rows, datasets, known)
+                known = source.sessions.num_rows, source.datasets.num_rows
+                yield KeptIds(os.fspath(source.path), sessions, known[0], datasets, known[1])
 
     def count_lost(self, among: Iterable[str] | None) -> dict[str, int]:
         """Count the values of the published index that are of nothing that is there now, by their columns.
@@ -117,10 +117,10 @@ class Carrier:
         if among is not None:
             eids = [eid for eid in among if eid in self.own.row_of]
             sessions = sessions.take(pa.array([self.own.row_of[eid] for eid in eids], pa.int64()))
-            parts = [self.own.slice(eid) for eid in eids]
+            parts = [rows for eid in eids if (rows := self.own.slice(eid)) is not None]
         known = self._count_values(sessions, 0)
         for rows in parts:
-            known += Counter() if rows is None else self._count_values(rows, 1)
+            known += self._count_values(rows, 1)
         return dict(sorted((known - self._used).items()))
 
     def _iter_values(self, rows: pa.Table, kind: int) -> Iterator[tuple[str, pa.ChunkedArray]]:
@@ -259,7 +259,7 @@ def _list_fields(sources: Sequence[KnownTables], kind: str, others: Sequence[str
     fields: dict[str, tuple[pa.Field, KnownTables]] = {}
     for source in sources:
         table = getattr(source, kind)
-        for field in table.schema if table is not None else ():
+        for field in table.schema:
             if field.name in others:
                 continue
             first, owner = fields.setdefault(field.name, (field, source))

@@ -95,20 +95,16 @@ class KnownTables:
             self.sessions = _read_sessions(sessions)
             self.row_of = {eid: row for row, eid in enumerate(self.sessions['id'].to_pylist())}
             self.eids = _find_eids(self.sessions, namespace)
-            self.datasets = None
             by_files = self.recipe.uuid_filenames and not uuid_filenames
-            if datasets is not None:
-                self.datasets = _read_datasets(datasets, with_ids=with_ids or by_files)
-            if self.datasets is not None and by_files:
+            self.datasets = _read_datasets(datasets, with_ids=with_ids or by_files)
+            if by_files:
                 paths = to_file_paths(self.datasets['rel_path'], self.datasets['id'])
                 names = ['rel_path'] if with_ids else ['rel_path', 'id']
                 self.datasets = self.datasets.drop_columns(names).append_column('rel_path', paths)
-        self.spans: dict[str, tuple[int, int]] = {}
-        if self.datasets is not None:
-            if with_ids:
-                _refuse_twins(path, self.datasets)
-            self.datasets, self.spans = _sort(self.datasets)
-            _give_back()
+        if with_ids:
+            _refuse_twins(path, self.datasets)
+        self.datasets, self.spans = _sort(self.datasets)
+        _give_back()
 
     def drop(self, names: Collection[str]) -> None:
         """Forget what is in columns of the sessions."""
@@ -126,7 +122,7 @@ class KnownTables:
         is_gone = _none_of(
             (names, pa.array(other._name_sessions(), pa.string())), (ids, other.sessions['id'])
         )
-        if self.datasets is not None and self.spans and other.datasets is not None:
+        if self.spans:
             pairs = [(self._name_datasets(), other._name_datasets())]
             if self.with_ids and other.with_ids:
                 pairs.append((self.datasets['id'], other.datasets['id']))
@@ -147,7 +143,6 @@ class KnownTables:
 
     def _name_datasets(self) -> pa.Array:
         """Name the datasets; null is of no session."""
-        assert self.datasets is not None  # noqa: S101 - for the type checker
         names = self._name_sessions()
         each = self._spread([names[self.row_of[eid]] if eid in self.row_of else None for eid in self.spans])
         rel_paths = self.datasets['rel_path'].combine_chunks().cast(pa.string())
@@ -161,13 +156,13 @@ class KnownTables:
     def iter_named(self) -> Iterator[tuple[pa.Array, pa.Array]]:
         """Iterate over the ids and the names of all sessions, then of all datasets; null is no session's."""
         yield self.sessions['id'].combine_chunks(), pa.array(self._name_sessions(), pa.string())
-        if self.datasets is not None and self.spans:
+        if self.spans:
             yield self.datasets['id'].combine_chunks(), self._name_datasets()
 
     def slice(self, eid: str) -> pa.Table | None:
         """Get the datasets of a session: `rel_path`, `default_revision`, maybe `id`, and values."""
         span = self.spans.get(eid)
-        return None if span is None or self.datasets is None else self.datasets.slice(*span)
+        return None if span is None else self.datasets.slice(*span)
 
 
 def _open(
@@ -270,7 +265,9 @@ def _find_eids(sessions: pa.Table, namespace: UUID) -> dict[SessionParts, str]:
     return eids
 
 
-def _read_datasets(table: TableFile, *, with_ids: bool) -> pa.Table:
+def _read_datasets(table: TableFile | None, *, with_ids: bool) -> pa.Table:
+    if table is None:
+        return datasets_schema().empty_table().select(['eid', 'rel_path', 'id'])
     values = [*DATASET_VALUES, *list_further(table)]
     names = ['eid', 'rel_path', *(['id'] if with_ids else []), 'default_revision', *values]
     return _drop_empty(_read(table, names, repeated=('eid', 'rel_path', 'qc')), values)

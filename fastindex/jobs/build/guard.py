@@ -76,8 +76,7 @@ def refuse_losses(losses: Losses, before: Tables | KnownTables, report: Report, 
     if limit is None or not report.datasets:  # the latter is asked about by another option
         return
     if isinstance(before, KnownTables):
-        sessions = before.sessions.num_rows
-        datasets = 0 if before.datasets is None else before.datasets.num_rows
+        sessions, datasets = before.sessions.num_rows, before.datasets.num_rows
     else:
         sessions, datasets = (table.footer.num_rows for table in before.both)
     missing = losses.find_missing(before)
