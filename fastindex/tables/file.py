@@ -267,13 +267,7 @@ class TableFile:
         free = {*nulls, 'xxh128'} if self.facts.get(UNREAD) else nulls
         # A value that is stored once and meant a million times stays one until its length is known.
         text = [name for name in columns if self._is_text(name)]
-        parquet = pq.ParquetFile(
-            pa.PythonFile(self.file, 'r'),
-            metadata=self.footer,
-            read_dictionary=text,
-            page_checksum_verification=True,
-            pre_buffer=False,  # as use_threads: else a thread is started, and no worker can be forked
-        )
+        parquet = _open_parquet(self.file, self.footer, text)
         try:
             for i in range(self.footer.num_row_groups) if groups is None else sorted(groups):
                 rows = 0
@@ -322,6 +316,17 @@ class TableFile:
             self.refuse(f'column {name} has {value[:200]!r}: expected {expected}')
 
 
+def _open_parquet(file: IO[bytes], footer: Any, repeated: Sequence[str]) -> Any:
+    """Open a Parquet file to read rows of it; columns of `repeated` values take a tenth of the memory."""
+    return pq.ParquetFile(
+        pa.PythonFile(file, 'r'),
+        metadata=footer,
+        read_dictionary=repeated,
+        page_checksum_verification=True,
+        pre_buffer=False,  # as use_threads: else a thread is started, and no worker can be forked
+    )
+
+
 class GroupTable:
     """A Parquet file that is open only while it is read.
 
@@ -341,7 +346,7 @@ class GroupTable:
         self._repeated = repeated
         self._stamp = stamp
         with self._open() as file:
-            table = self._parse(file)
+            table = _open_parquet(file, None, self._repeated)
         self.footer = table.metadata
         self.schema: pa.Schema = table.schema_arrow
         self.facts = to_object((self.footer.metadata or {}).get(b'fastindex')) or {}
@@ -362,15 +367,6 @@ class GroupTable:
         self._stamp = Stamp.of(file, self._stamp.start, self._stamp.digest)
         return file
 
-    def _parse(self, file: IO[bytes], footer: Any = None) -> Any:
-        return pq.ParquetFile(
-            pa.PythonFile(file, 'r'),
-            metadata=footer,
-            read_dictionary=self._repeated,  # a tenth of the memory
-            page_checksum_verification=True,
-            pre_buffer=False,  # see `TableFile.iter_batches`
-        )
-
     def ends_before(self, group: int, eid: str) -> bool:
         """Tell whether a row group, of rows that are sorted by it, ends before an eid, as the footer says."""
         statistics = self.footer.row_group(group).column(self.schema.get_field_index('eid')).statistics
@@ -389,4 +385,5 @@ class GroupTable:
     def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a row group."""
         with self._open() as file:
-            return self._parse(file, self.footer).read_row_group(group, columns=columns, use_threads=False)
+            parquet = _open_parquet(file, self.footer, self._repeated)
+            return parquet.read_row_group(group, columns=columns, use_threads=False)
