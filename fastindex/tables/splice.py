@@ -21,7 +21,7 @@ from fastindex.tables.cut import drop_sessions, find_session
 from fastindex.tables.file import TABLES, GroupTable
 from fastindex.tables.merge import CHUNK_ROWS, iter_in_order
 from fastindex.tables.reuse import iter_folders, open_fingerprints
-from fastindex.tables.schema import fingerprints_schema, from_ipc
+from fastindex.tables.schema import fingerprints_schema
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, is_default
 from fastindex.text import escape
 
@@ -86,7 +86,7 @@ class Splice:
         """Append the rest, and count what was carried over."""
         self._write(self._sessions.take_before(None), self._datasets.take_before(None))
         for rows in self._folders.take_before(None):
-            self._writer.append_folders(rows)
+            self._writer.write_folders(rows)
         return Counts(
             self._sessions.count, self._datasets.count, self._datasets.total_bytes, frozenset(self._kept)
         )
@@ -102,10 +102,10 @@ class Splice:
             marks = rows.select(self._marks) if self._marks else None
             self._writer.write(None, rows.drop_columns(self._marks), marks)
 
-    def write_folders(self, folders: bytes | None) -> None:
+    def write_folders(self, folders: pa.Table) -> None:
         """Append what tells the folders of sessions from others. See `PairWriter`."""
-        for rows in _join_small(self._folders.mix(from_ipc(folders))) if folders is not None else ():
-            self._writer.append_folders(rows)
+        for rows in _join_small(self._folders.mix(folders)):
+            self._writer.write_folders(rows)
 
     def _note_values(self, rows: pa.Table) -> None:
         names = self._values.intersection(rows.column_names)

@@ -19,13 +19,7 @@ from fastindex.system import read_at
 from fastindex.tables.file import UNREAD, TableFile
 from fastindex.tables.metadata import one_metadata, pandas_metadata
 from fastindex.tables.reuse import FINGERPRINTS, FOLDERS
-from fastindex.tables.schema import (
-    datasets_schema,
-    fingerprints_schema,
-    folders_schema,
-    from_ipc,
-    sessions_schema,
-)
+from fastindex.tables.schema import datasets_schema, fingerprints_schema, folders_schema, sessions_schema
 
 __all__ = ['PairWriter']
 
@@ -101,13 +95,8 @@ class PairWriter:
         if datasets is not None and 'xxh128' in datasets.column_names:
             self._unread += datasets.column('xxh128').null_count
 
-    def write_folders(self, folders: bytes | None) -> None:
-        """Append what tells the folders of sessions from others, as Arrow IPC, where a scan has noted it."""
-        if folders is not None:
-            self.append_folders(from_ipc(folders))
-
-    def append_folders(self, folders: pa.Table) -> None:
-        """Append the same as rows."""
+    def write_folders(self, folders: pa.Table) -> None:
+        """Append what tells the folders of sessions from others, where that is kept."""
         if self._folders is not None:
             self._folders.write(folders)
 

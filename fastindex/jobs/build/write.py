@@ -12,6 +12,7 @@ from fastindex.pipeline.unchanged_folders import pack_listings
 from fastindex.tables.metadata import to_facts
 from fastindex.tables.publish import Stage
 from fastindex.tables.recipe import Recipe
+from fastindex.tables.schema import from_ipc
 from fastindex.tables.splice import Splice
 from fastindex.text import from_system, to_text
 
@@ -46,11 +47,13 @@ def write_stage(
     try:
         rows = selection.open_splice(writer) if selection else writer
         stage.write_problems(report.first_problems)
-        rows.write_folders(pack_listings(dates) if dates else None)
+        if dates:
+            rows.write_folders(from_ipc(pack_listings(dates)))
         for result, hashed in scanned:
             stage.write_problems(report.add(result, hashed))
             rows.write(*report.complete(result, hashed))
-            rows.write_folders(result.folders)
+            if result.folders is not None:
+                rows.write_folders(from_ipc(result.folders))
         if selection is not None and isinstance(rows, Splice):
             report.add_carried(rows.finish(), selection.carry_problems(stage, rows), selection.left_out)
         facts = to_facts(
