@@ -18,23 +18,25 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
 from xxhash import xxh3_128_digest
 
-from fastindex.folders import OpenFolder, open_below, share
+from fastindex.folders import OpenFolder, share
 from fastindex.lazy import pa
 from fastindex.limits import BATCH_ROWS
 from fastindex.names.alf import find_session_path
 from fastindex.names.ids import Text
 from fastindex.tables.check import Published
+from fastindex.tables.file import open_table
 from fastindex.tables.paths import join, to_file_paths
 from fastindex.tables.recipe import Recipe
 from fastindex.tables.rekeyed import IdentityOf, Part, RekeyedRows, count_runs, iter_indexed
 from fastindex.tables.reuse import COLUMN_OF_ALGORITHM, STATE_CODES, KnownIndex, numbers_of, text_of
-from fastindex.tables.schema import from_ipc, to_ipc
+from fastindex.tables.schema import from_ipc, make_batch, to_ipc
 from fastindex.trees import STATE_FOLDER
 from fastindex.trees.digests import ALGORITHMS, Measured
 
@@ -194,7 +196,8 @@ def _iter_recorded(folder: Path, algorithms: Sequence[str]) -> Iterator[Part]:
     sessions: list[tuple[str, int]] = []
     tables: list[pa.Table] = []
     rows = 0
-    with suppress(OSError, ValueError), _open_plain(folder) as file:
+    # ValueError: it cannot be opened, or has something else in it than we write.
+    with suppress(OSError, ValueError), open_table(folder / STATE_FOLDER / JOURNAL, below=folder) as file:
         for record in _iter_records(file):
             found = _read(file, record, algorithms) if {*algorithms} <= {*record.algorithms} else None
             if found is not None:
@@ -214,36 +217,27 @@ def _read(
     """Read one record: the paths of the sessions with their numbers of rows, and these; None if damaged."""
     file.seek(record.start)
     data = file.read(record.end - record.start)
-    head, rows, offset = data[: _HEAD.size], record.rows, _HEAD.size
+    head, rows = data[: _HEAD.size], record.rows
     if xxh3_128_digest(head[:-16] + bytes(16) + data[_HEAD.size :]) != head[-16:]:
         return None
-    columns: dict[str, pa.Array] = {}
-    for name in record.algorithms:
-        text = Text.cut(data[offset : offset + 32 * rows], 32)
-        offset += 32 * rows
-        buffers = [None, pa.py_buffer(text.offsets), pa.py_buffer(text.data)]
-        columns[COLUMN_OF_ALGORITHM[name]] = pa.Array.from_buffers(pa.string(), rows, buffers)
-    kinds = {'q': pa.int64(), 'Q': pa.uint64()}
-    for name, code in STATE_CODES.items():
-        numbers = pa.py_buffer(data[offset : offset + 8 * rows])
-        offset += 8 * rows
-        columns[name] = pa.Array.from_buffers(kinds[code], rows, [None, numbers])
-    owners, _, paths = data[offset:].decode().partition('\0\0')
+    take = BytesIO(data[_HEAD.size :]).read
+    digests = [Text.cut(take(32 * rows), 32) for _ in record.algorithms]
+    states = [array(code, take(8 * rows)) for code in STATE_CODES.values()]
+    owners, _, paths = take().decode().partition('\0\0')
     names = owners.split('\0')
     sessions = list(zip(names[::2], map(int, names[1::2]), strict=True))
-    columns['path'] = pa.array(paths.split('\0'), pa.string())
+    kinds = {'q': pa.int64(), 'Q': pa.uint64()}
+    schema = pa.schema(
+        [
+            *((COLUMN_OF_ALGORITHM[name], pa.string()) for name in record.algorithms),
+            *((name, kinds[code]) for name, code in STATE_CODES.items()),
+            ('path', pa.string()),
+        ]
+    )
+    batch = make_batch(schema, [*digests, *states, pa.array(paths.split('\0'), pa.string())])
     wanted = [*map(COLUMN_OF_ALGORITHM.__getitem__, algorithms), *STATE_CODES, 'path']
-    table = pa.table({name: columns[name] for name in wanted})
+    table = pa.Table.from_batches([batch]).select(wanted)
     return (sessions, table) if sum(count for _, count in sessions) == table.num_rows == rows else None
-
-
-def _open_plain(folder: Path) -> IO[bytes]:
-    """Open the journal for reading; ValueError where no regular file is in its place."""
-    file = os.fdopen(open_below(folder, folder / STATE_FOLDER / JOURNAL), 'rb')
-    if S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
-    raise ValueError(f'{JOURNAL} is no regular file')
 
 
 class KnownDigests(NamedTuple):
