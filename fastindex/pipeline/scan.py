@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple, cast
 
@@ -163,7 +164,8 @@ class _Scan:
         self.tally = Tally(list_skips=task.list_skips)
         self.known = None
         if task.known is not None:
-            self.known = KnownRows.read(task.known, task.algorithms, task.trust)
+            with suppress(ValueError):  # it is of no use
+                self.known = KnownRows(task.known, task.algorithms, task.trust)
         self.reused = 0
         self.read_again: Counter[str] = Counter()
         self.sessions: list[SessionRows] = []  # in the order of the table

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from fastindex.errors import InvalidIndexError
 from fastindex.lazy import pa, pc
@@ -234,13 +234,6 @@ class KnownRows:
         if any(digits.translate(None, b'0123456789abcdef') for digits in self._hex_digests.values()):
             raise ValueError('there are digests that are not hexadecimal')
 
-    @classmethod
-    def read(cls, data: bytes, algorithms: Sequence[str], trust: Sequence[str]) -> Self | None:
-        """Read what the index has; None where it is of no use."""
-        with suppress(ValueError):
-            return cls(data, algorithms, trust)
-        return None
-
     def take_all(
         self, ids: bytes, states: Sequence[array[int]]
     ) -> tuple[dict[str, bytes], tuple[array[int], array[int], array[int]]] | None:
@@ -264,9 +257,7 @@ class KnownRows:
         )
         if not is_same:
             return None
-        mtimes_ns, ctimes_ns, inodes = (array(code) for code in 'qqQ')
-        for column, name in ((mtimes_ns, 'mtime_ns'), (ctimes_ns, 'ctime_ns'), (inodes, 'inode')):
-            column.frombytes(known[name])
+        _, mtimes_ns, ctimes_ns, inodes = (array(code, known[name]) for name, code in STATE_CODES.items())
         return self._hex_digests, (mtimes_ns, ctimes_ns, inodes)
 
     @cached_property
