@@ -36,12 +36,6 @@ class Placed(NamedTuple):
 
     name: pa.Array
 
-    @classmethod
-    def of(cls, rows: Sequence[tuple[str, int, str]]) -> Placed:
-        """Make columns of rows."""
-        contents, sessions, names = zip(*rows, strict=True) if rows else ((), (), ())
-        return cls(pa.array(contents, pa.string()), sessions, pa.array(names, pa.string()))
-
 
 class Moves(NamedTuple):
     """What has moved."""

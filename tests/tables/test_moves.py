@@ -125,9 +125,15 @@ def test_what_is_held_until_all_is_there_takes_a_fifth_of_what_its_objects_take(
 PLACES = ['s1/2024-01-01/001', 's2/2024-01-01/001', 's3/2024-01-01/001', 's4/2024-01-01/001']
 
 
+def place(rows):
+    """Make columns of rows."""
+    contents, sessions, names = zip(*rows, strict=True) if rows else ((), (), ())
+    return Placed(pa.array(contents, pa.string()), sessions, pa.array(names, pa.string()))
+
+
 def test_what_may_have_moved_to_several_places_is_not_guessed():
     def find(gone, new, new_sessions=()):
-        sides = (Placed.of([('x', number, 'a.b.npy') for number in side]) for side in (gone, new))
+        sides = (place([('x', number, 'a.b.npy') for number in side]) for side in (gone, new))
         datasets, sessions = find_moves(*sides, PLACES, frozenset(new_sessions))
         return list(datasets), sessions
 
@@ -168,5 +174,5 @@ placed = st.lists(st.tuples(*map(st.sampled_from, ('abcdef', range(4), ('x.y', '
 @settings(max_examples=cases(100))
 @given(placed, placed)
 def test_columns_are_paired_as_rows_are(gone, new):
-    found = find_moves(Placed.of(gone), Placed.of(new), PLACES, frozenset())
+    found = find_moves(place(gone), place(new), PLACES, frozenset())
     assert list(found.datasets) == find_one_by_one(gone, new)
