@@ -12,7 +12,6 @@ import argparse
 import os
 import random
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -23,7 +22,7 @@ from typing import NamedTuple
 
 from fastindex.jobs.example.example import iter_session_paths, write_example
 from fastindex.names.problems import Tally
-from fastindex.trees import Folder, Kind, Measures
+from fastindex.trees import SIZES, Folder, Kind, Measures, Wanted
 
 DATASETS_A_SESSION = 15
 SESSION_PATH = 'lab/Subjects/subject/2024-01-01/001'
@@ -130,14 +129,7 @@ class InventedFolder:
     def link_text(self, name: str) -> str:
         return ''
 
-    def measure(
-        self,
-        names: Sequence[str],
-        algorithms: tuple[str, ...] = (),
-        *,
-        max_bytes: int = sys.maxsize,
-        with_fingerprints: bool = False,
-    ) -> Measures:
+    def measure(self, names: Sequence[str], wanted: Wanted = SIZES) -> Measures:
         return Measures(list(range(len(names))), [], [], {})
 
     def open(self, name: str) -> AbstractContextManager[int]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fastindex.names.problems import Reason, Tally
 from fastindex.pipeline.walk import measure_archived, tell_wrong
-from fastindex.trees import Tree
+from fastindex.trees import Tree, Wanted
 from fastindex.trees.digests import Measured
 
 __all__ = ['HashResult', 'HashTask', 'hash_file']
@@ -45,7 +45,8 @@ def hash_file(tree: Tree, path: str, algorithms: tuple[str, ...]) -> HashResult:
     above, _, name = path.rpartition('/')
     try:
         with tree.open_folder(above, tally) as folder:
-            sizes, digests, fingerprints, wrong = folder.measure([name], algorithms, with_fingerprints=True)
+            wanted = Wanted(algorithms, with_fingerprints=True)
+            sizes, digests, fingerprints, wrong = folder.measure([name], wanted)
     except OSError as error:
         wrong = {0: error}
     if wrong:

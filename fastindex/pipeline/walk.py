@@ -12,7 +12,7 @@ from fastindex.names.verdicts import UuidVerdicts, verdicts_of
 from fastindex.pipeline import shard
 from fastindex.pipeline.rows import NO_DIGEST, Rows
 from fastindex.pipeline.session_info import SessionInfo, file_of, find_name
-from fastindex.trees import Folder, Kind, Measures, Tree
+from fastindex.trees import Folder, Kind, Measures, Tree, Wanted
 from fastindex.trees.digests import Measured
 from fastindex.trees.fate import sift
 from fastindex.trees.fingerprints import NO_FINGERPRINT
@@ -72,8 +72,7 @@ class SessionWalk:
         self.held_bytes = 0  # what its rows take, about, and never much less than they do
         self._rows = rows
         self._tally = tally
-        self._algorithms = () if is_known else algorithms
-        self._with_fingerprints = is_known
+        self._wanted = Wanted(() if is_known else algorithms, BIG_BYTES, with_fingerprints=is_known)
         self._uuid_filenames = uuid_filenames
 
     def scan(self) -> None:
@@ -128,9 +127,7 @@ class SessionWalk:
         if not paths:
             return
         self.held_bytes += len(paths) * (len(path) + shard.ROW_BYTES)
-        measures = folder.measure(
-            names, self._algorithms, max_bytes=BIG_BYTES, with_fingerprints=self._with_fingerprints
-        )
+        measures = folder.measure(names, self._wanted)
         for position, wrong in measures.wrong.items():
             tell_wrong(self._tally, f'{above}/{names[position]}', wrong)
         self._rows.add(paths, measures)
@@ -149,7 +146,7 @@ class SessionWalk:
     ) -> None:
         """Make rows without a digest of objects that are there, and can be read once they are restored."""
         archived = [position for position, wrong in measures.wrong.items() if wrong is Reason.ARCHIVED]
-        if archived and self._algorithms == ('xxh128',):  # MD5 has every row, or none
+        if archived and self._wanted.algorithms == ('xxh128',):  # MD5 has every row, or none
             sizes = folder.measure([names[position] for position in archived]).sizes
             states, count = [NO_FINGERPRINT] * len(archived), len(archived)
             self._rows.extend(

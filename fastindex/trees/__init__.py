@@ -27,6 +27,7 @@ __all__ = [
     'ACCESS_OPTIONS',
     'BLOCK_NAMES',
     'SCHEME',
+    'SIZES',
     'STATE_FOLDER',
     'Access',
     'Folder',
@@ -34,6 +35,7 @@ __all__ = [
     'ListsAhead',
     'Measures',
     'Tree',
+    'Wanted',
     'is_url',
     'open_tree',
 ]
@@ -57,6 +59,19 @@ class Kind:
     FIFO: Final = 5
     SOCKET: Final = 6
     DEVICE: Final = 7
+
+
+class Wanted(NamedTuple):
+    """What is wanted of files besides their sizes."""
+
+    algorithms: tuple[str, ...] = ()
+    """Digests, of `fastindex.trees.digests.ALGORITHMS`: then the files are read, and have fingerprints."""
+
+    max_bytes: int = sys.maxsize  # a file of this size or more gets no digests
+    with_fingerprints: bool = False  # of files that are not read
+
+
+SIZES = Wanted()
 
 
 class Measures(NamedTuple):
@@ -93,21 +108,8 @@ class Folder(Protocol):
     def link_text(self, name: str) -> str:
         """Read where a link leads, as it says; '' where that cannot be read."""
 
-    def measure(
-        self,
-        names: Sequence[str],
-        algorithms: tuple[str, ...] = (),
-        *,
-        max_bytes: int = sys.maxsize,
-        with_fingerprints: bool = False,
-    ) -> Measures:
-        """Measure files, through links where the tree follows them.
-
-        algorithms: digests to compute, of `fastindex.trees.digests.ALGORITHMS`: then the files are read, and
-            have fingerprints
-        max_bytes: a file of this size or more gets no digests here
-        with_fingerprints: whether fingerprints are wanted of files that are not read
-        """
+    def measure(self, names: Sequence[str], wanted: Wanted = SIZES) -> Measures:
+        """Measure files, through links where the tree follows them."""
 
     def open(self, name: str) -> AbstractContextManager[int]:
         """Open a file for reading: gives a file descriptor that stands at its start.

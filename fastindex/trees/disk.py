@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +22,7 @@ from fastindex.errors import RootError
 from fastindex.names.problems import Tally
 from fastindex.system import flags
 from fastindex.text import escape, to_system
-from fastindex.trees import Folder, Measures, kernel
+from fastindex.trees import SIZES, Folder, Measures, Wanted, kernel
 from fastindex.trees.fingerprints import Fingerprint, to_state
 
 __all__ = ['LocalFolder', 'LocalTree', 'Walk', 'find_root']
@@ -135,22 +134,8 @@ class _DiskFolder(LocalFolder[int]):
         except OSError:
             return ''
 
-    def measure(
-        self,
-        names: Sequence[str],
-        algorithms: tuple[str, ...] = (),
-        *,
-        max_bytes: int = sys.maxsize,
-        with_fingerprints: bool = False,
-    ) -> Measures:
-        return kernel.measure(
-            self._where,
-            names,
-            algorithms,
-            follow_links=self._follow_links,
-            max_bytes=max_bytes,
-            with_fingerprints=with_fingerprints,
-        )
+    def measure(self, names: Sequence[str], wanted: Wanted = SIZES) -> Measures:
+        return kernel.measure(self._where, names, wanted, follow_links=self._follow_links)
 
     @contextmanager
     def open(self, name: str) -> Iterator[int]:

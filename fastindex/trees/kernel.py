@@ -24,7 +24,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from typing import NamedTuple
@@ -33,7 +32,7 @@ from fastindex.folders import open_file, open_without_waiting
 from fastindex.names.problems import Reason
 from fastindex.system import flags, is_link
 from fastindex.text import from_system, to_system
-from fastindex.trees import BLOCK_NAMES, Kind, Measures
+from fastindex.trees import BLOCK_NAMES, SIZES, Kind, Measures, Wanted
 from fastindex.trees.digests import Digests, FileChangedError, Hasher, NotRegularError
 from fastindex.trees.fingerprints import Fingerprint
 from fastindex.twins import KERNEL, compiled
@@ -146,17 +145,11 @@ def _kind_or_unknown(entry: os.DirEntry[str]) -> int:
 
 
 def measure_in_python(
-    fd: int | None,
-    names: Sequence[str],
-    algorithms: tuple[str, ...] = (),
-    *,
-    follow_links: bool,
-    max_bytes: int = sys.maxsize,
-    with_fingerprints: bool = False,
+    fd: int | None, names: Sequence[str], wanted: Wanted = SIZES, *, follow_links: bool
 ) -> Measures:
     """Measure files of an open folder; of none, by their paths."""
-    if algorithms:
-        return _read(fd, names, follow_links, Hasher(algorithms, max_bytes=max_bytes))
+    if wanted.algorithms:
+        return _read(fd, names, follow_links, Hasher(wanted.algorithms, max_bytes=wanted.max_bytes))
     sizes: list[int] = []
     fingerprints: list[Fingerprint] = []
     wrong: dict[int, OSError | Reason] = {}
@@ -175,7 +168,7 @@ def measure_in_python(
             wrong[position] = _explain(fd, names[position], Reason.NOT_REGULAR)
             continue
         sizes.append(info.st_size)
-        if with_fingerprints:
+        if wanted.with_fingerprints:
             fingerprints.append((info.st_mtime_ns, info.st_ctime_ns, info.st_ino))
     return Measures(sizes, [], fingerprints, wrong)
 
@@ -220,21 +213,15 @@ def _list_compiled(fd: int) -> Iterator[tuple[Sequence[str], bytes]]:
 
 
 def _measure_compiled(
-    fd: int,
-    names: Sequence[str],
-    algorithms: tuple[str, ...] = (),
-    *,
-    follow_links: bool,
-    max_bytes: int = sys.maxsize,
-    with_fingerprints: bool = False,
+    fd: int, names: Sequence[str], wanted: Wanted = SIZES, *, follow_links: bool
 ) -> Measures:
     measures = Measures([], [], [], {})
-    hasher = Hasher(algorithms, max_bytes=max_bytes) if algorithms else None
+    hasher = Hasher(wanted.algorithms, max_bytes=wanted.max_bytes) if wanted.algorithms else None
     end, count = 0, len(names)
     while end < count:
         if hasher is None:
             end, sizes, fingerprints, left = compiled.stat_files(
-                fd, names, end, follow_links, with_fingerprints
+                fd, names, end, follow_links, wanted.with_fingerprints
             )
         else:
             settled, future = (divmod(ns, 10**9) for ns in (hasher.settled_ns, hasher.future_ns))
@@ -245,15 +232,7 @@ def _measure_compiled(
         measures.sizes.extend(sizes)
         measures.fingerprints.extend(fingerprints)
         if left:
-            measure_one = partial(
-                measure_in_python,
-                fd,
-                algorithms=algorithms,
-                follow_links=follow_links,
-                max_bytes=max_bytes,
-                with_fingerprints=with_fingerprints,
-            )
-            _measure_left(fd, names, left, measures, measure_one)
+            _measure_left(fd, names, left, measures, wanted, follow_links)
     return measures
 
 
@@ -262,7 +241,8 @@ def _measure_left(
     names: Sequence[str],
     left: Sequence[tuple[int, int]],
     measures: Measures,
-    measure_one: Callable[[list[str]], Measures],
+    wanted: Wanted,
+    follow_links: bool,
 ) -> None:
     """Measure in Python what the compiled twin has left, and put it where it belongs."""
     wrong = measures.wrong
@@ -271,7 +251,7 @@ def _measure_left(
         if number not in (0, errno.EAGAIN):  # the latter where somebody holds a lease
             wrong[position] = _explain(fd, name, OSError(number, os.strerror(number), name))
             continue
-        one = measure_one([name])
+        one = measure_in_python(fd, [name], wanted, follow_links=follow_links)
         if one.wrong:
             wrong[position] = one.wrong[0]
             continue

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from typing import NamedTuple
 from fastindex.names.problems import Tally
 from fastindex.system import is_link, long_path
 from fastindex.text import from_system, to_system
-from fastindex.trees import Folder, Measures, kernel
+from fastindex.trees import SIZES, Folder, Measures, Wanted, kernel
 from fastindex.trees.disk import LocalFolder, Walk, find_root
 from fastindex.trees.fingerprints import Fingerprint, to_state
 
@@ -48,22 +47,9 @@ class _PathFolder(LocalFolder[str]):
         except OSError:
             return ''
 
-    def measure(
-        self,
-        names: Sequence[str],
-        algorithms: tuple[str, ...] = (),
-        *,
-        max_bytes: int = sys.maxsize,
-        with_fingerprints: bool = False,
-    ) -> Measures:
-        return kernel.measure_in_python(
-            None,
-            list(map(self._path_of, names)),
-            algorithms,
-            follow_links=self._follow_links,
-            max_bytes=max_bytes,
-            with_fingerprints=with_fingerprints,
-        )
+    def measure(self, names: Sequence[str], wanted: Wanted = SIZES) -> Measures:
+        paths = list(map(self._path_of, names))
+        return kernel.measure_in_python(None, paths, wanted, follow_links=self._follow_links)
 
     @contextmanager
     def open(self, name: str) -> Iterator[int]:

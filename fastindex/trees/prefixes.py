@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from xxhash import xxh3_64_intdigest
 
 from fastindex.names.problems import Reason, Tally
 from fastindex.text import escape, is_utf8
-from fastindex.trees import BLOCK_NAMES, Kind, Measures
+from fastindex.trees import BLOCK_NAMES, SIZES, Kind, Measures, Wanted
 from fastindex.trees.digests import Digests, Measured, new_digest
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 from fastindex.trees.refusals import RefusedError
@@ -74,14 +73,7 @@ class BucketFolder:
     def link_text(self, name: str) -> str:
         return ''
 
-    def measure(
-        self,
-        names: Sequence[str],
-        algorithms: tuple[str, ...] = (),
-        *,
-        max_bytes: int = sys.maxsize,
-        with_fingerprints: bool = False,
-    ) -> Measures:
+    def measure(self, names: Sequence[str], wanted: Wanted = SIZES) -> Measures:
         """Measure objects. See `fastindex.trees.Folder`.
 
         The state and the bytes that an answer has are of one upload: nothing changes while it is read.
@@ -90,28 +82,25 @@ class BucketFolder:
         wrong: dict[int, OSError | Reason] = {}
         for position, name in enumerate(names):
             try:
-                found.append(self._measure(name, algorithms, max_bytes))
+                found.append(self._measure(name, wanted))
             except ArchivedError:
                 wrong[position] = Reason.ARCHIVED
             except OSError as error:
                 wrong[position] = error
         sizes, digests, fingerprints = [list(column) for column in zip(*found, strict=True)] or [[], [], []]
-        return Measures(
-            sizes,
-            digests if algorithms else [],
-            fingerprints if algorithms or with_fingerprints else [],
-            wrong,
-        )
+        if not wanted.algorithms:
+            digests, fingerprints = [], fingerprints if wanted.with_fingerprints else []
+        return Measures(sizes, digests, fingerprints, wrong)
 
-    def _measure(self, name: str, algorithms: tuple[str, ...], max_bytes: int) -> Measured:
-        location, found = self._session.location, self.objects.get(name)
+    def _measure(self, name: str, wanted: Wanted) -> Measured:
+        algorithms, location, found = wanted.algorithms, self._session.location, self.objects.get(name)
         if found is None:
             raise _not_found(name)
         if not algorithms:
             return found.size_bytes, None, _fingerprint_of(found)
         if algorithms == ('md5',) and _MD5.fullmatch(found.etag) and self._session.are_etags_md5():
             return found.size_bytes, (bytes.fromhex(found.etag),), _fingerprint_of(found)
-        if found.size_bytes >= max_bytes:
+        if found.size_bytes >= wanted.max_bytes:
             return found.size_bytes, None, NO_FINGERPRINT
         found, digests = _read(location, found, algorithms)
         return found.size_bytes, digests, _fingerprint_of(found)
@@ -163,10 +152,10 @@ class UnlistedFolder(BucketFolder):
         self._fill()
         return super().kind_of(name)
 
-    def _measure(self, name: str, algorithms: tuple[str, ...], max_bytes: int) -> Measured:
+    def _measure(self, name: str, wanted: Wanted) -> Measured:
         if name not in self.objects:
             self.objects[name] = self._location.look(f'{self._where}/{name}')
-        return super()._measure(name, algorithms, max_bytes)
+        return super()._measure(name, wanted)
 
 
 def _not_found(name: str) -> FileNotFoundError:

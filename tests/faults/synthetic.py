@@ -16,7 +16,7 @@ from fastindex.jobs.build import tasks
 from fastindex.jobs.build.build import build_index
 from fastindex.jobs.build.options import Options
 from fastindex.names.problems import Tally
-from fastindex.trees import Kind, Measures
+from fastindex.trees import SIZES, Kind, Measures, Wanted
 from fastindex.trees.disk import LocalTree
 from fastindex.workers import pool
 
@@ -33,7 +33,7 @@ class SyntheticFolder:
     def iter_names(self) -> Iterator[tuple[list[str], bytes]]:
         yield self.names, bytes([self.kind]) * len(self.names)
 
-    def measure(self, names: list[str], algorithms: tuple[str, ...] = (), **_: Any) -> Measures:
+    def measure(self, names: list[str], wanted: Wanted = SIZES) -> Measures:
         if 'bad' in names[0]:
             return Measures([], [], [], {i: OSError(EIO, 'no') for i in range(len(names))})
         return Measures([1] * len(names), [], [], {})

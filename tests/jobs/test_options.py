@@ -20,7 +20,7 @@ import fastindex
 from fastindex import Summary, UsageError
 from fastindex.tables.publish import Stage
 from fastindex.tables.recipe import Recipe
-from fastindex.trees import Measures, fingerprints, kernel
+from fastindex.trees import Measures, Wanted, fingerprints, kernel
 from fastindex.trees.digests import Hasher
 from fastindex.trees.fingerprints import FIELDS, NO_FINGERPRINT, check_trust
 from tests.support.cases import cases
@@ -47,10 +47,10 @@ class Disk:
         self._measure = kernel.measure
         patch.setattr(kernel, 'measure', self.measure)
 
-    def measure(self, fd: int, names: Sequence[str], algorithms: Any = (), **options: Any) -> Measures:
-        found = self._measure(fd, names, algorithms, **options)
+    def measure(self, fd: int, names: Sequence[str], wanted: Wanted, **options: Any) -> Measures:
+        found = self._measure(fd, names, wanted, **options)
         states = [self.states[name] for name in names]
-        if algorithms and self.are_young:
+        if wanted.algorithms and self.are_young:
             states = [NO_FINGERPRINT] * len(names)
         return found._replace(fingerprints=states)
 
@@ -269,7 +269,7 @@ def test_an_mtime_in_the_future_was_given_to_a_file(
     monkeypatch.setattr(time, 'time_ns', lambda: changed)
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
-        [fingerprint] = twin.measure(fd, ['x'], ('md5',), follow_links=True).fingerprints
+        [fingerprint] = twin.measure(fd, ['x'], Wanted(('md5',)), follow_links=True).fingerprints
     finally:
         os.close(fd)
     assert (fingerprint != NO_FINGERPRINT) == is_settled

@@ -17,7 +17,7 @@ import xxhash
 from fastindex.names.alf import SkipReason
 from fastindex.names.problems import Tally
 from fastindex.names.verdicts import verdicts_of
-from fastindex.trees import Kind, Tree
+from fastindex.trees import Kind, Tree, Wanted
 from fastindex.trees.fate import list_folders, sift
 
 SESSION = 'lab/Subjects/s1/2024-01-01/001'
@@ -107,7 +107,7 @@ class TreeContract:
         with tree.open_folder(f'{SESSION}/alf', Tally()) as folder:
             sizes, digests, fingerprints, wrong = folder.measure(names)
             assert (sizes, digests, fingerprints, wrong) == ([5, 10, 0], [], [], {})
-            sizes, digests, fingerprints, wrong = folder.measure(names, ('xxh128', 'md5'))
+            sizes, digests, fingerprints, wrong = folder.measure(names, Wanted(('xxh128', 'md5')))
         assert sizes == [5, 10, 0]
         assert digests == [
             (xxhash.xxh3_128_digest(content), hashlib.md5(content).digest()) for content in contents
@@ -118,7 +118,9 @@ class TreeContract:
     def test_what_cannot_be_measured_is_told_by_its_position_and_has_no_element(self, tree):
         with tree.open_folder(f'{SESSION}/alf', Tally()) as folder:
             for algorithms in ((), ('xxh128',)):
-                measures = folder.measure(['gone.a.npy', 'spikes.times.npy', 'gone.b.npy'], algorithms)
+                measures = folder.measure(
+                    ['gone.a.npy', 'spikes.times.npy', 'gone.b.npy'], Wanted(algorithms)
+                )
                 assert measures.sizes == [5]
                 assert len(measures.digests) == len(algorithms)
                 assert set(measures.wrong) == {0, 2}
@@ -127,7 +129,7 @@ class TreeContract:
     def test_a_file_that_is_too_large_gets_no_digest_and_no_fingerprint(self, tree):
         with tree.open_folder(f'{SESSION}/alf', Tally()) as folder:
             names = ['spikes.times.npy', 'spikes.clusters.npy']
-            sizes, digests, fingerprints, wrong = folder.measure(names, ('xxh128',), max_bytes=5)
+            sizes, digests, fingerprints, wrong = folder.measure(names, Wanted(('xxh128',), max_bytes=5))
         assert sizes == [5, 0]
         assert digests == [None, (xxhash.xxh3_128_digest(b''),)]
         assert fingerprints[0] == (0, 0, 0)
@@ -139,7 +141,8 @@ class TreeContract:
         found = []
         for algorithms in ((), ('md5',)):
             with tree.open_folder(f'{SESSION}/alf', Tally()) as folder:
-                found.append(folder.measure(names, algorithms, with_fingerprints=True).fingerprints)
+                wanted = Wanted(algorithms, with_fingerprints=True)
+                found.append(folder.measure(names, wanted).fingerprints)
         assert found[0] == found[1]
         assert len(set(found[0])) == 2
         assert (0, 0, 0) not in found[0]

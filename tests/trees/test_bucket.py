@@ -54,7 +54,7 @@ from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline import scan
 from fastindex.tables.change_times import ChangeTimes
 from fastindex.tables.file import TableFile, open_table
-from fastindex.trees import Access, Tree, open_tree, store
+from fastindex.trees import Access, Tree, Wanted, open_tree, store
 from fastindex.trees import bucket as objects
 from fastindex.trees.prefixes import ObjectSession
 from fastindex.trees.refusals import RefusedError
@@ -1203,7 +1203,7 @@ def test_an_object_is_not_read_where_its_size_is_not_that_of_the_listing(size_by
     client = SimpleNamespace(get_object=lambda **_: answer, close=lambda: None)
     store._clients[os.getpid(), location.access] = client
     session = ObjectSession(location, [('a', store.Object('a', size_bytes, 'e', ''))])
-    measures = session.folders[''].measure(['a'], ('md5',))
+    measures = session.folders[''].measure(['a'], Wanted(('md5',)))
     assert (measures.sizes, list(measures.wrong)) == (([3], []) if is_another else ([], [0]))
 
 

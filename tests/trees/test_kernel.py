@@ -20,7 +20,7 @@ import xxhash
 
 from fastindex import UsageError, twins
 from fastindex.names.problems import Reason
-from fastindex.trees import Kind, Measures, fingerprints, kernel
+from fastindex.trees import Kind, Measures, Wanted, fingerprints, kernel
 from fastindex.trees.digests import BUFFER_BYTES
 from fastindex.trees.fingerprints import NO_FINGERPRINT
 from hatch_build import NAME, compile_kernel
@@ -124,9 +124,8 @@ def test_a_listing_is_of_the_folder_that_is_open(twin, tmp_path):
 def test_regular_files_are_measured_and_no_link_is_followed_unless_it_may_be(twin, awkward, follow_links):
     names = sorted(os.listdir(awkward))
     with opened(awkward) as fd:
-        sizes, none, fingerprints, wrong = twin.measure(
-            fd, names, follow_links=follow_links, with_fingerprints=True
-        )
+        wanted = Wanted(with_fingerprints=True)
+        sizes, none, fingerprints, wrong = twin.measure(fd, names, wanted, follow_links=follow_links)
         assert twin.measure(fd, names, follow_links=follow_links)[:3] == (sizes, [], [])
     infos = {}
     for name in names:
@@ -157,7 +156,7 @@ def test_regular_files_are_measured_and_no_link_is_followed_unless_it_may_be(twi
 def test_digests_are_of_the_whole_files_in_the_order_of_their_names(twin, awkward, age, algorithms):
     names = sorted(set(os.listdir(awkward)) - {'sparse.bin', 'large.bin'}, reverse=True)
     with opened(awkward) as fd:
-        measures = twin.measure(fd, names, algorithms, follow_links=True)
+        measures = twin.measure(fd, names, Wanted(algorithms), follow_links=True)
         assert not os.listdir('/proc/self/fd').count('gone')
     files = [name for name in names if (awkward / name).is_file()]
     oracles = {'xxh128': xxhash.xxh3_128_digest, 'md5': lambda data: hashlib.md5(data).digest()}
@@ -180,15 +179,8 @@ def test_both_twins_measure_alike(awkward, age, follow_links, algorithms, max_by
     found = []
     with opened(awkward) as fd:
         for twin in kernel.TWINS.values():
-            measures = twin.measure(
-                fd,
-                names,
-                algorithms,
-                follow_links=follow_links,
-                max_bytes=max_bytes,
-                with_fingerprints=True,
-            )
-            found.append(comparable(measures))
+            wanted = Wanted(algorithms, max_bytes, with_fingerprints=True)
+            found.append(comparable(twin.measure(fd, names, wanted, follow_links=follow_links)))
     assert found[0] == found[1]
     assert {errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR} <= {
         wrong[1] for wrong in found[0][3].values() if isinstance(wrong, tuple)
@@ -200,7 +192,7 @@ def test_a_file_that_may_change_in_this_tick_of_the_clock_has_no_fingerprint(twi
     settled = (time.time_ns() - fingerprints.SETTLED_NS) // 10**9
     os.utime(folder / 'old', (settled - 100, settled - 100))  # but not its ctime
     with opened(folder) as fd:
-        assert twin.measure(fd, ['young', 'old'], ('md5',), follow_links=True).fingerprints == [
+        assert twin.measure(fd, ['young', 'old'], Wanted(('md5',)), follow_links=True).fingerprints == [
             NO_FINGERPRINT,
             NO_FINGERPRINT,
         ]
@@ -208,9 +200,10 @@ def test_a_file_that_may_change_in_this_tick_of_the_clock_has_no_fingerprint(twi
 
 HASH_TWO = """
 import os, sys
-from fastindex.trees import fingerprints, kernel
+from fastindex.trees import Wanted, fingerprints, kernel
 fingerprints.SETTLED_NS = int(sys.argv[2])
-measures = kernel.measure(os.open(sys.argv[1], os.O_RDONLY), ['a.npy', 'b.npy'], ('md5',), follow_links=True)
+fd, wanted = os.open(sys.argv[1], os.O_RDONLY), Wanted(('md5',))
+measures = kernel.measure(fd, ['a.npy', 'b.npy'], wanted, follow_links=True)
 assert measures.sizes == [1, 100_000]
 """
 
@@ -240,7 +233,7 @@ def test_what_vanishes_after_it_was_listed_stands_in_the_way_of_nothing_else(twi
     rest = [name for i, name in enumerate(names) if i % 3 and i > 2]
     with opened(folder) as fd:
         for algorithms in ((), ('xxh128',)):
-            measures = twin.measure(fd, names, algorithms, follow_links=False)
+            measures = twin.measure(fd, names, Wanted(algorithms), follow_links=False)
             assert measures.sizes == [3] * len(rest)
             assert measures.digests == [
                 (xxhash.xxh3_128_digest(name.encode()),) for name in rest if algorithms
@@ -278,7 +271,7 @@ def test_a_folder_of_70_000_entries_is_listed_in_blocks(twin, many):
         names = [name for names, _ in blocks for name in names]
         assert sorted(names) == [f'a.{i:05}.npy' for i in range(70_000)]
         assert twin.measure(fd, names, follow_links=True) == ([0] * 70_000, [], [], {})
-        assert twin.measure(fd, names[:1000], ('xxh128',), follow_links=True).sizes == [0] * 1000
+        assert twin.measure(fd, names[:1000], Wanted(('xxh128',)), follow_links=True).sizes == [0] * 1000
 
 
 @pytest.mark.long
@@ -289,9 +282,9 @@ def test_nothing_of_a_folder_is_kept(twin, tmp_path):
     with opened(folder) as fd:
         for _ in range(80):
             assert len(list_all(twin, fd)) == 999
-            measures = twin.measure(fd, names, follow_links=True, with_fingerprints=True)
+            measures = twin.measure(fd, names, Wanted(with_fingerprints=True), follow_links=True)
             assert len(measures.fingerprints) == 999
-            assert twin.measure(fd, names[:10], ('xxh128',), follow_links=True).sizes == [1] * 10
+            assert twin.measure(fd, names[:10], Wanted(('xxh128',)), follow_links=True).sizes == [1] * 10
             kept.append(int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGESIZE'))
     assert kept[-1] - kept[20] < 2**20  # 60 listings are 2.4 MB
 
@@ -386,7 +379,7 @@ def run_odd(twin, oddcalls):
     def run_odd(folder: Path, modes: str, lines: str) -> list[str]:
         start = (
             'import os, signal, threading\n'
-            'from fastindex.trees import fingerprints\n'
+            'from fastindex.trees import Wanted, fingerprints\n'
             'from fastindex.trees.kernel import *\n'
             'signals = []\n'
             'signal.signal(signal.SIGUSR1, lambda *_: signals.append(1))\n'
@@ -438,7 +431,7 @@ def test_a_read_that_would_have_to_wait_for_the_lease_of_another_waits(run_odd, 
     folder = grow(tmp_path, {'a.npy': b'123', 'b.npy': bytes(100_000), 'fifo.npy': Fifo()})
     lines = (
         'writer = os.open("fifo.npy", os.O_RDWR | os.O_NONBLOCK, dir_fd=fd)\n'  # so that a read is EAGAIN
-        'found = measure(fd, ["a.npy", "b.npy", "fifo.npy"], ("md5",), follow_links=False)\n'
+        'found = measure(fd, ["a.npy", "b.npy", "fifo.npy"], Wanted(("md5",)), follow_links=False)\n'
         'print(found.sizes, [one[0].hex()[:6] for one in found.digests], found.wrong)\n'
     )
     expected = ([3, 100_000], ['202cb9', '0019d2'], {2: Reason.NOT_REGULAR})
@@ -451,7 +444,7 @@ def test_a_call_that_a_signal_interrupts_is_done_again(run_odd, twin, tmp_path):
         'fingerprints.SETTLED_NS = -10**13\n'
         'found = [name for names, _ in list_folder(fd) for name in names]\n'
         'print(len(found), measure(fd, found, follow_links=True)[::3])\n'
-        'print(measure(fd, found, ("xxh128",), follow_links=True)[::3])\n'
+        'print(measure(fd, found, Wanted(("xxh128",)), follow_links=True)[::3])\n'
         'print(len(signals) >= 10)\n'
     )
     expected = str(([100_000] * 5, {}))
@@ -462,7 +455,7 @@ def test_a_call_that_a_signal_interrupts_is_done_again(run_odd, twin, tmp_path):
 def test_a_young_file_that_grows_between_two_reads_has_the_digest_of_the_whole(run_odd, twin, tmp_path):
     folder = grow(tmp_path, {'a.npy': b'data', 'b.npy': b''})
     lines = (
-        'found = measure(fd, ["a.npy", "b.npy"], ("md5",), follow_links=True)\n'
+        'found = measure(fd, ["a.npy", "b.npy"], Wanted(("md5",)), follow_links=True)\n'
         'digests = [digest.hex() for (digest,) in found.digests]\n'
         'print(*found.sizes, *digests, found.fingerprints, found.wrong)\n'
     )
@@ -480,7 +473,7 @@ def test_only_the_first_file_of_somebody_else_is_asked_to_keep_its_atime(run_odd
         'import ctypes\n'
         'names = [name for names, _ in list_folder(fd) for name in names]\n'
         'for _ in range(2):\n'
-        '    found = measure(fd, names, ("xxh128",), follow_links=True)\n'
+        '    found = measure(fd, names, Wanted(("xxh128",)), follow_links=True)\n'
         '    print(len(found.digests), found.wrong, ctypes.CDLL(None).oddcalls_refused())\n'
     )
     assert run_odd(folder, 'n', lines) == ['200 {} 1'] * 2
@@ -492,7 +485,7 @@ def test_only_the_first_file_of_somebody_else_is_asked_to_keep_its_atime(run_odd
     [
         'list(list_folder(fd))',
         'measure(fd, names, follow_links=True)',
-        'measure(fd, names, ("md5",), follow_links=True)',
+        'measure(fd, names, Wanted(("md5",)), follow_links=True)',
     ],
 )
 def test_a_handler_of_a_signal_that_raises_ends_a_call(run_odd, tmp_path, call):
