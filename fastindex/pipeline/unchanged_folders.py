@@ -22,7 +22,7 @@ from fastindex.tables.schema import folders_schema, make_batch, to_ipc
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.disk import LocalTree
 from fastindex.trees.fingerprints import FIELDS, NO_FINGERPRINT, Fingerprint
-from fastindex.trees.part import FolderOver, TreeOver
+from fastindex.trees.part import NotingFolder, TreeOver
 
 __all__ = ['Listings', 'LookTask', 'pack_folders', 'pack_listings', 'take_noted']
 
@@ -124,11 +124,11 @@ class _ListedTree(TreeOver):
             return
         with self.tree.open_folder(path, tally) as folder:
             _, state = pack_folders({'': folder.state()}, self.trust)
-            noting = _NotingFolder(folder)
+            noting = NotingFolder(folder, range(Kind.DEVICE + 1))
             yield cast('Folder', noting)
-        kinds = set(noting.kinds.values())
-        if state and noting.is_whole and kinds <= {Kind.FOLDER, Kind.FILE}:
-            now[date] = (state.decode(), noting.list_names(Kind.FOLDER), noting.list_names(Kind.FILE))
+        folders, files = noting.noted.pop(Kind.FOLDER), noting.noted.pop(Kind.FILE)
+        if state and noting.is_whole and not any(noting.noted.values()):
+            now[date] = (state.decode(), folders, files)
 
     def _digest_of(self, path: str) -> str:
         with suppress(OSError):
@@ -163,21 +163,3 @@ class _ListedFolder:
     def device(self) -> int:
         with self._tree.open_folder(self.path, Tally()) as folder:
             return cast('int', cast('Any', folder).device)
-
-
-class _NotingFolder(FolderOver):
-    """A folder that notes what is in it."""
-
-    def __init__(self, folder: Folder) -> None:
-        super().__init__(folder)
-        self.kinds: dict[str, int] = {}
-        self.is_whole = False
-
-    def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
-        for names, kinds in self._folder.iter_names():
-            self.kinds.update(zip(names, kinds, strict=True))
-            yield names, kinds
-        self.is_whole = True
-
-    def list_names(self, kind: int) -> list[str]:
-        return [name for name, one in self.kinds.items() if one == kind]

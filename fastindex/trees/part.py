@@ -15,7 +15,7 @@ from fastindex.records import Record
 from fastindex.trees import Folder, Kind, Tree
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 
-__all__ = ['FolderOver', 'NotedTree', 'PartTree', 'TreeOver', 'base_of', 'is_below']
+__all__ = ['FolderOver', 'NotedTree', 'NotingFolder', 'PartTree', 'TreeOver', 'base_of', 'is_below']
 
 
 def is_below(path: str, folder: str) -> bool:
@@ -108,24 +108,29 @@ class NotedTree(TreeOver):
         self.noted.clear()
         for folder in self.tree.walk(session_path, tally):
             self.noted[folder.path] = folder.state()
-            links = _LinksFolder(folder)
-            yield cast('Folder', links)
-            if not links.links.issubset(folder.entered):  # no folder tells what becomes of what they lead to
+            noting = NotingFolder(folder, [Kind.LINK])
+            yield cast('Folder', noting)
+            if not set(noting.noted[Kind.LINK]).issubset(
+                folder.entered
+            ):  # no folder tells what becomes of what they lead to
                 self.noted[folder.path] = NO_FINGERPRINT
 
     def open_folder(self, path: str, tally: Tally) -> AbstractContextManager[Folder]:
         return self.tree.open_folder(path, tally)
 
 
-class _LinksFolder(FolderOver):
-    """A folder that notes which of its names are links."""
+class NotingFolder(FolderOver):
+    """A folder that notes its names of some kinds, and whether it was listed to its end."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, kinds: Iterable[int]) -> None:
         super().__init__(folder)
-        self.links: set[str] = set()
+        self.noted: dict[int, list[str]] = {kind: [] for kind in kinds}
+        self.is_whole = False
 
     def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
         for names, kinds in self._folder.iter_names():
-            if Kind.LINK in kinds:
-                self.links.update(name for name, kind in zip(names, kinds, strict=True) if kind == Kind.LINK)
+            for kind, noted in self.noted.items():
+                if kind in kinds:
+                    noted.extend(name for name, one in zip(names, kinds, strict=True) if one == kind)
             yield names, kinds
+        self.is_whole = True
