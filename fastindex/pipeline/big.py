@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastindex.names.problems import Reason, Tally
-from fastindex.pipeline.walk import measure_archived, tell_wrong
+from fastindex.pipeline.rows import Rows
+from fastindex.pipeline.walk import measure_datasets
 from fastindex.trees import Tree, Wanted
 from fastindex.trees.digests import Measured
 
-__all__ = ['HashResult', 'HashTask', 'hash_file']
+__all__ = ['HashResult', 'HashTask']
 
 
 class HashTask(NamedTuple):
-    """A big file to be hashed by itself."""
+    """A file that is hashed by itself, a big one most often."""
 
     tree: Tree
     path: str
@@ -22,8 +23,19 @@ class HashTask(NamedTuple):
     cost: int = 0  # its size in bytes
 
     def run(self) -> HashResult:
-        """Hash it. Never raises for what is on the disk."""
-        return hash_file(self.tree, self.path, self.algorithms)
+        """Measure it. Never raises for what is on the disk."""
+        rows, tally = Rows(), Tally()
+        above, _, name = self.path.rpartition('/')
+        wanted = Wanted(self.algorithms, with_fingerprints=True)
+        try:
+            with self.tree.open_folder(above, tally) as folder:
+                measure_datasets(folder, above, [name], [b''], wanted, rows, tally)
+        except OSError as error:
+            tally.error(self.path, error)
+        if not rows.sizes:
+            return HashResult(None, tally)
+        digests = rows.digests[0] if rows.digests else None
+        return HashResult((rows.sizes[0], digests, rows.fingerprints[0]), tally)
 
     def rescue(self) -> HashResult:
         """Make a problem of it."""
@@ -37,21 +49,3 @@ class HashResult(NamedTuple):
 
     measured: Measured | None
     tally: Tally
-
-
-def hash_file(tree: Tree, path: str, algorithms: tuple[str, ...]) -> HashResult:
-    """Measure one file by its path. Never raises for what is on the disk."""
-    tally = Tally()
-    above, _, name = path.rpartition('/')
-    try:
-        with tree.open_folder(above, tally) as folder:
-            wanted = Wanted(algorithms, with_fingerprints=True)
-            sizes, digests, fingerprints, wrong = folder.measure([name], wanted)
-    except OSError as error:
-        wrong = {0: error}
-    if wrong:
-        tell_wrong(tally, path, wrong[0])
-        if wrong[0] is Reason.ARCHIVED and algorithms == ('xxh128',):
-            return HashResult(measure_archived(tree, above, name), tally)
-        return HashResult(None, tally)
-    return HashResult((sizes[0], digests[0] if digests else None, fingerprints[0]), tally)

@@ -5,7 +5,7 @@ Memory is that of a shard. Leaves writing to `fastindex.tables.write`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,6 @@ from fastindex.tables.merge import iter_rows
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
 from fastindex.tables.schema import fingerprint_columns, from_ipc, to_ipc
 from fastindex.trees.digests import Measured
-from fastindex.trees.fingerprints import Fingerprint
 
 __all__ = ['complete', 'drop_datasets', 'iter_unique']
 
@@ -64,19 +63,15 @@ def _fill_in(
     algorithms: tuple[str, ...],
 ) -> tuple[pa.Table, pa.Table]:
     """Fill in what is known of the `rows` that were hashed apart; drop those that are problems."""
-    names = ['hash' if name == 'md5' else name for name in algorithms]
-    cells: dict[int, dict[str, Any]] = {}
-    found: list[Fingerprint] = []
-    for row, values in zip(rows, measured, strict=True):
-        if values is not None:
-            size_bytes, digests, fingerprint = values
-            hexes = [digest.hex() for digest in digests or ()]
-            cells[row] = {'file_size': size_bytes, **dict(zip(names, hexes, strict=True))}
-            found.append(fingerprint)
-    columns = dict(zip(fingerprints.schema.names, fingerprint_columns(found), strict=True))
-    marks = {row: {name: columns[name][i] for name in columns} for i, row in enumerate(cells)}
-    datasets, fingerprints = _set(datasets, cells), _set(fingerprints, marks)
-    lost = [row for row in rows if row not in cells]
+    found = {row: values for row, values in zip(rows, measured, strict=True) if values is not None}
+    cells: dict[str, list[Any]] = {'file_size': [size_bytes for size_bytes, _, _ in found.values()]}
+    for i, name in enumerate(algorithms):
+        column = 'hash' if name == 'md5' else name
+        cells[column] = [digests[i].hex() for _, digests, _ in found.values() if digests]
+    marks = fingerprint_columns([fingerprint for _, _, fingerprint in found.values()])
+    datasets = _set(datasets, found, cells)
+    fingerprints = _set(fingerprints, found, dict(zip(fingerprints.schema.names, marks, strict=True)))
+    lost = [row for row in rows if row not in found]
     if lost:
         datasets, fingerprints = drop_datasets(datasets, fingerprints, lost)
     return datasets, fingerprints
@@ -90,13 +85,13 @@ def drop_datasets(
     return _mark_revisions(_drop(datasets, rows)), rest
 
 
-def _set(table: pa.Table, cells: dict[int, dict[str, Any]]) -> pa.Table:
-    """Set cells: for each row the values by column."""
-    for name in {name: None for row in cells.values() for name in row}:
+def _set(table: pa.Table, rows: Collection[int], cells: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Set cells of these rows, by column."""
+    for name, values in cells.items():
         column = table.schema.get_field_index(name)
         data = table.column(column).to_pylist()
-        for row, values in cells.items():
-            data[row] = values[name]
+        for row, value in zip(rows, values, strict=True):
+            data[row] = value
         field = table.schema.field(column)
         table = table.set_column(column, field, pa.array(data, field.type))
     return table

@@ -93,17 +93,6 @@ class Rows:
         self.digests += measures.digests
         self.fingerprints += measures.fingerprints
 
-    def extend(
-        self,
-        paths: Iterable[bytes],
-        sizes: Iterable[int],
-        digests: Iterable[Digests | None],
-        fingerprints: Iterable[Fingerprint],
-    ) -> None:
-        """Append rows."""
-        for column, values in zip(self.columns, (paths, sizes, digests, fingerprints), strict=True):
-            column += values
-
     def select(self, order: Iterable[int]) -> Self:
         """Get some rows, in this order."""
         order = list(order)

@@ -34,7 +34,7 @@ from fastindex.tables.schema import (
     make_batch,
     to_ipc,
 )
-from fastindex.trees import Tree
+from fastindex.trees import Measures, Tree
 from fastindex.trees.fingerprints import FIELDS
 from fastindex.trees.part import NotedTree
 from fastindex.workers import Task
@@ -316,9 +316,7 @@ class _Scan:
             read_again=self.read_again,
             tally=self.tally,
             folders=self._pack_folders(session_keys) if self.noted else None,
-            with_info=[row for row, key in enumerate(session_keys) if key in self.infos]
-            if self.infos
-            else [],
+            with_info=[row for row, key in enumerate(session_keys) if key in self.infos],
             subtasks=self._list_big_files(),
             continuation=[],
         )
@@ -353,7 +351,7 @@ class _Scan:
                     self.read_again[taken] += bool(taken)
                 else:
                     digests, fingerprint = taken
-                    self.rows.extend([path], [state[0]], [digests], [fingerprint])
+                    self.rows.add([path], Measures([state[0]], [digests], [fingerprint], {}))
                     self.reused += 1
             walk.measure(changed)
             self.tally.problems[first_problem:] = sorted({*self.tally.problems[first_problem:]})

@@ -5,7 +5,7 @@ Runs in a worker. Gives columns of the datasets; leaves their order and rows to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fastindex.names.problems import Reason, Tally
 from fastindex.names.verdicts import UuidVerdicts, verdicts_of
@@ -13,11 +13,10 @@ from fastindex.pipeline import shard
 from fastindex.pipeline.rows import NO_DIGEST, Rows
 from fastindex.pipeline.session_info import SessionInfo, file_of, find_name
 from fastindex.trees import Folder, Kind, Measures, Tree, Wanted
-from fastindex.trees.digests import Measured
 from fastindex.trees.fate import sift
 from fastindex.trees.fingerprints import NO_FINGERPRINT
 
-__all__ = ['BIG_BYTES', 'SessionWalk', 'measure_archived', 'tell_wrong']
+__all__ = ['BIG_BYTES', 'SessionWalk', 'measure_datasets']
 
 BIG_BYTES = 16 * 2**20
 """A file from this size on is hashed as a task of its own, so that no shard waits for it."""
@@ -26,19 +25,41 @@ _ENCODING = 'utf-8', 'surrogateescape'
 """Of names on their way between processes: that of the rel_paths, and no name is lost."""
 
 
-def tell_wrong(tally: Tally, path: str, wrong: OSError | Reason) -> None:
-    """Take note of what stands in the way of a file."""
-    if isinstance(wrong, OSError):
-        tally.error(path, wrong)
-    else:
+def measure_datasets(
+    folder: Folder,
+    above: str,
+    names: Sequence[str],
+    paths: Sequence[bytes],
+    wanted: Wanted,
+    rows: Rows,
+    tally: Tally,
+) -> Collection[int]:
+    """Measure datasets of a folder, and add their rows; what stands in the way of a file is a problem.
+
+    An object that is there, and can be read once it is restored, is a problem and has a row without a digest.
+
+    above: path of the folder, relative to the root
+    names, paths: of the datasets; the latter as the rows are to have them
+    Returns the positions of those that are problems.
+    """
+    measures = folder.measure(names, wanted)
+    rows.add(paths, measures)
+    if not measures.wrong:
+        return ()
+    archived = []
+    for position, wrong in measures.wrong.items():
+        path = f'{above}/{names[position]}'
+        if isinstance(wrong, OSError):
+            tally.error(path, wrong)
+            continue
         tally.problem(path, wrong)
-
-
-def measure_archived(tree: Tree, above: str, name: str) -> Measured:
-    """Measure an object that is there, and can be read once it is restored."""
-    with tree.open_folder(above, Tally()) as folder:
-        [size] = folder.measure([name]).sizes
-    return size, (NO_DIGEST,), NO_FINGERPRINT
+        if wrong is Reason.ARCHIVED and wanted.algorithms == ('xxh128',):  # MD5 has every row, or none
+            archived.append(position)
+    if archived:
+        count, sizes = len(archived), folder.measure([names[position] for position in archived]).sizes
+        without = Measures(sizes, [(NO_DIGEST,)] * count, [NO_FINGERPRINT] * count, {})
+        rows.add([paths[position] for position in archived], without)
+    return measures.wrong
 
 
 class SessionWalk:
@@ -127,31 +148,14 @@ class SessionWalk:
         if not paths:
             return
         self.held_bytes += len(paths) * (len(path) + shard.ROW_BYTES)
-        measures = folder.measure(names, self._wanted)
-        for position, wrong in measures.wrong.items():
-            tell_wrong(self._tally, f'{above}/{names[position]}', wrong)
-        self._rows.add(paths, measures)
-        if measures.wrong:
-            self._keep_archived(folder, names, paths, measures)
+        wrong = measure_datasets(folder, above, names, paths, self._wanted, self._rows, self._tally)
         if wanted is not None and (name := self._find(names, wanted)) is not None:
             self.has_info = True
-            if self.info is not None and names.index(name) not in measures.wrong:
+            if self.info is not None and names.index(name) not in wrong:
                 self.info.read(folder, wanted, name, self._tally, f'{above}/{name}')
 
     def _find(self, names: Sequence[str], wanted: str) -> str | None:
         return find_name(names, wanted, uuid_filenames=self._uuid_filenames)
-
-    def _keep_archived(
-        self, folder: Folder, names: Sequence[str], paths: Sequence[bytes], measures: Measures
-    ) -> None:
-        """Make rows without a digest of objects that are there, and can be read once they are restored."""
-        archived = [position for position, wrong in measures.wrong.items() if wrong is Reason.ARCHIVED]
-        if archived and self._wanted.algorithms == ('xxh128',):  # MD5 has every row, or none
-            sizes = folder.measure([names[position] for position in archived]).sizes
-            states, count = [NO_FINGERPRINT] * len(archived), len(archived)
-            self._rows.extend(
-                [paths[position] for position in archived], sizes, [(NO_DIGEST,)] * count, states
-            )
 
     def _defer(
         self, folder: Folder, names: Sequence[str], kinds: bytes, wanted: str | None

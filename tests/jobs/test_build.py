@@ -21,7 +21,7 @@ import pytest
 import fastindex
 from fastindex import EmptyTreeError, Problem, Reason, UsageError
 from fastindex.names.problems import Tally
-from fastindex.pipeline import big as big_module
+from fastindex.pipeline.big import HashResult, HashTask
 from fastindex.pipeline.walk import BIG_BYTES
 from fastindex.trees import digests, kernel
 from fastindex.trees.disk import LocalTree
@@ -166,14 +166,14 @@ def test_a_big_file_that_cannot_be_read_is_a_problem_and_no_row(make_tree, build
     big = BIG_BYTES
     tree = {f'{SESSION}/{name}.b.npy': Sparse(big) for name in 'acd'}
     root = make_tree({**tree, f'{SESSION}/x.y.npy': b'x'})
-    hash_file = big_module.hash_file
+    hash_file = HashTask.run
 
-    def hash_after_it_went(tree, path, algorithms):
-        if path.endswith('c.b.npy'):
-            (root / path).unlink()
-        return hash_file(tree, path, algorithms)
+    def hash_after_it_went(task):
+        if task.path.endswith('c.b.npy'):
+            (root / task.path).unlink()
+        return hash_file(task)
 
-    monkeypatch.setattr(big_module, 'hash_file', hash_after_it_went)
+    monkeypatch.setattr(HashTask, 'run', hash_after_it_went)
     summary = build(root, hash=['xxh128'])
     assert summary.problems == (Problem(f'{SESSION}/c.b.npy', Reason.VANISHED),)
     assert read_paths(root) == {f'{SESSION}/{name}' for name in ('a.b.npy', 'd.b.npy', 'x.y.npy')}
@@ -183,7 +183,7 @@ def test_a_big_file_that_cannot_be_read_is_a_problem_and_no_row(make_tree, build
 def test_the_last_revision_that_is_left_becomes_the_default(make_tree, build, monkeypatch):
     big = BIG_BYTES
     root = make_tree({f'{SESSION}/#1#/a.b.npy': b'', f'{SESSION}/#2#/a.b.npy': Sparse(big)})
-    monkeypatch.setattr(big_module, 'hash_file', lambda *_: big_module.HashResult(None, Tally()))
+    monkeypatch.setattr(HashTask, 'run', lambda _: HashResult(None, Tally()))
     build(root, hash=['xxh128'])
     assert [(row['rel_path'], row['default_revision']) for row in read(root, 'datasets')] == [
         ('#1#/a.b.npy', True)

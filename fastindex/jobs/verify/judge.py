@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from enum import StrEnum
 
 from fastindex.names.problems import Problem, Reason, Tally
-from fastindex.pipeline.big import hash_file
+from fastindex.pipeline.big import HashTask
 from fastindex.records import Record
 from fastindex.tables.merge import Row
 from fastindex.text import escape, to_count
@@ -135,7 +135,7 @@ class Judge:
         if difference is not None:
             return difference
         # There is a file: it came meanwhile, or has a name that only another program indexes.
-        measured, tally = hash_file(self._tree, path, self.algorithms)
+        measured, tally = HashTask(self._tree, path, self.algorithms).run()
         if measured is None:
             self.add_problems(tally.problems)
             return self._explain(path, measure, expected)
