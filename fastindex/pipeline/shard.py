@@ -11,11 +11,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from fastindex.files import find_temporary
 from fastindex.names.ids import Identity
 from fastindex.system import read_at
+
+if TYPE_CHECKING:
+    from fastindex.pipeline.discover import Sessions
 
 __all__ = ['MAX_SESSIONS', 'ROW_BYTES', 'SHARD_BYTES', 'SHARD_ROWS', 'Listed', 'cut', 'iter_shards']
 
@@ -74,12 +77,6 @@ def cut(keys: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
 _LENGTH_BYTES = 8
 
 
-class _Sessions(Protocol):
-    """Sessions in the order of their keys."""
-
-    def iter_keys(self) -> Iterator[bytes]: ...
-
-
 class Listed:
     """What was listed of sessions. To be closed.
 
@@ -91,7 +88,7 @@ class Listed:
 
         self._identity = identity
         self._file = TemporaryFile(prefix='fastindex-', dir=find_temporary())  # noqa: SIM115 - open as long as this is
-        self._parts: list[tuple[_Sessions, int]] = []
+        self._parts: list[tuple[Sessions, int]] = []
         self._rest: Iterator[tuple[bytes, bytes]] | None = None
         self._sizes: Iterator[tuple[bytes, int]] | None = None
 
@@ -99,7 +96,7 @@ class Listed:
         """Remove it from the disk."""
         self._file.close()
 
-    def add(self, sessions: _Sessions, listed: bytes) -> None:
+    def add(self, sessions: Sessions, listed: bytes) -> None:
         """Keep what `Tree.pack_listed` gave of sessions."""
         self._parts.append((sessions, self._file.tell()))
         self._file.write(listed)
@@ -127,13 +124,13 @@ class Listed:
                     break
         return found
 
-    def _iter_sizes(self, sessions: _Sessions, offset: int) -> Iterator[tuple[bytes, int]]:
+    def _iter_sizes(self, sessions: Sessions, offset: int) -> Iterator[tuple[bytes, int]]:
         for key in sessions.iter_keys():
             length = int.from_bytes(read_at(self._file.fileno(), _LENGTH_BYTES, offset), 'big')
             offset += _LENGTH_BYTES + length
             yield key, length
 
-    def _iter_part(self, sessions: _Sessions, offset: int) -> Iterator[tuple[bytes, bytes]]:
+    def _iter_part(self, sessions: Sessions, offset: int) -> Iterator[tuple[bytes, bytes]]:
         for key, length in self._iter_sizes(sessions, offset):
             offset += _LENGTH_BYTES
             yield key, read_at(self._file.fileno(), length, offset)

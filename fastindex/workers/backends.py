@@ -18,7 +18,7 @@ from fastindex.workers.processes import TASKS_PER_WORKER, Workers
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
-__all__ = ['Backend', 'Here', 'HereFirst', 'There', 'Threads', 'run_task']
+__all__ = ['Backend', 'Here', 'HereFirst', 'There', 'Threads']
 
 LOOK_SECONDS = 0.5  # of one wait for an executor: on Windows no signal is noticed before its end
 HERE_SECONDS = 0.5  # of work, in place of which new interpreters could have started
@@ -104,7 +104,7 @@ class There:
         return len(self._futures) < self._max_tasks
 
     def submit(self, token: Any, task: Task, *, is_long: bool) -> None:
-        self._futures[self._executor.submit(run_task, task)] = token
+        self._futures[self._executor.submit(task.run)] = token
 
     def collect(self) -> Iterator[tuple[Any, Any]]:
         from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
@@ -131,8 +131,3 @@ class Threads(There):
 
     def stop(self, *, kill: bool) -> None:
         self._executor.shutdown(wait=not kill, cancel_futures=True)
-
-
-def run_task(task: Task) -> Any:
-    """Run a task: what a worker does with it."""
-    return task.run()

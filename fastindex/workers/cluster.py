@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -61,14 +62,13 @@ class Requirements(NamedTuple):
     landmarks: tuple[tuple[bytes, int], ...]
     """Folders in the root, and the root itself, with their inodes, which are those of the server's disk."""
 
-    fastindex: str
-    python: str
-    pyarrow: str
+    versions: tuple[tuple[str, str], ...]
+    """Of what decides about a row: names are judged by Python's tables of characters."""
 
     @classmethod
     def here(cls, tree: Tree) -> Requirements:
         """Look around in this process."""
-        return cls(tree, tuple(_iter_landmarks(tree)), *_versions())
+        return cls(tree, tuple(_iter_landmarks(tree)), _versions())
 
 
 def _iter_landmarks(tree: Tree) -> Iterator[tuple[bytes, int]]:
@@ -86,20 +86,18 @@ def _iter_landmarks(tree: Tree) -> Iterator[tuple[bytes, int]]:
             return
 
 
-def _versions() -> tuple[str, str, str]:
-    """Versions of what decides about a row: names are judged by Python's tables of characters."""
+def _versions() -> tuple[tuple[str, str], ...]:
     try:
         pyarrow = version('pyarrow').partition('.')[0]
     except PackageNotFoundError:
         pyarrow = 'none'
-    return __version__, f'{sys.version_info.major}.{sys.version_info.minor}', pyarrow
+    python = f'{sys.version_info.major}.{sys.version_info.minor}'
+    return ('fastindex', __version__), ('Python', python), ('pyarrow', pyarrow)
 
 
 def find_mismatch(requirements: Requirements) -> str | None:
     """Find out, in a worker, why it must not have a part in this run; None where it may."""
-    for name, there, here in zip(
-        ('fastindex', 'Python', 'pyarrow'), requirements[2:], _versions(), strict=True
-    ):
+    for (name, there), (_, here) in zip(requirements.versions, _versions(), strict=True):
         if there != here:
             return f'has {name} {here}, not {there}: install the same version on all machines'
     root = requirements.tree.root
@@ -114,8 +112,13 @@ def find_mismatch(requirements: Requirements) -> str | None:
     return None
 
 
-_fit: set[Requirements] = set()  # the runs that this process has been found fit for
-MAX_FIT = 100
+@lru_cache(100)
+def _check_fit(requirements: Requirements) -> None:
+    """Raise ClusterError if this process, a worker, is not fit; it is looked at once for each run."""
+    if mismatch := find_mismatch(requirements):
+        from distributed import get_worker
+
+        raise ClusterError(f'worker {get_worker().address} {mismatch}')
 
 
 def run_task(message: bytes) -> bytes:
@@ -124,20 +127,12 @@ def run_task(message: bytes) -> bytes:
     Raises ClusterError if the worker is not fit.
     """
     requirements, task = pickle.loads(message)  # noqa: S301 - from the scheduler
-    if requirements not in _fit:
-        if mismatch := find_mismatch(requirements):
-            from distributed import get_worker
-
-            raise ClusterError(f'worker {get_worker().address} {mismatch}')
-        if len(_fit) >= MAX_FIT:
-            _fit.clear()
-        _fit.add(requirements)
+    _check_fit(requirements)
     return pickle.dumps(task.run(), pickle.HIGHEST_PROTOCOL)
 
 
 def forget(requirements: Requirements) -> None:
     """Close, in a worker, what it holds of a run that is over: its disk can be unmounted then."""
-    _fit.discard(requirements)
     requirements.tree.close()
 
 

@@ -38,14 +38,11 @@ DEATHS = object()
 """What `Workers.collect` gives for a task of which `MAX_DEATHS` workers died, in place of a result."""
 
 
-class _Sent:
-    __slots__ = ('deaths', 'is_long', 'task', 'token')
-
-    def __init__(self, token: Any, task: Task, is_long: bool) -> None:
-        self.token = token
-        self.task = task
-        self.is_long = is_long
-        self.deaths = 0
+class _Sent(NamedTuple):
+    token: Any
+    task: Task
+    is_long: bool
+    deaths: int = 0  # of workers that it was the first task of
 
 
 class _Process(NamedTuple):
@@ -172,15 +169,15 @@ class Workers:
             with suppress(EOFError):
                 while True:
                     yield self._read(worker)
-        suspects = [worker.tasks.popleft() for worker in workers if worker.tasks]
+        # An innocent one is tried alone from then on, so it has one death at most.
+        died_of = [worker.tasks.popleft() for worker in workers if worker.tasks]
+        suspects = [sent._replace(deaths=sent.deaths + 1) for sent in died_of]
         for worker in workers:
             self._retry.extend(worker.tasks)
         is_cell = workers == [self._cell]
         self._remove(process)
         if not is_cell:
             self._add_process(len(workers))
-        for suspect in suspects:  # an innocent one is tried alone from then on, so it has one death at most
-            suspect.deaths += 1
         guilty = [suspect for suspect in suspects if suspect.deaths == MAX_DEATHS]
         rest = [suspect for suspect in suspects if suspect.deaths < MAX_DEATHS]
         if is_cell:

@@ -76,8 +76,8 @@ def find_worker(client, name: str) -> list[str]:
 
 
 def count_runs(client) -> list[int]:
-    """The runs that each worker is having tasks of."""
-    return list(client.run(lambda: len(cluster_module._fit)).values())
+    """The runs that each worker has had tasks of."""
+    return list(client.run(lambda: cluster_module._check_fit.cache_info().currsize).values())
 
 
 def wait_for_scan(client) -> None:

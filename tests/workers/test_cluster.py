@@ -286,11 +286,14 @@ def test_without_dask_the_message_says_what_to_install(root, monkeypatch):
         fastindex.build(root, dask='127.0.0.1:9')
 
 
-@pytest.mark.parametrize('name', ['fastindex', 'python', 'pyarrow'])
+@pytest.mark.parametrize('name', ['fastindex', 'Python', 'pyarrow'])
 def test_a_worker_of_another_version_is_not_fit(root, name):
     expected = Requirements.here(LocalTree.open(str(root)))
     assert find_mismatch(expected) is None
-    assert 'not 0.0: install the same' in find_mismatch(expected._replace(**{name: '0.0'}))
+    versions = {**dict(expected.versions), name: '0.0'}
+    mismatch = find_mismatch(expected._replace(versions=tuple(versions.items())))
+    assert f'has {name} ' in mismatch
+    assert 'not 0.0: install the same' in mismatch
 
 
 def test_a_folder_that_cannot_be_looked_at_is_no_landmark_and_no_end(tmp_path, monkeypatch):
