@@ -138,6 +138,21 @@ def discover(
         load = None
     listed = Listed(identity) if isinstance(tree, ListsAhead) else None
     found = Discovery([], [], Tally(list_skips=list_skips), listed, {})
+
+    def look_into(kind: type[FoldersTask], paths: Sequence[str], *, meanwhile: bool) -> None:
+        """Look into folders in the workers; add what is there to `found`."""
+        # What is listed ahead is held in memory until its task is done: then one folder a task.
+        size = 1 if listed is not None else max(1, -(-len(paths) // (pool.workers * TASKS_PER_WORKER)))
+        parts = (tuple(paths[start : start + size]) for start in range(0, len(paths), size))
+        results = pool.run(
+            kind(listings.over(tree, part) if listings else tree, identity, part, list_skips)
+            for part in parts
+        )
+        if load is not None and meanwhile:
+            load()
+        for part, _ in results:
+            found.add(part)
+
     with ExitStack() as failed:
         failed.callback(found.close)
         try:
@@ -145,42 +160,12 @@ def discover(
         except OSError as error:
             raise RootError(f'{escape(tree.root)}: the folder cannot be listed ({error.strerror})') from error
         is_flat = len(folders) > MANY
-        _run(tree, identity, pool, found, FoldersTask, folders, load if is_flat else None, listings)
-        subjects = list(found.subjects)
-        _run(tree, identity, pool, found, SubjectsTask, subjects, None if is_flat else load, listings)
+        look_into(FoldersTask, folders, meanwhile=is_flat)
+        look_into(SubjectsTask, list(found.subjects), meanwhile=not is_flat)
         failed.pop_all()
     if load is not None:
         pool.renew()
     return found
-
-
-def _run(
-    tree: Tree,
-    identity: Identity,
-    pool: Pool,
-    found: Discovery,
-    task: type[FoldersTask],
-    paths: Sequence[str],
-    meanwhile: Callable[[], object] | None,
-    listings: Listings | None,
-) -> None:
-    """Look into folders in the workers; add what is there to `found`."""
-    list_skips = found.tally.skips is not None
-    # What is listed ahead is held in memory until its task is done: then one folder a task.
-    parts = _split(paths, len(paths) if isinstance(tree, ListsAhead) else pool.workers * TASKS_PER_WORKER)
-    results = pool.run(
-        task(listings.over(tree, part) if listings else tree, identity, part, list_skips) for part in parts
-    )
-    if meanwhile is not None:
-        meanwhile()
-    for part, _ in results:
-        found.add(part)
-
-
-def _split(paths: Sequence[str], parts: int) -> Iterator[tuple[str, ...]]:
-    size = max(1, -(-len(paths) // max(1, parts)))
-    for start in range(0, len(paths), size):
-        yield tuple(paths[start : start + size])
 
 
 class FoldersTask(NamedTuple):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Dask: TypeAlias = str | os.PathLike[str] | Client
     """The address of a scheduler, a scheduler file, or a client, which stays the caller's."""
 
-__all__ = ['Pool', 'check_workers', 'count_workers', 'default_workers', 'open_pool']
+__all__ = ['Pool', 'check_workers', 'default_workers', 'open_pool']
 
 MAX_HELD_BYTES = 64 * 2**20
 """Results that wait for an earlier one; beyond, no new task is started until that one is there."""
@@ -61,16 +61,6 @@ def check_workers(workers: int | None, executor: Executor | None = None, dask: D
         raise UsageError(f'workers={workers!r}: expected a whole number, 1 or more')
 
 
-def count_workers(workers: int | None, executor: Executor | None = None) -> int:
-    """Count the tasks that are to run at once: as many as was asked for, else as the executor or the CPUs do.
-
-    Raises UsageError if fewer than one was asked for.
-    """
-    check_workers(workers, executor)
-    # The standard library's executors know their size, others do not say it.
-    return workers or getattr(executor, '_max_workers', None) or default_workers()
-
-
 @contextmanager
 def open_pool(
     tree: Tree, workers: int | None = None, executor: Executor | None = None, dask: Dask | None = None
@@ -83,7 +73,8 @@ def open_pool(
     check_workers(workers, executor, dask)
     if dask is None:
         most = max(MOST_THREADS, default_workers()) if workers is None and executor is None else None
-        count = count_workers(workers, executor)
+        # The standard library's executors know their size, others do not say it.
+        count = workers or getattr(executor, '_max_workers', None) or default_workers()
         with Pool(count, executor, most=most, is_asked=workers is not None) as pool:
             yield pool
         return

@@ -48,7 +48,7 @@ from fastindex.tables.file import TABLES
 from fastindex.text import escape, from_system, to_count, to_text
 from fastindex.trees import Tree, open_tree
 from fastindex.trees.exclude import leave_out
-from fastindex.workers.pool import Pool, check_workers, count_workers
+from fastindex.workers.pool import Pool, check_workers, default_workers
 
 if TYPE_CHECKING:
     from fastindex.workers.pool import Dask
@@ -155,7 +155,7 @@ def release(
     check_choice('manifest', manifest, MANIFESTS)
     check_choice('split_by', split_by, SPLITS)
     check_workers(workers, None, dask)
-    pool = Pool(count_workers(workers), is_asked=workers is not None)
+    pool = Pool(workers or default_workers(), is_asked=workers is not None)
     with closing(open_tree(root, follow_links=follow_symlinks is True)) as tree, pool:
         path, kind = parse_out(out)
         check_place(path, tree.root, overwrite=overwrite or split_bytes is not None)
