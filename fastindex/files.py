@@ -209,7 +209,11 @@ class _Growing:
         with self._refusal.of_the_system():
             self._folder = stack.enter_context(OpenFolder.open(Path(above)))
             self._sibling = choose_sibling(self._name, self._folder)
-            self._fd, self._has_name = _open_sibling(self._sibling, self._folder)
+            fd = self._folder.open_nameless(self._sibling)
+            self._has_name = fd is None
+            if fd is None:
+                fd = self._folder.open_fd(self._sibling, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            self._fd = fd
             self.file: IO[bytes] = io.BufferedRandom(_Raw(self._fd, 'r+', self._refusal), _BUFFER_BYTES)
             stack.callback(_give_up, self.file, self._sibling, self._folder)
             try_lock(self._fd)  # so that others see that this is being written
@@ -234,14 +238,6 @@ class _Growing:
                 self.file.close()
             self._folder.replace(self._sibling, self._folder, self._name)
             self._folder.sync()
-
-
-def _open_sibling(name: str, folder: OpenFolder) -> tuple[int, bool]:
-    """Open a new file; tell whether it has its name."""
-    fd = folder.open_nameless(name)
-    if fd is not None:
-        return fd, False
-    return folder.open_fd(name, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
 
 
 def _give_up(file: IO[bytes], sibling: str, folder: OpenFolder) -> None:

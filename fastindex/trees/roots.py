@@ -79,14 +79,15 @@ def explain_empty_root(tree: Tree) -> str:
     """Say why no session was found below the root, and where to look instead."""
     if wrong := find_right_root(tree):
         return f'{wrong.message}: {wrong.advice}'
-    if labs := _find_labs(tree, find_folders(tree, '')):
+    folders = find_folders(tree, '')
+    if labs := _find_labs(tree, folders):
         names = ', '.join(map(escape, labs[:3])) + ', …' * (len(labs) > 3)
         return f'Subjects is missing in {names}: put a folder Subjects between each lab and its subjects'
-    if not find_folders(tree, '') and is_url(tree.root):
+    if folders:
+        return 'expected lab/Subjects/subject/date/number or subject/date/number below it'
+    if is_url(tree.root):
         return 'no key in the bucket begins like this and has a folder after it: is the prefix right?'
-    if not find_folders(tree, ''):
-        return 'the folder has no folders in it: is the disk mounted?'
-    return 'expected lab/Subjects/subject/date/number or subject/date/number below it'
+    return 'the folder has no folders in it: is the disk mounted?'
 
 
 def find_right_root(tree: Tree) -> WrongRoot | None:
@@ -151,9 +152,7 @@ def _find_below(tree: Tree, names: list[str]) -> str | None:
         if listed == MAX_FOLDERS:
             return None
         below = find_folders(tree, path)
-        if 'Subjects' in below:
-            return os.path.dirname(path)
-        if any(judge_date(name) is None for name in below):
+        if 'Subjects' in below or any(judge_date(name) is None for name in below):
             return os.path.dirname(path)
         queue += [f'{path}/{name}' for name in below]
     return None
