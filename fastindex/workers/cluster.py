@@ -150,16 +150,12 @@ class Cluster:
     client: a connection to the scheduler
     tree: what will be indexed
     is_ours: whether the connection is closed at the end
-    patience_seconds: how long there may be no worker at all
     """
 
-    def __init__(
-        self, client: Client, tree: Tree, *, is_ours: bool = False, patience_seconds: float = PATIENCE_SECONDS
-    ) -> None:
+    def __init__(self, client: Client, tree: Tree, *, is_ours: bool = False) -> None:
         self._client = client
         self._is_ours = is_ours
         self._address = client.scheduler.address
-        self._patience_seconds = patience_seconds
         self._tasks: dict[Future, _SentTask] = {}
         self._suspects: deque[_SentTask] = deque()
         self._results: queue.SimpleQueue[tuple[Future, bytes | BaseException]] = queue.SimpleQueue()
@@ -257,9 +253,9 @@ class Cluster:
         self._looked = time.monotonic()
         if threads:
             self.threads, self._seen = threads, self._looked
-        elif self._looked - self._seen > self._patience_seconds:
+        elif self._looked - self._seen > PATIENCE_SECONDS:
             raise ClusterError(
-                f'the Dask scheduler {self._address} has no workers, for {self._patience_seconds:.0f} s now: '
+                f'the Dask scheduler {self._address} has no workers, for {PATIENCE_SECONDS} s now: '
                 f'nothing was changed; start some: dask worker {self._address}'
             )
 

@@ -244,13 +244,14 @@ def test_the_scheduler_gets_a_bounded_number_of_tasks(cluster, root):
     assert sorted(done) == [(token, None) for token in range(sent)]
 
 
-def test_a_scheduler_without_workers_is_named_after_a_while(root, tmp_path):
+def test_a_scheduler_without_workers_is_named_after_a_while(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster_module, 'PATIENCE_SECONDS', 0.3)
     with (
         DaskCluster(tmp_path) as empty,
         empty.connect() as client,
         pytest.raises(ClusterError, match=r'has no workers.*dask worker'),
     ):
-        Cluster(client, LocalTree.open(str(root)), patience_seconds=0.3)
+        Cluster(client, LocalTree.open(str(root)))
 
 
 def test_nobody_answers(root, tmp_path, run, monkeypatch):
