@@ -9,10 +9,11 @@ workers are threads: they need no script that can be imported, and wait for the 
 from __future__ import annotations
 
 import heapq
+import itertools
 import os
 import select
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from numbers import Integral
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from fastindex.errors import UsageError, WorkerError
 from fastindex.system import undisturbed
-from fastindex.workers import Branches, Rescuable, Subtask, Task
+from fastindex.workers import Branches, Rescuable, Task
 from fastindex.workers.backends import Backend, Here, HereFirst, There, Threads
 from fastindex.workers.child import find_interpreter, may_fork
 from fastindex.workers.cpus import count_cpus
@@ -88,19 +89,16 @@ def open_pool(
 
 
 class _Job:
-    """A task that has a turn, its result, and the subtasks that this asked for."""
+    """A task that has a turn, its result, and those of the subtasks that this asked for."""
 
-    __slots__ = ('held_bytes', 'is_done', 'is_sent', 'missing', 'result', 'subresults', 'subtasks', 'task')
+    __slots__ = ('is_sent', 'missing', 'result', 'subresults', 'task')
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.result: Any = None
         self.is_sent = False
-        self.is_done = False
-        self.subtasks: Sequence[Subtask] = ()
+        self.missing = 1  # results: its own, and then those of its subtasks
+        self.result: Any = None
         self.subresults: list[Any] = []
-        self.missing = 0
-        self.held_bytes = 0
 
 
 class Pool:
@@ -224,7 +222,7 @@ class _Schedule:
         self.jobs: deque[_Job] = deque()  # in the order of their turns
         self.unsent = 0  # jobs that came in between
         self.pending: list[tuple[int, int, _Job, int]] = []  # heap of subtasks, largest cost first
-        self.pushed = 0
+        self.order = itertools.count()
         self.held_bytes = 0
         self.long_in_flight = 0
 
@@ -261,27 +259,27 @@ class _Schedule:
     def _submit_subtask(self) -> None:
         _, _, job, position = heapq.heappop(self.pending)
         self.long_in_flight += 1
-        self.backend.submit((job, position), job.subtasks[position], is_long=True)
+        self.backend.submit((job, position), job.result.subtasks[position], is_long=True)
 
     def iter_results(self) -> Iterator[tuple[Any, list[Any]]]:
         while self.jobs:
             for (job, position), result in self.backend.collect():
                 if self.on_result is not None and result is not DEATHS:
-                    self.on_result(job.task if position is None else job.subtasks[position], result)
+                    self.on_result(job.task if position is None else job.result.subtasks[position], result)
                 if position is None:
                     self._take(job, result)
                 else:
                     self._take_subresult(job, position, result)
             self.fill()
-            while self.jobs and self.jobs[0].is_done and not self.jobs[0].missing:
+            while self.jobs and not self.jobs[0].missing:
                 job = self.jobs.popleft()
-                self.held_bytes -= job.held_bytes
+                self.held_bytes -= _count_bytes(job.result)
                 yield job.result, job.subresults
                 self.fill()
 
     def _take_subresult(self, job: _Job, position: int, result: Any) -> None:
         self.long_in_flight -= 1
-        job.subresults[position] = _rescue(job.subtasks[position]) if result is DEATHS else result
+        job.subresults[position] = _rescue(job.result.subtasks[position]) if result is DEATHS else result
         job.missing -= 1
 
     def _take(self, job: _Job, result: Any) -> None:
@@ -291,18 +289,15 @@ class _Schedule:
                 self._insert(job, result)
                 self.jobs.remove(job)
                 return
-        job.result, job.is_done = result, True
-        job.held_bytes = _count_bytes(result)
-        self.held_bytes += job.held_bytes
+        job.result, job.missing = result, 0
+        self.held_bytes += _count_bytes(result)
         if not isinstance(result, Branches):
             return
         self._insert(job, result.continuation)
-        job.subtasks = result.subtasks
-        job.subresults = [None] * len(job.subtasks)
-        job.missing = len(job.subtasks)
-        for position, subtask in enumerate(job.subtasks):
-            self.pushed += 1
-            heapq.heappush(self.pending, (-subtask.cost, self.pushed, job, position))
+        job.subresults = [None] * len(result.subtasks)
+        job.missing = len(result.subtasks)
+        for position, subtask in enumerate(result.subtasks):
+            heapq.heappush(self.pending, (-subtask.cost, next(self.order), job, position))
 
     def _insert(self, job: _Job, tasks: Iterable[Task]) -> None:
         for position, task in enumerate(tasks, self.jobs.index(job) + 1):
