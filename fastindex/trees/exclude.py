@@ -124,18 +124,15 @@ class OneDeviceTree(TreeOver):
         with self.tree.open_folder(path, tally) as folder:
             if not self._is_here(folder):
                 tally.skip(path, SkipReason.OTHER_FILE_SYSTEM)
-                folder = cast('Folder', _ClosedFolder(path))
+                folder = cast('Folder', _ClosedFolder(folder))
             yield folder
 
     def _is_here(self, folder: Folder) -> bool:
         return cast('LocalFolder[int]', folder).device == self.device
 
 
-class _ClosedFolder:
-    """A folder in which nothing is."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
+class _ClosedFolder(FolderOver):
+    """A folder that is not to be looked into."""
 
     def iter_names(self) -> Iterator[tuple[Sequence[str], bytes]]:
         return iter(())
