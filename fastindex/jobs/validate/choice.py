@@ -1,18 +1,27 @@
-"""Choose the names that misnamed files and folders are to get: no two the same, and none that is taken."""
+"""Names beside each other: those that stand for one thing, and those that misnamed ones are to get."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from fastindex.names.diagnose import Diagnosis, diagnose_beside, fold, is_variant
 from fastindex.names.rules import Finding
 
-__all__ = ['beside', 'choose_fixes']
+__all__ = ['beside', 'choose_fixes', 'iter_twins']
 
 
 def beside(path: str, name: str) -> str:
     """Put another name in the place of the last one of a path; '' for ''."""
     return f'{path.rpartition("/")[0]}/{name}'.removeprefix('/') if name else ''
+
+
+def iter_twins(names: Iterable[str], key: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    """Iterate over the names that have the key of one before them, in order, each with the first of it."""
+    first: dict[str, str] = {}
+    for name in sorted(names):
+        other = first.setdefault(key(name), name)
+        if other != name:
+            yield name, other
 
 
 def choose_fixes(

@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from io import UnsupportedOperation
 from itertools import groupby, islice
 
-from fastindex.jobs.validate.choice import beside, choose_fixes
+from fastindex.jobs.validate.choice import beside, choose_fixes, iter_twins
 from fastindex.jobs.validate.sessions import make_finding
 from fastindex.names.alf import SessionPath, SkipReason, is_dataset_name, judge_date, split_session_path
 from fastindex.names.diagnose import (
@@ -195,11 +195,8 @@ def _judge_names(
     diagnoses = [(name, diagnosis) for name in names if (diagnosis := diagnose(name))]
     if diagnoses:
         yield from choose_fixes(above, diagnoses, _list(tree, above))
-    first: dict[str, str] = {}
-    for name in sorted(names):
-        other = first.setdefault(fold(name), name)
-        if other != name:
-            yield Finding.make('ALF306', f'{above}/{name}'.removeprefix('/'), describe_twin(name, other))
+    for name, other in iter_twins(names, fold):
+        yield Finding.make('ALF306', f'{above}/{name}'.removeprefix('/'), describe_twin(name, other))
 
 
 def _iter_number_findings(sessions: Sequence[str]) -> Iterator[Finding]:

@@ -23,15 +23,13 @@ class OddShapeError(ValueError):
 
 
 def read_length(fd: int, name: str) -> int | None:
-    """Read how many rows an open `.npy` or Parquet file has; None for another kind, or if any number will do.
+    """Read how many rows an open `.npy` or `.pqt` file has; None if any number will do.
 
     Raises BadHeaderError if the file is damaged, OddShapeError if its shape is. Raises OSError if it cannot
     be read.
     """
     if name.endswith('.pqt'):
         return _count_rows(fd)
-    if not name.endswith('.npy'):
-        return None
     shape = read_shape(fd)
     if '.timestamps' in name and parse_dataset_name(name).attribute == 'timestamps':
         if shape == (2, 2):

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from fastindex import limits
-from fastindex.jobs.validate.choice import beside, choose_fixes
+from fastindex.jobs.validate.choice import beside, choose_fixes, iter_twins
 from fastindex.jobs.validate.lengths import OddShapeError, compare_lengths, read_length
 from fastindex.jobs.validate.npy import BadHeaderError
 from fastindex.jobs.validate.pointers import MAX_POINTER_BYTES, read_pointer
@@ -233,7 +233,8 @@ class _Session:
                 self._add('ALF412', f'{above}/{name}', message)
         self.files += len(datasets)
         if len({judged.folded for judged in known.values()}) < len(known):
-            self._find_twins(folder, known)
+            for name, other in iter_twins(known, lambda name: known[name].folded):
+                self._add('ALF306', self._path_of(folder, name), describe_twin(name, other))
         if len({known[name].key for name in datasets}) < len(datasets):
             self._find_same_attributes(folder, {name: known[name] for name in datasets})
         if diagnoses:
@@ -297,25 +298,15 @@ class _Session:
         above, _, name = path.rpartition('/')
         return name in find_folders(self.tree, above)
 
-    def _find_twins(self, folder: Folder, names: dict[str, _Name]) -> None:
-        first: dict[str, str] = {}
-        for name in sorted(names):
-            other = first.setdefault(names[name].folded, name)
-            if other != name:
-                self._add('ALF306', self._path_of(folder, name), describe_twin(name, other))
-
     def _find_same_attributes(self, folder: Folder, names: dict[str, _Name]) -> None:
-        twins: dict[str, str] = {}
-        first: dict[str, str] = {}
-        for name in sorted(names):
-            extension = name.rpartition('.')[2]
-            twin = twins.setdefault(f'{names[name].stem}.{extension}', name)
-            other = first.setdefault(names[name].key, name)
-            if twin != name:  # only the UUIDs differ
-                self._add('ALF314', self._path_of(folder, name), f'the path is that of {twin!r}, too')
-            elif other != name and not COMPANIONS.issuperset((extension, other.rpartition('.')[2])):
-                message = f"the client's load_object refuses it beside {other!r}"
-                self._add('ALF307', self._path_of(folder, name), message)
+        extension = {name: name.rpartition('.')[2] for name in names}
+        same_paths = dict(iter_twins(names, lambda name: f'{names[name].stem}.{extension[name]}'))
+        for name, other in iter_twins(names, lambda name: names[name].key):
+            path = self._path_of(folder, name)
+            if name in same_paths:  # only the UUIDs differ
+                self._add('ALF314', path, f'the path is that of {same_paths[name]!r}, too')
+            elif not COMPANIONS.issuperset((extension[name], extension[other])):
+                self._add('ALF307', path, f"the client's load_object refuses it beside {other!r}")
 
     def _find_pointers(self, folder: Folder, datasets: list[str]) -> set[str]:
         """Find small files that stand for others, which are not here."""
