@@ -43,24 +43,24 @@ class AdoptedIds:
     namespace: of the eids of sessions that are not in them
     """
 
-    def __init__(self, sources: Sequence[KnownTables], namespace: bytes) -> None:
+    def __init__(self, sources: Sequence[KnownTables], namespace: UUID) -> None:
         self.sources = sources
         for first, second in combinations(sources, 2):
             _refuse_clashes(first, second)
         eids: dict[SessionParts, bytes] = {}
         for source in reversed(sources):
             eids |= {parts: UUID(eid).bytes for parts, eid in source.eids.items()}
-        self.identity = AdoptedIdentity(namespace, eids)
+        self.identity = AdoptedIdentity(namespace.bytes, eids)
 
     @classmethod
-    def open(cls, paths: Iterable[Path], namespace: bytes) -> Self:
+    def open(cls, paths: Iterable[Path], namespace: UUID) -> Self:
         """Open tables by their folders or files. See `fastindex.tables.sources.KnownTables`."""
-        return cls([KnownTables(path, namespace=UUID(bytes=namespace)) for path in paths], namespace)
+        return cls([KnownTables(path, namespace=namespace) for path in paths], namespace)
 
     @classmethod
-    def open_own(cls, folder: Path, namespace: bytes) -> Self:
+    def open_own(cls, folder: Path, namespace: UUID) -> Self:
         """Open the published index in a folder, and those that are kept of what it has not."""
-        own = KnownTables(folder, namespace=UUID(bytes=namespace))
+        own = KnownTables(folder, namespace=namespace)
         return cls([own, *_iter_kept(own)], namespace)
 
     def is_of_others(self, folder: Path) -> bool:
@@ -88,8 +88,9 @@ class AdoptedIds:
         given = self.identity.replace(eids_by_parts={}, ours=frozenset())
         if not tables:
             return given
-        rows = pa.concat_tables(tables).combine_chunks()
-        return given.replace(owners=tuple(owners), paths=join(rows['rel_path']), ids=_to_bytes(rows['id']))
+        rows = pa.concat_tables(tables)
+        ids = bytes.fromhex(''.join(rows['id'].to_pylist()).replace('-', ''))
+        return given.replace(owners=tuple(owners), paths=join(rows['rel_path']), ids=ids)
 
     def settle(self, found: Discovery) -> Discovery:
         """Give each id to one session.
@@ -141,7 +142,7 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
     """Open what fills rows with what is known of them; None where nothing is."""
     sources = [] if options.adopted is None else [*options.adopted.sources]
     own = None
-    if published is not None and published.is_there and options.carries:
+    if published is not None and published.is_there:
         folder = os.path.realpath(published.folder)
         if folder not in {os.path.realpath(source.path) for source in sources} and _knows(published, options):
             # Who names other tables has what they know; else a warning is not enough.
@@ -242,15 +243,6 @@ def _told_by_files(published: Published) -> set[str]:
 
 def _name(source: KnownTables) -> str:
     return escape(source.path)
-
-
-def _to_bytes(ids: pa.ChunkedArray) -> bytes:
-    """Make 16 bytes of each id."""
-    characters = ids.combine_chunks()
-    _, offsets, data = characters.buffers()
-    start = int.from_bytes(memoryview(offsets)[4 * characters.offset :][:4], 'little')
-    text = bytes(memoryview(data)[start : start + 36 * len(characters)])
-    return bytes.fromhex(text.replace(b'-', b'').decode())
 
 
 def _refuse_clashes(first: KnownTables, second: KnownTables) -> None:

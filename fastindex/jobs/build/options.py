@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -111,10 +110,10 @@ def adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe, folder: Path
         return None
     from fastindex.jobs.build.adopt import AdoptedIds, remembering
 
-    with nullcontext() if tables else remembering():
-        if not tables:
-            return AdoptedIds.open_own(folder, recipe.namespace.bytes)
-        return AdoptedIds.open(map(Path, tables), recipe.namespace.bytes)
+    if tables:
+        return AdoptedIds.open(map(Path, tables), recipe.namespace)
+    with remembering():
+        return AdoptedIds.open_own(folder, recipe.namespace)
 
 
 def check_lab(found: Discovery, identity: Identity, lab: str) -> None:

@@ -365,7 +365,7 @@ class Report:
 
     def summary(self, started: float, *, out: Path | None = None, generation: str | None = None) -> Summary:
         """Freeze the counts."""
-        has_problems = out is not None and self.problem_count + self.problems_carried > 0
+        has_problems = self.problem_count + self.problems_carried > 0
         return Summary(
             root=to_text(from_system(self.tree.root)),
             recipe=self.options.recipe,

@@ -10,9 +10,8 @@ import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
-from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from heapq import merge
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +25,7 @@ from fastindex.names.ids import Identity
 from fastindex.names.problems import Problem, Reason
 from fastindex.pipeline.discover import Discovery, Sessions
 from fastindex.pipeline.unchanged_folders import Listings, LookTask
-from fastindex.tables.check import Published
+from fastindex.tables.check import Pair, Published
 from fastindex.tables.file import GroupTable
 from fastindex.tables.merge import iter_rows
 from fastindex.tables.publish import PROBLEMS, Stage, iter_problems
@@ -127,27 +126,24 @@ def select(
     new: list[str] = []
     gone: list[str] = []
 
-    def iter_looks() -> Iterator[LookTask]:
-        looks: list[tuple[str, str, str]] = []
+    def iter_looks() -> Iterator[tuple[str, str, str]]:
         for key, eid, folders in _iter_beside(found.iter_keys(), eids, known_folders):
             if key is None:
                 gone.extend(() if eid is None else [eid])
             elif eid is None or (scope.quick and (folders is None or not folders[1] or key in doubtful)):
                 new.append(identity.session_path(key))
             elif folders is not None:
-                looks.append((identity.session_path(key), *folders))
-            if len(looks) == LOOKS:
-                yield LookTask(tree, looks, options.recipe.trust)
-                looks = []
-        if looks:
-            yield LookTask(tree, looks, options.recipe.trust)
+                yield identity.session_path(key), *folders
 
     doubtful: set[bytes] = set()
     known_folders: Iterator[tuple[str, str, str]] = iter(())
     if scope.quick:
         doubtful = {_session_key(problem.path, identity) for problem in iter_problems(published.folder)}
         known_folders = _iter_folders(published)
-    for changed, _ in pool.run(iter_looks()):
+    looks = iter_looks()
+    parts = iter(lambda: list(islice(looks, LOOKS)), [])
+    tasks = (LookTask(tree, part, options.recipe.trust) for part in parts)
+    for changed, _ in pool.run(tasks):
         new += changed
     packed = found._replace(sessions=[Sessions.pack(identity, new)])
     scanned = (eid.decode() for eid in identity.eids(identity.session_keys(new)))
@@ -220,11 +216,9 @@ def _iter_beside(
 
 def _iter_folders(published: Published) -> Iterator[tuple[str, str, str]]:
     """Iterate over what is known of the folders of sessions: eid, paths, and the digest of their states."""
-    pair = published.pair
-    for rows in (
-        () if isinstance(pair, InvalidIndexError) else iter_folders(published.folder, pair.generation)
-    ):
-        yield from iter_rows(rows)
+    if isinstance(published.pair, Pair):
+        for rows in iter_folders(published.folder, published.pair.generation):
+            yield from iter_rows(rows)
 
 
 def _read_sessions(published: Published) -> pa.Table:
@@ -245,10 +239,8 @@ def _list_below(sessions: pa.Table, path: str, identity: Identity) -> list[str]:
         (eid,) = identity.eids(identity.session_keys([path]))
         return [eid.decode()] if _has(sessions.column('id'), eid.decode()) else []
     is_there = pc.equal(sessions['lab'], lab)
-    if below:
-        is_there = pc.and_(is_there, pc.equal(sessions['subject'], below[0]))
-    if len(below) > 1:
-        is_there = pc.and_(is_there, pc.equal(sessions['date'], pa.scalar(Date.fromisoformat(below[1]))))
+    for name, value in zip(('subject', 'date'), below, strict=False):
+        is_there = pc.and_(is_there, pc.equal(sessions[name].cast(pa.string()), value))
     if len(names) == 1:  # a lab, or a subject of a tree without labs
         is_there = pc.or_(is_there, pc.equal(sessions['lab'], names[0]))
     found: list[str] = sessions['id'].filter(is_there).to_pylist()
@@ -263,10 +255,5 @@ def _session_key(path: str, identity: Identity) -> bytes:
 
 def _has(eids: pa.ChunkedArray | Sequence[str], eid: str) -> bool:
     """Tell whether sorted eids have one."""
-
-    def get(i: int) -> str:
-        value = eids[i]
-        return value if isinstance(value, str) else value.as_py()
-
-    position = bisect_left(range(len(eids)), eid, key=get)
-    return position < len(eids) and get(position) == eid
+    position = bisect_left(eids, eid, key=str)  # those of a column are values of Arrow
+    return position < len(eids) and str(eids[position]) == eid
