@@ -137,10 +137,10 @@ def _find(index: Index, query: Query, options: argparse.Namespace) -> pl.DataFra
     form = options.form
     if options.of_datasets:
         frame = find_datasets(index, query)
-        if form == 'paths' and index.recipe.uuid_filenames:
-            frame = frame.with_columns(file_path())
+        if form == 'paths':
+            frame = frame.with_columns(file_path(index))
         return (frame.select(COLUMNS[form]) if form in COLUMNS else frame).collect()
-    found = find_sessions(index.sessions, index.datasets, query)
+    found = find_sessions(index, query)
     if form not in ('table', 'eids', 'count'):
         found = found.with_columns(index.session_paths(found))
     return found.rename({'id': 'eid'})

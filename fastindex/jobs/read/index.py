@@ -115,7 +115,7 @@ class Index:
         >>> len(index.search(subject='NYU-01', datasets=['_ibl_trials.goCue_times.npy']))  # doctest: +SKIP
         98
         """
-        found = find_sessions(self.sessions, self.datasets, Query.of_terms(terms))
+        found = find_sessions(self, Query.of_terms(terms))
         return [UUID(eid) for eid in found['id'].to_list()]
 
     @naming_shortage()
@@ -128,7 +128,7 @@ class Index:
             eid, lab, subject, date, number, task_protocol, projects, and path: the folder of the session,
             below the root.
         """
-        found = find_sessions(self.sessions, self.datasets, Query.of_terms(terms))
+        found = find_sessions(self, Query.of_terms(terms))
         return found.with_columns(self.session_paths(found).alias('path')).rename({'id': 'eid'})
 
     @naming_shortage()
@@ -141,8 +141,7 @@ class Index:
             The columns of `datasets` and of the sessions, and path: the file, below the root.
         """
         frame = find_datasets(self, Query.of_terms(terms))
-        name = file_path() if self.recipe.uuid_filenames else pl.col('rel_path').cast(pl.String)
-        path = pl.concat_str('session_path', name, separator='/').alias('path')
+        path = pl.concat_str('session_path', file_path(self), separator='/').alias('path')
         return frame.with_columns(path).collect().drop('session_path')
 
     def __repr__(self) -> str:

@@ -14,10 +14,9 @@ from typing import Any
 from fastindex.errors import naming_shortage
 from fastindex.jobs.read.index import Index
 from fastindex.jobs.read.index import open as open_index
-from fastindex.jobs.read.search import select_sessions
+from fastindex.jobs.read.search import file_path, select_sessions
 from fastindex.lazy import pl
 from fastindex.names.alf import parse_dataset_name
-from fastindex.names.uuid_names import add_uuid
 from fastindex.records import Record
 from fastindex.tables.previous import KeptIndex, iter_kept
 from fastindex.text import escape, to_count, to_size, to_text
@@ -170,6 +169,7 @@ def summarize(index: Index) -> Info:
     )
     counts = totals.row(0, named=True)
     rows = sessions.join(of_sessions.rename({'eid': 'id'}), on='id', how='left')
+    dates: Any = sessions['date']  # for the type checker, to which these may be anything
     by_lab = _count_labs(rows)
     return Info(
         path=to_text(index.url or os.fspath(index.folder)),
@@ -181,8 +181,8 @@ def summarize(index: Index) -> Info:
         subjects=sum(count.subjects for count in by_lab),
         sessions=sessions.height,
         sessions_without_datasets=rows['len'].null_count(),
-        first_date=_to_date(sessions['date'].min()),
-        last_date=_to_date(sessions['date'].max()),
+        first_date=dates.min(),
+        last_date=dates.max(),
         datasets=counts['datasets'],
         bytes=counts['bytes'],
         missing=counts['missing'],
@@ -236,10 +236,6 @@ def _tell_age(date_created: Any) -> dict[str, Any]:
     return {'date_created': date_created, 'age_seconds': max(0, int(seconds))}
 
 
-def _to_date(value: Any) -> Date | None:
-    return value if isinstance(value, Date) else None
-
-
 def _count_labs(rows: pl.DataFrame) -> tuple[LabCount, ...]:
     counts = rows.group_by('lab').agg(
         pl.col('subject').n_unique(),
@@ -267,14 +263,8 @@ def _count_objects(stems: pl.DataFrame) -> tuple[ObjectCount, ...]:
 
 
 def _name_biggest(index: Index, sessions: pl.DataFrame, rows: pl.DataFrame) -> tuple[BigDataset, ...]:
-    rows = rows.select(pl.col('eid', 'id', 'rel_path').cast(pl.String), 'file_size')
+    rows = rows.select(pl.col('eid', 'id').cast(pl.String), file_path(index), 'file_size')
     rows = rows.sort(['file_size', 'eid', 'id'], descending=[True, False, False])
     some = sessions.filter(pl.col('id').is_in(rows['eid'].implode()))
     paths = dict(zip(some['id'].to_list(), index.session_paths(some).to_list(), strict=True))
-    return tuple(
-        BigDataset(
-            f'{paths.get(eid, eid)}/{add_uuid(rel_path, id) if index.recipe.uuid_filenames else rel_path}',
-            size,
-        )
-        for eid, id, rel_path, size in rows.iter_rows()
-    )
+    return tuple(BigDataset(f'{paths.get(eid, eid)}/{name}', size) for eid, _, name, size in rows.iter_rows())

@@ -24,11 +24,8 @@ def explain_nothing(index: Index, query: Query) -> str:
     >>> explain_nothing(index, Query(subject='nyu-01'))  # doctest: +SKIP
     "no session has subject 'nyu-01': near are NYU-01 (upper and lower case differ: '(?i)nyu-01' finds both)"
     """
-    terms = {
-        field.name: getattr(query, field.name)
-        for field in fields(Query)
-        if getattr(query, field.name) is not None
-    }
+    asked = {field.name: getattr(query, field.name) for field in fields(Query)}
+    terms = {name: value for name, value in asked.items() if value is not None}
     for name, value in terms.items():
         if not _finds(index, {name: value}):
             return f'no session has {_say(name, value)}{_near(index, name, value)}'
@@ -43,8 +40,7 @@ def explain_nothing(index: Index, query: Query) -> str:
 
 
 def _finds(index: Index, terms: dict[str, Any]) -> bool:
-    query = Query(**terms)
-    return find_sessions(index.sessions, index.datasets, query).height > 0
+    return find_sessions(index, Query(**terms)).height > 0
 
 
 def _say(name: str, value: Any) -> str:

@@ -36,6 +36,7 @@ Moment = str | Date | None
 
 _QC_NUMBERS = {'0': 'NOT_SET', '10': 'PASS', '30': 'WARNING', '40': 'FAIL', '50': 'CRITICAL'}
 _SESSION_TERMS = ('subject', 'lab', 'projects', 'task_protocol')
+_PART_TERMS = ('object', 'attribute', 'collection', 'revision')  # of the path of a dataset
 _NUMBERS = range(1000)
 
 
@@ -108,10 +109,8 @@ class Query:
     min_size_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        for name in (*_SESSION_TERMS, 'object', 'attribute', 'collection', 'revision'):
-            if (value := getattr(self, name)) is not None:
-                _compile_each(name, value)
-        _compile_each('datasets', self.datasets)
+        for name in (*_SESSION_TERMS, 'datasets', *_PART_TERMS):
+            _compile_each(name, getattr(self, name))
         _parse_days(self.date_range)
         _parse_numbers(self.number)
         _parse_qc(self.dataset_qc_lte)
@@ -140,20 +139,19 @@ class Query:
 
     @property
     def _asks_for_parts(self) -> bool:
-        names = ('object', 'attribute', 'collection', 'revision', 'min_size_bytes')
-        return any(getattr(self, name) is not None for name in names)
+        return any(getattr(self, name) is not None for name in (*_PART_TERMS, 'min_size_bytes'))
 
 
-def find_sessions(sessions: pl.LazyFrame, datasets: pl.LazyFrame, query: Query) -> pl.DataFrame:
+def find_sessions(index: Index, query: Query) -> pl.DataFrame:
     """Find the sessions that answer a query.
 
     Gives id, lab, subject, date, number, task_protocol and projects; the last day first, and of each day, and
     of each subject, the last in the order of names and numbers.
     """
-    frame = _filter_sessions(sessions, query)
+    frame = _filter_sessions(index.sessions, query)
     if not query.asks_for_datasets:
         return frame
-    of_sessions = _of_sessions(datasets, frame, sessions)
+    of_sessions = _of_sessions(index, frame)
     wanted = of_sessions if query.asks_for_any else _filter_datasets(of_sessions, query)
     rows = wanted.select('eid', 'rel_path').collect()
     patterns = [_compile('datasets', pattern) for pattern in _as_list(query.datasets)]
@@ -173,16 +171,18 @@ def find_datasets(index: Index, query: Query) -> pl.LazyFrame:
     of `find_sessions`, and of rel_path in each session. Lazy: there may be many, and not all is read for some
     columns.
     """
-    frame = find_sessions(index.sessions, index.datasets, query)
-    wanted = _filter_datasets(_of_sessions(index.datasets, frame, index.sessions), query)
+    frame = find_sessions(index, query)
+    wanted = _filter_datasets(_of_sessions(index, frame), query)
     frame = frame.with_columns(index.session_paths(frame)).rename({'id': 'eid'}).with_row_index('position')
     wanted = wanted.drop(set(frame.columns) - {'eid'}, strict=False)  # further columns that are called so too
     return wanted.join(frame.lazy(), on='eid', how='inner').sort('position', 'rel_path').drop('position')
 
 
-def file_path() -> pl.Expr:
-    """Make the rel_path of datasets as their files are called where the names carry the ids."""
+def file_path(index: Index) -> pl.Expr:
+    """Make the rel_path of datasets as their files are called: with the ids, where the names carry these."""
     rel_path = pl.col('rel_path').cast(pl.String)
+    if not index.recipe.uuid_filenames:
+        return rel_path
     stem, extension = (rel_path.str.extract(part) for part in (r'^(?s)(.*\.)', r'([^.]*)$'))
     return pl.concat_str(stem, pl.col('id').cast(pl.String), pl.lit('.'), extension).alias('rel_path')
 
@@ -223,12 +223,13 @@ def select_sessions(sessions: pl.LazyFrame) -> pl.DataFrame:
     return sessions.select(columns).collect()
 
 
-def _of_sessions(datasets: pl.LazyFrame, found: pl.DataFrame, sessions: pl.LazyFrame) -> pl.LazyFrame:
+def _of_sessions(index: Index, found: pl.DataFrame) -> pl.LazyFrame:
     """Keep the datasets of the sessions that were found: Polars skips row groups that have none of them."""
+    datasets = index.datasets
     schema = datasets.collect_schema()
     texts = [name for name in ('eid', 'id', 'rel_path') if schema[name] != pl.String]
     datasets = datasets.with_columns(pl.col(texts).cast(pl.String)) if texts else datasets
-    if found.height == sessions.select(pl.len()).collect().item():
+    if found.height == index.sessions.select(pl.len()).collect().item():
         return datasets
     return datasets.filter(pl.col('eid').is_in(found['id'].implode()))
 
@@ -253,10 +254,8 @@ def _filter_datasets(datasets: pl.LazyFrame, query: Query) -> pl.LazyFrame:
 
 def _path_judge(query: Query) -> Callable[[str], bool] | None:
     """Make the function that tells whether a rel_path answers a query; None where all do."""
-    names = ('object', 'attribute', 'collection', 'revision')
-    parts = {
-        name: _compile_each(name, getattr(query, name)) for name in names if getattr(query, name) is not None
-    }
+    asked = {name: getattr(query, name) for name in _PART_TERMS}
+    parts = {name: _compile_each(name, value) for name, value in asked.items() if value is not None}
     patterns = [_compile('datasets', pattern) for pattern in _as_list(query.datasets)]
     if not parts and not patterns:
         return None

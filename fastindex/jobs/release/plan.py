@@ -109,7 +109,7 @@ def select_rows(index: Index, query: Query | None) -> Part:
 
     Raises ReleaseError if there is none, or a path that cannot be unpacked everywhere.
     """
-    sessions = find_sessions(index.sessions, index.datasets, query or Query())
+    sessions = find_sessions(index, query or Query())
     if sessions.is_empty():
         raise ReleaseError(
             hint='no session is as `select` says: python -m fastindex search ROOT, with the same options, '
@@ -118,9 +118,7 @@ def select_rows(index: Index, query: Query | None) -> Part:
     sessions = (
         sessions.with_columns(index.session_paths(sessions)).sort('session_path').with_row_index('session')
     )
-    datasets = index.datasets
-    if index.recipe.uuid_filenames:
-        datasets = datasets.with_columns(file_path())
+    datasets = index.datasets.with_columns(file_path(index))
     digest = pl.col('xxh128') if 'xxh128' in datasets.collect_schema() else pl.lit('').alias('xxh128')
     found = (
         datasets.select('eid', 'rel_path', 'file_size', digest)
