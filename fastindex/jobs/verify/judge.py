@@ -129,9 +129,7 @@ class Judge:
     def judge_dataset(self, path: str, row: Row) -> Difference | None:
         """Judge a dataset that the scan did not give; None where it is as its row says."""
         measure, expected = ('type', 'file') if row[2] is None else ('size_bytes', row[2])
-        difference = self._explain(path, measure, expected)
-        if difference is None:
-            difference = self._look(path, measure, expected, 'file')
+        difference = self._explain(path, measure, expected) or self._look(path, measure, expected, 'file')
         if difference is not None:
             return difference
         # There is a file: it came meanwhile, or has a name that only another program indexes.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -195,17 +195,14 @@ class Verification(Iterator[Difference]):
 
     def add(self, sessions: pa.Table, datasets: pa.Table) -> None:
         """Count rows that a shard gave."""
-
         self.sessions += sessions.num_rows
         self.datasets += datasets.num_rows
         self.bytes += sum_bytes(datasets['file_size'])
 
-    def add_problems(self, problems: Iterable[Problem]) -> None:
+    def add_problems(self, problems: list[Problem]) -> None:
         """Count what could not be looked into."""
-        for problem in problems:
-            self.problem_count += 1
-            if len(self.problems) < MAX_PROBLEMS:
-                self.problems.append(problem)
+        self.problem_count += len(problems)
+        self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
 
 
 def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Difference, None, None]:
