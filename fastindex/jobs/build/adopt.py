@@ -26,7 +26,7 @@ from fastindex.tables.check import Pair, Published
 from fastindex.tables.file import AGAIN
 from fastindex.tables.foreign import read_edited, read_kept, read_recipes
 from fastindex.tables.paths import join
-from fastindex.tables.previous import COVERED, iter_kept
+from fastindex.tables.previous import COVERED, KeptIndex, iter_kept
 from fastindex.tables.recipe import REVISIONS, Recipe
 from fastindex.tables.sources import SESSION_VALUES, KnownTables
 from fastindex.text import escape
@@ -175,14 +175,15 @@ def _knows(published: Published, options: Options) -> bool:
         return read_edited(published.folder) is not None
     if read_kept(published.folder) or options.recipe.default_revision != REVISIONS[0]:
         return True
-    return isinstance(pair, Pair) and any(_may_know(Path(kept.path)) for kept in iter_kept(published.folder))
+    return isinstance(pair, Pair) and any(map(_may_know, iter_kept(published.folder)))
 
 
-def _may_know(folder: Path) -> bool:
+def _may_know(kept: KeptIndex) -> bool:
     """Tell whether an index that is kept may know what the one that took its place has no row for.
 
     It may be one over which the client has written.
     """
+    folder = Path(kept.path)
     if (folder / COVERED).exists():
         return False
     recipes = read_recipes(folder, follow_links=False)
@@ -197,7 +198,7 @@ def _iter_kept(own: KnownTables, *, uuid_filenames: bool = False) -> Iterator[Kn
     before = [own]
     for kept in iter_kept(own.path):
         with suppress(InvalidIndexError, IdClashError):
-            if not _may_know(Path(kept.path)):
+            if not _may_know(kept):
                 continue
             known = KnownTables(
                 Path(kept.path),

@@ -163,13 +163,7 @@ class Report:
     """
 
     def __init__(
-        self,
-        tree: Tree,
-        options: Options,
-        found: Discovery,
-        carrier: Carrier | None,
-        *,
-        with_folders: bool = False,
+        self, tree: Tree, options: Options, found: Discovery, carrier: Carrier | None, *, with_folders: bool
     ) -> None:
         self.tree = tree
         self.with_folders = with_folders  # whether it is noted by what to know folders again
