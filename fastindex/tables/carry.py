@@ -10,15 +10,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from operator import add
-from uuid import UUID
 
 from fastindex.errors import UsageError
 from fastindex.lazy import pa, pc
 from fastindex.names.alf import SessionParts
-from fastindex.names.ids import NAMESPACE
 from fastindex.records import Record
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths, to_file_paths
 from fastindex.tables.qc_file import Outcomes
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, KnownTables
 from fastindex.text import escape
@@ -47,36 +46,29 @@ class Carrier:
     Raises UsageError if two of them have a further column of different types.
 
     sources: tables; where two know a value, that of the first counts, and that of the rows themselves last
-    default_revision: `newest`, or `known`: the revision that the tables say is the default one stays it while
-        it is there
+    recipe: how the rows are made. Where they have the ids out of the names of files, a source that has not
+        knows a dataset by the name of its file
     outcomes: what is to be in the column qc, whatever the tables say
-    namespace: of the eids, by which paths of sessions are told
     own: the one of the sources that is the published index
-    uuid_filenames: whether the rows have the ids out of the names of files. A source that has not knows a
-        dataset by the name of its file
     """
 
     def __init__(
         self,
         sources: Sequence[KnownTables],
+        recipe: Recipe,
         *,
-        default_revision: str = 'newest',
-        outcomes: Outcomes | None = None,
-        namespace: UUID = NAMESPACE,
-        own: KnownTables | None = None,
-        uuid_filenames: bool = False,
+        outcomes: Outcomes | None,
+        own: KnownTables | None,
     ) -> None:
-        self._uuid_filenames = uuid_filenames
+        self._recipe = recipe
         self.sources = sources
         self.own = own
         self._used: Counter[str] = Counter()  # values of it that are in the new rows, by their columns
         self.outcomes = outcomes
-        self._namespace = namespace
         self._names: dict[str, tuple[str, str]] = {}  # of the last sessions: their eids and paths
         self.overruled = 0  # sessions whose own files say other projects or tasks than the sources
         self.newer = 0
         """Datasets that were the default revision by tables whose ids are kept, and are it no longer."""
-        self._keeps_revisions = default_revision == 'known'
         self._counts = {source: [0, 0] for source in sources}  # sessions and datasets with its ids
         self._filled: set[str] = set()
         self._owners: dict[str, list[str]] = {}  # of the last sessions: what the sources call them
@@ -151,7 +143,7 @@ class Carrier:
         if rows:
             self._owners = {eid: self._find(eid, SessionParts(*parts)) for eid, *parts in rows}
             if self.outcomes is not None:
-                paths = list_session_paths(rows, self._namespace)
+                paths = list_session_paths(rows, self._recipe.namespace)
                 self._names = {row[0]: (row[0], path) for row, path in zip(rows, paths, strict=True)}
         datasets = self._fill_datasets(datasets)
         return self._fill_sessions(sessions), self._judge(datasets)
@@ -182,7 +174,7 @@ class Carrier:
             if known is None:
                 continue
             paths = datasets['rel_path']
-            if self._uuid_filenames and not source.recipe.uuid_filenames:
+            if self._recipe.uuid_filenames and not source.recipe.uuid_filenames:
                 paths = to_file_paths(paths, datasets['id'])
             keys = _join(datasets['eid'], paths)
             rows = pc.index_in(keys, value_set=_join(known['eid'], known['rel_path']).combine_chunks())
@@ -216,7 +208,7 @@ class Carrier:
         was = pc.fill_null(pc.coalesce(*marks), False) if marks else None
         if was is None or not pc.any(lost := pc.and_not(was, datasets['default_revision'])).as_py():
             return datasets
-        if not self._keeps_revisions:
+        if self._recipe.default_revision != 'known':
             self.newer += pc.sum(lost).as_py()
             return datasets
         position = datasets.schema.get_field_index('default_revision')

@@ -157,15 +157,7 @@ def open_carrier(published: Published | None, options: Options) -> Carrier | Non
         sources += _iter_kept(own, uuid_filenames=options.recipe.uuid_filenames)
     if not sources and options.outcomes is None:
         return None
-    recipe = options.recipe
-    return Carrier(
-        sources,
-        default_revision=recipe.default_revision,
-        outcomes=options.outcomes,
-        namespace=recipe.namespace,
-        own=own,
-        uuid_filenames=recipe.uuid_filenames,
-    )
+    return Carrier(sources, options.recipe, outcomes=options.outcomes, own=own)
 
 
 def _knows(published: Published, options: Options) -> bool:
