@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, repeat
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from uuid import UUID
 
 from fastindex.lazy import pa, pc
@@ -55,30 +55,6 @@ class Totals(NamedTuple):
     bytes: int | None  # None where not all sizes are known
 
 
-class Expected(Protocol):
-    """The rows of an index in the order of a scan with `identity`."""
-
-    identity: Identity
-    discovery: Discovery
-    session_columns: Sequence[str]  # those that `read` gives of sessions
-
-    def iter_keys(self) -> Iterator[bytes]:
-        """Iterate over the keys of what was discovered, of this part alone."""
-
-    def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
-        """Read sessions: `id`, and whatever else tells their paths; and datasets.
-
-        Rows of these have `eid`, `rel_path`, `file_size`, and the digest if its column is named. Their keys
-        are the eid, and bytes.
-        """
-
-    def session_paths(self, rows: Iterable[Row]) -> list[str]:
-        """Get the paths of sessions from their rows."""
-
-    def total(self) -> Totals:
-        """Count sessions, datasets and bytes."""
-
-
 def expect(tables: Tables, discovery: Discovery, part: Share, *, uuid_filenames: bool = False) -> Expected:
     """Prepare to read an index in the order of a scan.
 
@@ -111,9 +87,9 @@ def _path_keys(rows: list[Row]) -> list[Row]:
 
 
 class _InOrder:
-    """An index with our ids."""
+    """An index with our ids: its rows in the order of a scan with `identity`."""
 
-    session_columns: Sequence[str] = SESSION_COLUMNS
+    session_columns: Sequence[str] = SESSION_COLUMNS  # those that `read` gives of sessions
 
     def __init__(self, tables: Tables, discovery: Discovery, part: Share, recipe: Recipe) -> None:
         namespace = recipe.namespace
@@ -130,9 +106,15 @@ class _InOrder:
         self._part = part
 
     def iter_keys(self) -> Iterator[bytes]:
+        """Iterate over the keys of what was discovered, of this part alone."""
         return (key for key in self.discovery.iter_keys() if self._part.has(key[:16]))
 
     def read(self, digest: str | None = None) -> tuple[SortedRows, SortedRows]:
+        """Read sessions: `id`, and whatever else tells their paths; and datasets.
+
+        Rows of these have `eid`, `rel_path`, `file_size`, and the digest if its column is named. Their keys
+        are the eid, and bytes.
+        """
         columns = ['eid', 'rel_path', 'file_size', *([digest] if digest else [])]
         sessions, datasets = self._tables.both
         return (
@@ -171,9 +153,11 @@ class _InOrder:
         return rows.filter(pc.and_(pc.greater_equal(eids, first), pc.less(eids, end)))
 
     def session_paths(self, rows: Iterable[Row]) -> list[str]:
+        """Get the paths of sessions from their rows."""
         return list_session_paths(rows, self._namespace)
 
     def total(self) -> Totals:
+        """Count sessions, datasets and bytes."""
         sessions = datasets = size_bytes = 0
         for _, found in self._tables.sessions.iter_batches(['id']):
             sessions += self._cut(pa.table(found)).num_rows
@@ -186,7 +170,7 @@ class _InOrder:
 
 
 class _ByPath:
-    """An index with ids of another program."""
+    """An index with ids of another program: gives what `_InOrder` does, with paths as ids."""
 
     session_columns: Sequence[str] = ['id']
 
@@ -268,3 +252,6 @@ class _ByPath:
 
     def total(self) -> Totals:
         return self._totals
+
+
+Expected = _InOrder | _ByPath
