@@ -11,10 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastindex._version import __version__
-from fastindex.commands.options import Parser, list_commands, parse_duration, positive, prepare, share
+from fastindex.commands.options import (
+    Parser,
+    arguments,
+    list_commands,
+    parse_duration,
+    positive,
+    prepare,
+    share,
+)
 from fastindex.commands.output import after_work, beside, complain, print_json, show, to_json, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, OutputError, UsageError
 from fastindex.files import open_output
+from fastindex.names.ids import NAMESPACE
 from fastindex.names.problems import Skip
 from fastindex.system import quote
 from fastindex.tables.recipe import REVISIONS
@@ -78,11 +87,12 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     add(
         '--hash',
         metavar='NAMES',
+        type=_split_names,
         help='compute digests of all files: --hash is XXH3-128 (column xxh128), --hash=md5 is what the '
         'client checks (column hash), --hash=xxh128,md5 both in one read',
     )
-    off: dict[str, Any] = {'action': 'store_const', 'const': False}
-    add('--no-hash', dest='hash', **off, help='compute no digests, even if the index has some')
+    none: dict[str, Any] = {'action': 'store_const', 'const': []}
+    add('--no-hash', dest='hash', **none, help='compute no digests, even if the index has some')
     what = parser.add_argument_group('what is indexed')
     share(
         what,
@@ -92,7 +102,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     )
     share(what, '--exclude')
     forget = 'forget the patterns that the index remembers'
-    what.add_argument('--no-exclude', dest='exclude', action='store_const', const=[], help=forget)
+    what.add_argument('--no-exclude', dest='exclude', **none, help=forget)
     share(what, '--one-file-system')
     what.add_argument(
         '--session-info',
@@ -151,7 +161,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
         '--no-namespace',
         dest='namespace',
         action='store_const',
-        const=False,
+        const=NAMESPACE,
         help='the namespace of fastindex, even if the index has another one',
     )
     share(
@@ -235,7 +245,12 @@ def _add_guards(parser: argparse.ArgumentParser) -> None:
     )
     bucket = parser.add_argument_group('a bucket')
     share(bucket, '--endpoint', '--anonymous', '--requester-pays')
-    add('--version', action=_Version, nargs=0, help='show the version, and whether the kernel is compiled')
+    version_help = 'show the version, and whether the kernel is compiled'
+    add('--version', action=_Version, nargs=0, default=argparse.SUPPRESS, help=version_help)
+
+
+def _split_names(text: str) -> list[str]:
+    return [name.strip().lower() for name in text.split(',')]
 
 
 class _Version(argparse.Action):
@@ -252,10 +267,18 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run and options.changes is not None:
         raise UsageError('--dry-run compares with no index: expected --check --changes FILE')
     prepare(dask=options.dask)
+    from fastindex.jobs.build.build import build
+
     summary, is_whole = None, True
     try:
         with _open_changes(options.changes) as write_change:
-            summary = _build(options, write_change)
+            summary = build(
+                **arguments(options, 'only', 'only_from', 'changes', 'verbose'),
+                only=_read_only(options),
+                progress=not options.quiet,
+                on_skip=_print_skip if options.verbose else None,
+                on_change=write_change,
+            )
     except OutputError as error:
         if summary is None or options.check:
             raise
@@ -272,51 +295,6 @@ def _run(options: argparse.Namespace) -> int:
     if options.check and (summary.changes is None or any(summary.changes.to_dict().values())):
         return EXIT_DIFFERENCES
     return EXIT_PROBLEMS if summary.problem_count or not is_whole else EXIT_DONE
-
-
-def _build(options: argparse.Namespace, write_change: Callable[[Change], None] | None) -> Summary:
-    from fastindex.jobs.build.build import build
-    from fastindex.names.ids import NAMESPACE
-
-    hash: Any = () if options.hash is False else options.hash
-    if isinstance(hash, str):
-        hash = [name.strip().lower() for name in hash.split(',')]
-    return build(
-        options.root,
-        out=options.out,
-        workers=options.workers,
-        dask=options.dask,
-        hash=hash,
-        progress=not options.quiet,
-        follow_symlinks=options.follow_symlinks,
-        namespace=NAMESPACE if options.namespace is False else options.namespace,
-        ids_from=options.ids_from,
-        default_revision=options.default_revision,
-        uuid_filenames=options.uuid_filenames,
-        qc=options.qc,
-        fresh=options.fresh,
-        only=_read_only(options),
-        new=options.new,
-        wait=options.wait,
-        exclude=options.exclude,
-        one_file_system=options.one_file_system,
-        session_info=options.session_info,
-        trust=options.trust,
-        quick=options.quick,
-        rehash=options.rehash,
-        allow_empty=options.allow_empty,
-        allow_removal=options.allow_removal,
-        max_removed=options.max_removed,
-        keep=options.keep,
-        force=options.force,
-        dry_run=options.dry_run,
-        check=options.check,
-        on_skip=_print_skip if options.verbose else None,
-        on_change=write_change,
-        endpoint=options.endpoint,
-        anonymous=options.anonymous,
-        requester_pays=options.requester_pays,
-    )
 
 
 def _read_only(options: argparse.Namespace) -> list[str] | None:

@@ -18,6 +18,7 @@ from fastindex.workers.threads import check_threads
 
 __all__ = [
     'Parser',
+    'arguments',
     'list_commands',
     'parse_duration',
     'parse_size',
@@ -224,6 +225,15 @@ def share(parser: argparse._ActionsContainer, *names: str, old: str = '', **chan
         action = parser.add_argument(name, **{**_SHARED[name], **changes})
         if old:
             parser.add_argument(old, dest=action.dest, help=argparse.SUPPRESS)
+
+
+def arguments(options: argparse.Namespace, *own: str) -> dict[str, Any]:
+    """Get the arguments of the function that a command calls: they have the names of the options.
+
+    own: options of the command itself, beside those that all have
+    """
+    own = (*own, 'run', 'json', 'jsonl', 'quiet')
+    return {name: value for name, value in vars(options).items() if name not in own}
 
 
 def prepare(*, dask: str | None = None, polars: bool = False) -> None:

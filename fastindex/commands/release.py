@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from fastindex.commands.options import Parser, parse_size, prepare, share
+from fastindex.commands.options import Parser, arguments, parse_size, prepare, share
 from fastindex.commands.output import after_work, complain, print_json, show, with_flags
 from fastindex.commands.search import add_terms, to_query
 from fastindex.errors import EXIT_DONE, UsageError
@@ -55,7 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
     add('--out', metavar='FILE', required=True, help='the archive, .zip or .tar.zst, outside of ROOT')
     add('--name', help="what the tables call their origin (default: the name of ROOT's folder)")
     add('--manifest', metavar='DIGEST', default='md5', help='md5 (default), xxh128 or sha256')
-    add('--split', metavar='SIZE', type=parse_size, help='several archives, none larger than this: 50GB')
+    split_help = 'several archives, none larger than this: 50GB'
+    add('--split', metavar='SIZE', type=parse_size, dest='split_bytes', help=split_help)
     add('--split-by', metavar='WHAT', default='lab', help='keep a lab (default) or a subject together')
     share(
         parser,
@@ -86,25 +87,7 @@ def _run(options: argparse.Namespace) -> int:
     from fastindex.jobs.release.release import release
     from fastindex.jobs.release.words import iter_lines
 
-    done = release(
-        options.root,
-        options.out,
-        name=options.name,
-        select=select,
-        manifest=options.manifest,
-        split_bytes=options.split,
-        split_by=options.split_by,
-        index=options.index,
-        namespace=options.namespace,
-        ids_from=options.ids_from,
-        follow_symlinks=options.follow_symlinks,
-        workers=options.workers,
-        dask=options.dask,
-        force=options.force,
-        overwrite=options.overwrite,
-        dry_run=options.dry_run,
-        progress=not options.quiet,
-    )
+    done = release(**arguments(options, 'select'), select=select, progress=not options.quiet)
     for warning in done.warnings:
         complain(f'warning: {with_flags(warning)}')
     with nullcontext() if options.dry_run else after_work():

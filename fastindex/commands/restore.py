@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fastindex.commands.options import Parser, positive, prepare, share
+from fastindex.commands.options import Parser, arguments, positive, prepare, share
 from fastindex.commands.output import after_work, print_json, show
 from fastindex.errors import EXIT_DONE
 
@@ -47,14 +47,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from fastindex.jobs.restore.restore import restore
 
-    done = restore(
-        options.root,
-        index=options.index,
-        number=options.number,
-        endpoint=options.endpoint,
-        anonymous=options.anonymous,
-        requester_pays=options.requester_pays,
-    )
+    done = restore(**arguments(options))
     with after_work():
         if options.json:
             print_json({**done.to_dict(), 'kept': [asdict(index) for index in done.kept]})

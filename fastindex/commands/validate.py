@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastindex.commands.options import Parser, prepare, share
+from fastindex.commands.options import Parser, arguments, prepare, share
 from fastindex.commands.output import JsonItems, paint, show, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, UsageError
 from fastindex.text import escape, to_count, to_findings
@@ -56,7 +56,14 @@ def make_parser() -> argparse.ArgumentParser:
     share(parser, 'root', nargs='?')
     add('--all', action='store_true', help='name every path, not only the first of each code')
     add('--min-severity', metavar='SEVERITY', default='info', help='error, warning or info (default)')
-    add('--ignore', metavar='CODES', action='append', default=[], help='leave these codes out: ALF301,ALF308')
+    add(
+        '--ignore',
+        metavar='CODES',
+        type=_split_codes,
+        action='extend',
+        default=[],
+        help='leave these codes out: ALF301,ALF308',
+    )
     add(
         '--deep',
         action='store_true',
@@ -78,12 +85,18 @@ def make_parser() -> argparse.ArgumentParser:
     add('--explain', metavar='CODE', help='say what a code means, with an example, and do nothing else')
     share(parser, '--workers', help='tasks at once that check (default: auto)')
     share(parser, '--dask', help='check on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file')
-    share(parser, '--follow-symlinks', '--exclude', '--one-file-system')
+    share(parser, '--follow-symlinks')
+    share(parser, '--exclude', default=[])
+    share(parser, '--one-file-system', default=False)
     share(parser, '--json', help='print one JSON object: the findings, and a summary')
     share(parser, '--jsonl')
     share(parser, '--quiet', help='print nothing but errors: the exit code tells')
     parser.set_defaults(run=_run)
     return parser
+
+
+def _split_codes(text: str) -> list[str]:
+    return [code for code in text.split(',') if code.strip()]
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -157,15 +170,5 @@ def _start(options: argparse.Namespace) -> Findings:
     from fastindex.jobs.validate.validate import validate
 
     return validate(
-        options.root,
-        workers=options.workers,
-        dask=options.dask,
-        follow_symlinks=options.follow_symlinks,
-        deep=options.deep,
-        ignore=[code for codes in options.ignore for code in codes.split(',') if code.strip()],
-        min_severity=options.min_severity,
-        uuid_filenames=options.uuid_filenames,
-        exclude=options.exclude or (),
-        one_file_system=bool(options.one_file_system),
-        progress=not options.quiet,
+        **arguments(options, 'all', 'rename_script', 'fix', 'yes', 'explain'), progress=not options.quiet
     )

@@ -9,7 +9,7 @@ from heapq import nsmallest
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from fastindex.commands.options import Parser, positive, prepare, share
+from fastindex.commands.options import Parser, arguments, positive, prepare, share
 from fastindex.commands.output import JsonItems, show, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, UsageError
 from fastindex.names.problems import head_problems
@@ -99,19 +99,9 @@ def _run(options: argparse.Namespace) -> int:
     from fastindex.jobs.verify.verify import verify
 
     verification = verify(
-        options.root,
-        index=options.index,
-        fast=options.fast,
-        hash=options.hash,
+        **arguments(options, 'part', 'index_only', 'all'),
         part=options.part or (1, 1),
-        workers=options.workers,
-        dask=options.dask,
         progress=not options.quiet,
-        follow_symlinks=options.follow_symlinks,
-        uuid_filenames=options.uuid_filenames,
-        endpoint=options.endpoint,
-        anonymous=options.anonymous,
-        requester_pays=options.requester_pays,
     )
     shown: dict[Kind, list[Difference]] = {}
     is_json = options.json or options.jsonl
