@@ -29,8 +29,9 @@ import fastindex
 from fastindex import MissingExtraError, ReportError, UsageError
 from fastindex.jobs.report import contents as counting
 from fastindex.jobs.report import page, report
-from fastindex.jobs.report.contents import ChartBar, Contents, gather
+from fastindex.jobs.report.contents import Contents, gather
 from fastindex.jobs.report.coverage import CoverageRow
+from fastindex.jobs.report.storage import ChartBar
 from fastindex.text import to_size
 from tests.support.patience import PATIENCE_SECONDS, wait_until
 from tests.support.tables import read
@@ -155,14 +156,14 @@ def test_sessions_are_counted_by_time_and_size(contents):
         ('lab', date(2024, 2, 29), 2),
         ('other', date(2024, 3, 1), 1),
     ]
-    assert [(bar.label, bar.value) for bar in contents.session_datasets] == [
+    assert [(bar.label, bar.value) for bar in contents.bars['session-datasets']] == [
         ('0', 1),
         ('1', 3),
         ('2', 0),
         ('3', 0),
         ('4', 1),
     ]
-    assert contents.lab_bytes == (ChartBar('lab', 15, '15 B'), ChartBar('other', 4, '4 B'))
+    assert contents.bars['lab-bytes'] == (ChartBar('lab', 15, '15 B'), ChartBar('other', 4, '4 B'))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_the_example_is_counted_as_its_rows_are(example_tree, tmp_path):
     for bin_ in contents.timeline:
         shown[bin_.lab] += bin_.sessions
     assert shown == labs
-    assert sum(bar.value for bar in contents.session_bytes) == len(sessions)
+    assert sum(bar.value for bar in contents.bars['session-bytes']) == len(sessions)
     having = Counter((sessions[row['eid']]['subject'], row['rel_path'].split('.')[1]) for row in datasets)
     assert {
         (row.name, column.split('.')[1]): count
@@ -211,7 +212,7 @@ def test_what_is_too_many_is_added_up_and_said_to_be(make_tree, monkeypatch):
     contents = gather_tree(root)
     assert contents.labs[-1] == '16 other labs'
     assert sum(bin_.sessions for bin_ in contents.timeline) == 25
-    assert contents.lab_bytes[-1] == ChartBar('6 others', 6, '6 B', is_rest=True)
+    assert contents.bars['lab-bytes'][-1] == ChartBar('6 others', 6, '6 B', is_rest=True)
     monkeypatch.setattr('fastindex.jobs.report.coverage.MAX_COVERAGE_ROWS', 4)
     monkeypatch.setattr('fastindex.jobs.report.coverage.MAX_COVERAGE_COLUMNS', 2)
     monkeypatch.setattr(counting, 'MAX_TABLE_ROWS', 5)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from typing import Any
 
-from fastindex.jobs.report.contents import ChartBar, Contents, to_bars
-from fastindex.text import to_size
+from fastindex.jobs.report.contents import Contents
+from fastindex.jobs.report.storage import ChartBar
 
 __all__ = ['to_charts']
 
@@ -59,16 +59,16 @@ _SIZE = "replace(format(datum.value, '~s'), regexp('([kMGTP]?)$'), ' $1B')"  # a
 
 def to_charts(contents: Contents) -> dict[str, Spec]:
     """Make the specification of each chart that has several bars, by the id of its element in the page."""
-    storage = contents.storage
+    bars = contents.bars
     charts = {
         'timeline': _draw_timeline(contents),
-        'growth': _draw_growth(storage.months),
-        'lab-bytes': _draw_bars(contents.lab_bytes if contents.info.labs else (), 'Bytes by lab'),
-        'object-bytes': _draw_bars(contents.object_bytes, 'Bytes by object'),
-        'extension-bytes': _draw_bars(to_bars(storage.extensions), 'Bytes by extension'),
-        'collection-bytes': _draw_bars(to_bars(storage.collections), 'Bytes by collection'),
-        'session-datasets': _draw_histogram(contents.session_datasets, 'datasets in a session'),
-        'session-bytes': _draw_histogram(contents.session_bytes, 'size of a session'),
+        'growth': _draw_growth(bars['growth']),
+        'lab-bytes': _draw_bars(bars['lab-bytes'], 'Bytes by lab'),
+        'object-bytes': _draw_bars(bars['object-bytes'], 'Bytes by object'),
+        'extension-bytes': _draw_bars(bars['extension-bytes'], 'Bytes by extension'),
+        'collection-bytes': _draw_bars(bars['collection-bytes'], 'Bytes by collection'),
+        'session-datasets': _draw_histogram(bars['session-datasets'], 'datasets in a session'),
+        'session-bytes': _draw_histogram(bars['session-bytes'], 'size of a session'),
     }
     if len({bin_.first for bin_ in contents.timeline}) < 2:  # of one bar, the page says what it is
         del charts['timeline']
@@ -183,23 +183,21 @@ def _draw_bars(bars: Sequence[ChartBar], title: str) -> Spec:
     )
 
 
-def _draw_growth(months: Sequence[tuple[str, int]]) -> Spec:
-    rows = [{'label': month, 'value': size, 'text': to_size(size)} for month, size in months]
+def _draw_growth(bars: Sequence[ChartBar]) -> Spec:
     y = {'title': 'bytes a month', 'axis': {'domain': False, 'labelExpr': _SIZE, 'tickMinStep': 1}}
-    return _draw_columns('Bytes a month', rows, {'title': None}, y, ('month', 'size'))
+    return _draw_columns('Bytes a month', bars, {'title': None}, y, ('month', 'size'))
 
 
 def _draw_histogram(bars: Sequence[ChartBar], title: str) -> Spec:
-    rows = [{'label': bar.label, 'value': bar.value, 'text': bar.text} for bar in bars]
     y = {'title': 'sessions', 'axis': _count_axis(max((bar.value for bar in bars), default=0))}
-    return _draw_columns(f'Sessions by {title}', rows, {'sort': None, 'title': title}, y, (title, 'sessions'))
+    return _draw_columns(f'Sessions by {title}', bars, {'sort': None, 'title': title}, y, (title, 'sessions'))
 
 
-def _draw_columns(title: str, rows: list[Spec], x: Spec, y: Spec, words: tuple[str, str]) -> Spec:
+def _draw_columns(title: str, bars: Sequence[ChartBar], x: Spec, y: Spec, words: tuple[str, str]) -> Spec:
     """Draw columns; `words` say what the label and the text of each are."""
     return _draw(
         title,
-        rows,
+        [{'label': bar.label, 'value': bar.value, 'text': bar.text} for bar in bars],
         height=180,
         mark={'type': 'bar', 'fill': _BAR, 'width': {'expr': "min(60, 0.94 * bandwidth('x'))"}},
         encoding={

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date as Date  # noqa: N812 - `date` is the word for the folder
 from typing import TYPE_CHECKING
@@ -17,43 +17,31 @@ from fastindex.jobs.read.info import Info, sum_sizes, summarize
 from fastindex.jobs.read.search import select_sessions
 from fastindex.lazy import pl
 from fastindex.names.rules import RULES, Finding, Rule
+from fastindex.tables.publish import iter_problems
 from fastindex.text import MAX_FINDINGS, escape, to_size
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
 
 from fastindex.jobs.report.coverage import Coverage, cover, to_name
-from fastindex.jobs.report.health import Incomplete, find_incomplete, read_problems
-from fastindex.jobs.report.storage import Storage, measure_storage
+from fastindex.jobs.report.health import Incomplete, find_incomplete
+from fastindex.jobs.report.storage import ChartBar, count_values, find_last, measure_storage
 
 __all__ = [
     'MAX_TABLE_ROWS',
-    'ChartBar',
     'Contents',
     'FindingGroup',
     'Table',
     'TimeBin',
     'gather',
     'group_findings',
-    'to_bars',
 ]
 
 MAX_TABLE_ROWS = 10_000  # rows of the table: of more sessions it has the subjects; 10,000 take 1 MB
 
 MAX_LABS = 10  # labs that have a colour; if there are more, one less, and the others share one
-MAX_BARS = 20  # of a bar chart; the others are added up
 MAX_BINS = 30  # of a histogram with steps of one width
 _LAST_DAY = Date.max
-
-
-@dataclass(frozen=True, slots=True)
-class ChartBar:
-    """One bar: its label, its length, and the length in words; or all bars together that were left out."""
-
-    label: str
-    value: int
-    text: str
-    is_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +81,15 @@ class Contents:
     labs: tuple[str, ...]  # names that `timeline` has, the one with most sessions first
     timeline: tuple[TimeBin, ...]  # sessions over time
     step: str  # width of its bins: `day`, `week`, `month` or `year`
-    # lab_bytes, object_bytes: bytes by lab and by object
-    lab_bytes: tuple[ChartBar, ...]
-    object_bytes: tuple[ChartBar, ...]
-    # session_datasets, session_bytes: numbers of sessions by their number of datasets, and by their bytes
-    session_datasets: tuple[ChartBar, ...]
-    session_bytes: tuple[ChartBar, ...]
+    bars: Mapping[str, tuple[ChartBar, ...]]  # of the other charts, by the ids of their elements
     # coverage, table: who has what; all that there is, row by row
     coverage: Coverage
     table: Table
-    # what is incomplete, what takes the space, what could not be indexed, and where the index says it is
+    # what is incomplete; the last session of each lab; what people have filled in
     incomplete: Incomplete
-    storage: Storage
+    lab_last: tuple[tuple[str, str, int], ...]
+    values: tuple[tuple[str, str], ...]
+    # what could not be indexed, and where the index says it is
     problems: tuple[str, ...]
     origin: str
 
@@ -123,15 +108,19 @@ def gather(index: Index) -> Contents:
         labs=labs,
         timeline=timeline,
         step=step,
-        lab_bytes=to_bars([(to_name(count.lab), count.bytes) for count in info.by_lab]),
-        object_bytes=to_bars([(to_name(count.object or ''), count.bytes) for count in info.by_object]),
-        session_datasets=_count_by_value(sessions['datasets'], str),
-        session_bytes=_count_by_value(sessions['bytes'], to_size),
+        bars={
+            **measure_storage(index, sessions, info),
+            'session-datasets': _count_by_value(sessions['datasets'], str),
+            'session-bytes': _count_by_value(sessions['bytes'], to_size),
+        },
         coverage=cover(index.datasets, sessions),
         table=(_list_sessions if sessions.height <= MAX_TABLE_ROWS else _list_subjects)(sessions),
         incomplete=find_incomplete(index, sessions),
-        storage=measure_storage(index, sessions),
-        problems=read_problems(index),
+        lab_last=find_last(sessions),
+        values=tuple(count_values(index, sessions)),
+        problems=tuple(
+            escape(f'{problem.path}: {problem.reason}') for problem in iter_problems(index.folder)
+        ),
         origin=escape(str(index.facts.get('origin') or index.url or index.root)),
     )
 
@@ -185,17 +174,6 @@ def _count_over_time(sessions: pl.DataFrame, info: Info) -> tuple[str, tuple[Tim
     positions = {name: position for position, name in enumerate(dict.fromkeys(names.values()))}
     ordered = sorted(counts.items(), key=lambda item: (positions[item[0][0]], item[0]))
     return step, tuple(TimeBin(start, end, lab, count) for (lab, start, end), count in ordered)
-
-
-def to_bars(counts: Sequence[tuple[str, int]]) -> tuple[ChartBar, ...]:
-    """Make bars of names and their bytes, the longest first; those that are too many are added up."""
-    ordered = sorted(counts, key=lambda bar: -bar[1])
-    bars = tuple(ChartBar(name, size, to_size(size)) for name, size in ordered)
-    if len(bars) <= MAX_BARS:
-        return bars
-    kept, cut = bars[: MAX_BARS - 1], bars[MAX_BARS - 1 :]
-    rest = sum(bar.value for bar in cut)
-    return (*kept, ChartBar(f'{len(cut):,} others', rest, to_size(rest), is_rest=True))
 
 
 def _count_by_value(values: pl.Series, to_label: Callable[[int], str]) -> tuple[ChartBar, ...]:

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 from fastindex.jobs.report.coverage import pair_kinds, to_name
 from fastindex.lazy import pl
 from fastindex.names.rules import Severity
-from fastindex.tables.publish import iter_problems
 from fastindex.text import escape, to_count
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
     from fastindex.jobs.read.info import Info
-    from fastindex.jobs.report.contents import FindingGroup
+    from fastindex.jobs.report.contents import Contents, FindingGroup
 
-__all__ = ['HealthLine', 'Incomplete', 'check_health', 'find_incomplete', 'read_problems']
+__all__ = ['HealthLine', 'Incomplete', 'check_health', 'find_incomplete']
 
 MAX_ROWS = 5000  # incomplete sessions that are listed
 
@@ -82,24 +81,15 @@ def find_incomplete(index: Index, sessions: pl.DataFrame) -> Incomplete:
     )
 
 
-def read_problems(index: Index) -> tuple[str, ...]:
-    """Read the paths that could not be indexed in the run that made this index, with the reasons."""
-    return tuple(escape(f'{problem.path}: {problem.reason}') for problem in iter_problems(index.folder))
-
-
 def check_health(
-    info: Info,
-    incomplete: Incomplete,
-    problems: Sequence[str],
-    findings: Sequence[FindingGroup] | None,
-    note: str,
+    contents: Contents, findings: Sequence[FindingGroup] | None, note: str
 ) -> tuple[HealthLine, ...]:
     """Say what is well and what is not: the worst first."""
     order = ('error', 'warning', 'info', 'good')
     lines = [
         *_judge_names(findings, note),
-        *_judge_index(info, problems),
-        *_judge_sessions(info, incomplete),
+        *_judge_index(contents.info, contents.problems),
+        *_judge_sessions(contents.info, contents.incomplete),
     ]
     return tuple(sorted(lines, key=lambda line: order.index(line.level)))
 

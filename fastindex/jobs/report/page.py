@@ -105,7 +105,7 @@ def render(
             title=escape(title),
             tiles=_list_tiles(contents.info),
             facts=_list_facts(contents),
-            health=check_health(contents.info, contents.incomplete, contents.problems, findings, note),
+            health=check_health(contents, findings, note),
             is_complete=_is_complete(contents.coverage),
             findings=findings,
             finding_counts=_count_findings(findings or ()),
@@ -113,7 +113,6 @@ def render(
             coverage_rows=[(row, _to_cells(row)) for row in contents.coverage.rows],
             coverage_total=_to_cells(contents.coverage.total),
             charts=to_charts(contents),
-            bars=_name_bars(contents),
             style=_read('page.css'),
             script=script,
             script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -168,22 +167,6 @@ def _list_tiles(info: Info) -> list[tuple[str, str]]:
     return [(number, noun) for number, noun in words] + [(to_size(info.bytes), 'in all')]
 
 
-def _name_bars(contents: Contents) -> dict[str, list[tuple[str, str]]]:
-    """Name the bars of each chart, and what each says: the page says it in a sentence where there is one."""
-    storage = contents.storage
-    bytes_of = {'growth': storage.months, 'extension': storage.extensions, 'collection': storage.collections}
-    charts = {
-        'lab': contents.lab_bytes,
-        'object': contents.object_bytes,
-        'datasets': contents.session_datasets,
-        'sizes': contents.session_bytes,
-    }
-    return {
-        **{chart: [(name, to_size(size)) for name, size in parts] for chart, parts in bytes_of.items()},
-        **{chart: [(bar.label, bar.text) for bar in bars] for chart, bars in charts.items()},
-    }
-
-
 def _is_complete(coverage: Coverage) -> bool:
     """Tell whether each session has all: then a matrix of hundreds says less than a sentence."""
     return all(count == row.sessions for row in coverage.rows for count in row.having)
@@ -201,7 +184,7 @@ def _list_facts(contents: Contents) -> list[tuple[str, str]]:
         facts.append(('datasets that have a later revision', f'{info.superseded:,}'))
     if info.revisions:
         facts.append(('revisions', ', '.join(list(info.revisions)[:5])))
-    facts += contents.storage.values
+    facts += contents.values
     return [(name, escape(text)) for name, text in facts if text is not None]
 
 

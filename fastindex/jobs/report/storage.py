@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastindex.jobs.read.info import sum_sizes
+from fastindex.jobs.read.info import Info, sum_sizes
 from fastindex.jobs.report.coverage import to_name
 from fastindex.lazy import pl
-from fastindex.text import escape
+from fastindex.text import escape, to_size
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
 
-__all__ = ['Storage', 'measure_storage']
+__all__ = ['ChartBar', 'count_values', 'find_last', 'measure_storage']
 
+MAX_BARS = 20  # of a bar chart; the others are added up
 MAX_MONTHS = 240  # that a chart shows with those in which nothing came
 MAX_VALUES = 12  # values of projects and the like that are named
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
-    """Bytes by what they are of, largest first but for months, and values of columns with their counts."""
+class ChartBar:
+    """One bar: its label, its length, and the length in words; or all bars together that were left out."""
 
-    months: tuple[tuple[str, int], ...]  # `2024-05`, and the bytes of its sessions
-    extensions: tuple[tuple[str, int], ...]
-    collections: tuple[tuple[str, int], ...]
-    lab_last: tuple[tuple[str, str, int], ...]  # lab, day of its last session, days before the last of all
-    values: tuple[tuple[str, str], ...]  # `projects`, and 'a (12), b (3)'
+    label: str
+    value: int
+    text: str
+    is_rest: bool = False
 
 
-def measure_storage(index: Index, sessions: pl.DataFrame) -> Storage:
-    """Measure what a report shows of space and of time.
+def measure_storage(index: Index, sessions: pl.DataFrame, info: Info) -> dict[str, tuple[ChartBar, ...]]:
+    """Measure what takes the space: bars of bytes, by the ids of their charts.
 
     sessions: with the `bytes` of each
     """
@@ -49,32 +50,40 @@ def measure_storage(index: Index, sessions: pl.DataFrame) -> Storage:
         engine='streaming',
     )
     months = sessions.group_by(pl.col('date').dt.strftime('%Y-%m').alias('name')).agg(sum_sizes('bytes'))
-    return Storage(
-        months=_fill_gaps(dict(months.sort('name').select('name', 'bytes').iter_rows())),
-        extensions=_rank(extensions),
-        collections=_rank(collections),
-        lab_last=_find_last(sessions),
-        values=tuple(_count_values(index, sessions)),
-    )
+    growth = _fill_gaps(dict(months.sort('name').select('name', 'bytes').iter_rows()))
+    return {
+        'growth': tuple(ChartBar(month, size, to_size(size)) for month, size in growth.items()),
+        'lab-bytes': _to_bars((count.lab, count.bytes) for count in info.by_lab) if info.labs else (),
+        'object-bytes': _to_bars((count.object or '', count.bytes) for count in info.by_object),
+        'extension-bytes': _to_bars(extensions.sort('name').select('name', 'bytes').iter_rows()),
+        'collection-bytes': _to_bars(collections.sort('name').select('name', 'bytes').iter_rows()),
+    }
 
 
-def _fill_gaps(months: dict[str, int]) -> tuple[tuple[str, int], ...]:
+def _fill_gaps(months: dict[str, int]) -> dict[str, int]:
     """Put in the months in which nothing came: a gap is seen as one, unless it is of many years."""
     if not months:
-        return ()
+        return months
     numbers = [12 * int(name[:-3]) + int(name[-2:]) - 1 for name in months]
     if numbers[-1] - numbers[0] > MAX_MONTHS:
-        return tuple(months.items())
+        return months
     names = (f'{number // 12:04}-{number % 12 + 1:02}' for number in range(numbers[0], numbers[-1] + 1))
-    return tuple((name, months.get(name, 0)) for name in names)
+    return {name: months.get(name, 0) for name in names}
 
 
-def _rank(frame: pl.DataFrame) -> tuple[tuple[str, int], ...]:
-    ranked = frame.sort(['bytes', 'name'], descending=[True, False])
-    return tuple((to_name(name), size) for name, size in ranked.select('name', 'bytes').iter_rows())
+def _to_bars(counts: Iterable[tuple[str, int]]) -> tuple[ChartBar, ...]:
+    """Make bars of names and their bytes, the longest first; those that are too many are added up."""
+    ordered = sorted(counts, key=lambda bar: -bar[1])
+    bars = tuple(ChartBar(to_name(name), size, to_size(size)) for name, size in ordered)
+    if len(bars) <= MAX_BARS:
+        return bars
+    kept, cut = bars[: MAX_BARS - 1], bars[MAX_BARS - 1 :]
+    rest = sum(bar.value for bar in cut)
+    return (*kept, ChartBar(f'{len(cut):,} others', rest, to_size(rest), is_rest=True))
 
 
-def _find_last(sessions: pl.DataFrame) -> tuple[tuple[str, str, int], ...]:
+def find_last(sessions: pl.DataFrame) -> tuple[tuple[str, str, int], ...]:
+    """Find the day of the last session of each lab, and how many days that is before the last of all."""
     if sessions.is_empty():
         return ()
     last = sessions['date'].max()
@@ -86,7 +95,7 @@ def _find_last(sessions: pl.DataFrame) -> tuple[tuple[str, str, int], ...]:
     )
 
 
-def _count_values(index: Index, sessions: pl.DataFrame) -> list[tuple[str, str]]:
+def count_values(index: Index, sessions: pl.DataFrame) -> list[tuple[str, str]]:
     """Count the values of columns that people fill: only those that say something."""
     found = []
     for column in ('projects', 'task_protocol'):
