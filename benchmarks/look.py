@@ -93,9 +93,8 @@ def measure_report_size(root: Path, indexed: Path, scratch: Path) -> Measurement
     tree, name, goal = 'example', 'size of the report', '<= 5'
     if not all(map(find_spec, REPORT_NEEDS)):
         return Measurement(tree, name, None, goal, note='missing: what a report needs')
-    from fastindex.jobs.report.report import write_report
 
-    summary = write_report(fastindex.open(indexed, root=root), scratch / 'report.html')
+    summary = fastindex.report(root, scratch / 'report.html', index=indexed)
     size_mb = round(summary.size_bytes / 1e6, 3)
     return Measurement(tree, name, size_mb, goal, 'MB', ours=[size_mb], measured_in='MB')
 

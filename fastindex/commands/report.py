@@ -9,9 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from shutil import rmtree
 
-from fastindex.commands.options import Parser, prepare, share
+from fastindex.commands.options import Parser, arguments, prepare, share
 from fastindex.commands.output import after_work, beside, print_json, show
-from fastindex.commands.search import open_index
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.files import find_temporary
 
@@ -72,24 +71,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.out is None and not options.open:
         raise UsageError('expected --out FILE.html, or --open. See python -m fastindex report --help')
     prepare(dask=options.dask, polars=True)
-    index = open_index(options)
-    from fastindex.jobs.report.report import write_report
+    from fastindex.jobs.report.report import report
 
     with ExitStack() as unless_written:
         if options.out is None:
             folder = tempfile.mkdtemp(prefix='fastindex-', dir=find_temporary())
             unless_written.callback(rmtree, folder)
             options.out = os.path.join(folder, 'report.html')
-        summary = write_report(
-            index,
-            options.out,
-            title=options.title,
-            validate=options.validate,
-            workers=options.workers,
-            dask=options.dask,
-            follow_symlinks=options.follow_symlinks,
-            progress=not options.quiet,
-        )
+        summary = report(**arguments(options, 'open'), progress=not options.quiet)
         unless_written.pop_all()
     with beside(options.out), after_work():
         if options.json:

@@ -28,7 +28,7 @@ import pytest
 import fastindex
 from fastindex import MissingExtraError, ReportError, UsageError
 from fastindex.jobs.report import contents as counting
-from fastindex.jobs.report import page, report
+from fastindex.jobs.report import page
 from fastindex.jobs.report.contents import Contents, gather
 from fastindex.jobs.report.coverage import CoverageRow
 from fastindex.jobs.report.storage import ChartBar
@@ -119,7 +119,7 @@ def write(make_tree, build, tmp_path):
     def write(tree: Any, **options: Any) -> Path:
         root = make_tree(tree)
         build(root, allow_empty=True)
-        report.write_report(fastindex.open(root), tmp_path / 'report.html', **{'workers': 1, **options})
+        fastindex.report(root, tmp_path / 'report.html', **{'workers': 1, **options})
         return tmp_path / 'report.html'
 
     return write
@@ -227,8 +227,7 @@ def test_what_is_too_many_is_added_up_and_said_to_be(make_tree, monkeypatch):
 @pytest.mark.long
 def test_the_same_index_gives_the_same_bytes(write, tmp_path):
     first = write(TREE).read_bytes()
-    index = fastindex.open(tmp_path / 'root')
-    report.write_report(index, tmp_path / 'again.html', workers=2)
+    fastindex.report(tmp_path / 'root', tmp_path / 'again.html', workers=2)
     assert (tmp_path / 'again.html').read_bytes() == first
     assert len(first) < 2_000_000  # and 100 bytes for each row of the table: 5 MB at most
 
@@ -250,7 +249,7 @@ def test_without_a_look_at_the_tree_the_page_says_so(write, tmp_path):
     for name in ('sessions.pqt', 'datasets.pqt'):
         shutil.copy(root / name, tables)
     for place in (tables, tmp_path / 'gone'):
-        summary = report.write_report(fastindex.open(tables, root=place), tmp_path / 'r.html')
+        summary = fastindex.report(place, tmp_path / 'r.html', index=tables)
         assert summary.findings is None
         assert 'not judged: it is not where' in (tmp_path / 'r.html').read_text()
 
@@ -321,7 +320,7 @@ def test_a_browser_shows_searches_and_sorts(browser, example_tree, tmp_path):
     root, made = example_tree
     fastindex.build(root, out=tmp_path, workers=1)
     out = tmp_path / 'report.html'
-    report.write_report(fastindex.open(tmp_path, root=root), out, workers=1)
+    fastindex.report(root, out, index=tmp_path, workers=1)
     visit = Visit(browser, out)
     assert visit.messages == []
     assert [url for url in visit.requests if not url.startswith('blob:')] == [out.as_uri()]
@@ -418,7 +417,7 @@ def test_a_browser_shows_what_is_odd(browser, write, tree):
 def test_an_index_of_the_clients_builder_is_shown_too(make_tree, tmp_path):
     root = make_tree({path: content for path, content in TREE.items() if not path.endswith('/')})
     one.alf.cache.make_parquet_db(root)
-    summary = report.write_report(fastindex.open(root), tmp_path / 'report.html', workers=1)
+    summary = fastindex.report(root, tmp_path / 'report.html', workers=1)
     assert (summary.sessions, summary.datasets) == (4, 7)
     assert 'another program' in (tmp_path / 'report.html').read_text()
 
@@ -473,7 +472,7 @@ def test_without_a_process_to_be_had_a_report_is_the_same(make_tree, build, tmp_
         if is_short:
             monkeypatch.setattr(page.subprocess, 'Popen', no_process)
         monkeypatch.setattr(page, '_made', [])
-        report.write_report(fastindex.open(root), tmp_path / 'r.html', validate=False)
+        fastindex.report(root, tmp_path / 'r.html', validate=False)
         pages.append((tmp_path / 'r.html').read_bytes())
     assert pages[0] == pages[1]
 
@@ -537,7 +536,7 @@ def test_a_full_disk_leaves_what_was_there(make_tree, build, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         with pytest.raises(ReportError, match='File too large'):
-            report.write_report(fastindex.open(root), out, validate=False)
+            fastindex.report(root, out, validate=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert out.read_text() == 'old'
@@ -547,22 +546,20 @@ def test_a_full_disk_leaves_what_was_there(make_tree, build, tmp_path):
 def test_a_report_takes_the_place_of_a_file_alone(make_tree, build, tmp_path):
     root = make_tree(TREE)
     build(root)
-    index = fastindex.open(root)
     (tmp_path / 'folder.html').mkdir()
     (tmp_path / 'link.html').symlink_to(root / SESSION / 'alf/_ibl_trials.choice.npy')
     with pytest.raises(ReportError, match='this is a folder'):
-        report.write_report(index, tmp_path / 'folder.html')
+        fastindex.report(root, tmp_path / 'folder.html')
     with pytest.raises(UsageError, match=r'ends in \.html'):
-        report.write_report(index, tmp_path / 'link.html')
+        fastindex.report(root, tmp_path / 'link.html')
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(open_folder):
     grow(open_folder, {f'{SESSION}/spikes.times.npy': b''})
     fastindex.build(open_folder, workers=1)
-    index = fastindex.open(open_folder)
     (open_folder / 'shut').mkdir(mode=0o555)
     with pytest.raises(ReportError, match='Permission denied'):
-        report.write_report(index, open_folder / 'shut/r.html', validate=False)
+        fastindex.report(open_folder, open_folder / 'shut/r.html', validate=False)
 
 
 @pytest.mark.long
@@ -572,4 +569,4 @@ def test_without_the_packages_the_error_names_those_that_are_missing(make_tree, 
     monkeypatch.setitem(sys.modules, 'itables', None)
     monkeypatch.setitem(sys.modules, 'vl_convert', None)
     with pytest.raises(MissingExtraError, match=r'pip install vl-convert-python itables$'):
-        report.write_report(fastindex.open(root), tmp_path / 'report.html')
+        fastindex.report(root, tmp_path / 'report.html')

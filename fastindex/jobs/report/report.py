@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastindex.jobs.read.index import Index
     from fastindex.workers.pool import Dask
 
-__all__ = ['ReportSummary', 'report', 'write_report']
+__all__ = ['ReportSummary', 'report']
 
 _NOT_ASKED = 'The names in the tree were not judged.'
 _NOT_THERE = 'The names in the tree were not judged: it is not where the index was opened.'
@@ -115,49 +115,21 @@ def report(
     InvalidIndexError
         If the tables are not the ones that were checked: open the index again.
     """
-    return write_report(
-        open_index(root if index is None else index, root=root),
-        out,
-        title=title,
-        validate=validate,
-        workers=workers,
-        dask=dask,
-        follow_symlinks=follow_symlinks,
-        progress=progress,
-    )
-
-
-@naming_shortage()
-def write_report(
-    index: Index,
-    out: str | os.PathLike[str],
-    *,
-    title: str | None = None,
-    validate: bool = True,
-    workers: int | None = None,
-    dask: Dask | None = None,
-    follow_symlinks: bool | None = None,
-    progress: bool = False,
-) -> ReportSummary:
-    """Write a report on an index that `fastindex.open` gave. See `report`, which opens it.
-
-    Examples
-    --------
-    >>> write_report(fastindex.open('/data'), 'report.html').size_bytes  # doctest: +SKIP
-    2402358
-    """
     began = time.monotonic()
+    opened = open_index(root if index is None else index, root=root)
     require('report', 'a report')
     target = find_target(out, error=ReportError)
     if not (target.is_stream or target.path.lower().endswith(('.html', '.htm'))):
         raise UsageError(f'{escape(out)}: expected a name that ends in .html')
+    import polars as _  # noqa: F401 - what is slow to stop is done before another process draws
+
     with open_output(out, error=ReportError) as file, bundling() as bundle:
         with announce('reading the index', enabled=progress):
-            contents = gather(index)
+            contents = gather(opened)
         groups, note = None, _NOT_ASKED
         if validate:
             groups = _judge_names(
-                index,
+                opened,
                 contents.info.sessions,
                 workers=workers,
                 dask=dask,
@@ -166,7 +138,7 @@ def write_report(
             )
             note = _NOT_THERE
         if title is None:
-            title = os.path.basename(os.path.realpath(index.root)) or '/'
+            title = os.path.basename(os.path.realpath(root)) or '/'
         with announce('drawing the page', enabled=progress):
             page = render(contents, groups, note, title, bundle()).encode()
         file.write(page)
