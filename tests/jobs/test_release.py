@@ -468,9 +468,9 @@ BAD_NAMES = [
 @pytest.mark.parametrize('kind', [ZipFormat, TarZstFormat])
 def test_no_member_of_any_kind_has_a_name_that_leads_elsewhere(kind, name):
     format, file = kind(MOMENT), io.BytesIO()
-    writer, packer = format.open_writer(file, io.BytesIO()), format.open_packer()
+    writer = format.open_writer(file, io.BytesIO())
     ways = [
-        lambda: packer.add(name, memoryview(b'1'), 0),
+        lambda: format.pack([(name, memoryview(b'1'), 0)]),
         lambda: writer.begin_file(name, 1),
         lambda: writer.add_folder(name),
     ]
@@ -751,9 +751,7 @@ def test_zip_members_and_offsets_beyond_4_gib_have_their_64_bits(tmp_path):
         for _ in range(count):
             writer.write(zeros)
         writer.end_file(crc)
-        packer = ZipFormat(MOMENT).open_packer()
-        packer.add('small', memoryview(b'content'), zlib.crc32(b'content'))
-        writer.add_packed(packer.finish())
+        writer.add_packed(ZipFormat(MOMENT).pack([('small', memoryview(b'content'), zlib.crc32(b'content'))]))
         writer.close()
     file.close()
     with zipfile.ZipFile(tmp_path / 'x.zip') as archive:
@@ -767,12 +765,10 @@ def test_zip_members_and_offsets_beyond_4_gib_have_their_64_bits(tmp_path):
 
 @pytest.mark.long
 def test_zip_may_have_more_than_65535_members(tmp_path):
-    packer = ZipFormat(MOMENT).open_packer()
-    for i in range(70_000):
-        packer.add(str(i), memoryview(b''), 0)
+    packed = ZipFormat(MOMENT).pack((str(i), memoryview(b''), 0) for i in range(70_000))
     with (tmp_path / 'x.zip').open('w+b') as file, (tmp_path / 'directory').open('w+b') as directory:
         writer = ZipFormat(MOMENT).open_writer(file, directory)
-        writer.add_packed(packer.finish())
+        writer.add_packed(packed)
         writer.close()
     subprocess.run(['unzip', '-tq', tmp_path / 'x.zip'], check=True, stdout=subprocess.DEVNULL)
     with zipfile.ZipFile(tmp_path / 'x.zip') as archive:
@@ -797,15 +793,14 @@ def test_the_standard_library_reads_what_is_written(files, kind):
     format = kind(MOMENT)
     file, directory = io.BytesIO(), io.BytesIO()
     writer = format.open_writer(file, directory)
-    packer = format.open_packer()
     for name, data in files.items():
-        packer.add(f'small/{name}', memoryview(data), zlib.crc32(data))
         writer.begin_file(f'big/{name}', 2 * len(data))
         for is_last in (False, True):
             writer.write(format.compress(name, memoryview(data), is_last=is_last))
         writer.end_file(zlib.crc32(data + data))
         writer.add_folder(f'folder/{name}')
-    writer.add_packed(packer.finish())
+    small = ((f'small/{name}', memoryview(data), zlib.crc32(data)) for name, data in files.items())
+    writer.add_packed(format.pack(small))
     writer.close()
     file.seek(0)
     if kind is ZipFormat:

@@ -136,7 +136,8 @@ class _Packing:
         for batch in _iter_batches(files):
             [(folder, file), *_] = batch
             if file.size_bytes < BIG_BYTES:
-                self._takers.append(self._take_packed)
+                size_bytes = sum(file.size_bytes for _, file in batch)
+                self._takers.append(partial(self._take_packed, size_bytes))
                 folders = [
                     (path, [file for _, file in found]) for path, found in groupby(batch, itemgetter(0))
                 ]
@@ -167,10 +168,10 @@ class _Packing:
                 raise_unreadable(path, error)
             yield fd
 
-    def _take_packed(self, result: PackResult) -> None:
+    def _take_packed(self, size_bytes: int, result: PackResult) -> None:
         self._writer.add_packed(result.packed)
         self._lines.write(result.lines)
-        self._bar.update(result.size_bytes)
+        self._bar.update(size_bytes)
 
     def _take_turn(self, path: str, expected: FileTask, _: None) -> None:
         with self._open(path) as fd:
@@ -208,12 +209,9 @@ def _iter_batches(files: Iterable[tuple[str, FileTask]]) -> Iterator[list[tuple[
         yield batch
 
 
-def seal(file: IO[bytes]) -> tuple[int, str]:
-    """Have all of an archive on the disk; give its size and SHA-256."""
+def seal(file: IO[bytes]) -> str:
+    """Have all of an archive on the disk; give its SHA-256."""
     file.flush()
     sync_file(file.fileno())
     file.seek(0)
-    digest = hashlib.sha256()
-    while data := file.read(2**20):
-        digest.update(data)
-    return file.tell(), digest.hexdigest()
+    return hashlib.file_digest(file, 'sha256').hexdigest()  # type: ignore[arg-type]  # it has readinto

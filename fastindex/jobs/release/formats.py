@@ -1,18 +1,23 @@
 """What a kind of archive does: the interface of `fastindex.jobs.release.zips` and `.tars`.
 
-A *packer* makes the records of many small files in a worker, a *writer* puts records one after the other
-and ends the archive. Both are given what they need and open no file of a tree. Nothing in an archive depends
+A worker makes the records of many small files, a *writer* puts records one after the other and ends the
+archive. Both are given what they need and open no file of a tree. Nothing in an archive depends
 on the machine, the day or the number of workers: times and modes are fixed, and pieces of a big file are
 compressed each for itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import IO, NamedTuple, Protocol
 
 from fastindex.jobs.release.member_rules import Entry
 
-__all__ = ['Format', 'Packed', 'Packer', 'Writer']
+__all__ = ['Content', 'Format', 'Packed', 'Writer']
+
+
+Content = tuple[str, memoryview, int]
+"""The name of a file, its bytes, which are there only until the next one is asked for, and their CRC-32."""
 
 
 class Packed(NamedTuple):
@@ -22,16 +27,6 @@ class Packed(NamedTuple):
     entries: list[Entry]
 
 
-class Packer(Protocol):
-    """Makes the records of files that fit into memory."""
-
-    def add(self, name: str, data: memoryview, crc: int) -> None:
-        """Append a file; `crc` is the CRC-32 of its bytes."""
-
-    def finish(self) -> Packed:
-        """Give all records."""
-
-
 class Writer(Protocol):
     """Writes an archive from its start to its end."""
 
@@ -39,7 +34,7 @@ class Writer(Protocol):
         """Append a folder."""
 
     def add_packed(self, packed: Packed) -> None:
-        """Append what a packer gave."""
+        """Append what `Format.pack` gave."""
 
     def begin_file(self, name: str, size_bytes: int) -> None:
         """Start a file that comes in pieces, as `Format.compress` gives them."""
@@ -61,8 +56,8 @@ class Format(Protocol):
     def member_bytes(self) -> int:
         """Most that a member takes beyond its content and three times its name."""
 
-    def open_packer(self) -> Packer:
-        """Make a packer."""
+    def pack(self, files: Iterable[Content]) -> Packed:
+        """Make the records of files that fit into memory."""
 
     def compress(self, name: str, data: memoryview, *, is_last: bool) -> bytes | memoryview:
         """Compress a piece of a file."""

@@ -14,7 +14,7 @@ from stat import S_ISREG
 from typing import NamedTuple, NoReturn
 
 from fastindex.errors import ReleaseError
-from fastindex.jobs.release.formats import Format, Packed
+from fastindex.jobs.release.formats import Content, Format, Packed
 from fastindex.names.problems import Tally
 from fastindex.system import read_into
 from fastindex.text import escape
@@ -57,9 +57,12 @@ class PackTask(NamedTuple):
 
     def run(self) -> PackResult:
         """Read and pack them. Raises ReleaseError if one cannot be read, or is not what the index says."""
-        packer = self.format.open_packer()
-        lines = []
-        total_bytes = 0
+        lines: list[bytes] = []
+        packed = self.format.pack(self._read(lines))
+        return PackResult(packed, b''.join(lines))
+
+    def _read(self, lines: list[bytes]) -> Iterator[Content]:
+        """Read the files; append to `lines` those of the manifest."""
         largest = max(file.size_bytes for _, files in self.folders for file in files)
         buffer = open_buffer(largest + 1)  # a byte more: a file that has grown shows
         for path, files in self.folders:
@@ -71,20 +74,17 @@ class PackTask(NamedTuple):
                         with folder.open(file.name) as fd:
                             steady = SteadyFile(fd, name, self.manifest, file)
                             data = steady.read(buffer)
-                        packer.add(name, data, steady.crc)
                         lines.append(manifest_line(steady.hex_digest, name))
-                        total_bytes += len(data)
+                        yield name, data, steady.crc
             except OSError as error:
                 raise_unreadable(name, error)
-        return PackResult(packer.finish(), b''.join(lines), total_bytes)
 
 
 class PackResult(NamedTuple):
-    """Records for the archive, lines for the manifest, and how much was read."""
+    """Records for the archive, and lines for the manifest."""
 
     packed: Packed
     lines: bytes
-    size_bytes: int
 
     @property
     def held_bytes(self) -> int:

@@ -303,10 +303,10 @@ class _Plan(NamedTuple):
                     file = open_next(path)
                     sources = [*self.sources, *(self.aggregates if path == first else ())]
                     self._write_part(file, path.parent, part, sources, pool, bar)
-                    size_bytes, digest = seal(file)
+                    digest = seal(file)
                     info = os.fstat(file.fileno())
                     made.append((info.st_dev, info.st_ino))
-                    archives.append(_describe(path, part).replace(bytes=size_bytes, sha256=digest))
+                    archives.append(_describe(path, part).replace(bytes=info.st_size, sha256=digest))
         except FastindexError:
             raise
         except OSError as error:

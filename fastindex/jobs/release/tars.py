@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tarfile
 from calendar import timegm
+from collections.abc import Iterable
 from datetime import datetime
 from stat import S_IMODE
 from typing import IO, NamedTuple
 
-from fastindex.jobs.release.formats import Packed, Packer, Writer
+from fastindex.jobs.release.formats import Content, Packed, Writer
 from fastindex.jobs.release.member_rules import FILE_MODE, FOLDER_MODE, to_member
 from fastindex.lazy import pa
 
@@ -39,8 +40,11 @@ class TarZstFormat(NamedTuple):
         info.mtime = timegm(self.moment.timetuple())
         return info.tobuf(tarfile.PAX_FORMAT, 'utf-8', 'strict')
 
-    def open_packer(self) -> Packer:
-        return _TarPacker(self)
+    def pack(self, files: Iterable[Content]) -> Packed:
+        records: list[bytes] = []
+        for name, data, _ in files:
+            records += (self.make_header(name, len(data)), bytes(data), _padding(len(data)))
+        return Packed(bytes(self.codec().compress(b''.join(records), asbytes=True)), [])
 
     def compress(self, name: str, data: memoryview, *, is_last: bool) -> bytes | memoryview:
         return bytes(self.codec().compress(pa.py_buffer(data), asbytes=True))
@@ -51,18 +55,6 @@ class TarZstFormat(NamedTuple):
 
 def _padding(size_bytes: int) -> bytes:
     return bytes(-size_bytes % 512)
-
-
-class _TarPacker:
-    def __init__(self, format: TarZstFormat) -> None:
-        self._format = format
-        self._records: list[bytes] = []
-
-    def add(self, name: str, data: memoryview, crc: int) -> None:
-        self._records += (self._format.make_header(name, len(data)), bytes(data), _padding(len(data)))
-
-    def finish(self) -> Packed:
-        return Packed(bytes(self._format.codec().compress(b''.join(self._records), asbytes=True)), [])
 
 
 class _TarWriter:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from datetime import datetime
 from typing import IO, NamedTuple
 
-from fastindex.jobs.release.formats import Packed, Packer, Writer
+from fastindex.jobs.release.formats import Content, Packed, Writer
 from fastindex.jobs.release.member_rules import FILE_MODE, FOLDER_MODE, Entry, is_stored_kind, to_member
 
 __all__ = ['ZipFormat']
@@ -34,6 +35,8 @@ _LOCATOR_64 = struct.Struct('<4sLQL')
 _END = struct.Struct('<4s4H2LH')
 _SIZES_64 = struct.Struct('<2H2Q')
 
+Buffer = bytes | bytearray | memoryview
+
 _STORED = 0
 _DEFLATED = 8
 
@@ -55,8 +58,24 @@ class ZipFormat(NamedTuple):
             (when.year - 1980) << 9 | when.month << 5 | when.day,
         )
 
-    def open_packer(self) -> Packer:
-        return _ZipPacker(self)
+    def pack(self, files: Iterable[Content]) -> Packed:
+        from deflate import deflate_compress
+
+        dos_time = self.dos_time()
+        records: list[Buffer] = []
+        entries: list[Entry] = []
+        offset = 0
+        for name, data, crc in files:
+            packed: Buffer = data if is_stored_kind(name) else deflate_compress(data, WHOLE_LEVEL)
+            method = _DEFLATED
+            if len(packed) >= len(data):
+                method, packed = _STORED, bytes(data)
+            entry = Entry(to_member(name).encode(), method, crc, len(packed), len(data), offset)
+            head = _pack_local(entry, dos_time)
+            records += (head, packed)
+            entries.append(entry)
+            offset += len(head) + len(packed)
+        return Packed(b''.join(records), entries)
 
     def compress(self, name: str, data: memoryview, *, is_last: bool) -> bytes | memoryview:
         if is_stored_kind(name):
@@ -101,34 +120,6 @@ def _pack_central(entry: Entry, dos_time: tuple[int, int]) -> bytes:
 
 def _flags(name: bytes) -> int:
     return 0 if name.isascii() else 0x800  # UTF-8
-
-
-class _ZipPacker:
-    def __init__(self, format: ZipFormat) -> None:
-        from deflate import deflate_compress
-
-        self._deflate = deflate_compress
-        self._dos_time = format.dos_time()
-        self._records: list[bytes | bytearray] = []
-        self._entries: list[Entry] = []
-        self._offset = 0
-
-    def add(self, name: str, data: memoryview, crc: int) -> None:
-        size_bytes = len(data)
-        packed: bytes | bytearray | None = None
-        if size_bytes and not is_stored_kind(name):
-            packed = self._deflate(data, WHOLE_LEVEL)
-        method = _DEFLATED
-        if packed is None or len(packed) >= size_bytes:
-            method, packed = _STORED, bytes(data)
-        entry = Entry(to_member(name).encode(), method, crc, len(packed), size_bytes, self._offset)
-        head = _pack_local(entry, self._dos_time)
-        self._records += (head, packed)
-        self._entries.append(entry)
-        self._offset += len(head) + len(packed)
-
-    def finish(self) -> Packed:
-        return Packed(b''.join(self._records), self._entries)
 
 
 class _ZipWriter:
