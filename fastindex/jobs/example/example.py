@@ -146,12 +146,13 @@ def write_example(
         raise UsageError(f'workers is {workers}, expected 1 or more')
     target = os.path.realpath(folder)
     datasets = sessions * _DATASETS_A_SESSION
-    found = _read_marker(target)
-    if found is not None and found[:3] == (_FORMAT, sessions, seed):
+    if found := _read_marker(target):
+        if found[:3] != (_FORMAT, sessions, seed):
+            what = 'an example of format {}, {} sessions, seed {}'.format(*found)
+            raise ExampleError(f'{target}: found {what}, which is never written over: {ADVICE}')
         return ExampleSummary(
             target, sessions, datasets, found[3], time.perf_counter() - began, written=False
         )
-    _check_no_other(target)
     check_free(target)
     require('example', 'the example')
     with new_folder(target, error=ExampleError) as root:
@@ -241,13 +242,6 @@ def check_free(target: str) -> None:
         raise ExampleError(f'{target}: not empty (has {shown}), expected an empty folder or none: {ADVICE}')
     if target == os.getcwd():  # the rename would leave the shell in a folder that is gone
         raise ExampleError(f'{target}: the current folder cannot be replaced: give a new name below it')
-
-
-def _check_no_other(target: str) -> None:
-    """Raise ExampleError if another example is in `target`."""
-    if marker := _read_marker(target):
-        what = 'an example of format {}, {} sessions, seed {}'.format(*marker)
-        raise ExampleError(f'{target}: found {what}, which is never written over: {ADVICE}')
 
 
 def _write_sessions(root: str, sessions: int, seed: int, workers: int | None, progress: bool) -> int:
