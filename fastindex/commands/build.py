@@ -20,14 +20,14 @@ from fastindex.commands.options import (
     prepare,
     share,
 )
-from fastindex.commands.output import after_work, beside, complain, print_json, show, to_json, with_flags
+from fastindex.commands.output import after_work, beside, complain, show, tell, to_json, with_flags
 from fastindex.errors import EXIT_DIFFERENCES, EXIT_DONE, EXIT_PROBLEMS, OutputError, UsageError
 from fastindex.files import open_output
 from fastindex.names.ids import NAMESPACE
 from fastindex.names.problems import Skip
 from fastindex.system import quote
 from fastindex.tables.recipe import REVISIONS
-from fastindex.text import as_utf8, escape, to_text
+from fastindex.text import as_utf8, escape
 
 if TYPE_CHECKING:
     from fastindex.jobs.build.summary import Summary
@@ -288,10 +288,7 @@ def _run(options: argparse.Namespace) -> int:
         complain(f'warning: {with_flags(warning)}')
     is_answer = options.check or options.dry_run
     with beside(options.changes), nullcontext() if is_answer else after_work():
-        if options.json:
-            print_json(_to_json(summary))
-        elif not options.quiet:
-            show('\n'.join(_iter_lines(summary, options)))
+        tell(options, _to_json(summary), _iter_lines(summary, options))
     if options.check and (summary.changes is None or any(summary.changes.to_dict().values())):
         return EXIT_DIFFERENCES
     return EXIT_PROBLEMS if summary.problem_count or not is_whole else EXIT_DONE
@@ -319,7 +316,7 @@ def _open_changes(path: str | None) -> Iterator[Callable[[Change], None] | None]
     with open_output(path) as file:
 
         def write(change: Change) -> None:
-            file.write(f'{to_json(change.to_dict())}\n'.encode())
+            file.write(f'{to_json(change)}\n'.encode())
             file.flush()  # a disk that is full shows before the index is in place
 
         yield write
@@ -333,30 +330,14 @@ def _print_skip(skip: Skip) -> None:
 def _to_json(summary: Summary) -> dict[str, Any]:
     from fastindex.twins import KERNEL
 
-    paths = {name: getattr(summary, f'{name}_path') for name in ('sessions', 'datasets', 'problems')}
+    shown = summary.to_dict()
+    del shown['recipe']
     return {
-        'root': summary.root,
-        'as_before': [with_flags(option) for option in summary.as_before],
-        'sessions': summary.sessions,
-        'datasets': summary.datasets,
-        'bytes': summary.bytes,
-        'skipped': dict(summary.skipped),
-        'problem_count': summary.problem_count,
-        'problems': [problem.to_dict() for problem in summary.problems],
-        'warnings': [with_flags(warning) for warning in summary.warnings],
-        'digests_reused': summary.digests_reused,
-        'read_again': dict(summary.read_again),
-        'sessions_carried': summary.sessions_carried,
-        'datasets_carried': summary.datasets_carried,
-        'changes': summary.changes and summary.changes.to_dict(),
+        **shown,
+        'as_before': list(map(with_flags, summary.as_before)),
+        'warnings': list(map(with_flags, summary.warnings)),
         'seconds': round(summary.seconds, 3),
-        'generation': summary.generation,
         'kernel': KERNEL,
-        'ids_kept': [kept.to_dict() for kept in summary.ids_kept],
-        'info_offered': summary.info_offered,
-        'info_overruled': summary.info_overruled,
-        'known_again': dict(summary.known_again),
-        **{f'{name}_path': path and to_text(path) for name, path in paths.items()},
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fastindex.commands.options import Parser, positive, share
-from fastindex.commands.output import after_work, print_json, show
+from fastindex.commands.output import after_work, tell
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.system import quote
 
@@ -62,8 +62,5 @@ def _run(options: argparse.Namespace) -> int:
             progress=not options.quiet,
         )
     with after_work():
-        if options.json:
-            print_json(summary.to_dict())
-        elif not options.quiet:
-            show(f'{summary}\nindex it: python -m fastindex {quote(options.folder)}')
+        tell(options, summary, (f'{summary}', f'index it: python -m fastindex {quote(options.folder)}'))
     return EXIT_DONE

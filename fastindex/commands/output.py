@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
-from typing import Any, TextIO
+from typing import TextIO
 
 from fastindex.errors import OutputError
 from fastindex.files import is_stdout
+from fastindex.records import Record
 from fastindex.text import escape
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     'paint',
     'print_json',
     'show',
+    'tell',
     'to_json',
     'with_flags',
 ]
@@ -123,13 +126,28 @@ def to_json(value: object) -> str:
     """
     import json
 
-    text = json.dumps(value, default=str)
+    text = json.dumps(value, default=_to_plain)
     return _NOT_UTF8.sub(r'\1\\\\x\2', text) if '\\udc' in text else text
+
+
+def _to_plain(value: object) -> object:
+    """Write what JSON does not know: results by their fields, and all else that is no mapping as text."""
+    if isinstance(value, Record):
+        return value.to_dict()
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def print_json(value: object) -> None:
     """Print one JSON object in a line."""
     give((to_json(value), '\n'))
+
+
+def tell(options: argparse.Namespace, summary: object, lines: Iterable[str]) -> None:
+    """Print a summary in the way that was asked for: as JSON, in lines, or not at all."""
+    if options.json:
+        print_json(summary)
+    elif not options.quiet:
+        show('\n'.join(lines))
 
 
 class JsonItems:
@@ -144,12 +162,12 @@ class JsonItems:
         self._after = '' if lines else ',\n'
         self._lines = lines
 
-    def add(self, item: dict[str, Any]) -> None:
+    def add(self, item: object) -> None:
         """Write an object."""
         give((self._before, to_json(item), '\n' if self._lines else ''))
         self._before = self._after
 
-    def close(self, summary: dict[str, Any]) -> None:
+    def close(self, summary: object) -> None:
         """Write the summary: the end."""
         if self._lines:
             print_json({'summary': summary})

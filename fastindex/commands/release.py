@@ -6,17 +6,15 @@ import argparse
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastindex.commands.options import Parser, arguments, parse_size, prepare, share
-from fastindex.commands.output import after_work, complain, print_json, show, with_flags
+from fastindex.commands.output import after_work, complain, tell, with_flags
 from fastindex.commands.search import add_terms, to_query
 from fastindex.errors import EXIT_DONE, UsageError
-from fastindex.text import to_text
 
 if TYPE_CHECKING:
     from fastindex.jobs.read.search import Query
-    from fastindex.jobs.release.summary import Release
 
 __all__ = ['make_parser']
 
@@ -88,14 +86,12 @@ def _run(options: argparse.Namespace) -> int:
     from fastindex.jobs.release.words import iter_lines
 
     done = release(**arguments(options, 'select'), select=select, progress=not options.quiet)
-    for warning in done.warnings:
-        complain(f'warning: {with_flags(warning)}')
+    warnings = list(map(with_flags, done.warnings))
+    for warning in warnings:
+        complain(f'warning: {warning}')
     with nullcontext() if options.dry_run else after_work():
-        if options.json:
-            print_json(_to_json(done))
-        elif not options.quiet:
-            root, folder = options.root, os.path.dirname(options.out)
-            show('\n'.join(iter_lines(done, root=root, folder=folder)))
+        shown = {**done.to_dict(), 'warnings': warnings, 'seconds': round(done.seconds, 3)}
+        tell(options, shown, iter_lines(done, root=options.root, folder=os.path.dirname(options.out)))
     return EXIT_DONE
 
 
@@ -111,13 +107,3 @@ def _parse_terms(words: Sequence[str]) -> Query:
         raise UsageError(
             f'--select: {error}. After it stand options of search alone, all others come before it'
         ) from None
-
-
-def _to_json(done: Release) -> dict[str, Any]:
-    return {
-        **done.to_dict(),
-        'warnings': [with_flags(warning) for warning in done.warnings],
-        'findings': dict(done.findings),
-        'seconds': round(done.seconds, 3),
-        'archives': [{**archive.to_dict(), 'path': to_text(archive.path)} for archive in done.archives],
-    }

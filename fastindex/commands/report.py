@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from fastindex.commands.options import Parser, arguments, prepare, share
-from fastindex.commands.output import after_work, beside, print_json, show
+from fastindex.commands.output import after_work, beside, tell
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.files import find_temporary
 
@@ -81,10 +81,7 @@ def _run(options: argparse.Namespace) -> int:
         summary = report(**arguments(options, 'open'), progress=not options.quiet)
         unless_written.pop_all()
     with beside(options.out), after_work():
-        if options.json:
-            print_json(summary.to_dict())
-        elif not options.quiet:
-            show(str(summary))
+        tell(options, summary, (str(summary),))
     if options.open:
         import webbrowser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fastindex.commands.options import Parser, arguments, positive, prepare, share
-from fastindex.commands.output import after_work, print_json, show
+from fastindex.commands.output import after_work, tell
 from fastindex.errors import EXIT_DONE
 
 __all__ = ['make_parser']
@@ -49,8 +49,5 @@ def _run(options: argparse.Namespace) -> int:
 
     done = restore(**arguments(options))
     with after_work():
-        if options.json:
-            print_json({**done.to_dict(), 'kept': [asdict(index) for index in done.kept]})
-        elif not options.quiet:
-            show(str(done))
+        tell(options, {**done.to_dict(), 'kept': list(map(asdict, done.kept))}, (str(done),))
     return EXIT_DONE

@@ -130,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
             counts[finding.severity] += 1
             has_fixes |= bool(finding.fix) and finding.path != '.'  # the root is not renamed
             if is_json:
-                items.add(finding.to_dict())
+                items.add(finding)
             elif not options.quiet:
                 groups.add(finding)
         seconds = round(time.monotonic() - started, 3)

@@ -108,7 +108,7 @@ def _run(options: argparse.Namespace) -> int:
     items = JsonItems('differences', lines=options.jsonl)
     for difference in verification:
         if is_json:
-            items.add(difference.to_dict())
+            items.add(difference)
             continue
         first = shown.setdefault(difference.kind, [])
         first.append(difference)
@@ -128,9 +128,9 @@ def _to_json_of(verification: Verification) -> dict[str, Any]:
         'sessions': verification.sessions,
         'datasets': verification.datasets,
         'bytes': verification.bytes,
-        'differences': dict(verification.differences),
+        'differences': verification.differences,
         'problem_count': verification.problem_count,
-        'problems': [problem.to_dict() for problem in verification.problems],
+        'problems': verification.problems,
         'seconds': round(verification.seconds, 3),
     }
 
