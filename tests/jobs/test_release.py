@@ -33,8 +33,8 @@ from one.api import One
 import fastindex
 from fastindex import FindingsError, Query, ReleaseError
 from fastindex.errors import ForeignTableError, MissingExtraError
-from fastindex.jobs.release.archive import Source, _Packing
-from fastindex.jobs.release.pack import BIG_BYTES, FileTask, PackTask, SteadyFile
+from fastindex.jobs.release.archive import Source, _Run
+from fastindex.jobs.release.pack import BIG_BYTES, FileTask, Packing, PackTask, SteadyFile
 from fastindex.jobs.release.plan import select_rows, split_rows
 from fastindex.jobs.release.preflight import find_aggregates
 from fastindex.jobs.release.tables import list_client_tables
@@ -288,7 +288,7 @@ def test_no_part_of_small_files_exceeds_its_limit(make_tree, tmp_path):
 def test_a_dataset_with_other_contents_than_indexed_fails_the_release_with_its_name(make_tree):
     root = make_tree(TREE)
     for file in (FileTask('spikes.times.npy', 18_000, '0' * 32), FileTask('spikes.times.npy', 17_999, '')):
-        task = PackTask(open_tree(root), ZipFormat(MOMENT), 'md5', [(f'{SESSION}/alf', [file])])
+        task = PackTask(Packing(open_tree(root), ZipFormat(MOMENT), 'md5'), [(f'{SESSION}/alf', [file])])
         with pytest.raises(ReleaseError, match=r'alf/spikes\.times\.npy: the file has changed'):
             task.run()
 
@@ -433,7 +433,7 @@ def test_a_file_that_has_become_a_link_is_not_read(make_tree):
     (root / SESSION / 'a.b.d').symlink_to(root / SESSION / 'a.b.c')
     tree = open_tree(root, follow_links=False)
     for folder, name in ((SESSION, 'a.b.d'), ('lab/Subjects/s1/2024-01-01/002', 'a.b.c')):
-        task = PackTask(tree, ZipFormat(MOMENT), 'md5', [(folder, [FileTask(name, 1, '')])])
+        task = PackTask(Packing(tree, ZipFormat(MOMENT), 'md5'), [(folder, [FileTask(name, 1, '')])])
         with pytest.raises(ReleaseError, match='a link leads there'):
             task.run()
 
@@ -441,9 +441,9 @@ def test_a_file_that_has_become_a_link_is_not_read(make_tree):
 @pytest.mark.parametrize('name', ['README', 'LICENSE.txt'])
 def test_a_file_beside_the_datasets_that_has_become_a_link_is_not_read(make_tree, tmp_path, name):
     root = make_tree({name: b'mine', f'{SESSION}/a.b.c': b'1', '../secret': b'secret'})
-    add_source = _Packing.add_source
+    add_source = _Run.add_source
 
-    def exchange_before(self: _Packing, source: Source) -> None:
+    def exchange_before(self: _Run, source: Source) -> None:
         """It was found to be a file, and is not open yet."""
         (root / name).unlink(missing_ok=True)
         (root / name).symlink_to('../secret')
@@ -451,7 +451,7 @@ def test_a_file_beside_the_datasets_that_has_become_a_link_is_not_read(make_tree
 
     release = partial(fastindex.release, root, workers=1, follow_symlinks=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Packing, 'add_source', exchange_before)
+        patch.setattr(_Run, 'add_source', exchange_before)
         with pytest.raises(ReleaseError, match=f'{name}: a link leads there'):
             release(tmp_path / 'x.zip')
     release(tmp_path / 'y.zip')  # now it was a link from the beginning
@@ -886,7 +886,7 @@ def test_what_one_has_beside_the_sessions_is_released_with_them(served, tmp_path
 @pytest.mark.parametrize('follow_links', [True, False])
 def test_what_is_beside_the_sessions_is_whole_or_no_release(served, tmp_path, follow_links):
     """What links lead to only where these are followed; a loop, or what cannot be looked into, is said."""
-    assert find_aggregates(open_tree(served, follow_links=follow_links)) == [(AGGREGATE, 8)]
+    assert find_aggregates(open_tree(served, follow_links=follow_links)) == [Source(AGGREGATE, 8)]
     tree = leave_out(open_tree(served), exclude=['aggregates/Subjects/lab/'], one_file_system=False)
     assert find_aggregates(tree) == []
     (served / 'insertions.pqt').rename(tmp_path / 'outside.pqt')
@@ -895,7 +895,7 @@ def test_what_is_beside_the_sessions_is_whole_or_no_release(served, tmp_path, fo
     assert bool(list_client_tables(served, tree)) == follow_links
     grow(served, {'aggregates/a': Link('.'), 'aggregates/b': Link('.')})
     with pytest.raises(ReleaseError, match=r'aggregates/[ab]: link-loop') if follow_links else nullcontext():
-        assert find_aggregates(tree) == [(AGGREGATE, 8)]
+        assert find_aggregates(tree) == [Source(AGGREGATE, 8)]
 
 
 def test_aggregates_that_cannot_be_looked_into_are_said(open_folder):

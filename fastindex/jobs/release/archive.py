@@ -20,12 +20,13 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
-from fastindex.jobs.release.formats import Format, Writer
+from fastindex.jobs.release.formats import Writer
 from fastindex.jobs.release.member_rules import is_stored_kind
 from fastindex.jobs.release.pack import (
     BIG_BYTES,
     PIECE_BYTES,
     FileTask,
+    Packing,
     PackResult,
     PackTask,
     PieceTask,
@@ -38,7 +39,6 @@ from fastindex.jobs.release.plan import Part
 from fastindex.names.problems import Tally
 from fastindex.progress import Bar
 from fastindex.system import sync_file
-from fastindex.trees import Tree
 from fastindex.trees.digests import open_buffer
 from fastindex.workers.pool import Pool
 
@@ -60,11 +60,9 @@ class Source(NamedTuple):
 def write_archive(
     part: Part,
     file: IO[bytes],
+    packing: Packing,
     *,
     folder: Path,
-    tree: Tree,
-    format: Format,
-    manifest: str,
     sources: Iterable[Source],
     pool: Pool,
     bar: Bar,
@@ -75,32 +73,26 @@ def write_archive(
     cannot be written.
 
     folder: where what is written at the end waits, in files without a name
-    tree: where the datasets are read
-    manifest: the digest of `manifest-….txt`
     sources: what comes before the datasets
     """
     with TemporaryFile(dir=folder) as directory, TemporaryFile(dir=folder) as lines:
-        writer = format.open_writer(file, directory)
-        run = _Packing(tree, format, manifest, writer, lines, bar)
+        writer = packing.format.open_writer(file, directory)
+        run = _Run(packing, writer, lines, bar)
         for source in sources:
             run.add_source(source)
         for path in part.list_empty_sessions():
             writer.add_folder(path)
         run.add_datasets(part.iter_files(), pool)
         lines.seek(0)
-        run.add_open_file(lines.fileno(), f'manifest-{manifest}.txt')
+        run.add_open_file(lines.fileno(), f'manifest-{packing.manifest}.txt')
         writer.close()
 
 
-class _Packing:
+class _Run:
     """Packs one archive: one call of `write_archive`."""
 
-    def __init__(
-        self, tree: Tree, format: Format, manifest: str, writer: Writer, lines: IO[bytes], bar: Bar
-    ) -> None:
-        self._tree = tree
-        self._format = format
-        self._manifest = manifest
+    def __init__(self, packing: Packing, writer: Writer, lines: IO[bytes], bar: Bar) -> None:
+        self._packing = packing
         self._writer = writer
         self._lines = lines
         self._bar = bar
@@ -115,10 +107,10 @@ class _Packing:
 
     def add_open_file(self, fd: int, name: str, expected: FileTask | None = None) -> SteadyFile:
         """Append an open file, all in this process."""
-        file = SteadyFile(fd, name, self._manifest, expected)
+        file = SteadyFile(fd, name, self._packing.manifest, expected)
         self._writer.begin_file(name, file.size_bytes)
         for data, is_last in file.iter_pieces(self._buffer):
-            self._writer.write(self._format.compress(name, data, is_last=is_last))
+            self._writer.write(self._packing.format.compress(name, data, is_last=is_last))
             if expected is not None:
                 self._bar.update(len(data))
         self._writer.end_file(file.crc)
@@ -141,7 +133,7 @@ class _Packing:
                 folders = [
                     (path, [file for _, file in found]) for path, found in groupby(batch, itemgetter(0))
                 ]
-                yield PackTask(self._tree, self._format, self._manifest, folders)
+                yield PackTask(self._packing, folders)
             elif is_stored_kind(file.name):
                 self._takers.append(partial(self._take_turn, f'{folder}/{file.name}', file))
                 yield TurnTask()
@@ -150,11 +142,11 @@ class _Packing:
 
     def _iter_pieces(self, path: str, expected: FileTask) -> Iterator[PieceTask]:
         with self._open(path) as fd:
-            file = SteadyFile(fd, path, self._manifest, expected)
+            file = SteadyFile(fd, path, self._packing.manifest, expected)
             is_first = True
             for data, is_last in file.iter_pieces(self._buffer):
                 self._takers.append(partial(self._take_piece, file, path, len(data), is_first, is_last))
-                yield PieceTask(self._format, path, bytes(data), is_last)
+                yield PieceTask(self._packing.format, path, bytes(data), is_last)
                 is_first = False
 
     @contextmanager
@@ -162,7 +154,7 @@ class _Packing:
         above, _, name = path.rpartition('/')
         with ExitStack() as stack:
             try:
-                folder = stack.enter_context(self._tree.open_folder(above, Tally()))
+                folder = stack.enter_context(self._packing.tree.open_folder(above, Tally()))
                 fd = stack.enter_context(folder.open(name))
             except OSError as error:
                 raise_unreadable(path, error)

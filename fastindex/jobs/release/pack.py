@@ -27,6 +27,7 @@ __all__ = [
     'FileTask',
     'PackResult',
     'PackTask',
+    'Packing',
     'PieceTask',
     'SteadyFile',
     'TurnTask',
@@ -47,32 +48,39 @@ class FileTask(NamedTuple):
     xxh128: str
 
 
-class PackTask(NamedTuple):
-    """Files to be packed, by the folder that they are in, in the order of the archive."""
+class Packing(NamedTuple):
+    """From where datasets are read, and how they are packed: the same for a whole release."""
 
     tree: Tree
     format: Format
-    manifest: str
+    manifest: str  # the digest of `manifest-….txt`, of `MANIFESTS`
+
+
+class PackTask(NamedTuple):
+    """Files to be packed, by the folder that they are in, in the order of the archive."""
+
+    packing: Packing
     folders: list[tuple[str, list[FileTask]]]
 
     def run(self) -> PackResult:
         """Read and pack them. Raises ReleaseError if one cannot be read, or is not what the index says."""
         lines: list[bytes] = []
-        packed = self.format.pack(self._read(lines))
+        packed = self.packing.format.pack(self._read(lines))
         return PackResult(packed, b''.join(lines))
 
     def _read(self, lines: list[bytes]) -> Iterator[Content]:
         """Read the files; append to `lines` those of the manifest."""
         largest = max(file.size_bytes for _, files in self.folders for file in files)
+        tree, _, manifest = self.packing
         buffer = open_buffer(largest + 1)  # a byte more: a file that has grown shows
         for path, files in self.folders:
             name = path
             try:
-                with self.tree.open_folder(path, Tally()) as folder:
+                with tree.open_folder(path, Tally()) as folder:
                     for file in files:
                         name = f'{path}/{file.name}'
                         with folder.open(file.name) as fd:
-                            steady = SteadyFile(fd, name, self.manifest, file)
+                            steady = SteadyFile(fd, name, manifest, file)
                             data = steady.read(buffer)
                         lines.append(manifest_line(steady.hex_digest, name))
                         yield name, data, steady.crc

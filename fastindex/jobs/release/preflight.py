@@ -21,6 +21,7 @@ from fastindex.errors import FindingsError, ForeignTableError, ReleaseError, Usa
 from fastindex.extras import require
 from fastindex.files import choose_sibling, find_target
 from fastindex.folders import OpenFolder
+from fastindex.jobs.release.archive import Source
 from fastindex.jobs.release.member_rules import to_member
 from fastindex.jobs.release.pack import raise_unreadable
 from fastindex.jobs.release.tars import TarZstFormat
@@ -80,7 +81,7 @@ def parse_out(out: str | os.PathLike[str]) -> tuple[Path, ArchiveFormat]:
     installed.
     """
     folder, name = os.path.split(os.fspath(out))
-    kind = _find_kind(name, out)
+    kind = _KINDS[_split_name(name, out)[1]]
     if kind is ZipFormat:
         require('release', 'a zip file', otherwise=' (.tar.zst needs nothing more)')
     return Path(os.path.realpath(folder), name), kind
@@ -97,7 +98,7 @@ def check_place(path: Path, root: str, *, overwrite: bool) -> None:
         raise ReleaseError(
             f'{shown}: this is no file, and an archive is written as a whole: choose another name'
         )
-    _find_kind(os.path.basename(target.path), path)
+    _split_name(os.path.basename(target.path), path)
     if Path(target.path).is_relative_to(root):
         raise UsageError(f'{shown}: this is inside the tree: expected a place outside of it')
     if target.mode is not None and not overwrite:
@@ -107,10 +108,11 @@ def check_place(path: Path, root: str, *, overwrite: bool) -> None:
         )
 
 
-def _find_kind(name: str, out: str | os.PathLike[str]) -> ArchiveFormat:
-    for suffix, kind in _KINDS.items():
-        if re.fullmatch(f'.+{re.escape(suffix)}', name, re.DOTALL):
-            return kind
+def _split_name(name: str, out: str | os.PathLike[str]) -> tuple[str, str]:
+    for suffix in _KINDS:
+        stem = name.removesuffix(suffix)
+        if stem not in ('', name):
+            return stem, suffix
     raise UsageError(f'{escape(out)}: expected a name that ends in {" or ".join(_KINDS)}')
 
 
@@ -264,12 +266,12 @@ def count_findings(
     return dict(counts)
 
 
-def find_aggregates(tree: Tree) -> list[tuple[str, int]]:
-    """Find the files below `aggregates/`, which ONE makes of many sessions: their paths, and sizes in bytes.
+def find_aggregates(tree: Tree) -> list[Source]:
+    """Find the files below `aggregates/`, which ONE makes of many sessions.
 
     Raises ReleaseError if one has a name that does not unpack everywhere, or something cannot be looked into.
     """
-    found: list[tuple[str, int]] = []
+    found: list[Source] = []
     tally = Tally()
     try:
         is_there = AGGREGATES in list_folders(tree, '', Tally())
@@ -278,19 +280,12 @@ def find_aggregates(tree: Tree) -> list[tuple[str, int]]:
             for name in list_folders_in(folder, path, tally, follow_links=tree.follow_links):
                 folder.enter(name)
             names = [name for names, _ in folder.iter_names() for name in names if name[:1] != '.']
-            measures = folder.measure(names)
-            files = _list_files(path, names, measures)
-            found += zip(map(to_member, files), measures.sizes, strict=True)
+            found += _list_sources(path, names, folder.measure(names))
     except OSError as error:
         raise_unreadable(AGGREGATES, error)
     for problem in tally.problems:
         raise ReleaseError(f'{problem}: what is below {AGGREGATES} is released as a whole, or not at all')
     return sorted(found)
-
-
-def _split_name(path: Path) -> tuple[str, str]:
-    suffix = next(suffix for suffix in _KINDS if path.name.endswith(suffix))
-    return path.name.removesuffix(suffix), suffix
 
 
 def name_parts(path: Path, count: int) -> list[Path]:
@@ -299,7 +294,7 @@ def name_parts(path: Path, count: int) -> list[Path]:
     >>> [path.name for path in name_parts(Path('data.zip'), 2)]
     ['data.part1.zip', 'data.part2.zip']
     """
-    stem, suffix = _split_name(path)
+    stem, suffix = _split_name(path.name, path)
     width = len(str(count))
     return [path.with_name(f'{stem}.part{i:0{width}}{suffix}') for i in range(1, count + 1)]
 
@@ -317,7 +312,7 @@ def replacing_parts(path: Path | None, made: Sequence[tuple[int, int]]) -> Itera
     if path is None:
         yield bool
         return
-    stem, suffix = _split_name(path)
+    stem, suffix = _split_name(path.name, path)
     is_part = re.compile(f'{re.escape(stem)}\\.part([0-9]+){re.escape(suffix)}').fullmatch
     aside: list[tuple[str, str]] = []
     with OpenFolder.open(path.parent) as folder:
@@ -348,23 +343,22 @@ def replacing_parts(path: Path | None, made: Sequence[tuple[int, int]]) -> Itera
                 folder.remove(sibling)
 
 
-def find_descriptions(tree: Tree) -> list[tuple[str, int]]:
-    """Find the README and LICENSE files of the root: their names, and their sizes in bytes.
+def find_descriptions(tree: Tree) -> list[Source]:
+    """Find the README and LICENSE files of the root.
 
     Raises ReleaseError if one has a name that does not unpack everywhere.
     """
     with tree.open_folder('', Tally()) as folder:
         listed = (name for names, _ in folder.iter_names() for name in names)
         names = sorted(filter(_DESCRIPTION.fullmatch, listed))
-        measures = folder.measure(names)
-    files = _list_files('', names, measures)
-    return list(zip(map(to_member, files), measures.sizes, strict=True))
+        return _list_sources('', names, folder.measure(names))
 
 
-def _list_files(above: str, names: list[str], measures: Measures) -> list[str]:
-    """List the paths of what was measured; what nobody can look at is not left out unsaid."""
+def _list_sources(above: str, names: list[str], measures: Measures) -> list[Source]:
+    """List the files of what was measured; what nobody can look at is not left out unsaid."""
     paths = [f'{above}/{name}' if above else name for name in names]
     for position, wrong in measures.wrong.items():
         if isinstance(wrong, OSError):
             raise_unreadable(paths[position], wrong)
-    return [path for position, path in enumerate(paths) if position not in measures.wrong]
+    files = (to_member(path) for position, path in enumerate(paths) if position not in measures.wrong)
+    return [Source(path, size) for path, size in zip(files, measures.sizes, strict=True)]

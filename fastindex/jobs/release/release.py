@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
-from itertools import starmap
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -21,8 +20,7 @@ from fastindex.jobs.build.summary import Summary
 from fastindex.jobs.read.index import Index, open_unlinked
 from fastindex.jobs.read.search import Query
 from fastindex.jobs.release.archive import Source, seal, write_archive
-from fastindex.jobs.release.formats import Format
-from fastindex.jobs.release.pack import MANIFESTS
+from fastindex.jobs.release.pack import MANIFESTS, Packing
 from fastindex.jobs.release.plan import SPLITS, Part, check_beside, iter_warnings, select_rows, split_rows
 from fastindex.jobs.release.preflight import (
     ArchiveFormat,
@@ -237,17 +235,15 @@ def _describe(path: Path, part: Part) -> Archive:
 class _Plan(NamedTuple):
     """What all archives of a release have in common."""
 
-    tree: Tree
+    packing: Packing
     opened: Index
     name: str
-    format: Format
     moment: datetime
-    manifest: str
     sources: tuple[Source, ...]
     aggregates: tuple[Source, ...]
     """Files over many sessions: in the first archive."""
-    beside: Path
-    """Where other tables of the client may be."""
+    client_tables: tuple[Path, ...]
+    """Other tables of the client, as insertions.pqt."""
 
     @property
     def beside_datasets(self) -> tuple[Source, ...]:
@@ -268,20 +264,20 @@ class _Plan(NamedTuple):
     ) -> _Plan:
         """Choose what is the same whatever goes into which archive."""
         moment = _choose_moment(rows)
-        sources = tuple(starmap(Source, find_descriptions(tree)))
+        sources = tuple(find_descriptions(tree))
         name = to_text(from_system(os.path.basename(tree.root) if name is None else name))
-        aggregates = tuple(starmap(Source, find_aggregates(tree)))
-        tables = {*TABLES, *(path.name for path in list_client_tables(beside, tree))}
-        check_beside(rows, {*tables, f'manifest-{manifest}.txt'})
-        return cls(tree, index, name, kind(moment), moment, manifest, sources, aggregates, beside)
+        aggregates = tuple(find_aggregates(tree))
+        tables = tuple(list_client_tables(beside, tree))
+        check_beside(rows, {*TABLES, *(path.name for path in tables), f'manifest-{manifest}.txt'})
+        packing = Packing(tree, kind(moment), manifest)
+        return cls(packing, index, name, moment, sources, aggregates, tables)
 
     def split(self, path: Path, rows: Part, max_bytes: int, by: str) -> dict[Path, Part]:
         """Cut a release into parts, and name them."""
-        others = sum(2 * path.stat().st_size for path in list_client_tables(self.beside, self.tree))
+        others = sum(2 * path.stat().st_size for path in self.client_tables)
         extra_bytes = TABLE_BYTES + others + sum(source.size_bytes for source in self.beside_datasets)
-        parts = split_rows(
-            rows, by, max_bytes=max_bytes, member_bytes=self.format.member_bytes, extra_bytes=extra_bytes
-        )
+        member_bytes = self.packing.format.member_bytes
+        parts = split_rows(rows, by, max_bytes=max_bytes, member_bytes=member_bytes, extra_bytes=extra_bytes)
         return dict(zip(name_parts(path, len(parts)), parts, strict=True))
 
     def write(
@@ -324,16 +320,6 @@ class _Plan(NamedTuple):
             about = {'origin': self.name, 'date_created': date_created}
             write_tables(self.opened, part, scratch, **about)
             paths = [scratch / name for name in reversed(TABLES)]
-            paths += write_client_tables(self.beside, self.tree, part, scratch, **about)
-            tables = [Source(path.name, path.stat().st_size, path) for path in paths]
-            write_archive(
-                part,
-                file,
-                folder=folder,
-                tree=self.tree,
-                format=self.format,
-                manifest=self.manifest,
-                sources=[*sources, *tables],
-                pool=pool,
-                bar=bar,
-            )
+            paths += write_client_tables(self.client_tables, self.packing.tree, part, scratch, **about)
+            sources = [*sources, *(Source(path.name, path.stat().st_size, path) for path in paths)]
+            write_archive(part, file, self.packing, folder=folder, sources=sources, pool=pool, bar=bar)

@@ -6,7 +6,7 @@ Gives a pair of tables as a build writes it, with its own generation.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -132,7 +132,7 @@ def _open_beside(path: Path, tree: Tree) -> IO[bytes]:
 
 
 def write_client_tables(
-    beside: Path, tree: Tree, part: Part, folder: Path, *, origin: str, date_created: str
+    tables: Iterable[Path], tree: Tree, part: Part, folder: Path, *, origin: str, date_created: str
 ) -> list[Path]:
     """Write what the tables that the client saved beside an index have of the sessions of a part.
 
@@ -142,7 +142,7 @@ def write_client_tables(
     """
     eids = pa.array(part.sessions['id'].to_list(), pa.string())
     written = []
-    for path in list_client_tables(beside, tree):
+    for path in tables:
         with refusing_damage(path), _open_beside(path, tree) as file:
             if 'eid' not in TableFile(path, file).schema.names:
                 continue
