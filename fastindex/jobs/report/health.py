@@ -107,7 +107,7 @@ def _judge_names(findings: Sequence[FindingGroup] | None, note: str) -> Iterator
         count = sum(group.count for group in groups)
         if count:
             what = ', '.join(f'{group.rule.title} ({group.count:,})' for group in groups)
-            yield HealthLine(str(severity), f'{to_count(count, "path")} {cost}: {what}.', 'findings')
+            yield HealthLine(str(severity), f'{to_count(count, "path")} {cost}: {what}.', 'names')
     if not any(group.rule.severity is not Severity.INFO for group in findings):
         yield HealthLine('good', 'All names are valid.')
 
