@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fastindex.commands.options import Parser, positive, share
+from fastindex.commands.options import Parser, arguments, positive, share
 from fastindex.commands.output import after_work, tell
 from fastindex.errors import EXIT_DONE, UsageError
 from fastindex.system import quote
@@ -45,8 +45,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fastindex.jobs.example.example import DEFAULT_SESSIONS, write_example
-
     if options.zip:
         from fastindex.jobs.example.archive import unpack_archive
 
@@ -54,13 +52,9 @@ def _run(options: argparse.Namespace) -> int:
             raise UsageError('--zip unpacks an archive as it is: leave --sessions and --seed out')
         summary = unpack_archive(options.zip, options.folder, progress=not options.quiet)
     else:
-        summary = write_example(
-            options.folder,
-            sessions=options.sessions or DEFAULT_SESSIONS,
-            seed=options.seed or 0,
-            workers=options.workers,
-            progress=not options.quiet,
-        )
+        from fastindex.jobs.example.example import write_example
+
+        summary = write_example(**arguments(options, 'zip'), progress=not options.quiet)
     with after_work():
         tell(options, summary, (f'{summary}', f'index it: python -m fastindex {quote(options.folder)}'))
     return EXIT_DONE

@@ -230,10 +230,12 @@ def share(parser: argparse._ActionsContainer, *names: str, old: str = '', **chan
 def arguments(options: argparse.Namespace, *own: str) -> dict[str, Any]:
     """Get the arguments of the function that a command calls: they have the names of the options.
 
+    What nobody has asked for is left to the function.
+
     own: options of the command itself, beside those that all have
     """
     own = (*own, 'run', 'json', 'jsonl', 'quiet')
-    return {name: value for name, value in vars(options).items() if name not in own}
+    return {name: value for name, value in vars(options).items() if value is not None and name not in own}
 
 
 def prepare(*, dask: str | None = None, polars: bool = False) -> None:

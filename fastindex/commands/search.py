@@ -105,7 +105,7 @@ def open_index(options: argparse.Namespace) -> Index:
     """Open the index of a tree, in a folder if not in the root."""
     from fastindex.jobs.read.index import open_for_command
 
-    access = Access(**{name: value for name, value in vars(options).items() if name in Access._fields})
+    access = Access(options.endpoint, options.anonymous, options.requester_pays)
     return open_for_command(options.index or options.root, root=options.root, access=access)
 
 

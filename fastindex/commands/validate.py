@@ -61,7 +61,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='CODES',
         type=_split_codes,
         action='extend',
-        default=[],
         help='leave these codes out: ALF301,ALF308',
     )
     add(
@@ -85,9 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     add('--explain', metavar='CODE', help='say what a code means, with an example, and do nothing else')
     share(parser, '--workers', help='tasks at once that check (default: auto)')
     share(parser, '--dask', help='check on a Dask cluster: HOST:PORT of its scheduler, or a scheduler file')
-    share(parser, '--follow-symlinks')
-    share(parser, '--exclude', default=[])
-    share(parser, '--one-file-system', default=False)
+    share(parser, '--follow-symlinks', '--exclude', '--one-file-system')
     share(parser, '--json', help='print one JSON object: the findings, and a summary')
     share(parser, '--jsonl')
     share(parser, '--quiet', help='print nothing but errors: the exit code tells')

@@ -98,11 +98,7 @@ def _run(options: argparse.Namespace) -> int:
         return _run_verify_index(options)
     from fastindex.jobs.verify.verify import verify
 
-    verification = verify(
-        **arguments(options, 'part', 'index_only', 'all'),
-        part=options.part or (1, 1),
-        progress=not options.quiet,
-    )
+    verification = verify(**arguments(options, 'index_only', 'all'), progress=not options.quiet)
     shown: dict[Kind, list[Difference]] = {}
     is_json = options.json or options.jsonl
     items = JsonItems('differences', lines=options.jsonl)
