@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from stat import S_ISREG
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from fastindex.errors import FindingsError, ForeignTableError, ReleaseError, UsageError
@@ -27,7 +27,6 @@ from fastindex.jobs.release.pack import raise_unreadable
 from fastindex.jobs.release.tars import TarZstFormat
 from fastindex.jobs.release.zips import ZipFormat
 from fastindex.jobs.validate.validate import validate
-from fastindex.names.ids import NAMESPACE
 from fastindex.names.problems import Tally
 from fastindex.names.rules import Finding, Severity
 from fastindex.pipeline.discover import AGGREGATES
@@ -141,9 +140,11 @@ def choose_making(
     namespace, ids_from, follow_symlinks: what was asked for; None is no wish
     """
     given = () if ids_from is None else (Path(ids_from),)
+    wishes = {'namespace': namespace, 'ids_from': bool(given) or None, 'follow_symlinks': follow_symlinks}
+    asked: dict[str, Any] = {option: wish for option, wish in wishes.items() if wish is not None}
     foreign = find_foreign(folder)
     if foreign is None or read_edited(folder) is not None:
-        recipe = _choose_recipe(folder, namespace, ids_from is not None, follow_symlinks)
+        recipe = _choose_recipe(folder, asked)
         return Making(recipe, given or (folder,) * recipe.ids_from)
     if not foreign.is_table:
         there = escape(os.path.dirname(os.path.realpath(foreign.path)))
@@ -155,30 +156,18 @@ def choose_making(
         )
     with open_tables(folder):
         pass  # they are an index
-    recipe = Recipe(
-        namespace=namespace or NAMESPACE,
-        ids_from=True,
-        follow_symlinks=follow_symlinks is not False,
-        algorithms=(DIGEST,),
-        default_revision='known',
-    )
+    asked = {**asked, 'ids_from': True, 'default_revision': 'known'}
+    recipe = Recipe(**asked, algorithms=(DIGEST,))
     is_given = os.path.realpath(folder) in map(os.path.realpath, given)
     return Making(recipe, given if is_given else (*given, folder), is_apart=True)
 
 
-def _choose_recipe(
-    folder: Path, namespace: UUID | None, keeps_ids: bool, follow_symlinks: bool | None
-) -> Recipe:
+def _choose_recipe(folder: Path, asked: Mapping[str, Any]) -> Recipe:
     """Choose the recipe where no tables of others are."""
     shown = escape(folder)
     found = read_recipes(folder, follow_links=False)
     if not found and not any((folder / name).exists() for name in TABLES):
-        return Recipe(
-            namespace=namespace or NAMESPACE,
-            ids_from=keeps_ids,
-            follow_symlinks=follow_symlinks is not False,
-            algorithms=(DIGEST,),
-        )
+        return Recipe(**asked, algorithms=(DIGEST,))
     ways = {replace(recipe, algorithms=()) for recipe in found}
     if len(ways) != 1:
         raise UsageError(
@@ -187,12 +176,7 @@ def _choose_recipe(
             hint=ELSEWHERE,
         )
     [known] = ways
-    wanted = replace(
-        known,
-        namespace=known.namespace if namespace is None else namespace,
-        ids_from=known.ids_from or keeps_ids,
-        follow_symlinks=known.follow_symlinks if follow_symlinks is None else follow_symlinks,
-    )
+    wanted = replace(known, **asked)
     if wanted != known:
         how = _explain_change(known, wanted)
         raise UsageError(
