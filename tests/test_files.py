@@ -172,7 +172,8 @@ def is_reading(node: ast.AST) -> bool:
         return (is_mode or 'encoding' in keywords) and not words[0].startswith('fd')
     return (
         called == 'open'
-        and words[0] not in ('fd', 'folder')
+        and words[0] != 'fd'
+        and 'root' not in keywords  # `open` of an index
         and not any(word in ("'xb'", "'x'", "'w'") for word in words)
     )
 
