@@ -19,9 +19,8 @@ from fastindex.lazy import pa, pc
 from fastindex.records import Record
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.compare import SortedTable, iter_unequal_tables
-from fastindex.tables.cut import find_session, keep_sessions
 from fastindex.tables.file import TableFile
-from fastindex.tables.merge import Row, iter_rows
+from fastindex.tables.merge import Row, find_session, iter_rows, keep_sessions
 from fastindex.tables.moves import MAX_HELD, MAX_HELD_BYTES, Placed, find_moves
 from fastindex.tables.paths import SESSION_COLUMNS
 

@@ -25,9 +25,8 @@ from fastindex.lazy import pa, pc
 from fastindex.names.alf import judge_file, judge_folder
 from fastindex.tables.columns import check_columns
 from fastindex.tables.file import AGAIN, DAMAGES, TABLES, Stamp, TableFile, explain_damage, open_table
-from fastindex.tables.metadata import pandas_metadata
 from fastindex.tables.recipe import Recipe
-from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
+from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, pandas_metadata, sessions_schema
 from fastindex.text import escape
 from fastindex.trees import STATE_FOLDER
 from fastindex.trees.digests import ALGORITHMS

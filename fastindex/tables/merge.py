@@ -7,11 +7,14 @@ shard and one row group.
 
 That rows are in order is checked as they pass: that a table is as it was written says its digest, and not who
 wrote it, and of rows in another order some would be passed over, or waited for without an end.
+
+What is sorted by sessions is also cut here: into the rows of some of them, and all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,9 +30,12 @@ __all__ = [
     'LAST',
     'Row',
     'SortedRows',
+    'drop_sessions',
+    'find_session',
     'iter_in_order',
     'iter_rows',
     'iter_unequal',
+    'keep_sessions',
     'refuse_order',
 ]
 
@@ -187,3 +193,30 @@ def iter_unequal(
     while row is not None:
         yield row, None
         row_key, row = next(rows, nothing)
+
+
+def keep_sessions(rows: pa.Table, column: str, eids: Sequence[str]) -> pa.Table:
+    """Keep the rows of the sessions that are among sorted eids."""
+    near = _find_near(rows, column, eids)
+    return rows.filter(pc.is_in(rows[column], value_set=near)) if near else rows.slice(0, 0)
+
+
+def drop_sessions(rows: pa.Table, column: str, eids: Sequence[str]) -> pa.Table:
+    """Keep the rows of the sessions that are not among sorted eids."""
+    near = _find_near(rows, column, eids)
+    return rows.filter(pc.invert(pc.is_in(rows[column], value_set=near))) if near else rows
+
+
+def _find_near(rows: pa.Table, column: str, eids: Sequence[str]) -> pa.Array:
+    """Find those of sorted eids that may be in a table, which may be many: no slice is made for each."""
+    values = rows[column]
+    if not rows.num_rows:
+        return pa.array([], values.type)
+    first, last = values[0].as_py(), values[-1].as_py()
+    return pa.array(eids[bisect_left(eids, first) : bisect_right(eids, last)], values.type)
+
+
+def find_session(rows: pa.Table, column: str, eid: str) -> int:
+    """Find the first row of a session, or where it would be."""
+    values = rows.column(column)
+    return bisect_left(range(len(values)), eid, key=lambda i: values[i].as_py())

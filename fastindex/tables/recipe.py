@@ -6,12 +6,13 @@ options there come to be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
+from fastindex._version import __version__
 from fastindex.errors import UsageError
 from fastindex.names.ids import NAMESPACE
 from fastindex.trees.digests import ALGORITHMS
@@ -60,6 +61,23 @@ class Recipe:
             if (value := getattr(self, name)) != getattr(usual, name):
                 values[name] = str(value) if isinstance(value, UUID) else value
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def to_facts(
+        self, *, sessions: int, datasets: int, size_bytes: int, kept: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Make what the tables say of themselves: how they were made, and how much is in them.
+
+        kept: the columns that have what no tree tells, and the next run carries on
+        """
+        return {
+            'version': __version__,
+            'algorithms': [],  # here, among the others
+            'sessions': sessions,
+            'datasets': datasets,
+            'bytes': size_bytes,
+            **self.to_json(),
+            **({'kept': list(kept)} if kept else {}),
+        }
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Self:

@@ -7,9 +7,14 @@ rows to the scan, the files to the collector. Source: the cache tables of ONE-ap
 
 from __future__ import annotations
 
+import json
+import os
 from array import array
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
+from fastindex.errors import UsageError
 from fastindex.lazy import pa
 from fastindex.names.ids import Text
 from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
@@ -18,11 +23,14 @@ __all__ = [
     'QC_CATEGORIES',
     'datasets_batch',
     'datasets_schema',
+    'date_created_now',
     'fingerprint_columns',
     'fingerprints_schema',
     'folders_schema',
     'from_ipc',
     'make_batch',
+    'one_metadata',
+    'pandas_metadata',
     'sessions_schema',
     'to_ipc',
 ]
@@ -176,3 +184,65 @@ def from_ipc(data: bytes) -> pa.Table:
     """Read an Arrow IPC stream, without copying it."""
     with pa.ipc.open_stream(data) as reader:
         return reader.read_all()
+
+
+def date_created_now() -> str:
+    """Tell the time as the client wants it: to the minute, without a time zone."""
+    epoch = os.environ.get('SOURCE_DATE_EPOCH')
+    try:
+        now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f'SOURCE_DATE_EPOCH={epoch!r}: expected seconds since 1970') from None
+    return now.replace(tzinfo=None).isoformat(sep=' ', timespec='minutes')
+
+
+def one_metadata(*, date_created: str, origin: str) -> bytes:
+    """Build the client's own metadata: exactly these two keys.
+
+    date_created: `2026-11-22 11:06`: the client raises where there is a time zone
+    origin: where the tree is, or a name for it
+    """
+    return json.dumps({'date_created': date_created, 'origin': origin}).encode()
+
+
+def pandas_metadata(schema: pa.Schema, index: Iterable[str]) -> bytes:
+    """Build the metadata by which pandas restores the index, as pandas would write it.
+
+    Without it the client takes each column with "id" in its name for a part of the index.
+    """
+    index = list(index)
+    return json.dumps(
+        {
+            'index_columns': index,
+            'column_indexes': [],
+            'columns': [_pandas_column(field) for field in schema],
+            'creator': {'library': 'fastindex', 'version': '1'},
+            'pandas_version': '2.0.0',
+        }
+    ).encode()
+
+
+def _pandas_column(field: pa.Field) -> dict[str, Any]:
+    names: dict[pa.DataType, tuple[str, str]] = {
+        pa.string(): ('unicode', 'object'),
+        pa.date32(): ('date', 'object'),
+        pa.null(): ('empty', 'object'),
+        pa.bool_(): ('bool', 'bool'),
+        pa.float32(): ('float32', 'float32'),
+        pa.float64(): ('float64', 'float64'),
+    }
+    metadata = None
+    if pa.types.is_dictionary(field.type):
+        metadata = {'num_categories': len(QC_CATEGORIES), 'ordered': True}
+        pandas_type, numpy_type = 'categorical', 'int8'
+    elif pa.types.is_integer(field.type):
+        pandas_type = numpy_type = str(field.type)
+    else:  # of a further column anything may be
+        pandas_type, numpy_type = names.get(field.type, ('object', 'object'))
+    return {
+        'name': field.name,
+        'field_name': field.name,
+        'pandas_type': pandas_type,
+        'numpy_type': numpy_type,
+        'metadata': metadata,
+    }

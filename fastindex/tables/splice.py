@@ -17,9 +17,8 @@ from fastindex.names.given_ids import SeenIds
 from fastindex.names.uuid_names import is_uuid
 from fastindex.tables.check import Published
 from fastindex.tables.columns import sum_bytes
-from fastindex.tables.cut import drop_sessions, find_session
 from fastindex.tables.file import TABLES, GroupTable
-from fastindex.tables.merge import CHUNK_ROWS, iter_in_order
+from fastindex.tables.merge import CHUNK_ROWS, drop_sessions, find_session, iter_in_order
 from fastindex.tables.reuse import iter_folders, open_fingerprints
 from fastindex.tables.schema import fingerprints_schema
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, is_default

@@ -17,9 +17,15 @@ from fastindex.folders import OpenFolder
 from fastindex.lazy import pa, pq
 from fastindex.system import read_at
 from fastindex.tables.file import UNREAD, TableFile
-from fastindex.tables.metadata import one_metadata, pandas_metadata
 from fastindex.tables.reuse import FINGERPRINTS, FOLDERS
-from fastindex.tables.schema import datasets_schema, fingerprints_schema, folders_schema, sessions_schema
+from fastindex.tables.schema import (
+    datasets_schema,
+    fingerprints_schema,
+    folders_schema,
+    one_metadata,
+    pandas_metadata,
+    sessions_schema,
+)
 
 __all__ = ['PairWriter']
 
@@ -32,7 +38,7 @@ class PairWriter:
 
     folder: where the two files are made; they must not be there yet
     algorithms: the digests in the rows
-    origin, date_created: the client's metadata. See `fastindex.tables.metadata.one_metadata`.
+    origin, date_created: the client's metadata. See `fastindex.tables.schema.one_metadata`.
     with_index: whether `id` and (`eid`, `id`) are the index of the data frames, as the client expects
     further: further columns of sessions.pqt and of datasets.pqt, after those of every index
     keeps_facts: whether the table of fingerprints is there also without digests, to say how the index was

@@ -28,9 +28,9 @@ from fastindex.progress import announce
 from fastindex.tables.check import Published
 from fastindex.tables.journal import KnownDigests, open_recorder
 from fastindex.tables.losses import Limit
-from fastindex.tables.metadata import date_created_now
 from fastindex.tables.publish import Stage
 from fastindex.tables.recipe import Recipe
+from fastindex.tables.schema import date_created_now
 from fastindex.tables.target import open_draft, open_target, recover
 from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import check_algorithms

@@ -9,7 +9,6 @@ from fastindex.jobs.build.update import Selection
 from fastindex.pipeline.big import HashResult
 from fastindex.pipeline.scan import ScanResult
 from fastindex.pipeline.unchanged_folders import pack_listings
-from fastindex.tables.metadata import to_facts
 from fastindex.tables.publish import Stage
 from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import from_ipc
@@ -56,8 +55,7 @@ def write_stage(
                 rows.write_folders(from_ipc(result.folders))
         if selection is not None and isinstance(rows, Splice):
             report.add_carried(rows.finish(), selection.carry_problems(stage, rows), selection.left_out)
-        facts = to_facts(
-            options.recipe,
+        facts = options.recipe.to_facts(
             sessions=report.sessions,
             datasets=report.datasets,
             size_bytes=report.bytes,

@@ -21,9 +21,8 @@ from fastindex.tables.check import refusing_damage
 from fastindex.tables.file import TABLES, GroupTable, TableFile, open_table
 from fastindex.tables.foreign import is_of_client
 from fastindex.tables.lock import LOCK
-from fastindex.tables.metadata import one_metadata, to_facts
 from fastindex.tables.reuse import FINGERPRINTS
-from fastindex.tables.schema import datasets_schema, sessions_schema
+from fastindex.tables.schema import datasets_schema, one_metadata, sessions_schema
 from fastindex.tables.write import PairWriter
 from fastindex.trees import STATE_FOLDER, Tree
 
@@ -64,8 +63,7 @@ def write_tables(index: Index, part: Part, folder: Path, *, origin: str, date_cr
             writer.write(rows, no_datasets)
         for rows in _iter_rows(datasets, 'eid', eids):
             writer.write(no_sessions, rows)
-        facts = to_facts(
-            index.recipe,
+        facts = index.recipe.to_facts(
             sessions=part.sessions.height,
             datasets=part.datasets.height,
             size_bytes=part.size_bytes,
