@@ -127,7 +127,7 @@ class Carrier:
     def _count_values(self, rows: pa.Table, kind: int) -> Counter[str]:
         """Count what rows of a source say, by its columns."""
         values = self._iter_values(rows, kind)
-        return sum((Counter({name: len(column) - column.null_count}) for name, column in values), Counter())
+        return Counter({name: len(column) - column.null_count for name, column in values})
 
     def _note(self, own: pa.Table, filled: pa.Table, kind: int) -> None:
         """Note which values of the published index rows have, and which others stand in their place."""

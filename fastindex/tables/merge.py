@@ -30,6 +30,7 @@ __all__ = [
     'LAST',
     'Row',
     'SortedRows',
+    'bring_together',
     'drop_sessions',
     'find_session',
     'iter_in_order',
@@ -220,3 +221,23 @@ def find_session(rows: pa.Table, column: str, eid: str) -> int:
     """Find the first row of a session, or where it would be."""
     values = rows.column(column)
     return bisect_left(range(len(values)), eid, key=lambda i: values[i].as_py())
+
+
+def bring_together(rows: pa.Table, column: str) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
+    """Bring the rows of each session together; give the position of the first, and how many there are.
+
+    column: of the sessions, as a dictionary; it is dropped. Those of a session stay in their order
+    """
+    sessions, rows = rows[column].combine_chunks(), rows.drop_columns([column])
+    if not len(sessions):
+        return rows, {}
+    codes = sessions.indices
+    if pc.any(pc.greater(codes[:-1], codes[1:])).as_py():
+        order = pc.array_sort_indices(codes)  # stable
+        rows, codes = rows.take(order).combine_chunks(), codes.take(order)
+    counts = pc.value_counts(codes)
+    ends = pc.cumulative_sum(counts.field('counts'))
+    starts = pc.subtract(ends, counts.field('counts'))
+    owners = sessions.dictionary.take(counts.field('values')).to_pylist()
+    spans = zip(starts.to_pylist(), counts.field('counts').to_pylist(), strict=True)
+    return rows, dict(zip(owners, spans, strict=True))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fastindex.errors import UsageError
 from fastindex.lazy import pa, pc
+from fastindex.tables.merge import bring_together
 from fastindex.tables.schema import QC_CATEGORIES
 from fastindex.text import as_utf8, escape
 
@@ -30,17 +31,11 @@ class Outcomes:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        rows = self._read().sort_by([('session', 'ascending'), ('line', 'descending')])
+        rows = self._read().sort_by([('line', 'descending')])
         self._used = bytearray((pc.max(rows['line']).as_py() or 0) + 1)
         self._lines = rows['line'].combine_chunks()
         sessions = rows['session'].combine_chunks().dictionary_encode()
-        counts = pc.value_counts(sessions.indices).field('counts').to_pylist()
-        self._rows = rows.drop_columns(['session']).combine_chunks()
-        self._spans: dict[str, tuple[int, int]] = {}
-        start = 0
-        for session, count in zip(sessions.dictionary.to_pylist(), counts, strict=True):
-            self._spans[session] = start, count
-            start += count
+        self._rows, self._spans = bring_together(rows.set_column(0, 'session', sessions), 'session')
 
     def _read(self) -> pa.Table:
         """Read the three columns, and the number of each line."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from fastindex.tables.check import check_datasets, check_sessions, open_tables, 
 from fastindex.tables.columns import check_columns
 from fastindex.tables.file import TableFile, open_table
 from fastindex.tables.foreign import read_edited
+from fastindex.tables.merge import bring_together
 from fastindex.tables.paths import SESSION_COLUMNS, to_file_paths, write_paths
 from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import QC_CATEGORIES, datasets_schema, sessions_schema
@@ -103,7 +105,7 @@ class KnownTables:
                 self.datasets = self.datasets.drop_columns(names).append_column('rel_path', paths)
         if with_ids:
             _refuse_twins(path, self.datasets)
-        self.datasets, self.spans = _sort(self.datasets)
+        self.datasets, self.spans = bring_together(self.datasets, 'eid')
         _give_back()
 
     def drop(self, names: Collection[str]) -> None:
@@ -118,23 +120,23 @@ class KnownTables:
 
     def drop_known(self, other: KnownTables) -> None:
         """Forget what other tables know, by names or ids, and columns that have another type there."""
-        ids, names = (self.sessions['id'], pa.array(self._name_sessions(), pa.string()))
-        is_gone = _none_of(
-            (names, pa.array(other._name_sessions(), pa.string())), (ids, other.sessions['id'])
-        )
+        names = (pa.array(self._name_sessions(), pa.string()), pa.array(other._name_sessions(), pa.string()))
+        is_left = _none_of(names, (self.sessions['id'], other.sessions['id']))
+        sessions = _without_others(self.sessions.filter(is_left), other.sessions, sessions_schema())
         if self.spans:
             pairs = [(self._name_datasets(), other._name_datasets())]
             if self.with_ids and other.with_ids:
                 pairs.append((self.datasets['id'], other.datasets['id']))
             owners = self._spread(list(self.spans)).dictionary_encode()
             rows = self.datasets.append_column('eid', owners).filter(_none_of(*pairs))
-            self.datasets, self.spans = _sort(_without_others(rows, other.datasets, datasets_schema()))
+            rows = _without_others(rows, other.datasets, datasets_schema())
+            self.datasets, self.spans = bring_together(rows, 'eid')
         self.eids = {
             parts: eid
             for parts, eid in self.eids.items()
             if eid not in other.row_of or other.eids.get(parts) == eid
         }
-        self.sessions = _without_others(self.sessions.filter(is_gone), other.sessions, sessions_schema())
+        self.sessions = sessions
         self.row_of = {eid: row for row, eid in enumerate(self.sessions['id'].to_pylist())}
 
     def _name_sessions(self) -> list[str]:
@@ -203,7 +205,8 @@ def _read(table: TableFile, columns: Sequence[str], repeated: Sequence[str] = ()
     """Read columns, those of text as strings; the `repeated` ones as a dictionary."""
     there = [name for name in columns if name in table.schema.names]
     parts = []
-    for _, found in table.iter_batches(there, nulls=there):
+    empty = {name: pa.nulls(0, table.schema.field(name).type) for name in there}
+    for found in chain([empty], (found for _, found in table.iter_batches(there, nulls=there))):
         arrays = [_plain(found[name]) for name in there]
         arrays = [
             array.dictionary_encode() if name in repeated else array
@@ -211,9 +214,6 @@ def _read(table: TableFile, columns: Sequence[str], repeated: Sequence[str] = ()
         ]
         parts.append(pa.table(arrays, names=there))
     _give_back()
-    if not parts:
-        kinds = [_plain(pa.nulls(0, table.schema.field(name).type)) for name in there]
-        return pa.table(kinds, names=there)
     return pa.concat_tables(parts).combine_chunks()
 
 
@@ -286,20 +286,3 @@ def _refuse_twins(path: Path, datasets: pa.Table) -> None:
         "each, so these cannot be kept (the client's own builder makes such). ",
         hint='Leave `ids_from` out; to replace these tables, give `force` in its place',
     )
-
-
-def _sort(datasets: pa.Table) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
-    """Bring the datasets of a session together; give the place and the number of those of each."""
-    eids = datasets['eid'].combine_chunks()
-    if not len(eids):
-        return datasets.drop_columns(['eid']), {}
-    codes = eids.indices
-    if pc.any(pc.greater(codes[:-1], codes[1:])).as_py():
-        order = pc.array_sort_indices(codes)  # stable
-        datasets, codes = datasets.take(order).combine_chunks(), codes.take(order)
-    counts = pc.value_counts(codes)
-    ends = pc.cumulative_sum(counts.field('counts'))
-    starts = pc.subtract(ends, counts.field('counts'))
-    owners = eids.dictionary.take(counts.field('values')).to_pylist()
-    spans = zip(starts.to_pylist(), counts.field('counts').to_pylist(), strict=True)
-    return datasets.drop_columns(['eid']), dict(zip(owners, spans, strict=True))
