@@ -11,7 +11,7 @@ datasets.pqt of their generation, so they need no key of their own.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -23,7 +23,7 @@ from fastindex.lazy import pa, pc
 from fastindex.names.ids import UuidIdentity, cut
 from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES, GroupTable
-from fastindex.tables.merge import LAST
+from fastindex.tables.merge import LAST, find_session
 from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import fingerprints_schema, folders_schema, from_ipc, to_ipc
 from fastindex.trees import STATE_FOLDER
@@ -140,39 +140,33 @@ class KnownIndex:
             return None
 
     def _take(self, keys: Sequence[bytes]) -> bytes | None:
-        eids = [eid.decode() for eid in UuidIdentity().eids([keys[0], keys[-1]])]
-        runs = [(eids[0], eids[-1])]
-        if self._is_sparse:
-            runs = [(eid.decode(), eid.decode()) for eid in UuidIdentity().eids(list(keys))]
-        parts = [self._take_run(*run) for run in runs]
-        part = pa.concat_tables(parts).combine_chunks()
-        return to_ipc(part.drop_columns(['eid'])) if part.num_rows else None
+        asked = list(keys) if self._is_sparse else [keys[0], keys[-1]]
+        eids = [eid.decode() for eid in UuidIdentity().eids(asked)]
+        runs = zip(eids, eids, strict=True) if self._is_sparse else [(eids[0], eids[-1])]
+        parts = [part for run in runs for part in self._take_run(*run)]
+        return to_ipc(pa.concat_tables(parts).combine_chunks().drop_columns(['eid'])) if parts else None
 
-    def _take_run(self, first: str, last: str) -> pa.Table:
+    def _take_run(self, first: str, last: str) -> Iterator[pa.Table]:
         """Take the rows of the sessions from one to another."""
-        rows = self._read_to(first, last)
-        eids = rows.column('eid')
-        start = bisect_left(range(len(eids)), first, key=lambda i: eids[i].as_py())
-        end = bisect_right(range(len(eids)), last, lo=start, key=lambda i: eids[i].as_py())
-        self._rows = rows.slice(end)
-        return rows.slice(start, end - start)
+        while (rows := self._peek(first)) is not None:
+            eids = rows.column('eid')
+            start = find_session(rows, 'eid', first)
+            end = bisect_right(range(len(eids)), last, key=lambda i: eids[i].as_py())
+            self._rows = rows.slice(end)
+            if start < end:
+                yield rows.slice(start, end - start)
+            if end < rows.num_rows:
+                return
 
-    def _read_to(self, first: str, last: str) -> pa.Table:
-        """Read on until there are rows beyond those of a session, or there are no more."""
-        rows = self._rows
-        while rows is None or not rows.num_rows or rows.column('eid')[-1].as_py() <= last:
+    def _peek(self, first: str) -> pa.Table | None:
+        """Look at the next rows that were not passed; no row group is read that ends before a session."""
+        while not self._rows:
             group = next(self._groups, None)
             if group is None:
-                break
-            if self._datasets.ends_before(group, first):
-                continue
-            more = self._read_group(group)
-            is_passed = rows is None or not rows.num_rows or rows.column('eid')[-1].as_py() < first
-            rows = more if is_passed else pa.concat_tables([rows, more])
-        if rows is None:
-            rows = self._datasets.schema.empty_table().select(self._columns)
-        self._rows = rows
-        return rows
+                return None
+            if not self._datasets.ends_before(group, first):
+                self._rows = self._read_group(group)
+        return self._rows
 
     def _read_group(self, group: int, *further: str) -> pa.Table:
         rows = self._datasets.read(group, [*self._columns, *further])
