@@ -352,10 +352,7 @@ class Finding(Record):
         return cls(code, RULES[code].severity, to_text(path), message, to_text(fix))
 
     def __str__(self) -> str:
-        return f'{escape(self.path)}: {escape(self.message)}{self._advice()}'
-
-    def _advice(self) -> str:
-        """Show the fix: its name, where the folder stays the same, else the whole path."""
         above, _, name = self.fix.rpartition('/')
         is_beside = above == self.path.rpartition('/')[0]
-        return f' -> {escape(name if is_beside else self.fix)}' if self.fix else ''
+        advice = f' -> {escape(name if is_beside else self.fix)}' if self.fix else ''
+        return f'{escape(self.path)}: {escape(self.message)}{advice}'
