@@ -149,26 +149,21 @@ def _explain_folder(listing: Listing, path: str) -> Iterator[Finding]:
     if above and any(judge_date(name) is None for name in names):
         yield _misplaced_subject(listing, above, name)
         return
-    found = []
-    if not above:
-        twins = [child for child in names if fold(child) == fold('Subjects')]
-        found = [(twin, Diagnosis('ALF111', 'expected the name Subjects', 'Subjects')) for twin in twins]
+    twins = [child for child in names if not above and fold(child) == fold('Subjects')]
+    misnamed = [(twin, Diagnosis('ALF111', 'expected the name Subjects', 'Subjects')) for twin in twins]
     dates = [(child, diagnosis) for child in names if (diagnosis := diagnose_date(child)) and diagnosis.fix]
-    if found or dates:
-        yield from choose_fixes(path, found or dates, names)
+    if misnamed or dates:
+        yield from choose_fixes(path, misnamed or dates, names)
         return
-    is_explained = False
+    found = []
     for child in islice(names, MAX_FOLDERS):
         below = listing(f'{path}/{child}')
         if any(judge_date(date) is None for date in below):
-            is_explained = True
-            yield _misplaced_subject(listing, path, child)
+            found.append(_misplaced_subject(listing, path, child))
         elif 'Subjects' in below:
-            is_explained = True
             fix = '' if child in listing(above) else f'{above}/{child}'.removeprefix('/')
-            yield Finding.make('ALF111', f'{path}/{child}', 'a lab that lies too deep', fix)
-    if not is_explained:
-        yield Finding.make('ALF111', path, 'there is neither Subjects nor a date in this folder')
+            found.append(Finding.make('ALF111', f'{path}/{child}', 'a lab that lies too deep', fix))
+    yield from found or [Finding.make('ALF111', path, 'there is neither Subjects nor a date in this folder')]
 
 
 def _misplaced_subject(listing: Listing, lab: str, subject: str) -> Finding:
