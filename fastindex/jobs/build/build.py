@@ -13,7 +13,16 @@ from uuid import UUID
 
 from fastindex.errors import EmptyTreeError, naming_shortage
 from fastindex.jobs.build.guard import has_all, refuse_to_lose
-from fastindex.jobs.build.options import Options, adopt, check_lab, check_usage, choose_trust, open_outcomes
+from fastindex.jobs.build.options import (
+    Options,
+    adopt,
+    check_lab,
+    check_questions,
+    check_values,
+    choose_target,
+    choose_trust,
+    open_outcomes,
+)
 from fastindex.jobs.build.recipe import Wish, carry_on, follows_links
 from fastindex.jobs.build.scope import Scope
 from fastindex.jobs.build.summary import Report, Summary
@@ -41,7 +50,6 @@ from fastindex.workers.pool import Pool, open_pool
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from fastindex.tables.bucket import Mirror
     from fastindex.tables.changes import Change
     from fastindex.workers.pool import Dask
 
@@ -186,16 +194,9 @@ def build(
     73995
     """
     is_part = new or quick or only is not None
-    check_usage(
-        root,
-        out,
-        check=check,
-        dry_run=dry_run,
-        is_part=is_part,
-        default_revision=default_revision,
-        keep=keep,
-        wait=wait,
-    )
+    check_values(default_revision, keep, wait)
+    check_questions(check=check, dry_run=dry_run, is_part=is_part)
+    target = choose_target(root, out, dry_run=dry_run)
     tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
     wish = Wish(
         namespace=namespace,
@@ -209,15 +210,21 @@ def build(
         session_info=session_info,
         trust=choose_trust(trust, root),
     )
-    target = root if out is None else out
     overwrite = force or os.path.realpath(target) in map(os.path.realpath, tables)
     with ExitStack() as stack:
         access = Access(endpoint, anonymous, requester_pays)
         tree = open_tree(root, follow_links=follows_links(target, wish, fresh=fresh), access=access)
         stack.callback(lambda: tree.close())
-        folder, stage, mirror = _open_place(
-            stack, target, access, force=force, overwrite=overwrite, check=check, dry_run=dry_run, wait_s=wait
-        )
+        mirror = stage = None
+        if is_url(target):
+            from fastindex.tables.bucket import open_bucket
+
+            target, mirror = open_bucket(stack, str(target), access, dry_run=dry_run, wait_s=wait)
+        folder = Path(os.path.realpath(target))
+        if not (check or dry_run):
+            url = mirror and mirror.location.url
+            place = open_target(folder, force=force, overwrite=overwrite, url=url, wait_s=wait)
+            stage = stack.enter_context(place)
         recipe, as_before = carry_on(folder, wish, replaces=stage is not None, fresh=fresh, force=force)
         tree = _open_again(tree, root, recipe)
         with announce('reading the tables whose ids are kept', enabled=progress and recipe.ids_from):
@@ -245,31 +252,6 @@ def build(
             mirror.publish()
             return summary.at(mirror.location.url)
         return summary
-
-
-def _open_place(
-    stack: ExitStack,
-    target: str | os.PathLike[str],
-    access: Access,
-    *,
-    force: bool,
-    overwrite: bool,
-    check: bool,
-    dry_run: bool,
-    wait_s: float,
-) -> tuple[Path, Stage | None, Mirror | None]:
-    """Open where the tables go, a folder or a bucket; no stage where they are only read."""
-    mirror = stage = None
-    if is_url(target):
-        from fastindex.tables.bucket import open_bucket
-
-        target, mirror = open_bucket(stack, str(target), access, dry_run=dry_run, wait_s=wait_s)
-    folder = Path(os.path.realpath(target))
-    if not (check or dry_run):
-        url = mirror and mirror.location.url
-        place = open_target(folder, force=force, overwrite=overwrite, url=url, wait_s=wait_s)
-        stage = stack.enter_context(place)
-    return folder, stage, mirror
 
 
 def _open_again(tree: Tree, root: str | os.PathLike[str], recipe: Recipe) -> Tree:

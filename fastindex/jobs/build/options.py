@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from fastindex.tables.losses import Limit
     from fastindex.tables.qc_file import Outcomes
 
-__all__ = ['Options', 'adopt', 'check_lab', 'check_usage', 'choose_trust', 'open_outcomes']
+__all__ = [
+    'Options',
+    'adopt',
+    'check_lab',
+    'check_questions',
+    'check_values',
+    'choose_target',
+    'choose_trust',
+    'open_outcomes',
+]
 
 
 class Options(NamedTuple):
@@ -125,26 +134,18 @@ def check_lab(found: Discovery, identity: Identity, lab: str) -> None:
         raise LabConflictError(f'lab name conflict: {lab!r} was asked for, the tree has {sorted(other)}')
 
 
-def check_usage(
-    root: str | os.PathLike[str],
-    out: str | os.PathLike[str] | None,
-    *,
-    check: bool,
-    dry_run: bool,
-    is_part: bool,
-    default_revision: str | None,
-    keep: int | None,
-    wait: float,
-) -> None:
-    """Refuse questions that exclude each other or have no answer, and tables in a bucket nobody named."""
+def check_values(default_revision: str | None, keep: int | None, wait: float) -> None:
+    """Refuse values that have no meaning."""
     if default_revision not in (None, *REVISIONS):
         raise UsageError(f'default_revision={default_revision!r}: expected one of {", ".join(REVISIONS)}')
     if keep is not None and keep < 1:
         raise UsageError(f'keep={keep}: expected 1 or more')
     if not (isinstance(wait, int | float) and wait >= 0):
         raise UsageError(f'wait={wait!r}: expected seconds, 0 or more')
-    if out is not None and not os.fspath(out):
-        raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
+
+
+def check_questions(*, check: bool, dry_run: bool, is_part: bool) -> None:
+    """Refuse questions that exclude each other or have no answer."""
     if check and dry_run:
         raise UsageError('check and dry_run are two questions: expected one of them')
     if dry_run and is_part:
@@ -152,8 +153,17 @@ def check_usage(
             hint='`dry_run` looks at no index: expected `check`, which tells what `only`, `new` and `quick` '
             'would change'
         )
+
+
+def choose_target(
+    root: str | os.PathLike[str], out: str | os.PathLike[str] | None, *, dry_run: bool
+) -> str | os.PathLike[str]:
+    """Choose where the tables go: into a bucket only if it was named for them."""
+    if out is not None and not os.fspath(out):
+        raise UsageError("the folder for the tables is '': expected a name ('.' is the current folder)")
     if out is None and is_url(root) and not dry_run:
         raise UsageError(
             f'{escape(root)}: a bucket is only read, unless it is said: ',
             hint='expected `out` DIR for the tables, or `out` s3://bucket/prefix',
         )
+    return root if out is None else out
