@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -89,8 +90,6 @@ class Listed:
         self._identity = identity
         self._file = TemporaryFile(prefix='fastindex-', dir=find_temporary())  # noqa: SIM115 - open as long as this is
         self._parts: list[tuple[Sessions, int]] = []
-        self._rest: Iterator[tuple[bytes, bytes]] | None = None
-        self._sizes: Iterator[tuple[bytes, int]] | None = None
 
     def close(self) -> None:
         """Remove it from the disk."""
@@ -103,35 +102,32 @@ class Listed:
 
     def weigh(self, key: bytes) -> int:
         """Tell how much was listed of a session, as a number of datasets; they are asked for in order."""
-        if self._sizes is None:
-            self._file.flush()
-            self._sizes = heapq.merge(*(self._iter_sizes(*part) for part in self._parts))
-        return next((size // ROW_BYTES for known, size in self._sizes if known == key), 0)
+        return next((length // ROW_BYTES for known, _, length in self._to_weigh if known == key), 0)
 
     def for_shard(self, keys: Iterable[bytes]) -> dict[str, bytes]:
         """Take what is known of the sessions of a shard, by their paths.
 
         keys: of its sessions, after those of all shards before
         """
-        if self._rest is None:
-            self._file.flush()
-            self._rest = heapq.merge(*(self._iter_part(*part) for part in self._parts))
         found = {}
         for wanted in keys:
-            for key, data in self._rest:
+            for key, offset, length in self._to_give:
                 if key == wanted:
-                    found[str(self._identity.session_path(key))] = data
+                    listed = read_at(self._file.fileno(), length, offset)
+                    found[str(self._identity.session_path(key))] = listed
                     break
         return found
 
-    def _iter_sizes(self, sessions: Sessions, offset: int) -> Iterator[tuple[bytes, int]]:
+    def _iter_sessions(self) -> Iterator[tuple[bytes, int, int]]:
+        """Iterate over the keys, sorted, with the offset and the length of what was listed of each."""
+        self._file.flush()
+        return heapq.merge(*(self._iter_part(*part) for part in self._parts))
+
+    _to_weigh = cached_property(_iter_sessions)
+    _to_give = cached_property(_iter_sessions)
+
+    def _iter_part(self, sessions: Sessions, offset: int) -> Iterator[tuple[bytes, int, int]]:
         for key in sessions.iter_keys():
             length = int.from_bytes(read_at(self._file.fileno(), _LENGTH_BYTES, offset), 'big')
+            yield key, offset + _LENGTH_BYTES, length
             offset += _LENGTH_BYTES + length
-            yield key, length
-
-    def _iter_part(self, sessions: Sessions, offset: int) -> Iterator[tuple[bytes, bytes]]:
-        for key, length in self._iter_sizes(sessions, offset):
-            offset += _LENGTH_BYTES
-            yield key, read_at(self._file.fileno(), length, offset)
-            offset += length

@@ -23,6 +23,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import uuid4
@@ -51,7 +52,7 @@ TASK_SIZE = 4
 """Times the sessions of a task here: each costs the scheduler 2 ms. So all take a fifth less CPU time."""
 
 SPARE_TASKS = 8  # given to the scheduler beyond two a thread: enough for a cluster of few threads
-MAX_LANDMARKS = 8
+MAX_LANDMARKS = 9  # with the root
 MAX_NAMED = 3  # workers that a message names
 
 
@@ -68,22 +69,18 @@ class Requirements(NamedTuple):
     @classmethod
     def here(cls, tree: Tree) -> Requirements:
         """Look around in this process."""
-        return cls(tree, tuple(_iter_landmarks(tree)), _versions())
+        return cls(tree, tuple(islice(_iter_landmarks(tree), MAX_LANDMARKS)), _versions())
 
 
 def _iter_landmarks(tree: Tree) -> Iterator[tuple[bytes, int]]:
     if not isinstance(base_of(tree), LocalTree):
         return
     root = os.fsencode(tree.root)  # the locale of a worker may be another one
-    count = 0
     for name in (b'.', *sorted(os.listdir(root))):
         with suppress(OSError):  # what cannot be looked at is a problem of the discovery
             info = os.lstat(os.path.join(root, name))
             if S_ISDIR(info.st_mode) and (name == b'.' or not name.startswith(b'.')):
                 yield name, info.st_ino
-                count += 1
-        if count > MAX_LANDMARKS:
-            return
 
 
 def _versions() -> tuple[tuple[str, str], ...]:
