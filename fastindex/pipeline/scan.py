@@ -26,6 +26,7 @@ from fastindex.pipeline.session_info import SessionInfo
 from fastindex.pipeline.unchanged_folders import pack_folders
 from fastindex.pipeline.walk import SessionWalk
 from fastindex.tables.journal import Recorder
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.reuse import KnownRows
 from fastindex.tables.schema import (
     fingerprint_columns,
@@ -35,7 +36,6 @@ from fastindex.tables.schema import (
     to_ipc,
 )
 from fastindex.trees import Measures, Tree
-from fastindex.trees.fingerprints import FIELDS
 from fastindex.trees.part import NotedTree
 from fastindex.workers import Task
 from fastindex.workers.pool import Pool
@@ -52,18 +52,15 @@ class ScanTask(NamedTuple):
     tree: Tree
     identity: Identity
     keys: list[bytes]
-    algorithms: tuple[str, ...] = ()
+    recipe: Recipe = Recipe()
+    """How files and what they say of sessions are read; what is left out, the tree knows. Where names carry
+    UUIDs, what is here called the path of a dataset is its path with the UUID, until it becomes a row."""
+
     lab: str | None = None
     list_skips: bool = False
     known: bytes | None = None
     """What the published index has of these sessions. See `fastindex.tables.reuse`."""
-    uuid_filenames: bool = False
-    """Whether names carry the UUIDs of the datasets. What is here called the path of a dataset is then its
-    path with the UUID, until it becomes a row."""
-
     with_folders: bool = False  # whether it is noted by what to know the folders again
-    session_info: bool = False  # whether files are read that say what the sessions are of
-    trust: tuple[str, ...] = FIELDS  # by what files are known again
 
     def run(self) -> ScanResult:
         """Scan the sessions, up to the first one that is too large for one task, or until they are enough.
@@ -148,7 +145,7 @@ def scan(
                 eids, paths = of.identity.eids(of.keys), map(of.identity.session_path, of.keys)
                 path_of = {eid.decode(): str(path) for eid, path in zip(eids, paths, strict=True)}
                 rows = result.datasets, result.fingerprints
-                recorder.add_rows(*rows, path_of, uuid_filenames=of.uuid_filenames)
+                recorder.add_rows(*rows, path_of, uuid_filenames=of.recipe.uuid_filenames)
         elif isinstance(task, HashTask) and result.measured is not None:
             recorder.add_file(task.path, result.measured)
 
@@ -165,7 +162,7 @@ class _Scan:
         self.known = None
         if task.known is not None:
             with suppress(ValueError):  # it is of no use
-                self.known = KnownRows(task.known, task.algorithms, task.trust)
+                self.known = KnownRows(task.known, task.recipe.algorithms, task.recipe.trust)
         self.reused = 0
         self.read_again: Counter[str] = Counter()
         self.sessions: list[SessionRows] = []  # in the order of the table
@@ -209,16 +206,15 @@ class _Scan:
             session_path,
             self.rows,
             self.tally,
-            algorithms=self.task.algorithms,
+            self.task.recipe,
             is_known=self.known is not None,
-            uuid_filenames=self.task.uuid_filenames,
             info=info,
         )
 
     def _scan_session(self, key: bytes) -> list[PartTask]:
         """Scan a session; return the tasks that scan its datasets, where they are too many for this one."""
         first, first_problem = len(self.rows), len(self.tally.problems)
-        info = SessionInfo() if self.task.session_info else None
+        info = SessionInfo() if self.task.recipe.session_info else None
         session = self._walk(self.task.identity.session_path(key), info)
         parts: list[PartTask] = []
         try:
@@ -228,10 +224,10 @@ class _Scan:
             if isinstance(error, FileNotFoundError) and len(self.rows) == first:
                 return []  # gone since it was listed: no row
         if self.noted is not None:
-            self.folders[key] = pack_folders(self.noted.noted, self.task.trust)
+            self.folders[key] = pack_folders(self.noted.noted, self.task.recipe.trust)
         if session.has_info:
             self.infos[key] = info
-        is_whole = session.has_revisions or self.task.uuid_filenames  # one dataset tells of another
+        is_whole = session.has_revisions or self.task.recipe.uuid_filenames  # one dataset tells of another
         if session.deferred and is_whole:
             session.measure(session.deferred)
         elif session.deferred:
@@ -242,7 +238,7 @@ class _Scan:
 
     def _close(self, session: SessionWalk, key: bytes, first: int, first_problem: int) -> None:
         problems = self.tally.problems
-        if self.task.uuid_filenames:
+        if self.task.recipe.uuid_filenames:
             self._drop_twins(session.path, first)
         if len(problems) > first_problem:
             problems[first_problem:] = sorted(problems[first_problem:])
@@ -284,7 +280,7 @@ class _Scan:
 
     def _result(self, session_keys: list[bytes]) -> ScanResult:
         """Make rows of what there is; those of `session_keys` in the table of the sessions."""
-        identity, algorithms = self.task.identity, self.task.algorithms
+        identity, algorithms = self.task.identity, self.task.recipe.algorithms
         counts = [session.datasets for session in self.sessions]
         keys = identity.dataset_keys([session.key for session in self.sessions], counts, self.rows.paths)
         order, keys, left = sort_rows(keys, counts)
@@ -368,7 +364,7 @@ class _Scan:
             HashTask(
                 self.tree,
                 f'{identity.session_path(keys_of_rows[row])}/{self.rows.paths[row].decode()}',
-                self.task.algorithms,
+                self.task.recipe.algorithms,
                 row,
                 self.rows.sizes[row],
             )

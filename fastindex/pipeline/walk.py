@@ -12,6 +12,7 @@ from fastindex.names.verdicts import UuidVerdicts, verdicts_of
 from fastindex.pipeline import shard
 from fastindex.pipeline.rows import NO_DIGEST, Rows
 from fastindex.pipeline.session_info import SessionInfo, file_of, find_name
+from fastindex.tables.recipe import Recipe
 from fastindex.trees import Folder, Kind, Measures, Tree, Wanted
 from fastindex.trees.fate import sift
 from fastindex.trees.fingerprints import NO_FINGERPRINT
@@ -78,10 +79,9 @@ class SessionWalk:
         path: str,
         rows: Rows,
         tally: Tally,
+        recipe: Recipe,
         *,
-        algorithms: tuple[str, ...],
         is_known: bool,
-        uuid_filenames: bool,
         info: SessionInfo | None,
     ) -> None:
         self.path = path
@@ -93,8 +93,8 @@ class SessionWalk:
         self.held_bytes = 0  # what its rows take, about, and never much less than they do
         self._rows = rows
         self._tally = tally
-        self._wanted = Wanted(() if is_known else algorithms, BIG_BYTES, with_fingerprints=is_known)
-        self._uuid_filenames = uuid_filenames
+        self._wanted = Wanted(() if is_known else recipe.algorithms, BIG_BYTES, with_fingerprints=is_known)
+        self._uuid_filenames = recipe.uuid_filenames
 
     def scan(self) -> None:
         """Walk the session; a listing that breaks off is a problem, and what it gave is kept."""

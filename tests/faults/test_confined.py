@@ -14,6 +14,7 @@ from xxhash import xxh3_128_hexdigest
 
 from fastindex.names.ids import UuidIdentity
 from fastindex.pipeline.scan import ScanResult, ScanTask
+from fastindex.tables.recipe import Recipe
 from fastindex.tables.schema import from_ipc
 from fastindex.trees import Tree, open_tree
 from tests.faults.exchange import exchanging
@@ -103,7 +104,7 @@ ITS_OWN = {('', ''), ('in', ''), ('', 'in')}
 
 def walk(tree: Tree, keys: list[bytes]) -> tuple[list[dict[str, Any]], ScanResult]:
     """Scan a session, reading its files, and those that say what it is of; give its datasets."""
-    result = ScanTask(tree, UuidIdentity(), keys, ('xxh128',), session_info=True).run()
+    result = ScanTask(tree, UuidIdentity(), keys, Recipe(algorithms=('xxh128',), session_info=True)).run()
     for row in from_ipc(result.sessions).to_pylist():
         assert (row['projects'], row['task_protocol']) in ITS_OWN
     return from_ipc(result.datasets).to_pylist(), result

@@ -32,12 +32,9 @@ def iter_tasks(
             found.for_shard(tree, keys),
             options.identity_of(keys),
             keys,
-            options.recipe.algorithms,
+            options.recipe,
             options.lab,
             options.on_skip is not None,
             known.for_shard(keys) if known else None,
-            options.recipe.uuid_filenames,
             report.with_folders,
-            options.recipe.session_info,
-            options.recipe.trust,
         )

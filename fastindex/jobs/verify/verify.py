@@ -30,6 +30,7 @@ from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.columns import sum_bytes
+from fastindex.tables.recipe import Recipe
 from fastindex.text import escape, to_text
 from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.exclude import leave_out
@@ -243,8 +244,7 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
                 expected.discovery.for_shard(tree, keys),
                 expected.identity,
                 keys,
-                algorithms,
-                uuid_filenames=has_uuids,
+                Recipe(algorithms=algorithms, uuid_filenames=has_uuids),
             )
             for keys in iter_shards(expected.iter_keys(), total, pool.workers, weigh=expected.discovery.weigh)
         )
