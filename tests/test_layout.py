@@ -149,7 +149,7 @@ def test_the_library_names_no_flag_in_what_it_says():
     apart = {
         'jobs.report.charts': 'var(--',  # of a style sheet
         'jobs.fix.script': '#!/bin/sh',
-        'jobs.release.words': '--',  # of tar and md5sum
+        'jobs.release.summary': '--',  # of tar and md5sum
         'jobs.example.example': 'Made by: fastindex example',  # the README of an example
     }
     for module in MODULES:

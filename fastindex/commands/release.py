@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
     select = None if options.select is None else _parse_terms(options.select)
     prepare(dask=options.dask, polars=True)
     from fastindex.jobs.release.release import release
-    from fastindex.jobs.release.words import iter_lines
+    from fastindex.jobs.release.summary import iter_lines
 
     done = release(**arguments(options, 'select'), select=select, progress=not options.quiet)
     warnings = list(map(with_flags, done.warnings))
