@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import weakref
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -282,9 +284,6 @@ def open_unlinked(folder: Path, *, root: Path) -> Index:
 
 def _open_copy(url: str, root: str | os.PathLike[str] | None, access: Access) -> Index:
     """Open an index in a bucket: a copy of it, which is gone with the index."""
-    import weakref
-    from contextlib import ExitStack
-
     from fastindex.tables.bucket import open_copy
     from fastindex.trees.store import Location
 

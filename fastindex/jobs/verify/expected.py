@@ -16,7 +16,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from fastindex.lazy import pa, pc
-from fastindex.names.alf import SessionPath, split_session_path
+from fastindex.names.alf import SessionParts, SessionPath, parse_session_path
 from fastindex.names.given_ids import PathOrder, choose_identity
 from fastindex.names.ids import NAMESPACE, Identity, UuidIdentity, eid, uuid3s
 from fastindex.pipeline.discover import Discovery
@@ -184,10 +184,9 @@ class _ByPath:
         self._part = part
         self._namespace = namespace
         self._has_uuids = has_uuids
-        self._paths: dict[tuple[str, str, str, int], list[str]] = {}
+        self._paths: dict[SessionParts, list[str]] = {}
         for path in sorted(paths, reverse=True):
-            lab, subject, date, number = split_session_path(path)
-            self._paths.setdefault((lab, subject, date, int(number)), []).append(path)
+            self._paths.setdefault(parse_session_path(path), []).append(path)
         self._totals = Totals(0, 0, 0)
 
     def iter_keys(self) -> Iterator[bytes]:
@@ -220,9 +219,8 @@ class _ByPath:
         for _, found in table.iter_batches(columns):
             cells = [found[name].to_pylist() if name in found else repeat('') for name in SESSION_COLUMNS]
             for row in zip(*cells):  # noqa: B905 - one may be endless
-                id, lab, subject, date, number = row
-                parts = subject, str(date), number
-                there = self._paths.get((lab, *parts)) or self._paths.get(('', *parts))
+                id, parts = row[0], SessionParts(*row[1:])
+                there = self._paths.get(parts) or self._paths.get(parts._replace(lab=''))
                 yield id, self._choose_path(id, there) if there else list_session_paths([row], NAMESPACE)[0]
 
     def _choose_path(self, id: str, there: list[str]) -> str:
