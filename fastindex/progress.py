@@ -34,8 +34,8 @@ class Bar:
 class _Lines(Bar):
     """Progress in a log: a line a minute."""
 
-    def __init__(self, total: int | None, unit: str, description: str, is_bytes: bool) -> None:
-        self._total, self._unit, self._description, self._is_bytes = total, unit, description, is_bytes
+    def __init__(self, total: int | None, unit: str, description: str) -> None:
+        self._total, self._unit, self._description, self._is_bytes = total, unit, description, unit == 'B'
         self._done = 0
         self._next = time.monotonic() + LINE_SECONDS
 
@@ -79,14 +79,13 @@ def is_notebook() -> bool:
     return get is not None and type(get()).__name__ == 'ZMQInteractiveShell'
 
 
-def open_bar(*, total: int | None, unit: str, description: str, enabled: bool, bytes: bool = False) -> Bar:
+def open_bar(*, total: int | None, unit: str, description: str, enabled: bool) -> Bar:
     """Open a progress bar; the caller closes it.
 
     total: number of units expected, None where nobody knows
-    unit: name of one unit, in the singular
+    unit: name of one unit, in the singular; `B`, a byte, is shown as kB, MB, GB
     description: what is going on, one word
     enabled: whether progress is wanted at all; a line a minute where nothing shows a bar
-    bytes: whether the units are bytes, to be shown as kB, MB, GB
     """
     if not enabled:
         return Bar()
@@ -99,9 +98,9 @@ def open_bar(*, total: int | None, unit: str, description: str, enabled: bool, b
     elif sys.stderr.isatty():
         from tqdm import tqdm
     else:
-        return _Lines(total, unit, description, bytes)
+        return _Lines(total, unit, description)
 
     bar: Bar = tqdm(
-        total=total, unit=unit, desc=description, unit_scale=bytes, dynamic_ncols=True, leave=False
+        total=total, unit=unit, desc=description, unit_scale=unit == 'B', dynamic_ncols=True, leave=False
     )
     return bar

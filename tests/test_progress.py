@@ -42,7 +42,7 @@ def test_a_long_run_writes_a_line_a_minute(clock, capsys):
 
 
 def test_bytes_have_units_and_what_has_no_end_no_percent(clock, capsys):
-    bar = open_bar(total=None, unit='B', description='verifying', enabled=True, bytes=True)
+    bar = open_bar(total=None, unit='B', description='verifying', enabled=True)
     clock[0] += 61
     bar.update(1_500_000)
     assert capsys.readouterr().err == 'fastindex: verifying: 1.5 MB\n'

@@ -93,7 +93,7 @@ def _download(url: str, file: IO[bytes], max_bytes: int, progress: bool) -> None
     with urlopen(url, timeout=60) as response:  # noqa: S310
         length = int(response.headers.get('Content-Length') or 0)
         total = length or None
-        bar = open_bar(total=total, unit='B', description='Downloading', enabled=progress, bytes=True)
+        bar = open_bar(total=total, unit='B', description='Downloading', enabled=progress)
         with contextlib.closing(bar):
             while data := response.read(2**20):
                 file.write(data)
@@ -193,7 +193,7 @@ def _unpack_members(
     sessions: set[str] = set()
     datasets = size = total = 0
     expected = sum(info.file_size for info, _ in members)
-    bar = open_bar(total=expected, unit='B', description='Unpacking', enabled=progress, bytes=True)
+    bar = open_bar(total=expected, unit='B', description='Unpacking', enabled=progress)
     with contextlib.closing(bar):
         for info, member in members:
             path = os.path.join(root, member)

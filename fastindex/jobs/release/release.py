@@ -285,7 +285,7 @@ class _Plan(NamedTuple):
     ) -> list[Archive]:
         """Write all archives, those of `out`; put them in place when the last is complete."""
         total = sum(part.size_bytes for part in parts.values())
-        bar = open_bar(total=total, unit='B', description='releasing', enabled=progress, bytes=True)
+        bar = open_bar(total=total, unit='B', description='releasing', enabled=progress)
         made: list[tuple[int, int]] = []
         archives = []
         first, *_ = parts

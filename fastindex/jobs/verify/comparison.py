@@ -131,7 +131,6 @@ class Comparison:
             unit='B' if hashes else 'dataset',
             description='verifying',
             enabled=self.progress,
-            bytes=hashes,
         )
         with closing(bar):
             for result, hashed in scanned:
