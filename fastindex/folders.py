@@ -16,7 +16,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISREG, S_IWRITE
 from typing import IO, Self
@@ -358,14 +358,11 @@ def open_below(folder: Path, path: Path) -> int:
     if not OPENS_BY_FOLDER:
         return open_file(path, os.O_RDONLY)
     *folders, name = path.relative_to(folder).parts
-    opened = OpenFolder.open(folder)
-    try:
+    with ExitStack() as stack:
+        opened = stack.enter_context(OpenFolder.open(folder))
         for part in folders:
-            above, opened = opened, opened.enter(part)
-            above.close()
+            opened = stack.enter_context(opened.enter(part))
         return opened.open_fd(name)
-    finally:
-        opened.close()
 
 
 def patiently(act: Callable[[], object], *, is_patient: bool = True) -> None:
