@@ -41,16 +41,13 @@ from fastindex.workers.processes import DEATHS
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ['TASK_SIZE', 'Cluster', 'Requirements', 'find_mismatch', 'forget', 'run_task']
+__all__ = ['Cluster', 'Requirements', 'find_mismatch', 'forget', 'run_task']
 
 CONNECT_SECONDS = 10  # to reach the scheduler, or to reach it again
 PATIENCE_SECONDS = 60
 """Without any worker, before a run gives up: workers that died are started again in seconds."""
 
 LOOK_SECONDS = 2  # between two looks at which workers there are
-TASK_SIZE = 4
-"""Times the sessions of a task here: each costs the scheduler 2 ms. So all take a fifth less CPU time."""
-
 SPARE_TASKS = 8  # given to the scheduler beyond two a thread: enough for a cluster of few threads
 MAX_LANDMARKS = 9  # with the root
 MAX_NAMED = 3  # workers that a message names
@@ -148,6 +145,8 @@ class Cluster:
     tree: what will be indexed
     is_ours: whether the connection is closed at the end
     """
+
+    task_size = 4  # each task costs the scheduler 2 ms: so all take a fifth less CPU time
 
     def __init__(self, client: Client, tree: Tree, *, is_ours: bool = False) -> None:
         self._client = client

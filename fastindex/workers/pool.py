@@ -79,12 +79,9 @@ def open_pool(
         with Pool(count, executor, most=most, is_asked=workers is not None) as pool:
             yield pool
         return
-    from fastindex.workers.cluster import TASK_SIZE, Cluster
+    from fastindex.workers.cluster import Cluster
 
-    with (
-        Cluster.open(dask, tree) as cluster,
-        Pool(cluster.threads, cluster=cluster, task_size=TASK_SIZE) as pool,
-    ):
+    with Cluster.open(dask, tree) as cluster, Pool(cluster.threads, cluster=cluster) as pool:
         yield pool
 
 
@@ -107,7 +104,6 @@ class Pool:
     workers: number of tasks that run at once; of the executor, where one is passed
     executor: any `concurrent.futures.Executor`, which stays the caller's: it is not shut down
     cluster: runs the tasks in their place
-    task_size: how large a task should be, as a multiple: larger where to send one costs more
     most: number of tasks that run at once, at most, where tasks turn out to wait for the disk
     is_asked: whether somebody said how many; if not, new interpreters start only for work that is worth it
     """
@@ -118,14 +114,14 @@ class Pool:
         executor: Executor | None = None,
         *,
         cluster: Cluster | None = None,
-        task_size: int = 1,
         most: int | None = None,
         is_asked: bool = True,
     ) -> None:
         self._workers = workers
         self._is_asked = is_asked
         self._most = most or workers
-        self.task_size = task_size
+        self.task_size = 1 if cluster is None else cluster.task_size
+        """How large a task should be, as a multiple: larger where to send one costs more."""
         self._executor = executor
         self._cluster = cluster
         self._backend: Backend | None = None
