@@ -113,7 +113,7 @@ def read_edited(folder: Path) -> Recipe | None:
     if not os.path.isfile(state / 'lock') or not all(os.path.exists(folder / name) for name in TABLES):
         return None
     from fastindex.tables.check import open_tables
-    from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
+    from fastindex.tables.paths import SESSION_COLUMNS, iter_paths
     from fastindex.tables.reuse import FINGERPRINTS
 
     with suppress(InvalidIndexError), open_tables(folder, below=folder) as tables:
@@ -123,12 +123,9 @@ def read_edited(folder: Path) -> Recipe | None:
         if recipe.ids_from:  # which nobody can compute: of another database they would say so
             origins = tables.sessions.read_one_metadata().get('origin')
             return recipe if any(map(os.path.isabs, _list_texts(origins))) else None
-        for _, found in tables.sessions.iter_batches(SESSION_COLUMNS):
-            rows = list(zip(*(found[name].to_pylist() for name in SESSION_COLUMNS), strict=True))
-            paths = list_session_paths(rows, recipe.namespace)
-            eids = {str(eid(path, namespace=recipe.namespace)) for path in paths}
-            if not eids.isdisjoint(row[0] for row in rows):
-                return recipe
+        paths = iter_paths(tables.sessions, recipe.namespace)
+        if any(id == str(eid(path, namespace=recipe.namespace)) for id, path in paths):
+            return recipe
     return None
 
 

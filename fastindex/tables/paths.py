@@ -7,16 +7,19 @@ tells nothing: then the disk is asked, if it is there, and else the path is the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from fastindex.lazy import pa, pc
 from fastindex.names.ids import UuidIdentity
 from fastindex.text import to_system
 
-__all__ = ['SESSION_COLUMNS', 'join', 'list_session_paths', 'to_file_paths', 'write_paths']
+if TYPE_CHECKING:
+    from fastindex.tables.file import TableFile
+
+__all__ = ['SESSION_COLUMNS', 'iter_paths', 'join', 'list_session_paths', 'to_file_paths', 'write_paths']
 
 SESSION_COLUMNS = ('id', 'lab', 'subject', 'date', 'number')  # what the path is made of
 
@@ -35,6 +38,13 @@ def list_session_paths(
         if eid != rows[i][0]:
             paths[i] = _find_path(rows[i], namespace, root)
     return paths
+
+
+def iter_paths(table: TableFile, namespace: UUID, root: Path | None = None) -> Iterator[tuple[str, str]]:
+    """Iterate over the ids and the paths of all sessions in a table. See `list_session_paths`."""
+    for _, found in table.iter_batches(SESSION_COLUMNS):
+        rows = list(zip(*(found[name].to_pylist() for name in SESSION_COLUMNS), strict=True))
+        yield from zip((row[0] for row in rows), list_session_paths(rows, namespace, root), strict=True)
 
 
 def write_paths(row: tuple[Any, ...]) -> list[str]:

@@ -21,8 +21,7 @@ from fastindex.names.ids import Identity, UuidIdentity, cut
 from fastindex.names.uuid_names import has_uuid
 from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES
-from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths, to_file_paths
-from fastindex.tables.recipe import Recipe
+from fastindex.tables.paths import iter_paths, to_file_paths
 from fastindex.tables.reuse import KnownIndex
 from fastindex.tables.schema import to_ipc
 
@@ -100,24 +99,15 @@ def count_runs(column: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
 
 def iter_indexed(index: KnownIndex, published: Published, root: Path) -> Iterator[Part]:
     """Iterate over the rows of the published index of a tree, of which none was taken yet."""
-    path_of = _read_paths(published, index.recipe, root)
+    path_of: dict[str, str] = {}
+    with suppress(*DAMAGES), published.open() as tables:
+        path_of.update(iter_paths(tables.sessions, index.recipe.namespace, root))
     for rows in index.iter_rows():
         paths = rows['rel_path'].cast(pa.string())
         if index.recipe.uuid_filenames:
             paths = to_file_paths(paths, rows['id'])
         sessions = ((path_of.get(eid), count) for eid, count in count_runs(rows['eid']))
         yield sessions, rows.drop_columns(['eid', 'id', 'rel_path']).append_column('path', paths)
-
-
-def _read_paths(published: Published, recipe: Recipe, root: Path) -> dict[str, str]:
-    """Read the paths of the sessions of an index, by their eids."""
-    paths: dict[str, str] = {}
-    with suppress(*DAMAGES), published.open() as tables:
-        for _, found in tables.sessions.iter_batches(SESSION_COLUMNS):
-            rows = list(zip(*(found[name].to_pylist() for name in SESSION_COLUMNS), strict=True))
-            session_paths = list_session_paths(rows, recipe.namespace, root)
-            paths.update(zip((row[0] for row in rows), session_paths, strict=True))
-    return paths
 
 
 def _map(parts: Iterator[pa.Table]) -> pa.Table:
