@@ -179,14 +179,11 @@ class _Audit:
     def check_ids(self, ids: pa.ChunkedArray, code: str) -> None:
         """Check the column that names the rows."""
         self.note_rows('wrong-id', 'column id is no UUID of version 3 or 4', ids, _unlike(ids, UUID))
-        counts = pc.value_counts(ids).flatten()
-        more = pc.greater(counts[1], 1)
-        self.note(
-            code,
-            f'an id more than once: {len(ids) - len(counts[0]):,} too many',
-            int(pc.any(more).as_py() or 0),
-            next(iter(counts[0].filter(more).slice(0, 1).to_pylist()), ''),
-        )
+        distinct, counts = pc.value_counts(ids).flatten()
+        twice = distinct.filter(pc.greater(counts, 1))
+        if len(twice):
+            what = f'an id more than once: {len(ids) - len(distinct):,} too many'
+            self.note(code, what, example=twice[0].as_py())
 
 
 def _unlike(values: Any, pattern: str) -> Any:

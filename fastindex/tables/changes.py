@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -208,26 +208,18 @@ def _with_moves(parts: Sequence[RangeChanges], to_paths: ToPaths) -> Iterator[_T
     moves = find_moves(gone, new, paths, new_sessions)
     have_moved = frozenset(moves.datasets)
     passed = frozenset(moves.sessions.values())
-    starts = [0, 0]
+    gone_rows, sources = iter(range(len(gone.session))), iter(moves.datasets)
     for part in parts:
         if part.of_sessions:
             sessions = (moves.sessions.get(one) for one in number(part.added))
             places = [None if one is None else (paths[one], None) for one in sessions]
             yield part, [one in passed for one in number(part.removed)], places
             continue
-        ends = [
-            start + rows.table.num_rows
-            for start, rows in zip(starts, (part.removed, part.added), strict=True)
+        places = [
+            None if of < 0 else (paths[gone.session[of]], gone.name[of].as_py())
+            for of in islice(sources, part.added.table.num_rows)
         ]
-        yield (
-            part,
-            [one in have_moved for one in range(starts[0], ends[0])],
-            [
-                None if of < 0 else (paths[gone.session[of]], gone.name[of].as_py())
-                for of in moves.datasets[starts[1] : ends[1]]
-            ],
-        )
-        starts = ends
+        yield part, [one in have_moved for one in islice(gone_rows, part.removed.table.num_rows)], places
 
 
 def _place(

@@ -118,11 +118,10 @@ class Tables(NamedTuple):
 
         Raises InvalidIndexError if they do not.
         """
-        last: tuple[str, str] = ('', '')
         for table, names in ((self.sessions, ('id', 'id')), (self.datasets, ('eid', 'id'))):
+            last = ('', '')
             for _, found in table.iter_batches(sorted(set(names))):
                 last = _check_order(table, last, *(found[name] for name in names))
-            last = ('', '')
 
 
 class Published:

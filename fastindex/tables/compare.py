@@ -6,6 +6,7 @@ takes little longer than where none does. Knows nothing of what the rows mean.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,8 +55,6 @@ class SortedTable:
 
     def take_until(self, end: tuple[str, ...]) -> pa.Table:
         """Take the rows away that were looked at, up to that of the key `end`, itself included."""
-        from bisect import bisect_right
-
         rows = self._rest
         assert rows is not None  # noqa: S101 - for the type checker
         count = bisect_right(range(rows.num_rows), end, key=lambda i: self.key(rows, i))
