@@ -152,12 +152,8 @@ def look_at_tables(location: Location) -> dict[str, str]:
     """
     found = {}
     for name in TABLES:
-        try:
+        with _refusing(location, name), suppress(FileNotFoundError):
             found[name] = location.look(name).etag
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise _refuse(location, name, error) from error
     return found
 
 
@@ -168,21 +164,21 @@ def fetch_tables(location: Location, folder: Path, names: Sequence[str] = TABLES
     """
     etags = {}
     for name in names:
-        try:
-            with open_output(folder / name, error=InvalidIndexError) as file:
-                etags[name] = location.read(name, file).etag
-        except OSError as error:
-            raise _refuse(location, name, error) from error
+        with _refusing(location, name), open_output(folder / name, error=InvalidIndexError) as file:
+            etags[name] = location.read(name, file).etag
     return etags
 
 
-def _refuse(location: Location, name: str, error: OSError) -> InvalidIndexError:
-    path = escape(f'{location.url}/{name}')
-    if error.errno == errno.ENOENT:
-        return InvalidIndexError(
-            f'{path}: there is no such table: ', hint=f'a build with `out` {location.url} makes it'
-        )
-    return InvalidIndexError(f'{path}: the table cannot be read ', hint=f'({error.strerror or error})')
+@contextmanager
+def _refusing(location: Location, name: str) -> Iterator[None]:
+    """Make an InvalidIndexError of what a store says of a table."""
+    try:
+        yield
+    except OSError as error:
+        what, hint = 'the table cannot be read ', f'({error.strerror or error})'
+        if error.errno == errno.ENOENT:
+            what, hint = 'there is no such table: ', f'a build with `out` {location.url} makes it'
+        raise InvalidIndexError(f'{escape(f"{location.url}/{name}")}: {what}', hint=hint) from error
 
 
 @contextmanager
