@@ -65,12 +65,12 @@ class Carrier:
         self.own = own
         self._used: Counter[str] = Counter()  # values of it that are in the new rows, by their columns
         self.outcomes = outcomes
-        self._names: dict[str, tuple[str, str]] = {}  # of the last sessions: their eids and paths
+        self._paths: dict[str, str] = {}  # of the last sessions, by their eids
         self.overruled = 0  # sessions whose own files say other projects or tasks than the sources
         self.newer = 0
         """Datasets that were the default revision by tables whose ids are kept, and are it no longer."""
         self._counts = {source: [0, 0] for source in sources}  # sessions and datasets with its ids
-        self._filled: set[str] = set()
+        self.columns: set[str] = set()  # that have something of the sources in them; further ones always
         self._owners: dict[str, list[str]] = {}  # of the last sessions: what the sources call them
         self.fields = (
             _list_fields(sources, 'sessions', (*SESSION_COLUMNS, *SESSION_VALUES)),
@@ -81,11 +81,6 @@ class Carrier:
         """Values of indexes that were replaced, of what the published one does not have, by their columns."""
         self.replaced: Counter[str] = Counter()
         """Values of the published index in whose place are those of another source, by their columns."""
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that have something of the sources in them, sorted; further ones always count."""
-        return sorted(self._filled)
 
     def iter_kept(self, carried: tuple[int, int] = (0, 0)) -> Iterator[KeptIds]:
         """Iterate over what was kept of the ids of each of the sources.
@@ -144,7 +139,7 @@ class Carrier:
             self._owners = {eid: self._find(eid, SessionParts(*parts)) for eid, *parts in rows}
             if self.outcomes is not None:
                 paths = list_session_paths(rows, self._recipe.namespace)
-                self._names = {row[0]: (row[0], path) for row, path in zip(rows, paths, strict=True)}
+                self._paths = {row[0]: path for row, path in zip(rows, paths, strict=True)}
         datasets = self._fill_datasets(datasets)
         return self._fill_sessions(sessions), self._judge(datasets)
 
@@ -188,7 +183,7 @@ class Carrier:
         if self.outcomes is None or position < 0:
             return datasets
         eids = pc.unique(datasets['eid']).to_pylist()
-        known = _gather((eid, self.outcomes.find(name)) for eid in eids for name in self._names[eid])
+        known = _gather((eid, self.outcomes.find(name)) for eid in eids for name in (eid, self._paths[eid]))
         if known is None:
             return datasets
         keys = _join(known['eid'], known['dataset']).combine_chunks()
@@ -199,7 +194,7 @@ class Carrier:
             self.outcomes.use(known['line'].take(rows.drop_null()).to_pylist())
         outcomes = known['outcome'].take(pc.coalesce(*found))
         if outcomes.null_count < len(outcomes):
-            self._filled.add('qc')
+            self.columns.add('qc')
         column = _to_qc(pc.coalesce(outcomes, datasets['qc'].cast(pa.string())))
         return datasets.set_column(position, datasets.schema.field(position), column)
 
@@ -228,12 +223,12 @@ class Carrier:
             column = pc.coalesce(*values, own)
             if column.equals(own):
                 continue
-            self._filled.add(name)
+            self.columns.add(name)
             field = table.schema.field(position)
             column = _to_qc(column) if name == 'qc' else pc.fill_null(column, '')
             table = table.set_column(position, field, column)
         for field in self.fields[kind]:
-            self._filled.add(field.name)
+            self.columns.add(field.name)
             empty = pa.nulls(table.num_rows, field.type)
             table = table.append_column(field, pc.coalesce(*_list_columns(found, field.name), empty))
         for source, rows in found:
