@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from fastindex.lazy import pa
 from fastindex.names.alf import list_old_revisions, split_session_path
 from fastindex.names.ids import Identity, Text
-from fastindex.tables.schema import datasets_batch, make_batch, sessions_schema
+from fastindex.tables.schema import boolean_column, datasets_schema, make_batch, qc_column, sessions_schema
 from fastindex.trees import Measures
 
 if TYPE_CHECKING:
@@ -163,17 +163,25 @@ def datasets_rows(
     rows: Rows,
     hex_digests: dict[str, bytes],
 ) -> pa.RecordBatch:
-    """Make rows of datasets.pqt, in the order of `rows`, which is sorted; `hex_digests` as it has them."""
+    """Make rows of datasets.pqt, in the order of `rows`, which is sorted.
+
+    hex_digests: for each algorithm those of all rows in one piece, 32 hex digits each
+    """
     counts = [session.datasets for session in sessions]
     rel_paths = identity.rel_paths(rows.paths)
-    return datasets_batch(
+    columns = [
         Text.repeat(identity.eids([session.key for session in sessions]), counts),
         ids,
         Text.join(rel_paths),
-        rows.sizes,
-        _list_old_revisions(sessions, counts, rel_paths),
-        hex_digests,
-    )
+        array('Q', rows.sizes),
+        Text.cut(hex_digests['md5'], 32) if 'md5' in hex_digests else pa.nulls(len(rows)),
+        boolean_column(len(rows)),
+        qc_column(array('b', bytes(len(rows)))),
+        boolean_column(len(rows), false=_list_old_revisions(sessions, counts, rel_paths)),
+    ]
+    if 'xxh128' in hex_digests:
+        columns.append(Text.cut(hex_digests['xxh128'], 32))
+    return make_batch(datasets_schema(tuple(hex_digests)), columns)
 
 
 def _list_old_revisions(

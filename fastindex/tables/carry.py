@@ -18,7 +18,7 @@ from fastindex.records import Record
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths, to_file_paths
 from fastindex.tables.qc_file import Outcomes
 from fastindex.tables.recipe import Recipe
-from fastindex.tables.schema import QC_CATEGORIES, datasets_schema
+from fastindex.tables.schema import QC_CATEGORIES, qc_column
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, KnownTables
 from fastindex.text import escape
 
@@ -286,12 +286,9 @@ def _as_gaps(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def _to_qc(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """Make the client's categories of their names; what is none of these is NOT_SET."""
-    categories = pa.array(QC_CATEGORIES, pa.string())
-    codes = pc.fill_null(pc.index_in(column, value_set=categories), 0).cast(pa.int8())
-    if isinstance(codes, pa.ChunkedArray):
-        codes = codes.combine_chunks()
-    kind = datasets_schema().field('qc').type
-    return pa.DictionaryArray.from_arrays(codes, categories, ordered=kind.ordered)
+    codes = pc.index_in(column, value_set=pa.array(QC_CATEGORIES, pa.string()))
+    codes = pc.fill_null(codes, 0).cast(pa.int8())
+    return qc_column(codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes)
 
 
 def _keep_revisions(datasets: pa.Table, was: pa.ChunkedArray) -> pa.ChunkedArray:

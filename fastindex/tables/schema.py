@@ -21,7 +21,7 @@ from fastindex.trees.fingerprints import NO_FINGERPRINT, Fingerprint
 
 __all__ = [
     'QC_CATEGORIES',
-    'datasets_batch',
+    'boolean_column',
     'datasets_schema',
     'date_created_now',
     'fingerprint_columns',
@@ -31,6 +31,7 @@ __all__ = [
     'make_batch',
     'one_metadata',
     'pandas_metadata',
+    'qc_column',
     'sessions_schema',
     'to_ipc',
 ]
@@ -129,41 +130,13 @@ def _to_array(column: Text | array[int] | pa.Array, kind: pa.DataType) -> pa.Arr
     return column
 
 
-def datasets_batch(
-    eids: Text,
-    ids: Text,
-    rel_paths: Text,
-    sizes: list[int],
-    old_revisions: list[int],
-    hex_digests: dict[str, bytes],
-) -> pa.RecordBatch:
-    """Build rows of datasets.pqt.
-
-    eids, ids, rel_paths: characters in UTF-8, one string a row
-    sizes: bytes
-    old_revisions: rows that the client does not load where no revision is asked for
-    hex_digests: for each algorithm those of all rows in one piece, 32 hex digits each
-    """
-    rows = len(sizes)
-    categories = Text.join([name.encode() for name in QC_CATEGORIES])
-    columns = [
-        eids,
-        ids,
-        rel_paths,
-        array('Q', sizes),
-        Text.cut(hex_digests['md5'], 32) if 'md5' in hex_digests else pa.nulls(rows),
-        _booleans(rows, ()),
-        pa.DictionaryArray.from_arrays(
-            _to_array(array('b', bytes(rows)), pa.int8()), _to_array(categories, pa.string()), ordered=True
-        ),
-        _booleans(rows, old_revisions),
-    ]
-    if 'xxh128' in hex_digests:
-        columns.append(Text.cut(hex_digests['xxh128'], 32))
-    return make_batch(datasets_schema(tuple(hex_digests)), columns)
+def qc_column(codes: array[int] | pa.Array) -> pa.DictionaryArray:
+    """Build the column qc of positions in `QC_CATEGORIES`, 8 bits each."""
+    categories = _to_array(Text.join([name.encode() for name in QC_CATEGORIES]), pa.string())
+    return pa.DictionaryArray.from_arrays(_to_array(codes, pa.int8()), categories, ordered=True)
 
 
-def _booleans(rows: int, false: Iterable[int]) -> pa.BooleanArray:
+def boolean_column(rows: int, *, false: Iterable[int] = ()) -> pa.BooleanArray:
     """Build a column that is True but for some rows."""
     bits = bytearray(b'\xff' * -(-rows // 8))
     for row in false:
