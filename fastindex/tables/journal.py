@@ -21,7 +21,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
-from typing import IO, TYPE_CHECKING, NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
 from xxhash import xxh3_128_digest
 
@@ -40,10 +40,7 @@ from fastindex.tables.schema import from_ipc, make_batch, to_ipc
 from fastindex.trees import STATE_FOLDER
 from fastindex.trees.digests import ALGORITHMS, Measured
 
-if TYPE_CHECKING:
-    from fastindex.tables.publish import Stage
-
-__all__ = ['JOURNAL', 'KnownDigests', 'Recorder', 'open_recorder']
+__all__ = ['JOURNAL', 'KnownDigests', 'Recorder']
 
 JOURNAL = 'digests.journal'
 
@@ -58,7 +55,7 @@ _MAGIC = b'fxj2'
 
 
 class Recorder:
-    """Writes the journal of a run. Made by `open_recorder`.
+    """Writes the journal of a run.
 
     What cannot be written is not kept: a journal is no reason for a run to fail. It is open only while a
     record is written: nothing of an index is open when that is replaced.
@@ -152,11 +149,6 @@ class Recorder:
         share(self._state, file.fileno())
         file.truncate(max((record.end for record in _iter_records(file)), default=0))
         return file
-
-
-def open_recorder(stage: Stage | None, algorithms: Sequence[str], is_new: bool) -> Recorder | None:
-    """Make what writes the journal of a run, where it writes an index with digests. See `Recorder`."""
-    return Recorder(stage.state, algorithms, is_new=is_new) if stage is not None and algorithms else None
 
 
 class _Record(NamedTuple):

@@ -35,7 +35,7 @@ from fastindex.pipeline.discover import Discovery, discover
 from fastindex.pipeline.scan import scan
 from fastindex.progress import announce
 from fastindex.tables.check import Published
-from fastindex.tables.journal import KnownDigests, open_recorder
+from fastindex.tables.journal import KnownDigests, Recorder
 from fastindex.tables.losses import Limit
 from fastindex.tables.publish import Stage
 from fastindex.tables.recipe import Recipe
@@ -307,7 +307,9 @@ def run_stages(
 
             carrier = open_carrier(published, options)
         report = Report(tree, options, found, carrier, with_folders=keeps_folders(options, published))
-        recorder = open_recorder(stage, options.journaled, not options.reuse)
+        recorder = None
+        if stage is not None and options.journaled:
+            recorder = Recorder(stage.state, options.journaled, is_new=not options.reuse)
         scanned = scan(pool, iter_tasks(tree, found, known, report, pool), recorder)  # starts the workers
         if options.recipe.uuid_filenames:
             from fastindex.pipeline.collect import iter_unique
