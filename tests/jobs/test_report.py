@@ -463,6 +463,37 @@ def test_a_report_that_draws_is_stopped_at_once_and_leaves_nothing(number, make_
     assert not list(tmp_path.glob('*.html*'))
 
 
+WAITING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import polars
+from fastindex.jobs.report.page import bundling
+with bundling() as bundle:
+    print('waits', flush=True)
+    bundle()
+"""
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_the_wait_for_the_charts_where_polars_is_loaded(tmp_path):
+    (tmp_path / 'vl_convert.py').write_text(ENDLESS)
+    path = os.pathsep.join([os.fspath(tmp_path), *filter(None, sys.path)])
+    with subprocess.Popen(
+        [sys.executable, '-c', WAITING],
+        env={**os.environ, 'PYTHONPATH': path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        running.stdout.readline()
+        for _ in range(PATIENCE_SECONDS // 5):  # the first one may come before it waits
+            running.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(5)
+                break
+        running.kill()
+    assert running.returncode == -signal.SIGINT
+
+
 @pytest.mark.long
 def test_without_a_process_to_be_had_a_report_is_the_same(make_tree, build, tmp_path, monkeypatch):
     root = make_tree(TREE)
