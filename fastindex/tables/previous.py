@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -90,11 +90,10 @@ def iter_kept(out: Path) -> Iterator[KeptIndex]:
 
 def look_at_index(folder: Path, number: int, *, below: Path) -> KeptIndex:
     """Look at the footers of an index. Raises InvalidIndexError if it has none."""
-    counts, tables = [], []
+    tables = []
     for name in reversed(TABLES):
-        with closing(open_table(folder / name, below=below)) as file:
+        with open_table(folder / name, below=below) as file:
             tables.append(TableFile(folder / name, file))
-        counts.append(tables[-1].footer.num_rows)
     date = tables[1].read_one_metadata().get('date_created')
     generation = tables[1].facts.get('generation')
     return KeptIndex(
@@ -102,7 +101,7 @@ def look_at_index(folder: Path, number: int, *, below: Path) -> KeptIndex:
         to_text(folder),
         None if generation is None else str(generation),
         None if date is None else str(date),
-        *counts,
+        *(table.footer.num_rows for table in tables),
     )
 
 

@@ -157,8 +157,7 @@ class Stage:
             return
         fd = self.folder.open_fd(PROBLEMS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         with os.fdopen(fd, 'a', encoding='utf-8') as file:
-            for problem in problems:
-                file.write(problem.to_json() + '\n')
+            file.writelines(f'{problem.to_json()}\n' for problem in problems)
 
     def replace_problems(self, problems: Iterable[Problem]) -> None:
         """Write problems in the place of those that were written."""
@@ -255,11 +254,10 @@ class Stage:
             return
         fd = self.folder.open_fd(name)
         try:
-            if info is None:
-                if name in EXTRAS:
-                    share(self.out, fd)
-                return
-            keep_access(fd, info)
+            if info is not None:
+                keep_access(fd, info)
+            elif name in EXTRAS:
+                share(self.out, fd)
         finally:
             os.close(fd)
 
