@@ -285,7 +285,7 @@ def _iter_tables(
     for _, found in file.iter_batches(columns, nulls=nulls, groups=groups, few=True):
         table = pa.table([found[name] for name in columns], names=list(columns))
         if among is not None:
-            table = keep_sessions(table, columns[0], among)
+            table = keep_sessions(table, among)
         yield table
 
 
@@ -327,7 +327,7 @@ class _Owners:
         while (rows := self._rows.peek()) is not None:
             found.append(rows.filter(pc.is_in(rows['id'], value_set=eids)))
             if rows['id'][-1].as_py() >= last:
-                self._rows.skip(find_session(rows, 'id', last))
+                self._rows.skip(find_session(rows['id'], last))
                 break
             self._rows.skip(rows.num_rows)
         if sum(rows.num_rows for rows in found) < len(eids):

@@ -35,7 +35,7 @@ class SortedTable:
     """
 
     def __init__(self, tables: Iterator[pa.Table], keys: int, path: Path) -> None:
-        self._tables = iter_in_order(tables, 0, path)
+        self._tables = iter_in_order(tables, path)
         self._keys = keys
         self._path = path
         self._rest: pa.Table | None = None

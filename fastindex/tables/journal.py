@@ -32,9 +32,10 @@ from fastindex.names.alf import find_session_path
 from fastindex.names.ids import Text
 from fastindex.tables.check import Published
 from fastindex.tables.file import open_table
+from fastindex.tables.merge import count_runs
 from fastindex.tables.paths import join, to_file_paths
 from fastindex.tables.recipe import Recipe
-from fastindex.tables.rekeyed import IdentityOf, Part, RekeyedRows, count_runs, iter_indexed
+from fastindex.tables.rekeyed import IdentityOf, Part, RekeyedRows, iter_indexed
 from fastindex.tables.reuse import COLUMN_OF_ALGORITHM, STATE_CODES, KnownIndex, numbers_of, text_of
 from fastindex.tables.schema import from_ipc, make_batch, to_ipc
 from fastindex.trees import STATE_FOLDER

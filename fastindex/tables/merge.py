@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +32,7 @@ __all__ = [
     'Row',
     'SortedRows',
     'bring_together',
+    'count_runs',
     'drop_sessions',
     'find_session',
     'iter_in_order',
@@ -63,7 +65,7 @@ class SortedRows:
     def __init__(
         self, tables: Iterator[pa.Table], keys: Callable[[list[Row]], list[Row]], path: Path
     ) -> None:
-        self._tables = iter_in_order(tables, 0, path)
+        self._tables = iter_in_order(tables, path)
         self._keys = keys
         self._path = path
         self._rest: pa.Table | None = None
@@ -141,15 +143,15 @@ class SortedRows:
             self._rest = self._rest.slice(count)
 
 
-def iter_in_order(tables: Iterator[pa.Table], column: int | str, path: Path) -> Iterator[pa.Table]:
-    """Iterate over tables whose rows are to ascend by a column, also from one to the next.
+def iter_in_order(tables: Iterator[pa.Table], path: Path) -> Iterator[pa.Table]:
+    """Iterate over tables whose rows are to ascend by their first column, also from one to the next.
 
     Raises InvalidIndexError if they do not; `path` names the table.
     """
     last = None
     for table in tables:
         if table.num_rows:
-            values = table.column(column)
+            values = table.column(0)
             is_descent = pc.greater(values[:-1], values[1:])
             if (last is not None and values[0].as_py() < last) or pc.any(is_descent, min_count=0).as_py():
                 refuse_order(path)
@@ -196,31 +198,36 @@ def iter_unequal(
         row_key, row = next(rows, nothing)
 
 
-def keep_sessions(rows: pa.Table, column: str, eids: Sequence[str]) -> pa.Table:
-    """Keep the rows of the sessions that are among sorted eids."""
-    near = _find_near(rows, column, eids)
-    return rows.filter(pc.is_in(rows[column], value_set=near)) if near else rows.slice(0, 0)
+def keep_sessions(rows: pa.Table, eids: Sequence[str]) -> pa.Table:
+    """Keep the rows of the sessions, by their first column, that are among sorted eids."""
+    near = _find_near(rows.column(0), eids)
+    return rows.filter(pc.is_in(rows.column(0), value_set=near)) if near else rows.slice(0, 0)
 
 
-def drop_sessions(rows: pa.Table, column: str, eids: Sequence[str]) -> pa.Table:
-    """Keep the rows of the sessions that are not among sorted eids."""
-    near = _find_near(rows, column, eids)
-    return rows.filter(pc.invert(pc.is_in(rows[column], value_set=near))) if near else rows
+def drop_sessions(rows: pa.Table, eids: Sequence[str]) -> pa.Table:
+    """Keep the rows of the sessions, by their first column, that are not among sorted eids."""
+    near = _find_near(rows.column(0), eids)
+    return rows.filter(pc.invert(pc.is_in(rows.column(0), value_set=near))) if near else rows
 
 
-def _find_near(rows: pa.Table, column: str, eids: Sequence[str]) -> pa.Array:
-    """Find those of sorted eids that may be in a table, which may be many: no slice is made for each."""
-    values = rows[column]
-    if not rows.num_rows:
-        return pa.array([], values.type)
-    first, last = values[0].as_py(), values[-1].as_py()
-    return pa.array(eids[bisect_left(eids, first) : bisect_right(eids, last)], values.type)
+def _find_near(owners: pa.ChunkedArray, eids: Sequence[str]) -> pa.Array:
+    """Find those of sorted eids that may be in a column, which may be many: no slice is made for each."""
+    if not len(owners):
+        return pa.array([], owners.type)
+    first, last = owners[0].as_py(), owners[-1].as_py()
+    return pa.array(eids[bisect_left(eids, first) : bisect_right(eids, last)], owners.type)
 
 
-def find_session(rows: pa.Table, column: str, eid: str) -> int:
-    """Find the first row of a session, or where it would be."""
-    values = rows.column(column)
-    return bisect_left(range(len(values)), eid, key=lambda i: values[i].as_py())
+def find_session(owners: pa.ChunkedArray, eid: str) -> int:
+    """Find the first row of a session in a sorted column, or where it would be."""
+    return bisect_left(range(len(owners)), eid, key=lambda i: owners[i].as_py())
+
+
+def count_runs(column: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
+    """Iterate over the values of a column, with how many rows in a row have each."""
+    runs = pc.run_end_encode(column.cast(pa.string()).combine_chunks())
+    counts = (end - start for start, end in pairwise([0, *runs.run_ends.to_pylist()]))
+    return zip(runs.values.to_pylist(), counts, strict=True)
 
 
 def bring_together(rows: pa.Table, column: str) -> tuple[pa.Table, dict[str, tuple[int, int]]]:

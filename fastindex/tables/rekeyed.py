@@ -11,21 +11,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, pairwise, repeat
+from itertools import chain, repeat
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from fastindex.files import find_temporary
-from fastindex.lazy import pa, pc
+from fastindex.lazy import pa
 from fastindex.names.ids import Identity, UuidIdentity, cut
 from fastindex.names.uuid_names import has_uuid
 from fastindex.tables.check import Published
 from fastindex.tables.file import DAMAGES
+from fastindex.tables.merge import count_runs
 from fastindex.tables.paths import iter_paths, to_file_paths
 from fastindex.tables.reuse import KnownIndex
 from fastindex.tables.schema import to_ipc
 
-__all__ = ['IdentityOf', 'Part', 'RekeyedRows', 'count_runs', 'iter_indexed']
+__all__ = ['IdentityOf', 'Part', 'RekeyedRows', 'iter_indexed']
 
 IdentityOf = Callable[[Sequence[bytes]], Identity]
 """What names the rows of a shard, by the keys of its sessions."""
@@ -87,14 +88,6 @@ class RekeyedRows:
         rows = rows.take([named[i][2] for i in once]).drop_columns(['path'])
         rows = rows.append_column('id', pa.array([ids[i].decode() for i in once], pa.string()))
         return to_ipc(rows.combine_chunks())
-
-
-def count_runs(column: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
-    """Iterate over the values of a column, with how many rows in a row have each."""
-    runs = pc.run_end_encode(column.cast(pa.string()).combine_chunks())
-    ends = runs.run_ends.to_pylist()
-    counts = (end - start for start, end in pairwise([0, *ends]))
-    yield from zip(runs.values.to_pylist(), counts, strict=True)
 
 
 def iter_indexed(index: KnownIndex, published: Published, root: Path) -> Iterator[Part]:

@@ -150,7 +150,7 @@ class KnownIndex:
         """Take the rows of the sessions from one to another."""
         while (rows := self._peek(first)) is not None:
             eids = rows.column('eid')
-            start = find_session(rows, 'eid', first)
+            start = find_session(eids, first)
             end = bisect_right(range(len(eids)), last, key=lambda i: eids[i].as_py())
             self._rows = rows.slice(end)
             if start < end:

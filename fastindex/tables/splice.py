@@ -8,7 +8,7 @@ if nothing has changed in the sessions that are carried over.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastindex.errors import IdClashError, InvalidIndexError, UsageError
@@ -18,7 +18,7 @@ from fastindex.names.uuid_names import is_uuid
 from fastindex.tables.check import Published
 from fastindex.tables.columns import sum_bytes
 from fastindex.tables.file import TABLES, GroupTable
-from fastindex.tables.merge import CHUNK_ROWS, drop_sessions, find_session, iter_in_order
+from fastindex.tables.merge import CHUNK_ROWS, count_runs, drop_sessions, find_session, iter_in_order
 from fastindex.tables.reuse import iter_folders, open_fingerprints
 from fastindex.tables.schema import fingerprints_schema
 from fastindex.tables.sources import DATASET_VALUES, SESSION_VALUES, is_default
@@ -65,11 +65,9 @@ class Splice:
         sessions, datasets = tables
         self._marks = writer.marks
         fingerprints = open_fingerprints(folder, datasets) if self._marks else None
-        self._sessions = _Rows(iter_in_order(_iter_groups(sessions), 'id', sessions.path), 'id', left_out)
-        groups = _iter_groups(datasets, fingerprints, self._marks)
-        self._datasets = _Rows(iter_in_order(groups, 'eid', datasets.path), 'eid', left_out)
-        noted = iter_in_order(iter_folders(folder, datasets.generation), 'eid', folder)
-        self._folders = _Rows(noted, 'eid', left_out)
+        self._sessions = _Rows(_iter_groups(sessions), left_out, sessions.path)
+        self._datasets = _Rows(_iter_groups(datasets, fingerprints, self._marks), left_out, datasets.path)
+        self._folders = _Rows(iter_folders(folder, datasets.generation), left_out, folder)
         pair = published.pair
         known = () if isinstance(pair, InvalidIndexError) else pair.facts.get('kept', ())
         self._kept = {name for name in known if name not in (*SESSION_VALUES, *DATASET_VALUES)}
@@ -135,17 +133,16 @@ class Splice:
 class _Rows:
     """The rows of a sorted table that are carried over, taken from its start."""
 
-    def __init__(self, groups: Iterator[pa.Table], column: str, left_out: Sequence[str]) -> None:
+    def __init__(self, groups: Iterator[pa.Table], left_out: Sequence[str], path: Path) -> None:
         self.count = self.total_bytes = 0
-        self._column = column
-        self._parts = (drop_sessions(group, column, left_out) for group in groups)
+        self._parts = (drop_sessions(group, left_out) for group in iter_in_order(groups, path))
         self._next: pa.Table | None = None
 
     def mix(self, rows: pa.Table) -> Iterator[pa.Table]:
         """Iterate over rows that were scanned, and before each session over those that come before it."""
         start = 0
-        for eid, same in groupby(rows.column(self._column).to_pylist()):
-            end = start + sum(1 for _ in same)
+        for eid, count in count_runs(rows.column(0)):
+            end = start + count
             for before in self.take_before(eid):
                 if start:
                     yield rows.slice(0, start)
@@ -158,7 +155,7 @@ class _Rows:
     def take_before(self, eid: str | None) -> Iterator[pa.Table]:
         """Take the rows of the sessions before one; all that are left if None."""
         while (part := self._next or next(self._parts, None)) is not None:
-            end = part.num_rows if eid is None else find_session(part, self._column, eid)
+            end = part.num_rows if eid is None else find_session(part.column(0), eid)
             self._next = part.slice(end) if end < part.num_rows else None
             if end:
                 yield self._tally(part.slice(0, end))
