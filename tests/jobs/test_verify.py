@@ -435,3 +435,30 @@ def test_a_new_big_file_that_cannot_be_read_is_a_problem(open_folder):
         verification = fastindex.verify(root, hash=True, workers=1)
         assert list(verification) == []
     assert verification.problem_count == 1
+
+
+@pytest.mark.parametrize(
+    'recipe',
+    [{'follow_symlinks': False}, {'exclude': ['*.mp4']}, {'one_file_system': True}, {}],
+    ids=lambda recipe: '-'.join(recipe) or 'plain',
+)
+def test_a_tree_is_opened_and_discovered_once_as_its_index_was_made(tmp_path, monkeypatch, recipe):
+    grow(tmp_path, TREE)
+    fastindex.build(tmp_path, workers=1, **recipe)
+    calls: list[tuple[str, object]] = []
+
+    def note(name):
+        plain = getattr(module, name)
+
+        def call(*args, **options):
+            calls.append((name, options.get('follow_links')))
+            return plain(*args, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    from fastindex.jobs.verify import verify as module
+
+    note('open_tree')
+    note('discover')
+    assert verify(tmp_path) == []
+    assert calls == [('open_tree', recipe.get('follow_symlinks', True)), ('discover', None)]

@@ -30,6 +30,7 @@ from fastindex.pipeline.shard import iter_shards
 from fastindex.progress import announce
 from fastindex.tables.check import Tables, open_tables
 from fastindex.tables.columns import sum_bytes
+from fastindex.tables.foreign import read_recipes
 from fastindex.tables.recipe import Recipe
 from fastindex.text import escape, to_text
 from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
@@ -113,16 +114,20 @@ def verify(
         raise UsageError(hint='`fast` counts the whole tree: expected neither `hash` nor `part`')
     check_workers(workers, executor, dask)
     access = Access(endpoint, anonymous, requester_pays)
+    folder = _locate(root if index is None else index, access)
+    recipe = _find_recipe(folder)
+    follows = is_url(root) or recipe.follow_symlinks if follow_symlinks is None else follow_symlinks
     return Verification(
         _VerifyTask(
-            open_tree(root, follow_links=follow_symlinks is not False, access=access),
-            _locate(root if index is None else index, access),
+            leave_out(open_tree(root, follow_links=follows, access=access), **recipe.leave_out),
+            folder,
+            recipe,
             is_fast=fast,
             hashes=hash,
             part=Share(number, count),
             workers=(workers, executor, dask),
             progress=progress,
-            follows_recipe=follow_symlinks is None,
+            follow_symlinks=follow_symlinks,
             uuid_filenames=uuid_filenames,
         )
     )
@@ -133,12 +138,13 @@ class _VerifyTask(NamedTuple):
 
     tree: Tree
     folder: Path | Location
+    recipe: Recipe  # by which the tree was opened
     is_fast: bool
     hashes: bool
     part: Share
     workers: tuple[int | None, Executor | None, Dask | None]
     progress: bool
-    follows_recipe: bool  # whether links are followed as the index says
+    follow_symlinks: bool | None
     uuid_filenames: bool | None
 
 
@@ -148,6 +154,12 @@ def _locate(folder: str | os.PathLike[str], access: Access) -> Path | Location:
     from fastindex.trees.store import Location
 
     return Location.parse(os.fspath(folder), access)
+
+
+def _find_recipe(folder: Path | Location) -> Recipe:
+    """Find how an index was made, before it is opened; as without options where that is not known yet."""
+    recipes = read_recipes(folder) if isinstance(folder, Path) else set()
+    return recipes.pop() if len(recipes) == 1 else Recipe()
 
 
 class Verification(Iterator[Difference]):
@@ -225,11 +237,12 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
         stack.callback(discovery.close)
         (tables,) = opened
         recipe = tables.recipe
-        follows = isinstance(tree, ListsAhead) or recipe.follow_symlinks  # a bucket has no links
-        goes_elsewhere = task.follows_recipe and follows != tree.follow_links
-        if goes_elsewhere or recipe.exclude or recipe.one_file_system:
-            pool.close()
-            if goes_elsewhere:
+        has_links = not isinstance(tree, ListsAhead)
+        asks = has_links and task.follow_symlinks is None
+        follows = recipe.follow_symlinks if asks else tree.follow_links
+        if follows != tree.follow_links or recipe.leave_out != task.recipe.leave_out:
+            pool.close()  # in a bucket, or exchanged since: it is only known now
+            if has_links:
                 tree = stack.enter_context(closing(open_tree(tree.root, follow_links=follows)))
             tree = leave_out(tree, **recipe.leave_out)
             pool = stack.enter_context(open_pool(tree, *task.workers))
