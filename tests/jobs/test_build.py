@@ -23,6 +23,7 @@ from fastindex import EmptyTreeError, Problem, Reason, UsageError
 from fastindex.names.problems import Tally
 from fastindex.pipeline.big import HashResult, HashTask
 from fastindex.pipeline.walk import BIG_BYTES
+from fastindex.tables.target import open_target
 from fastindex.trees import digests, kernel
 from fastindex.trees.disk import LocalTree
 from tests.support.tables import read, read_paths, tables_digest
@@ -387,3 +388,30 @@ def test_what_a_nas_or_a_system_puts_there_is_never_entered(make_tree, run, abov
     summary = json.loads(out)
     assert (code, summary['datasets'], summary['skipped']) == (0, 1, {'system-folder': len(SYSTEM)})
     assert run('validate', root)[0] == run('verify', root)[0] == 0
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'max_removed': 'many'},
+        {'only': ['../elsewhere']},
+        {'only': [], 'new': True},
+        {'new': True, 'quick': True},
+        {'qc': 'qc.csv', 'new': True},
+        {'qc': '/nonexistent/qc.csv'},
+        {'exclude': ['#']},
+        {'hash': ['crc']},
+        {'trust': ['ctime']},
+        {'keep': 0},
+        {'wait': -1},
+        {'default_revision': 'last'},
+        {'namespace': 'x'},
+        {'ids_from': [], 'uuid_filenames': True, 'workers': 0},
+    ],
+    ids=str,
+)
+def test_wrong_usage_is_told_before_another_run_is_waited_for(tmp_path, options):
+    root, out = grow(tmp_path / 'data', {f'{SESSION}/a.b.npy': b''}), tmp_path / 'out'
+    out.mkdir()
+    with open_target(out), pytest.raises(UsageError):
+        fastindex.build(root, out=out, **{'workers': 1, **options})

@@ -45,7 +45,7 @@ from fastindex.trees import Access, ListsAhead, Tree, is_url, open_tree
 from fastindex.trees.digests import check_algorithms
 from fastindex.trees.exclude import check_patterns, leave_out
 from fastindex.trees.roots import explain_empty
-from fastindex.workers.pool import Pool, open_pool
+from fastindex.workers.pool import Pool, check_workers, open_pool
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -194,7 +194,8 @@ def build(
     73995
     """
     is_part = new or quick or only is not None
-    check_values(default_revision, keep, wait)
+    check_values(namespace, default_revision, keep, wait)
+    check_workers(workers, executor, dask)
     check_questions(check=check, dry_run=dry_run, is_part=is_part)
     target = choose_target(root, out, dry_run=dry_run)
     tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
@@ -215,6 +216,9 @@ def build(
         access = Access(endpoint, anonymous, requester_pays)
         tree = open_tree(root, follow_links=follows_links(target, wish, fresh=fresh), access=access)
         stack.callback(lambda: tree.close())
+        scope = Scope.parse(tree.root, only=only, new=new, quick=quick)  # what is wrong is told before a wait
+        outcomes = open_outcomes(qc, is_part=is_part)
+        limit = None if allow_removal else Limit.parse(max_removed)
         mirror = stage = None
         if is_url(target):
             from fastindex.tables.bucket import open_bucket
@@ -232,15 +236,15 @@ def build(
         options = Options(
             recipe=recipe,
             as_before=as_before,
-            scope=Scope.parse(tree.root, only=only, new=new, quick=quick),
+            scope=scope,
             adopted=adopted,
             carries=True,
             forgets=fresh or force,
             offers_info=session_info is None,
-            outcomes=open_outcomes(qc, is_part=is_part),
+            outcomes=outcomes,
             reuse=not rehash,
             allow_empty=allow_empty,
-            max_removed=None if allow_removal else Limit.parse(max_removed),
+            max_removed=limit,
             keep=keep,
             progress=progress,
             on_skip=on_skip,

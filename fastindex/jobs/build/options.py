@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
 
 from fastindex import limits
 from fastindex.errors import LabConflictError, UsageError
@@ -134,8 +135,10 @@ def check_lab(found: Discovery, identity: Identity, lab: str) -> None:
         raise LabConflictError(f'lab name conflict: {lab!r} was asked for, the tree has {sorted(other)}')
 
 
-def check_values(default_revision: str | None, keep: int | None, wait: float) -> None:
+def check_values(namespace: UUID | None, default_revision: str | None, keep: int | None, wait: float) -> None:
     """Refuse values that have no meaning."""
+    if not isinstance(namespace, UUID | None):
+        raise UsageError(f'namespace={namespace!r}: expected a uuid.UUID')
     if default_revision not in (None, *REVISIONS):
         raise UsageError(f'default_revision={default_revision!r}: expected one of {", ".join(REVISIONS)}')
     if keep is not None and keep < 1:

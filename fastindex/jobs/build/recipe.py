@@ -56,8 +56,6 @@ def carry_on(
     recipe, as_before
         The latter are the options that the index has decided, in backticks, as a hint has them.
     """
-    if not isinstance(wish.namespace, UUID | None):
-        raise UsageError(f'namespace={wish.namespace!r}: expected a uuid.UUID')
     asked = {name: value for name, value in wish._asdict().items() if value is not None}
     known = set() if fresh or None not in wish else read_recipes(folder, follow_links=not replaces)
     recipes = {replace(recipe, **asked) for recipe in known or {Recipe()}}
