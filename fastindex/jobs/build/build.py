@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -193,10 +192,9 @@ def build(
     >>> build('/data', workers=16, hash=True).datasets  # doctest: +SKIP
     73995
     """
-    is_part = new or quick or only is not None
     check_values(namespace, default_revision, keep, wait)
     check_workers(workers, executor, dask)
-    check_questions(check=check, dry_run=dry_run, is_part=is_part)
+    check_questions(check=check, dry_run=dry_run, is_part=new or quick or only is not None)
     target = choose_target(root, out, dry_run=dry_run)
     tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
     wish = Wish(
@@ -217,7 +215,7 @@ def build(
         tree = open_tree(root, follow_links=follows_links(target, wish, fresh=fresh), access=access)
         stack.callback(lambda: tree.close())
         scope = Scope.parse(tree.root, only=only, new=new, quick=quick)  # what is wrong is told before a wait
-        outcomes = open_outcomes(qc, is_part=is_part)
+        outcomes = open_outcomes(qc, is_part=scope is not None)
         limit = None if allow_removal else Limit.parse(max_removed)
         mirror = stage = None
         if is_url(target):
@@ -231,8 +229,7 @@ def build(
             stage = stack.enter_context(place)
         recipe, as_before = carry_on(folder, wish, replaces=stage is not None, fresh=fresh, force=force)
         tree = _open_again(tree, root, recipe)
-        with announce('reading the tables whose ids are kept', enabled=progress and recipe.ids_from):
-            adopted = adopt(tables, recipe, folder)
+        adopted = adopt(tables, recipe, folder, progress=progress)
         options = Options(
             recipe=recipe,
             as_before=as_before,
@@ -250,8 +247,7 @@ def build(
             on_skip=on_skip,
             on_change=on_change,
         )
-        run = partial(run_stages, workers=workers, executor=executor, dask=dask)
-        summary = run(tree, None if dry_run else folder, stage, options=options)
+        summary = run_stages(tree, None if dry_run else folder, stage, options, (workers, executor, dask))
         if mirror is not None and not check:
             mirror.publish()
             return summary.at(mirror.location.url)
@@ -278,28 +274,26 @@ def build_index(
 ) -> Summary:
     """Index a tree as the options say, however the index that is there was made. See `build`."""
     with open_target(out, overwrite=overwrite) as stage:
-        return run_stages(tree, out, stage, options=options, workers=workers, executor=executor, dask=dask)
+        return run_stages(tree, out, stage, options, (workers, executor, dask))
 
 
 def run_stages(
     tree: Tree,
     out: Path | None,
     stage: Stage | None,
-    *,
     options: Options,
-    workers: int | None = None,
-    executor: Executor | None = None,
-    dask: Dask | None = None,
+    workers: tuple[int | None, Executor | None, Dask | None],
 ) -> Summary:
     """Index a tree: discover, shard, scan, collect, publish.
 
     out: folder of the tables that are compared with what is found; None where nothing is to be written at all
     stage: that of this folder, from `fastindex.tables.target.open_target`; None publishes nothing
+    workers: how many, or whose, as `fastindex.workers.pool.open_pool` takes them
     """
     started = time.monotonic()
     date_created = date_created_now()
     with closing(tree), ExitStack() as stack:
-        pool = stack.enter_context(open_pool(tree, workers, executor, dask))
+        pool = stack.enter_context(open_pool(tree, *workers))
         published = None if out is None else Published(out)
         with announce('looking for sessions', enabled=options.progress):
             found, known = _discover(tree, published, options, pool, stack)

@@ -15,6 +15,7 @@ from fastindex.names.given_ids import choose_identity
 from fastindex.names.ids import Identity, PathIdentity
 from fastindex.names.problems import Skip
 from fastindex.pipeline.discover import Discovery
+from fastindex.progress import announce
 from fastindex.tables.recipe import REVISIONS, Recipe
 from fastindex.text import escape, is_utf8
 from fastindex.trees import is_url
@@ -114,16 +115,19 @@ def choose_trust(trust: Collection[str] | None, root: str | os.PathLike[str]) ->
     return FIELDS
 
 
-def adopt(tables: Sequence[str | os.PathLike[str]], recipe: Recipe, folder: Path) -> AdoptedIds | None:
+def adopt(
+    tables: Sequence[str | os.PathLike[str]], recipe: Recipe, folder: Path, *, progress: bool
+) -> AdoptedIds | None:
     """Take the ids of tables, by their folders or files; else those that the index in a folder has kept."""
     if not recipe.ids_from:
         return None
     from fastindex.jobs.build.adopt import AdoptedIds, remembering
 
-    if tables:
-        return AdoptedIds.open(map(Path, tables), recipe.namespace)
-    with remembering():
-        return AdoptedIds.open_own(folder, recipe.namespace)
+    with announce('reading the tables whose ids are kept', enabled=progress):
+        if tables:
+            return AdoptedIds.open(map(Path, tables), recipe.namespace)
+        with remembering():
+            return AdoptedIds.open_own(folder, recipe.namespace)
 
 
 def check_lab(found: Discovery, identity: Identity, lab: str) -> None:
