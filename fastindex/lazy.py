@@ -9,7 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__all__ = ['pa', 'pc', 'pl', 'pq']
+from fastindex.system import let_interrupt
+
+__all__ = ['load', 'pa', 'pc', 'pl', 'pq']
+
+
+def load(name: str) -> Any:
+    """Load a package, and keep what Ctrl-C does: to end whatever waits.
+
+    polars puts a handler around that of SIGINT, after which the system goes on with a read that it has ended.
+    """
+    package = import_module(name)
+    if name == 'polars':
+        let_interrupt()
+    return package
 
 
 class _Package:
@@ -19,7 +32,7 @@ class _Package:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(import_module(self._name), name)
+        value = getattr(load(self._name), name)
         setattr(self, name, value)  # this method is not asked for it again
         return value
 

@@ -35,6 +35,7 @@ __all__ = [
     'is_own',
     'is_smb',
     'keep_access',
+    'let_interrupt',
     'long_path',
     'quote',
     'read_at',
@@ -196,6 +197,12 @@ def send_signal(number: int) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:
         signal.raise_signal(number)
+
+
+def let_interrupt() -> None:
+    """Let Ctrl-C end what waits for the system, as Python has it, under a handler that is around Python's."""
+    if hasattr(signal, 'siginterrupt'):
+        signal.siginterrupt(signal.SIGINT, True)
 
 
 @contextmanager

@@ -466,7 +466,8 @@ def test_a_report_that_draws_is_stopped_at_once_and_leaves_nothing(number, make_
 WAITING = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-import polars
+from fastindex.lazy import load
+load('polars')
 from fastindex.jobs.report.page import bundling
 with bundling() as bundle:
     print('waits', flush=True)

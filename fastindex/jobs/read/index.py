@@ -20,7 +20,7 @@ from uuid import UUID
 from fastindex.errors import InvalidIndexError, UnknownSessionError, UsageError, naming_shortage
 from fastindex.extras import require
 from fastindex.jobs.read.search import Query, file_path, find_datasets, find_sessions, select_sessions
-from fastindex.lazy import pl
+from fastindex.lazy import load, pl
 from fastindex.tables.check import check_pair
 from fastindex.tables.file import Stamp, open_table
 from fastindex.tables.paths import SESSION_COLUMNS, list_session_paths
@@ -310,8 +310,7 @@ def open_for_command(folder: str, *, root: str, access: Access) -> Index:
     from fastindex.workers.beside import beside
 
     with beside(lambda: json.dumps(check_pair(Path(folder))).encode()) as read_answer:
-        import polars as _  # noqa: F401 - what the time is saved by
-
+        load('polars')  # by which the time is saved
         found = read_answer()
     if not found:
         return open(folder, root=root)

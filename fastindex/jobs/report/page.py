@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ['bundling', 'render']
 
-MAX_SECONDS = 10**6
-"""Of waiting for what draws the charts. With a limit the wait is a `poll`, which any signal ends: the handler
-that polars puts around that of Ctrl-C lets a mere read go on."""
-
 _EMBED = 'window.vegaEmbed = vegaEmbed;'
 _CODE = f'import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle({_EMBED!r}).encode())'
 _made: list[str] = []  # what draws the charts, once it is made
@@ -74,7 +70,7 @@ def bundling() -> Iterator[Callable[[], str]]:
         return
     with child:
         try:
-            yield lambda: _bundle(child.communicate(timeout=MAX_SECONDS)[0].decode())
+            yield lambda: _bundle(child.communicate()[0].decode())
         finally:
             child.kill()
 

@@ -16,6 +16,7 @@ from fastindex.files import find_target, open_output
 from fastindex.jobs.read.index import open as open_index
 from fastindex.jobs.report.contents import FindingGroup, gather, group_findings
 from fastindex.jobs.report.page import bundling, render
+from fastindex.lazy import load
 from fastindex.progress import announce
 from fastindex.records import Record
 from fastindex.text import escape, to_count, to_size, to_text
@@ -121,8 +122,7 @@ def report(
     target = find_target(out, error=ReportError)
     if not (target.is_stream or target.path.lower().endswith(('.html', '.htm'))):
         raise UsageError(f'{escape(out)}: expected a name that ends in .html')
-    import polars as _  # noqa: F401 - what is slow to stop is done before another process draws
-
+    load('polars')  # what is slow to stop is done before another process draws
     with open_output(out, error=ReportError) as file, bundling() as bundle:
         with announce('reading the index', enabled=progress):
             contents = gather(opened)

@@ -136,6 +136,7 @@ def be_windows() -> None:
         'SIGHUP',
         'SIGALRM',
         'pthread_kill',
+        'siginterrupt',
         'pthread_sigmask',
         'SIG_BLOCK',
         'SIG_SETMASK',
