@@ -32,8 +32,8 @@ from stat import S_IMODE, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISREG
 from typing import IO, Any, NamedTuple
 
 from fastindex.errors import FastindexError, OutputError
+from fastindex.file_locks import try_lock
 from fastindex.folders import OpenFolder, ask_about
-from fastindex.locks import try_lock
 from fastindex.system import OPENS_BY_FOLDER, flags, is_own, set_access, sync_file, undisturbed
 from fastindex.text import escape
 

@@ -18,9 +18,9 @@ import pytest
 import fastindex
 from fastindex import folders
 from fastindex.errors import OutputError
+from fastindex.file_locks import hold_lock
 from fastindex.files import open_output
 from fastindex.folders import HELD, OpenFolder
-from fastindex.locks import hold_lock
 from tests.support.trees import SESSION, grow
 
 

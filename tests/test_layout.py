@@ -27,7 +27,7 @@ GROUND = [
     'limits',
     'text',
     'system',
-    'locks',
+    'file_locks',
     'folders',
     'files',
     'progress',
@@ -286,7 +286,7 @@ PLATFORM = re.compile(
 )
 """Also what Windows has not, or has otherwise: there a file that `os.open` opens is text."""
 
-ROOMS = ('trees/', 'workers/', 'system.py', 'locks.py', 'files.py', 'folders.py', 'commands/output.py')
+ROOMS = ('trees/', 'workers/', 'system.py', 'file_locks.py', 'files.py', 'folders.py', 'commands/output.py')
 
 
 def test_no_other_room_asks_for_a_platform():

@@ -11,8 +11,8 @@ from stat import S_ISLNK, S_ISREG
 from typing import IO, TypeVar
 
 from fastindex.errors import LockedError, PublishError
+from fastindex.file_locks import hold_lock, wait_for_lock
 from fastindex.folders import OpenFolder
-from fastindex.locks import hold_lock, wait_for_lock
 from fastindex.system import host_name, read_at
 from fastindex.text import escape
 

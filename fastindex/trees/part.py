@@ -110,9 +110,8 @@ class NotedTree(TreeOver):
             self.noted[folder.path] = folder.state()
             noting = NotingFolder(folder, [Kind.LINK])
             yield cast('Folder', noting)
-            if not set(noting.noted[Kind.LINK]).issubset(
-                folder.entered
-            ):  # no folder tells what becomes of what they lead to
+            if not set(noting.noted[Kind.LINK]).issubset(folder.entered):
+                # No folder tells what becomes of what they lead to.
                 self.noted[folder.path] = NO_FINGERPRINT
 
     def open_folder(self, path: str, tally: Tally) -> AbstractContextManager[Folder]:

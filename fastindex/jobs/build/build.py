@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from fastindex.errors import EmptyTreeError, naming_shortage
+from fastindex.jobs.build.carry_on import Wish, carry_on, follows_links
 from fastindex.jobs.build.guard import has_all, refuse_to_lose
 from fastindex.jobs.build.options import (
     Options,
@@ -22,7 +23,6 @@ from fastindex.jobs.build.options import (
     choose_trust,
     open_outcomes,
 )
-from fastindex.jobs.build.recipe import Wish, carry_on, follows_links
 from fastindex.jobs.build.scope import Scope
 from fastindex.jobs.build.summary import Report, Summary
 from fastindex.jobs.build.tasks import iter_tasks
@@ -219,7 +219,7 @@ def build(
         limit = None if allow_removal else Limit.parse(max_removed)
         mirror = stage = None
         if is_url(target):
-            from fastindex.tables.bucket import open_bucket
+            from fastindex.tables.mirror import open_bucket
 
             target, mirror = open_bucket(stack, str(target), access, dry_run=dry_run, wait_s=wait)
         folder = Path(os.path.realpath(target))

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastindex.errors import InvalidIndexError, LockedError, PublishError
+from fastindex.file_locks import hold_lock
 from fastindex.files import open_output, temporary_folder
 from fastindex.folders import patiently
-from fastindex.locks import hold_lock
 from fastindex.tables.file import TABLES, to_object
 from fastindex.tables.lock import enter_patiently
 from fastindex.text import escape

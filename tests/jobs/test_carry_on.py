@@ -11,7 +11,7 @@ import pytest
 
 import fastindex
 from fastindex import UsageError
-from fastindex.jobs.build.recipe import Wish
+from fastindex.jobs.build.carry_on import Wish
 from fastindex.tables.foreign import read_recipes
 from fastindex.tables.recipe import Recipe
 from tests.support.strangers import of_a_database
