@@ -206,8 +206,8 @@ def test_sums_of_sizes_are_right_beyond_64_bits(places, run, tmp_path):
     code, out, _ = run('info', places['root'], '--index', places['index'], '--json')
     assert json.loads(out)['bytes'] == 8 * size
     report = gather(index)
-    assert sum(size_bytes for _, size_bytes in report.storage.extensions) == 8 * size
-    assert sum(size_bytes for _, size_bytes in report.storage.months) == 8 * size
+    for chart in ('extension-bytes', 'growth'):
+        assert sum(bar.value for bar in report.bars[chart]) == 8 * size
     assert sum(row[report.table.columns.index('bytes')] for row in report.table.rows) == 8 * size
     assert run('report', places['root'], '--index', places['index'], '--out', tmp_path / 'r.html')[0] == 0
     shown = run('search', places['root'], '--index', places['index'], '--datasets', '--json')[1]
