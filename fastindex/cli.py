@@ -31,6 +31,9 @@ __all__ = ['main']
 AGAIN_SECONDS = 0.01  # after which a signal comes again that nothing could be done about
 
 
+_came: list[BaseException] = []  # what signals have raised in this command
+
+
 class _TerminatedError(BaseException):
     """SIGTERM came, or the terminal is gone."""
 
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _end(error: BaseException, *, is_traced: bool) -> int:
     """Say in a sentence what ended the command; return the exit code. Raises what nobody expected."""
-    stop = _find_stop(error)
+    stop = _find_stop(error) or next(iter(_came), None)  # a library may have lost it on the way
     if stop is not None:
         is_interrupt = isinstance(stop, KeyboardInterrupt)
         what = '; '.join(getattr(stop, '__notes__', ['what was there is whole']))
@@ -90,6 +93,7 @@ def _stopped_by_signals() -> Iterator[None]:
     """
     former = {}
     unraisable = sys.unraisablehook
+    _came.clear()
     try:
         with suppress(ValueError):  # not in the main thread: then signals are nobody's business here
             for number in STOP_SIGNALS:
@@ -108,7 +112,8 @@ def _stopped_by_signals() -> Iterator[None]:
 
 def _stop(number: int, _: object) -> None:
     if _find_stop(sys.exception()) is None:  # once is enough: let the clean-up run
-        raise KeyboardInterrupt if number == signal.SIGINT else _TerminatedError
+        _came.append(KeyboardInterrupt() if number == signal.SIGINT else _TerminatedError())
+        raise _came[-1]
 
 
 def _stop_again(unraisable: sys.UnraisableHookArgs) -> None:

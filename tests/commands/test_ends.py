@@ -200,6 +200,16 @@ def test_a_signal_that_is_dropped_where_an_object_goes_comes_again(stopped):
     assert stopped(go) == (130, 'fastindex: interrupted; what was there is whole\n')
 
 
+@pytest.mark.parametrize('error', [TypeError('not a type'), fastindex.UsageError('expected a type')], ids=str)
+def test_a_signal_that_a_library_has_lost_is_behind_the_error_that_it_left(stopped, error):
+    def lose() -> None:
+        with suppress(KeyboardInterrupt):
+            interrupt()
+        raise error
+
+    assert stopped(lose) == (130, 'fastindex: interrupted; what was there is whole\n')
+
+
 def test_what_else_is_dropped_where_an_object_goes_is_shown_as_ever(stopped, monkeypatch):
     class Going:
         def __del__(self) -> None:
