@@ -110,7 +110,7 @@ WRITERS = {
     'files.py',
     'folders.py',
     'tables/publish.py',  # the pair of an index
-    'tables/mirror.py',  # a lock
+    'tables/publish_bucket.py',  # a lock
     'tables/lock.py',
     'tables/journal.py',  # of digests, which grows
     'jobs/example/example.py',  # in a new folder
@@ -148,7 +148,7 @@ READERS = {
     'commands/build.py': 'the file of --only-from, which may be a FIFO',
     'tables/qc_file.py': 'the file of --qc, the same',
     'workers/cluster.py': 'a scheduler file, the same',
-    'tables/mirror.py': 'in a folder of this user',
+    'tables/publish_bucket.py': 'in a folder of this user',
     'trees/store.py': 'the same',
     'jobs/release/archive.py': 'in a temporary folder',
     'jobs/report/page.py': 'in this package',

@@ -25,7 +25,7 @@ REVISIONS = ('newest', 'known')  # which of the revisions of a dataset is the de
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How an index is made: what its readers must know, and what the next run goes on with."""
+    """How an index is made, as its tables say it to readers and to the next run."""
 
     namespace: UUID = NAMESPACE  # of the eids
     ids_from: bool = False  # whether ids of other tables were kept, which nobody can compute

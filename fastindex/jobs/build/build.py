@@ -219,7 +219,7 @@ def build(
         limit = None if allow_removal else Limit.parse(max_removed)
         mirror = stage = None
         if is_url(target):
-            from fastindex.tables.mirror import open_bucket
+            from fastindex.tables.publish_bucket import open_bucket
 
             target, mirror = open_bucket(stack, str(target), access, dry_run=dry_run, wait_s=wait)
         folder = Path(os.path.realpath(target))

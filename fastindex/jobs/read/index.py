@@ -284,7 +284,7 @@ def open_unlinked(folder: Path, *, root: Path) -> Index:
 
 def _open_copy(url: str, root: str | os.PathLike[str] | None, access: Access) -> Index:
     """Open an index in a bucket: a copy of it, which is gone with the index."""
-    from fastindex.tables.mirror import open_copy
+    from fastindex.tables.publish_bucket import open_copy
     from fastindex.trees.store import Location
 
     with ExitStack() as stack:

@@ -93,7 +93,7 @@ def restore(
     with noting(done), ExitStack() as stack:
         mirror, is_done = None, False
         if is_url(target):
-            from fastindex.tables.mirror import open_mirror
+            from fastindex.tables.publish_bucket import open_mirror
 
             access = Access(endpoint, anonymous, requester_pays)
             mirror = stack.enter_context(open_mirror(os.fspath(target), access))

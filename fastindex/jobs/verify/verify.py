@@ -227,7 +227,7 @@ def _iter_differences(task: _VerifyTask, counts: Verification) -> Generator[Diff
         def open_index() -> None:  # starts no thread, so that workers can be forked after it
             folder = task.folder
             if not isinstance(folder, Path):
-                from fastindex.tables.mirror import open_copy
+                from fastindex.tables.publish_bucket import open_copy
 
                 folder = stack.enter_context(open_copy(folder))
             opened.append(stack.enter_context(open_tables(folder)))
