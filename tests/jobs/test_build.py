@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fastindex
-from fastindex import EmptyTreeError, Problem, Reason, UsageError
+from fastindex import EmptyTreeError, InvalidIndexError, Problem, Reason, UsageError
 from fastindex.names.problems import Tally
 from fastindex.pipeline.big import HashResult, HashTask
 from fastindex.pipeline.walk import BIG_BYTES
@@ -399,6 +399,8 @@ def test_what_a_nas_or_a_system_puts_there_is_never_entered(make_tree, run, abov
         {'new': True, 'quick': True},
         {'qc': 'qc.csv', 'new': True},
         {'qc': '/nonexistent/qc.csv'},
+        {'ids_from': '/nonexistent'},
+        {'check': True, 'dry_run': True},
         {'exclude': ['#']},
         {'hash': ['crc']},
         {'trust': ['ctime']},
@@ -413,5 +415,5 @@ def test_what_a_nas_or_a_system_puts_there_is_never_entered(make_tree, run, abov
 def test_wrong_usage_is_told_before_another_run_is_waited_for(tmp_path, options):
     root, out = grow(tmp_path / 'data', {f'{SESSION}/a.b.npy': b''}), tmp_path / 'out'
     out.mkdir()
-    with open_target(out), pytest.raises(UsageError):
+    with open_target(out), pytest.raises((UsageError, InvalidIndexError)):
         fastindex.build(root, out=out, **{'workers': 1, **options})

@@ -21,6 +21,7 @@ from fastindex.jobs.build.options import (
     check_values,
     choose_target,
     choose_trust,
+    list_tables,
     open_outcomes,
 )
 from fastindex.jobs.build.scope import Scope
@@ -196,7 +197,7 @@ def build(
     check_workers(workers, executor, dask)
     check_questions(check=check, dry_run=dry_run, is_part=new or quick or only is not None)
     target = choose_target(root, out, dry_run=dry_run)
-    tables = [ids_from] if isinstance(ids_from, str | os.PathLike) else list(ids_from or ())
+    tables = list_tables(ids_from)
     wish = Wish(
         namespace=namespace,
         ids_from=None if ids_from is None else bool(tables),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
 
 from fastindex import limits
-from fastindex.errors import LabConflictError, UsageError
+from fastindex.errors import InvalidIndexError, LabConflictError, UsageError
 from fastindex.names.alf import parse_session_path
 from fastindex.names.given_ids import choose_identity
 from fastindex.names.ids import Identity, PathIdentity
@@ -36,6 +36,7 @@ __all__ = [
     'check_values',
     'choose_target',
     'choose_trust',
+    'list_tables',
     'open_outcomes',
 ]
 
@@ -115,9 +116,19 @@ def choose_trust(trust: Collection[str] | None, root: str | os.PathLike[str]) ->
     return FIELDS
 
 
-def adopt(
-    tables: Sequence[str | os.PathLike[str]], recipe: Recipe, folder: Path, *, progress: bool
-) -> AdoptedIds | None:
+def list_tables(
+    ids_from: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Literal[False] | None,
+) -> list[Path]:
+    """List the folders or files of tables whose ids are to be kept. InvalidIndexError if one is not there."""
+    paths = [ids_from] if isinstance(ids_from, str | os.PathLike) else ids_from or ()
+    tables = list(map(Path, paths))
+    for path in tables:
+        if not path.exists():
+            raise InvalidIndexError(f'{escape(path)}: there is no such folder')
+    return tables
+
+
+def adopt(tables: Sequence[Path], recipe: Recipe, folder: Path, *, progress: bool) -> AdoptedIds | None:
     """Take the ids of tables, by their folders or files; else those that the index in a folder has kept."""
     if not recipe.ids_from:
         return None
@@ -125,7 +136,7 @@ def adopt(
 
     with announce('reading the tables whose ids are kept', enabled=progress):
         if tables:
-            return AdoptedIds.open(map(Path, tables), recipe.namespace)
+            return AdoptedIds.open(tables, recipe.namespace)
         with remembering():
             return AdoptedIds.open_own(folder, recipe.namespace)
 
@@ -154,7 +165,7 @@ def check_values(namespace: UUID | None, default_revision: str | None, keep: int
 def check_questions(*, check: bool, dry_run: bool, is_part: bool) -> None:
     """Refuse questions that exclude each other or have no answer."""
     if check and dry_run:
-        raise UsageError('check and dry_run are two questions: expected one of them')
+        raise UsageError(hint='`check` and `dry_run` are two questions: expected one of them')
     if dry_run and is_part:
         raise UsageError(
             hint='`dry_run` looks at no index: expected `check`, which tells what `only`, `new` and `quick` '
